@@ -1,0 +1,5 @@
+//! Words that every floor may use: ids, times, and the one way to print text that somebody else wrote.
+
+pub mod escape;
+pub mod id;
+pub mod time;

@@ -1,0 +1,96 @@
+//! Why a stored structure was refused: one variant a reason, because the vectors expect exactly one.
+
+use std::fmt;
+
+/// A stored structure that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{structure}: {reason}")]
+pub struct Error {
+    /// What was being read: "config", "pack", "sealed unit", ...
+    pub structure: &'static str,
+    /// The first check that failed.
+    pub reason: Reason,
+}
+
+impl Error {
+    /// `structure` was refused because of `reason`.
+    #[must_use]
+    pub const fn new(structure: &'static str, reason: Reason) -> Self {
+        Self { structure, reason }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident $({ $($field:ident : $type:ty),* })? = $slug:literal, $text:literal;)*) => {
+        /// The check that failed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Reason {
+            $($(#[$doc])* $name $({
+                $(#[allow(missing_docs)] $field: $type),*
+            })?,)*
+        }
+
+        impl Reason {
+            /// The reason's name in the vectors: lower case with hyphens.
+            #[must_use]
+            pub const fn slug(&self) -> &'static str {
+                match self {
+                    $(Self::$name $({ $($field: _),* })? => $slug,)*
+                }
+            }
+        }
+
+        impl fmt::Display for Reason {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$name $({ $($field),* })? => write!(f, $text),)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A structure of fixed length has another length.
+    WrongLength { expected: u64, found: u64 } = "wrong-length", "{expected} bytes expected, {found} found";
+    /// The bytes end before the structure does.
+    Truncated = "truncated", "ends too early";
+    /// Bytes follow the end of the structure.
+    TrailingBytes = "trailing-bytes", "bytes follow its end";
+    /// The magic is not ours.
+    WrongMagic = "wrong-magic", "does not begin with this structure's magic";
+    /// A version this program does not know.
+    UnknownVersion { version: u8 } = "unknown-version", "version {version} needs a newer packstone";
+    /// The kind byte names another structure.
+    WrongKind { expected: u8, found: u8 } = "wrong-kind", "kind {expected} expected, {found} found";
+    /// A cryptographic suite this program does not know.
+    UnknownSuite { suite: u8 } = "unknown-suite", "cryptographic suite {suite} needs a newer packstone";
+    /// A key mode this program does not know.
+    UnknownKeyMode { mode: u8 } = "unknown-key-mode", "key mode {mode} needs a newer packstone";
+    /// A codec this program does not know.
+    UnknownCodec { codec: u8 } = "unknown-codec", "codec {codec} needs a newer packstone";
+    /// Feature bits that forbid this program to go on.
+    UnknownFeature { bits: u64 } = "unknown-feature", "feature bits {bits:#x} need a newer packstone";
+    /// A reserved byte is not zero.
+    NonzeroReserved = "nonzero-reserved", "a reserved byte is not zero";
+    /// The structure belongs to another repository.
+    OtherRepository = "other-repository", "belongs to another repository";
+    /// A number is outside its range.
+    OutOfRange { field: &'static str } = "out-of-range", "{field} is out of range";
+    /// The commitment differs: wrong key, or a changed context.
+    Commitment = "commitment", "does not open: commitment differs";
+    /// The ciphertext or tag was changed.
+    Tag = "tag", "does not open: authentication tag differs";
+    /// The stored bytes hash to another id than the name says.
+    ObjectId = "object-id", "its bytes have another hash than its name says";
+    /// A chunk hashes to another id.
+    ChunkId = "chunk-id", "a chunk has another id than recorded";
+    /// The body does not decode.
+    Undecodable = "undecodable", "its body does not decode";
+    /// The body does not encode to the same bytes again.
+    NotCanonical = "not-canonical", "its body is not in canonical form";
+    /// The compressed content is damaged, too long, or uses a window over the limit.
+    Decompression = "decompression", "its content does not decompress";
+    /// The content has another length than the authenticated one.
+    PlainLength = "plain-length", "its content has another length than recorded";
+}

@@ -1,0 +1,143 @@
+//! Named immutable objects somewhere: the local disk, memory, a crash model; later a cloud.
+//!
+//! # What every storage promises
+//!
+//! 1. An object appears under its name **whole or not at all**, at the moment [`Upload::finish`] or [`Storage::put`]
+//!    returns, and from then on survives a power cut.
+//! 2. An object is **never overwritten**. Putting a name that exists is [`Stored::Exists`] and leaves the object alone.
+//! 3. A failed write leaves nothing under the name (or, when even that is unknown, the whole object). An fsync or
+//!    close error is final for the run ([`ErrorKind::Durability`]): it is never retried, because the kernel may have
+//!    dropped the dirty pages and would report success the second time.
+//! 4. A read returns exactly the bytes asked for or an error. It does not promise that they are the bytes written:
+//!    every caller checks a hash or a tag.
+//! 5. A storage is handed sealed or signed bytes only. It knows nothing of what they mean.
+
+pub mod crash;
+pub mod disk;
+pub mod local;
+pub mod memory;
+mod name;
+
+pub use name::{Folder, ObjectName, ParseNameError};
+
+use std::fmt;
+use std::io;
+
+/// What kind of failure a storage met; decides what a person can do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// No object of this name.
+    Absent,
+    /// The operating system or the store says that we may not.
+    Denied,
+    /// No space, quota or inodes left.
+    Full,
+    /// The bytes may not have reached the disk (fsync or close failed). Never retried.
+    Durability,
+    /// The object ends before the range that was asked for, or is larger than the limit given.
+    Length,
+    /// Anything else: see the source.
+    Other,
+}
+
+/// A failed operation on one object.
+#[derive(Debug, thiserror::Error)]
+#[error("{operation} {object}: {source}")]
+pub struct Error {
+    /// What was tried: "read", "write", "rename", "fsync", "list", "remove".
+    pub operation: &'static str,
+    /// The object or folder, relative to the storage.
+    pub object: String,
+    /// The kind of failure.
+    pub kind: ErrorKind,
+    /// The operating system's or the store's own word.
+    #[source]
+    pub source: io::Error,
+}
+
+impl Error {
+    /// An error of `operation` on `object`, its kind taken from the operating system's error.
+    pub fn new(operation: &'static str, object: impl fmt::Display, source: io::Error) -> Self {
+        let kind = match source.kind() {
+            io::ErrorKind::NotFound => ErrorKind::Absent,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
+            io::ErrorKind::UnexpectedEof => ErrorKind::Length,
+            _ => ErrorKind::Other,
+        };
+        Self { operation, object: object.to_string(), kind, source }
+    }
+
+    /// The same error with another kind.
+    #[must_use]
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+}
+
+/// Result of a storage operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a put did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// The object is new.
+    Created,
+    /// An object of that name was there already and was left as it is.
+    Exists,
+}
+
+/// One object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its stored length in bytes.
+    pub length: u64,
+}
+
+/// Named immutable objects somewhere. The promises stand at the top of this module.
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// Begins an object whose name is not known yet (a pack is named by the hash of all its bytes).
+    /// Dropping the upload without finishing it leaves nothing behind.
+    fn create(&self) -> Result<Box<dyn Upload>>;
+
+    /// Stores a small object in one go.
+    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<Stored> {
+        let mut upload = self.create()?;
+        upload.append(bytes)?;
+        upload.finish(name)
+    }
+
+    /// Reads a whole object of at most `limit` bytes; a longer one is [`ErrorKind::Length`], before it is read.
+    fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>>;
+
+    /// Reads exactly `length` bytes from `offset`; an object that ends earlier is [`ErrorKind::Length`].
+    fn read_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>>;
+
+    /// The stored length of an object, in bytes.
+    fn length(&self, name: &ObjectName) -> Result<u64>;
+
+    /// All objects of a folder, in no particular order. Names that are none of ours are left out of the listing
+    /// (a stray file must not stop a backup); [`Storage::strays`] names them.
+    fn list(&self, folder: Folder) -> Result<Vec<Listed>>;
+
+    /// Whatever else lies in a folder, as text for a message.
+    fn strays(&self, folder: Folder) -> Result<Vec<String>>;
+
+    /// Removes an object and makes the removal durable. An absent one is [`ErrorKind::Absent`].
+    fn remove(&self, name: &ObjectName) -> Result<()>;
+
+    /// Removes what interrupted uploads left behind. Only the holder of the writer lock may call it.
+    fn clean_temporary(&self) -> Result<u64>;
+}
+
+/// An object on its way. See [`Storage::create`].
+pub trait Upload: Send {
+    /// Adds bytes at the end.
+    fn append(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Makes the object durable and gives it its name; see the promises 1 to 3.
+    fn finish(self: Box<Self>, name: &ObjectName) -> Result<Stored>;
+}
