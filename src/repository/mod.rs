@@ -1,1 +1,440 @@
-//! repository
+//! What is stored and where it is: packs, segments, snapshots, heads, key slots, locks, and the cache.
+//!
+//! [`Repository::create`] and [`Repository::open`] are the two ways in. The order of trust when opening
+//! (format-spec/config.md): the config, strictly parsed; the newest head that verifies under the config's key; freshness
+//! against what this machine remembers; the slots that this head names; the master key; and only then, when the master
+//! key derives the very key that the config names, is anything called authenticated.
+
+pub mod blocks;
+pub mod cache;
+pub mod chain;
+pub mod error;
+pub mod index;
+pub mod keyring;
+mod known;
+pub mod list_reader;
+pub mod list_writer;
+pub mod lock;
+pub mod pack_reader;
+pub mod pack_writer;
+mod random;
+pub mod remembered;
+pub mod run;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use error::{Error, Result};
+
+use self::blocks::{Blocks, Chunk};
+use self::chain::Tip;
+use self::index::{Index, Sources};
+use self::keyring::NewSlot;
+use self::lock::{Locks, WriterGuard};
+use self::remembered::Remembered;
+use crate::base::id::{ObjectId, RepositoryId};
+use crate::base::time::Time;
+use crate::codec::chunker::Parameters;
+use crate::codec::config::{CONFIG_BYTES, Config};
+use crate::codec::head::{HeadRef, LiveState};
+use crate::codec::key_slot::Secret;
+use crate::codec::key_tree::{KeyTree, MasterKey};
+use crate::codec::pack::PackKind;
+use crate::codec::snapshot::{self, Snapshot};
+use crate::codec::tree::ChunkRef;
+use crate::storage::{ErrorKind, Folder, ObjectName, Storage, Stored};
+
+/// Where a repository is and how it is to be used.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Its objects.
+    pub storage: Arc<dyn Storage>,
+    /// Its locks.
+    pub locks: Locks,
+    /// Its place, as the user knows it, for messages and for this machine's memory.
+    pub place: PathBuf,
+    /// The folder under which each repository has its cache; none for no cache.
+    pub cache: Option<PathBuf>,
+    /// What this machine remembers; none to remember nothing.
+    pub remembered: Option<Remembered>,
+    /// How long to wait for another writer.
+    pub retry_lock: Duration,
+}
+
+/// An open repository.
+pub struct Repository {
+    access: Access,
+    config: Config,
+    config_bytes: Vec<u8>,
+    keys: Arc<KeyTree>,
+    master: MasterKey,
+    slot: Mutex<ObjectId>,
+    tip: Mutex<Tip>,
+    index: Mutex<Option<Arc<Index>>>,
+    blocks: Blocks,
+    cache_folder: Option<PathBuf>,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repository").field("id", &self.id()).field("access", &self.access).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A master key that was drawn and not stored yet.
+#[derive(Debug, Clone, Copy)]
+pub struct CreateOptions {
+    /// How files are cut.
+    pub files: Parameters,
+    /// The clock.
+    pub created: Time,
+}
+
+impl Repository {
+    /// Makes a new repository and opens it.
+    ///
+    /// Order: key slots, first head, and **the config last**: a repository exists when its config does. A crash before
+    /// that leaves objects that no config knows, which the next `init` at this place clears away; it does so only when
+    /// there is not one pack, segment or snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Occupied`] when something is there, [`Error::Random`], or a storage error.
+    pub fn create(access: Access, slots: &[NewSlot<'_>], options: &CreateOptions) -> Result<Self> {
+        let _writer = access.locks.writer(access.retry_lock)?;
+        let storage = &*access.storage;
+        storage.clean_temporary()?;
+        Self::require_empty(&access)?;
+        let master = MasterKey::new(random::master()?);
+        let verifying_key = master.signing_key().verifying_key().to_bytes();
+        let config = Config::new(options.files, verifying_key, options.created);
+        let config_bytes = config.encode().to_vec();
+        let id = Config::id(&config_bytes);
+        let keys = KeyTree::new(&master, id);
+        let mut state = LiveState::default();
+        for slot in slots {
+            let (slot, bytes) = slot.seal(&master, &keys)?;
+            storage.put(&ObjectName::Key(slot), &bytes)?;
+            state.slots.insert(slot);
+        }
+        let bytes = chain::first(keys.signing(), id, &config_bytes, &state, options.created)?;
+        let head = HeadRef { generation: 1, id: ObjectId::of(&bytes) };
+        storage.put(&chain::name_of(head), &bytes)?;
+        if storage.put(&ObjectName::Config, &config_bytes)? == Stored::Exists {
+            return Err(Self::occupied(&access, "another process has just made one there"));
+        }
+        let first = slots.first().ok_or_else(|| Error::Refused("a repository needs a key".to_owned()))?;
+        drop(_writer);
+        Self::open(access, first.secret)
+    }
+
+    fn occupied(access: &Access, why: &'static str) -> Error {
+        Error::Occupied { place: access.place.display().to_string(), why }
+    }
+
+    /// Clears what an interrupted `create` left, and refuses anything else.
+    fn require_empty(access: &Access) -> Result<()> {
+        let storage = &*access.storage;
+        match storage.length(&ObjectName::Config) {
+            Ok(_) => return Err(Self::occupied(access, "there is a repository already")),
+            Err(error) if error.kind == ErrorKind::Absent => {}
+            Err(error) => return Err(error.into()),
+        }
+        for folder in [Folder::Packs, Folder::Index, Folder::Snapshots] {
+            if !storage.list(folder)?.is_empty() {
+                return Err(Self::occupied(access, "it holds packs or snapshots of a repository without its config"));
+            }
+        }
+        for folder in [Folder::Heads, Folder::Keys] {
+            for found in storage.list(folder)? {
+                storage.remove(&found.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a repository with a secret, in the order of trust that stands at the top of this module.
+    ///
+    /// # Errors
+    /// Each mismatch has its own: see [`Error`].
+    pub fn open(access: Access, secret: &Secret) -> Result<Self> {
+        let storage = Arc::clone(&access.storage);
+        let (config, config_bytes) = Self::read_config(&access)?;
+        let id = Config::id(&config_bytes);
+        let tip = chain::newest(&*storage, &config.verifying_key, id)?;
+        if let Some(remembered) = &access.remembered {
+            remembered.check(id, tip.reference())?;
+        }
+        let (slot, master) = keyring::unlock(&*storage, id, &tip.state, secret)?;
+        if master.signing_key().verifying_key().to_bytes() != config.verifying_key {
+            return Err(Error::ForeignConfig);
+        }
+        let mut warnings = Vec::new();
+        if let Some((object, error)) = &tip.unreadable {
+            warnings.push(format!(
+                "{object} is newer than the newest head that can be read ({error}): \
+                 snapshots may be missing from what is shown"
+            ));
+        }
+        for junk in &tip.junk {
+            warnings.push(format!("{junk} is not a head of this repository and is ignored"));
+        }
+        let repository = Self {
+            cache_folder: access.cache.as_ref().map(|folder| folder.join(id.to_string())),
+            keys: Arc::new(KeyTree::new(&master, id)),
+            access,
+            config,
+            config_bytes,
+            master,
+            slot: Mutex::new(slot),
+            tip: Mutex::new(tip),
+            index: Mutex::new(None),
+            blocks: Blocks::default(),
+            warnings: Mutex::new(warnings),
+        };
+        repository.remember();
+        Ok(repository)
+    }
+
+    fn read_config(access: &Access) -> Result<(Config, Vec<u8>)> {
+        let name = ObjectName::Config;
+        let bytes = access.storage.read(&name, CONFIG_BYTES as u64 + 1).map_err(|error| match error.kind {
+            ErrorKind::Absent => Error::NoRepository {
+                place: access.place.display().to_string(),
+                why: "there is no config file",
+            },
+            ErrorKind::Length => {
+                error::damaged(name)(crate::codec::Error::new("config", crate::codec::Reason::TrailingBytes))
+            }
+            _ => error.into(),
+        })?;
+        let config = Config::parse(&bytes).map_err(error::damaged(name))?;
+        Ok((config, bytes))
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> RepositoryId {
+        self.keys.repository()
+    }
+
+    /// Its config.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its keys.
+    #[must_use]
+    pub fn keys(&self) -> &KeyTree {
+        &self.keys
+    }
+
+    pub(crate) fn shared_keys(&self) -> Arc<KeyTree> {
+        Arc::clone(&self.keys)
+    }
+
+    /// Its master key, for sealing it into a new slot.
+    pub(crate) const fn master(&self) -> &MasterKey {
+        &self.master
+    }
+
+    /// Its objects.
+    #[must_use]
+    pub fn storage(&self) -> &dyn Storage {
+        &*self.access.storage
+    }
+
+    pub(crate) fn shared_storage(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.access.storage)
+    }
+
+    /// Its place, as the user knows it.
+    #[must_use]
+    pub fn place(&self) -> &Path {
+        &self.access.place
+    }
+
+    /// The folder of its cache.
+    #[must_use]
+    pub fn cache_folder(&self) -> Option<&Path> {
+        self.cache_folder.as_deref()
+    }
+
+    /// The slot that opened it.
+    #[must_use]
+    pub fn slot(&self) -> ObjectId {
+        *lock(&self.slot)
+    }
+
+    pub(super) fn set_slot(&self, id: ObjectId) {
+        *lock(&self.slot) = id;
+    }
+
+    /// The newest head that was read, and what it says.
+    #[must_use]
+    pub fn tip(&self) -> Tip {
+        lock(&self.tip).clone()
+    }
+
+    /// Takes the warnings that have gathered.
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *lock(&self.warnings))
+    }
+
+    pub(crate) fn warn(&self, warning: String) {
+        lock(&self.warnings).push(warning);
+    }
+
+    fn remember(&self) {
+        let head = self.tip().reference();
+        if let Some(remembered) = &self.access.remembered
+            && let Err(error) = remembered.store(self.id(), &self.access.place, head)
+        {
+            self.warn(format!("this machine could not remember the newest head ({error}): a rollback may go unnoticed"));
+        }
+    }
+
+    /// Reads the newest head again.
+    ///
+    /// # Errors
+    /// As opening: a rollback or fork is one here too.
+    pub fn refresh(&self) -> Result<()> {
+        let tip = chain::newest(self.storage(), &self.config.verifying_key, self.id())?;
+        let before = self.tip().reference();
+        if tip.reference().generation < before.generation {
+            return Err(Error::Rollback { remembered: before, found: tip.reference() });
+        }
+        if tip.reference() != before {
+            *lock(&self.tip) = tip;
+            *lock(&self.index) = None;
+            self.remember();
+        }
+        Ok(())
+    }
+
+    pub(super) fn lock_writer(&self) -> Result<WriterGuard> {
+        Ok(self.access.locks.writer(self.access.retry_lock)?)
+    }
+
+    /// Publishes a head: under the append lock, on top of the newest one, whatever `change` makes of its state. It is
+    /// handed the generation that the new head will have.
+    ///
+    /// # Errors
+    /// Nothing was published.
+    pub fn append(&self, change: impl FnOnce(&mut LiveState, u64) -> Result<()>) -> Result<HeadRef> {
+        let _append = self.access.locks.append()?;
+        self.refresh()?;
+        let tip = self.tip();
+        let mut next = LiveState::clone(&tip.state);
+        change(&mut next, tip.reference().generation + 1)?;
+        let signing = self.keys.signing();
+        let head =
+            chain::append(self.storage(), signing, self.id(), &self.config_bytes, &tip, &next, Time::now())?;
+        self.refresh()?;
+        Ok(head)
+    }
+
+    /// What an index of `tip` is made from.
+    #[must_use]
+    pub fn sources<'a>(&'a self, tip: &'a Tip) -> Sources<'a> {
+        Sources {
+            storage: self.storage(),
+            keys: &self.keys,
+            state: &tip.state,
+            head: tip.reference(),
+            cache_folder: self.cache_folder(),
+        }
+    }
+
+    /// A new index of the newest head.
+    #[must_use]
+    pub fn open_index(&self) -> Index {
+        Index::open(&self.sources(&self.tip()))
+    }
+
+    /// The index that reading uses, opened once. Segments that cannot be read become warnings.
+    #[must_use]
+    pub fn index(&self) -> Arc<Index> {
+        let mut index = lock(&self.index);
+        match &*index {
+            Some(index) => Arc::clone(index),
+            None => {
+                let opened = Arc::new(self.open_index());
+                for error in opened.broken() {
+                    self.warn(format!("{error}; reading goes on without it. Next: packstone check"));
+                }
+                *index = Some(Arc::clone(&opened));
+                opened
+            }
+        }
+    }
+
+    /// Lets go of the cache file, so that another process, or the end of this run, can write it.
+    pub fn close_index(&self) {
+        *lock(&self.index) = None;
+    }
+
+    /// Where a chunk lies.
+    ///
+    /// # Errors
+    /// [`Error::ChunkMissing`] when neither the cache nor any segment knows it.
+    pub fn locate(&self, chunk: &ChunkRef) -> Result<index::Place> {
+        let tip = self.tip();
+        let place = self.index().locate(&self.sources(&tip), &chunk.id);
+        match place {
+            Some(place) if place.length == chunk.length => Ok(place),
+            _ => Err(Error::ChunkMissing { chunk: chunk.id }),
+        }
+    }
+
+    /// Reads one chunk and checks its id.
+    ///
+    /// # Errors
+    /// [`Error::ChunkMissing`], or the damage that was found.
+    pub fn chunk(&self, kind: PackKind, chunk: &ChunkRef) -> Result<Chunk> {
+        let place = self.locate(chunk)?;
+        let generation = self.tip().reference().generation;
+        self.blocks.chunk(self.storage(), &self.keys, kind, chunk, &place, generation)
+    }
+
+    /// Reads and opens one block, for a reader that wants all of it once.
+    ///
+    /// # Errors
+    /// The damage that was found.
+    pub fn block(&self, kind: PackKind, place: &index::Place) -> Result<Vec<u8>> {
+        let generation = self.tip().reference().generation;
+        self.blocks.open(self.storage(), &self.keys, kind, place, generation)
+    }
+
+    /// Reads one live snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] or [`Error::Damaged`].
+    pub fn snapshot(&self, id: ObjectId) -> Result<Snapshot> {
+        let tip = self.tip();
+        let name = ObjectName::Snapshot(id);
+        let bytes = self.storage().read(&name, snapshot::BYTES_MAX).map_err(|error| match error.kind {
+            ErrorKind::Absent => Error::Missing { object: name, generation: tip.reference().generation },
+            _ => error.into(),
+        })?;
+        list_reader::open_snapshot(self, id, bytes)
+    }
+
+    /// Every live snapshot, oldest first by its time; one that cannot be read comes as its error.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<(ObjectId, Result<Snapshot>)> {
+        let tip = self.tip();
+        let mut all: Vec<_> = tip.state.snapshots.keys().map(|id| (*id, self.snapshot(*id))).collect();
+        all.sort_by_key(|(id, snapshot)| {
+            let arrival = tip.state.snapshots.get(id).map(|entry| entry.arrival);
+            (snapshot.as_ref().map(|snapshot| snapshot.time).unwrap_or_default(), arrival)
+        });
+        all
+    }
+}

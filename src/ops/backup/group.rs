@@ -1,0 +1,80 @@
+//! What the stages of a backup hand to each other: entries in walk order, in groups.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use crate::base::id::ChunkId;
+use crate::codec::chunk_list::ChunkList;
+use crate::codec::snapshot::ProblemKind;
+use crate::codec::tree::{Entry, Hole, Metadata};
+use crate::files::directory::Directory;
+use crate::files::stat::Stat;
+
+/// One step of the walk, decided.
+pub(super) enum Work {
+    /// A directory begins.
+    Enter {
+        path: Vec<u8>,
+        name: Vec<u8>,
+        metadata: Metadata,
+        /// Metadata and listing in the parent snapshot.
+        parent: Option<(Metadata, ChunkList)>,
+    },
+    /// The directory entered last ends.
+    Leave,
+    /// A file that is the parent's.
+    Unchanged { path: Vec<u8>, entry: Entry },
+    /// A file that is being read: its pieces come through the group's channel, in this order.
+    Read { path: Vec<u8>, name: Vec<u8>, device: u32, known: bool, key: Option<(u64, u64)> },
+    /// Another name of a file that this run has met already.
+    Link { path: Vec<u8>, name: Vec<u8>, key: (u64, u64), known: bool },
+    /// A symlink, pipe, socket or device.
+    Other { path: Vec<u8>, entry: Entry, known: bool },
+    /// Something could not be done.
+    Problem { path: Vec<u8>, kind: ProblemKind, message: String },
+    /// A path of this program's own that was left out.
+    Own { path: Vec<u8> },
+}
+
+/// Some steps in walk order, and the channel through which their files' contents come.
+pub(super) struct Group {
+    pub work: Vec<Work>,
+    pub pieces: Receiver<Piece>,
+}
+
+/// A file to read.
+pub(super) struct Job {
+    pub directory: Arc<Directory>,
+    pub name: Vec<u8>,
+    pub stat: Stat,
+}
+
+/// Pieces of some files, in order.
+pub(super) struct Piece {
+    pub data: Vec<u8>,
+    pub items: Vec<Item>,
+}
+
+/// One fact about the file being read.
+pub(super) enum Item {
+    /// A chunk, in the piece's data.
+    Chunk { start: usize, length: usize, id: ChunkId },
+    /// The file is read to its end.
+    End(Box<Finished>),
+    /// The file could not be read; it has no entry.
+    Failed { kind: ProblemKind, message: String },
+}
+
+/// A file that was read.
+pub(super) struct Finished {
+    pub metadata: Metadata,
+    pub size: u64,
+    pub holes: Vec<Hole>,
+    /// BLAKE3 of the data, before the holes are added.
+    pub data: blake3::Hasher,
+    /// It changed under the reader.
+    pub changed: Option<String>,
+    /// What of its metadata could not be read.
+    pub problems: Vec<String>,
+}

@@ -1,0 +1,254 @@
+//! Backup: from the user's files to an acknowledged snapshot.
+//!
+//! Four stages run beside each other and hand bounded queues on, so memory does not grow with the tree:
+//!
+//! 1. [`scan`]: one thread walks the sources in order, compares each entry with the parent's listing read as a stream
+//!    beside the walk, and forms groups of entries; files that must be read are handed to
+//! 2. [`read`]: a few threads read, cut and hash files;
+//! 3. [`store`]: one thread takes the groups in walk order, stores what is new, and writes the listings;
+//! 4. the repository's pack writer compresses, seals and verifies blocks in parallel and writes packs.
+//!
+//! An entry is taken over unread only when size, mtime, ctime and inode are the parent's **and** its ctime is older than
+//! the tick of the clock in which the parent may have read it (`scan.rs`, [`scan::Unchanged`]).
+
+mod group;
+pub mod read;
+pub mod scan;
+pub mod stdin;
+pub mod store;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::{Error, Monitor, Phase, Result};
+use crate::base::id::ObjectId;
+use crate::base::time::Time;
+use crate::codec::chunk_list::ChunkList;
+use crate::codec::head::HeadRef;
+use crate::codec::snapshot::{Counts, Outcome, Problem, Snapshot, Summary};
+use crate::files::source::Sources;
+use crate::files::walk::Rules;
+use crate::repository::Repository;
+use crate::repository::pack_writer::PackOptions;
+use crate::repository::run::{Run, Written};
+
+/// What to put into the snapshot beside the files.
+#[derive(Debug, Clone)]
+pub struct Labels {
+    /// The time the snapshot claims; none for the time the run began.
+    pub time: Option<Time>,
+    /// Name of the machine.
+    pub host: String,
+    /// Who runs the backup.
+    pub user: String,
+    /// Free text.
+    pub label: String,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// What was asked for, as absolute paths.
+    pub paths: Vec<Vec<u8>>,
+    /// Excludes and other options that decide what is in it.
+    pub options: Vec<String>,
+}
+
+/// How to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The snapshot that unchanged files are taken from.
+    pub parent: Option<ObjectId>,
+    /// Which differences make a file worth reading again.
+    pub unchanged: scan::Unchanged,
+    /// Publish nothing when the tree is the parent's.
+    pub skip_if_unchanged: bool,
+    /// How many files are read at the same time.
+    pub readers: usize,
+    /// How packs are written; with `discard` nothing is.
+    pub packs: PackOptions,
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The snapshot's id; none for a dry run or when nothing changed and that was to be skipped.
+    pub snapshot: Option<ObjectId>,
+    /// The head that acknowledges it.
+    pub head: Option<HeadRef>,
+    /// The parent that was used.
+    pub parent: Option<ObjectId>,
+    /// Complete, changed, or partial.
+    pub outcome: Outcome,
+    /// What the snapshot holds.
+    pub counts: Counts,
+    /// What was new.
+    pub summary: Summary,
+    /// What was written.
+    pub written: Written,
+    /// The first problems, at most [`PROBLEMS_SHOWN`].
+    pub problems: Vec<Problem>,
+    /// How many there are in all.
+    pub problem_count: u64,
+    /// Paths of this program's own that were left out.
+    pub own: Vec<Vec<u8>>,
+    /// What a person should hear about.
+    pub warnings: Vec<String>,
+    /// When it began.
+    pub started: Time,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Problems that a report carries; the snapshot has them all.
+pub const PROBLEMS_SHOWN: usize = 1_000;
+
+/// What the stages found, before it becomes a snapshot.
+#[derive(Debug)]
+struct Stored {
+    root: ChunkList,
+    problems: ChunkList,
+    problem_count: u64,
+    shown: Vec<Problem>,
+    outcome: Outcome,
+    counts: Counts,
+    summary: Summary,
+    own: Vec<Vec<u8>>,
+}
+
+/// Backs up files and directories.
+///
+/// # Errors
+/// Any error means that no snapshot was acknowledged; what was stored is taken over by the next run.
+pub fn run(
+    repository: &Repository,
+    sources: Sources,
+    rules: Rules,
+    labels: &Labels,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
+    let begun = Instant::now();
+    monitor.phase(Phase::LoadIndex);
+    let mut run = Run::begin(repository, options.packs)?;
+    let parent = match options.parent {
+        Some(id) => Some((id, repository.snapshot(id)?)),
+        None => None,
+    };
+    let started = Time::now();
+    monitor.phase(Phase::Backup);
+    let stored = store::files(&mut run, sources, rules, parent.as_ref().map(|(_, parent)| parent), options, monitor)?;
+    let parent_root = parent.as_ref().map(|(_, parent)| parent.root.clone());
+    publish(run, stored, parent_root, started, begun, labels, options, monitor)
+}
+
+/// Backs up one stream as a file of the given name.
+///
+/// # Errors
+/// As [`run`]; a source that fails in the middle leaves no snapshot.
+pub fn run_stream(
+    repository: &Repository,
+    source: &mut dyn std::io::Read,
+    finish: &mut dyn FnMut() -> std::result::Result<(), String>,
+    name: &[u8],
+    labels: &Labels,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
+    let begun = Instant::now();
+    monitor.phase(Phase::LoadIndex);
+    let mut run = Run::begin(repository, options.packs)?;
+    let started = Time::now();
+    monitor.phase(Phase::Backup);
+    let stored = stdin::store(&mut run, source, name, started, monitor)?;
+    finish().map_err(Error::Refused)?;
+    let parent_root = match options.parent {
+        Some(id) => Some(repository.snapshot(id)?.root),
+        None => None,
+    };
+    publish(run, stored, parent_root, started, begun, labels, options, monitor)
+}
+
+#[allow(clippy::too_many_arguments)] // the tail that both kinds of backup share
+fn publish(
+    mut run: Run<'_>,
+    stored: Stored,
+    parent_root: Option<ChunkList>,
+    started: Time,
+    begun: Instant,
+    labels: &Labels,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
+    if monitor.interrupted() {
+        return Err(Error::Interrupted);
+    }
+    monitor.phase(Phase::Publish);
+    run.seal()?;
+    let written = *run.written();
+    let mut summary = stored.summary;
+    summary.data_chunks = written.data_chunks;
+    summary.tree_chunks = written.tree_chunks;
+    summary.data_added = written.data_bytes + written.tree_bytes;
+    summary.data_stored = written.pack_bytes;
+    summary.duration_nanoseconds = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let mut report = Report {
+        snapshot: None,
+        head: None,
+        parent: options.parent,
+        outcome: stored.outcome,
+        counts: stored.counts,
+        summary,
+        written,
+        problems: stored.shown,
+        problem_count: stored.problem_count,
+        own: stored.own,
+        warnings: run.warnings().to_vec(),
+        started,
+        took: Duration::ZERO,
+    };
+    let unchanged = parent_root.is_some_and(|root| root == stored.root);
+    if !options.packs.discard && !(options.skip_if_unchanged && unchanged) {
+        let snapshot = Snapshot {
+            time: labels.time.unwrap_or(started),
+            written: started,
+            host: labels.host.clone(),
+            user: labels.user.clone(),
+            paths: labels.paths.clone(),
+            label: labels.label.clone(),
+            tags: labels.tags.clone(),
+            root: stored.root,
+            parent: options.parent,
+            original: None,
+            outcome: stored.outcome,
+            problems: stored.problems,
+            problem_count: stored.problem_count,
+            counts: stored.counts,
+            summary,
+            options: labels.options.clone(),
+            program: concat!("packstone ", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        let (id, head) = run.publish(&snapshot)?;
+        report.snapshot = Some(id);
+        report.head = Some(head);
+    }
+    report.took = begun.elapsed();
+    Ok(report)
+}
+
+/// Paths by which [`scan`] names things: the absolute path that was asked for.
+#[must_use]
+pub fn absolute(paths: &[PathBuf], current: &std::path::Path) -> Vec<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    let joined = |path: &PathBuf| {
+        let mut clean = PathBuf::new();
+        for component in current.join(path).components() {
+            match component {
+                std::path::Component::ParentDir => {
+                    clean.pop();
+                }
+                std::path::Component::CurDir => {}
+                other => clean.push(other),
+            }
+        }
+        clean.as_os_str().as_bytes().to_vec()
+    };
+    paths.iter().map(joined).collect()
+}

@@ -1,0 +1,320 @@
+//! The third stage: takes groups in walk order, stores what is new, and writes the listings bottom up.
+
+use std::collections::HashMap;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::group::{Finished, Group, Item, Piece, Work};
+use super::{Options, PROBLEMS_SHOWN, Stored, read, scan};
+use crate::codec::chunk_list::{ChunkList, ChunkRef};
+use crate::codec::pack::PackKind;
+use crate::codec::snapshot::{self, Counts, Outcome, Problem, ProblemKind, Snapshot, Summary};
+use crate::codec::tree::{Content, Entry, Metadata, Node};
+use crate::files::source::Sources;
+use crate::files::walk::Rules;
+use crate::ops::{Action, Error, Item as Seen, Monitor, Result, Severity};
+use crate::repository::list_writer::{ChunkListWriter, StreamWriter};
+use crate::repository::run::Run;
+
+/// Groups that wait to be stored, at most. Each holds a few megabytes.
+const GROUPS_WAITING: usize = 3;
+
+/// A directory whose entries are being gathered.
+struct Frame {
+    path: Vec<u8>,
+    name: Vec<u8>,
+    metadata: Metadata,
+    parent: Option<(Metadata, ChunkList)>,
+    listing: StreamWriter,
+}
+
+/// The third stage's own state.
+struct Store<'a, 'r> {
+    run: &'a mut Run<'r>,
+    monitor: &'a dyn Monitor,
+    root: StreamWriter,
+    frames: Vec<Frame>,
+    /// Contents of files with several names, by the run's own key for their inode.
+    linked: HashMap<(u64, u64), (Metadata, Content)>,
+    problems: StreamWriter,
+    spare: Sender<Vec<u8>>,
+    stored: Stored,
+}
+
+/// Runs all stages over the sources.
+pub(super) fn files(
+    run: &mut Run<'_>,
+    sources: Sources,
+    rules: Rules,
+    parent: Option<&Snapshot>,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Stored> {
+    let repository = run.repository();
+    let (groups, waiting) = bounded(GROUPS_WAITING);
+    let (jobs, work) = bounded(GROUPS_WAITING);
+    let (spare, buffers) = unbounded();
+    let parameters = repository.config().files;
+    std::thread::scope(|scope| {
+        for _ in 0..options.readers.max(1) {
+            let (work, buffers) = (work.clone(), buffers.clone());
+            scope.spawn(move || read::files(repository.keys(), parameters, &work, &buffers));
+        }
+        drop(work);
+        let unchanged = options.unchanged;
+        let scanner = scope.spawn(move || {
+            scan::Scan::new(repository, parent, unchanged, groups, jobs).run(sources, rules, monitor)
+        });
+        let result = Store::new(run, monitor, spare).run(&waiting);
+        // When storing failed, the queues must end, or the other stages wait for ever.
+        drop(waiting);
+        match (result, scanner.join()) {
+            (Err(error), _) => Err(error),
+            (Ok(_), Ok(Err(error))) => Err(error),
+            (Ok(stored), Ok(Ok(()))) => Ok(stored),
+            (Ok(_), Err(_)) => Err(Error::Refused("the walk ended unexpectedly".to_owned())),
+        }
+    })
+}
+
+impl<'a, 'r> Store<'a, 'r> {
+    fn new(run: &'a mut Run<'r>, monitor: &'a dyn Monitor, spare: Sender<Vec<u8>>) -> Self {
+        Self {
+            run,
+            monitor,
+            root: StreamWriter::default(),
+            frames: Vec::new(),
+            linked: HashMap::new(),
+            problems: StreamWriter::default(),
+            spare,
+            stored: Stored {
+                root: ChunkList::default(),
+                problems: ChunkList::default(),
+                problem_count: 0,
+                shown: Vec::new(),
+                outcome: Outcome::Complete,
+                counts: Counts::default(),
+                summary: Summary::default(),
+                own: Vec::new(),
+            },
+        }
+    }
+
+    fn run(mut self, groups: &Receiver<Group>) -> Result<Stored> {
+        for group in groups {
+            if self.monitor.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            self.group(group)?;
+        }
+        if self.monitor.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        self.stored.root = self.root.finish(self.run)?;
+        self.stored.problems = self.problems.finish(self.run)?;
+        Ok(self.stored)
+    }
+
+    fn group(&mut self, group: Group) -> Result<()> {
+        let mut pieces = Pieces { channel: group.pieces, current: None };
+        for work in group.work {
+            match work {
+                Work::Enter { path, name, metadata, parent } => {
+                    let frame = Frame { path, name, metadata, parent, listing: StreamWriter::default() };
+                    self.frames.push(frame);
+                }
+                Work::Leave => self.leave()?,
+                Work::Unchanged { path, entry } => {
+                    self.stored.summary.files_unmodified += 1;
+                    if let Node::File(content) = &entry.node {
+                        if entry.metadata.links > 1 {
+                            let key = (u64::from(entry.metadata.device), entry.metadata.inode);
+                            self.linked.insert(key, (entry.metadata.clone(), content.clone()));
+                        }
+                        self.count_file(content.size);
+                        self.seen(&path, Action::Unchanged, content.size, 0);
+                    }
+                    self.push(&entry)?;
+                }
+                Work::Read { path, name, device, known, key } => {
+                    self.file(&mut pieces, path, name, device, known, key)?;
+                }
+                Work::Link { path, name, key, known } => self.link(path, name, key, known)?,
+                Work::Other { path, entry, known } => {
+                    self.stored.counts.others += 1;
+                    self.monitor.advance(1, 0);
+                    self.seen(&path, if known { Action::Unchanged } else { Action::New }, 0, 0);
+                    self.push(&entry)?;
+                }
+                Work::Problem { path, kind, message } => self.problem(path, kind, message)?,
+                Work::Own { path } => self.stored.own.push(path),
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, entry: &Entry) -> Result<()> {
+        let listing = match self.frames.last_mut() {
+            Some(frame) => &mut frame.listing,
+            None => &mut self.root,
+        };
+        Ok(listing.push_entry(self.run, entry)?)
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        let Some(frame) = self.frames.pop() else { return Ok(()) };
+        let listing = frame.listing.finish(self.run)?;
+        let summary = &mut self.stored.summary;
+        let action = match &frame.parent {
+            None => {
+                summary.dirs_new += 1;
+                Action::New
+            }
+            Some((metadata, old)) if *old == listing && *metadata == frame.metadata => {
+                summary.dirs_unmodified += 1;
+                Action::Unchanged
+            }
+            Some(_) => {
+                summary.dirs_changed += 1;
+                Action::Changed
+            }
+        };
+        self.stored.counts.directories += 1;
+        self.monitor.item(&Seen { directory: true, ..Seen::new(&frame.path, action) });
+        self.push(&Entry { name: frame.name, metadata: frame.metadata, node: Node::Directory { listing } })
+    }
+
+    fn count_file(&mut self, size: u64) {
+        self.stored.counts.files += 1;
+        self.stored.counts.bytes = self.stored.counts.bytes.saturating_add(size);
+        self.monitor.advance(1, size);
+    }
+
+    fn seen(&self, path: &[u8], action: Action, size: u64, added: u64) {
+        self.monitor.item(&Seen { size, added, ..Seen::new(path, action) });
+    }
+
+    fn count_action(&mut self, known: bool) -> Action {
+        if known {
+            self.stored.summary.files_changed += 1;
+            Action::Changed
+        } else {
+            self.stored.summary.files_new += 1;
+            Action::New
+        }
+    }
+
+    fn file(
+        &mut self,
+        pieces: &mut Pieces,
+        path: Vec<u8>,
+        name: Vec<u8>,
+        device: u32,
+        known: bool,
+        key: Option<(u64, u64)>,
+    ) -> Result<()> {
+        self.monitor.item(&Seen::new(&path, Action::Started));
+        let mut chunks = ChunkListWriter::default();
+        let mut added = 0;
+        let finished = loop {
+            match pieces.next(&self.spare)? {
+                Item::Chunk { start, length, id } => {
+                    let bytes = pieces.bytes(start, length)?;
+                    if self.run.add(PackKind::Data, id, bytes)? {
+                        added += length as u64;
+                    }
+                    self.stored.summary.bytes_read += length as u64;
+                    chunks.push(ChunkRef { id, length: length as u32 }, self.run)?;
+                }
+                Item::End(finished) => break finished,
+                Item::Failed { kind, message } => {
+                    self.monitor.advance(1, 0);
+                    return self.problem(path, kind, message);
+                }
+            }
+        };
+        let Finished { mut metadata, size, holes, data, changed, problems } = *finished;
+        metadata.device = device;
+        if let Some(message) = changed {
+            self.problem(path.clone(), ProblemKind::Changed, message)?;
+        }
+        for message in problems {
+            self.problem(path.clone(), ProblemKind::Metadata, message)?;
+        }
+        let mut content = Content { size, chunks: chunks.finish(self.run)?, holes, digest: None };
+        if content.needs_digest() {
+            content.digest = Some(Content::digest_of(data, &content.holes));
+        }
+        let action = self.count_action(known);
+        self.count_file(size);
+        self.seen(&path, action, size, added);
+        if let Some(key) = key {
+            self.linked.insert(key, (metadata.clone(), content.clone()));
+        }
+        self.push(&Entry { name, metadata, node: Node::File(content) })
+    }
+
+    fn link(&mut self, path: Vec<u8>, name: Vec<u8>, key: (u64, u64), known: bool) -> Result<()> {
+        let Some((metadata, content)) = self.linked.get(&key).cloned() else {
+            self.monitor.advance(1, 0);
+            let message = "another name of the same file could not be read".to_owned();
+            return self.problem(path, ProblemKind::Unreadable, message);
+        };
+        let action = self.count_action(known);
+        self.count_file(content.size);
+        self.seen(&path, action, content.size, 0);
+        self.push(&Entry { name, metadata, node: Node::File(content) })
+    }
+
+    fn problem(&mut self, path: Vec<u8>, kind: ProblemKind, mut message: String) -> Result<()> {
+        let (outcome, severity) = match kind {
+            ProblemKind::Vanished | ProblemKind::Changed => (Outcome::Changed, Severity::Note),
+            ProblemKind::Unreadable
+            | ProblemKind::MissingSource
+            | ProblemKind::Metadata
+            | ProblemKind::Unsupported => (Outcome::Partial, Severity::Error),
+        };
+        self.stored.outcome = self.stored.outcome.max(outcome);
+        self.monitor.problem(severity, &path, &message);
+        while message.len() > snapshot::TEXT_MAX {
+            message.pop();
+        }
+        let problem = Problem { path, kind, message };
+        self.problems.push(self.run, |buffer| snapshot::encode_problem(&problem, buffer))?;
+        self.stored.problem_count += 1;
+        if self.stored.shown.len() < PROBLEMS_SHOWN {
+            self.stored.shown.push(problem);
+        }
+        Ok(())
+    }
+}
+
+/// The items of one group's files, in order.
+struct Pieces {
+    channel: Receiver<Piece>,
+    current: Option<(Vec<u8>, std::vec::IntoIter<Item>)>,
+}
+
+impl Pieces {
+    fn next(&mut self, spare: &Sender<Vec<u8>>) -> Result<Item> {
+        loop {
+            if let Some((_, items)) = &mut self.current
+                && let Some(item) = items.next()
+            {
+                return Ok(item);
+            }
+            if let Some((buffer, _)) = self.current.take() {
+                // The readers take their buffers from here; when they are gone, it is dropped.
+                let _ = spare.send(buffer);
+            }
+            let ended = || Error::Refused("a reading thread ended unexpectedly".to_owned());
+            let piece = self.channel.recv().map_err(|_| ended())?;
+            self.current = Some((piece.data, piece.items.into_iter()));
+        }
+    }
+
+    fn bytes(&self, start: usize, length: usize) -> Result<&[u8]> {
+        let bytes = self.current.as_ref().and_then(|(data, _)| data.get(start..)?.get(..length));
+        bytes.ok_or_else(|| Error::Refused("a reading thread handed on less than it said".to_owned()))
+    }
+}

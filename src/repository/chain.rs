@@ -1,0 +1,204 @@
+//! The chain of heads: which objects are live. format-spec/head.md, format-spec/writing.md.
+//!
+//! Invariants
+//! - The newest head that verifies is the truth. It is found by name, proved by signature, and completed by the one
+//!   checkpoint that it names.
+//! - A file under `heads/` whose bytes do not hash to its name may be a damaged head: when it stands above the newest
+//!   valid one, an acknowledged snapshot may hang on it, so writers refuse ([`Error::UnreadableHead`]). A file whose
+//!   hash is right and whose signature is not was never a head of ours: it is junk, reported and skipped.
+//! - Heads are published under the append lock on top of the newest one, so generations never fork here.
+
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+
+use super::error::{Error, Result};
+use crate::base::id::{ObjectId, RepositoryId};
+use crate::base::time::Time;
+use crate::codec::head::{self, Head, HeadRef, LiveState};
+use crate::codec::{self, Reason};
+use crate::storage::{Folder, ObjectName, Storage, Stored};
+
+/// Longest head that is read, in bytes. format-spec/head.md, "Limits".
+pub const HEAD_BYTES_MAX: u64 = head::BYTES_MAX as u64;
+
+/// The newest head and what it says.
+#[derive(Debug, Clone)]
+pub struct Tip {
+    /// The head.
+    pub head: Arc<Head>,
+    /// What is live.
+    pub state: Arc<LiveState>,
+    /// The checkpoint that the head builds on (itself, when it is one), and its state.
+    checkpoint: (Arc<Head>, Arc<LiveState>),
+    /// Files under `heads/` that are none of ours.
+    pub junk: Vec<ObjectName>,
+    /// A newer head that cannot be read: damage. Readers warn, writers refuse.
+    pub unreadable: Option<(ObjectName, codec::Error)>,
+}
+
+impl Tip {
+    /// Generation and id of the newest head.
+    #[must_use]
+    pub fn reference(&self) -> HeadRef {
+        self.head.reference()
+    }
+
+    /// Refuses to write on top of a head that cannot be read.
+    pub fn require_sound(&self) -> Result<()> {
+        match &self.unreadable {
+            None => Ok(()),
+            Some((object, error)) => Err(Error::UnreadableHead { object: *object, error: error.clone() }),
+        }
+    }
+}
+
+/// What one file under `heads/` turned out to be.
+enum Candidate {
+    Valid(Head),
+    Junk,
+    Unreadable(codec::Error),
+}
+
+fn examine(
+    storage: &dyn Storage,
+    name: &ObjectName,
+    verifying_key: &[u8; 32],
+    repository: RepositoryId,
+) -> Result<Candidate> {
+    let bytes = match storage.read(name, HEAD_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind == crate::storage::ErrorKind::Length => {
+            return Ok(Candidate::Unreadable(codec::Error::new("head", Reason::Truncated)));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if Some(ObjectId::of(&bytes)) != name.id() {
+        return Ok(Candidate::Unreadable(codec::Error::new("head", Reason::ObjectId)));
+    }
+    match Head::parse(&bytes, verifying_key, repository) {
+        Ok(head) if Some(head.reference().id) == name.id() && generation(name) == head.reference().generation => {
+            Ok(Candidate::Valid(head))
+        }
+        Ok(_) => Ok(Candidate::Junk),
+        Err(error) if needs_newer_program(&error) => Ok(Candidate::Unreadable(error)),
+        Err(_) => Ok(Candidate::Junk),
+    }
+}
+
+fn needs_newer_program(error: &codec::Error) -> bool {
+    matches!(
+        error.reason,
+        Reason::UnknownVersion { .. } | Reason::UnknownSuite { .. } | Reason::UnknownFeature { .. }
+    )
+}
+
+fn generation(name: &ObjectName) -> u64 {
+    match name {
+        ObjectName::Head { generation, .. } => *generation,
+        _ => 0,
+    }
+}
+
+/// Finds and proves the newest head.
+///
+/// # Errors
+/// [`Error::NoHead`] when none verifies, [`Error::Fork`] when two of the newest generation do, [`Error::Missing`] or
+/// [`Error::Damaged`] for its checkpoint.
+pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: RepositoryId) -> Result<Tip> {
+    let mut names: Vec<ObjectName> = storage.list(Folder::Heads)?.into_iter().map(|listed| listed.name).collect();
+    names.sort_unstable_by_key(|name| std::cmp::Reverse((generation(name), name.id())));
+    let found = names.len();
+    let (mut junk, mut unreadable) = (Vec::new(), None);
+    let mut newest: Option<Head> = None;
+    for name in names {
+        if newest.as_ref().is_some_and(|head| head.reference().generation != generation(&name)) {
+            break;
+        }
+        match examine(storage, &name, verifying_key, repository)? {
+            Candidate::Valid(head) => match &newest {
+                Some(other) => return Err(Error::Fork { one: other.reference(), other: head.reference() }),
+                None => newest = Some(head),
+            },
+            Candidate::Junk => junk.push(name),
+            Candidate::Unreadable(error) if newest.is_none() => unreadable = unreadable.or(Some((name, error))),
+            Candidate::Unreadable(_) => junk.push(name),
+        }
+    }
+    let Some(head) = newest else {
+        return Err(match unreadable {
+            Some((object, error)) => Error::UnreadableHead { object, error },
+            None => Error::NoHead { found },
+        });
+    };
+    let head = Arc::new(head);
+    let resolve_error = |error| Error::Damaged { object: name_of(head.reference()), error };
+    let checkpoint = if head.is_checkpoint() {
+        let state = Arc::new(head.resolve(None).map_err(resolve_error)?);
+        (Arc::clone(&head), state)
+    } else {
+        let reference = head.checkpoint();
+        let name = name_of(reference);
+        let checkpoint = match examine(storage, &name, verifying_key, repository) {
+            Ok(Candidate::Valid(checkpoint)) => checkpoint,
+            Ok(Candidate::Junk) => {
+                let error = codec::Error::new("head", Reason::Tag);
+                return Err(Error::Damaged { object: name, error });
+            }
+            Ok(Candidate::Unreadable(error)) => return Err(Error::Damaged { object: name, error }),
+            Err(Error::Storage(error)) if error.kind == crate::storage::ErrorKind::Absent => {
+                return Err(Error::Missing { object: name, generation: head.reference().generation });
+            }
+            Err(error) => return Err(error),
+        };
+        let state = checkpoint.resolve(None).map_err(|error| Error::Damaged { object: name, error })?;
+        (Arc::new(checkpoint), Arc::new(state))
+    };
+    let state = if head.is_checkpoint() {
+        Arc::clone(&checkpoint.1)
+    } else {
+        Arc::new(head.resolve(Some(&checkpoint.0)).map_err(resolve_error)?)
+    };
+    Ok(Tip { head, state, checkpoint, junk, unreadable })
+}
+
+/// The object that holds the head with this reference.
+#[must_use]
+pub const fn name_of(reference: HeadRef) -> ObjectName {
+    ObjectName::Head { generation: reference.generation, id: reference.id }
+}
+
+/// Encodes the first head of a repository.
+pub fn first(
+    signing: &SigningKey,
+    repository: RepositoryId,
+    config: &[u8],
+    state: &LiveState,
+    time: Time,
+) -> Result<Vec<u8>> {
+    head::successor(signing, repository, config, None, None, state, time)
+        .map_err(|error| Error::Refused(error.to_string()))
+}
+
+/// Stores the successor of `tip` that says `next`, and returns the new tip. Call under the append lock with a tip
+/// that was read under it.
+pub fn append(
+    storage: &dyn Storage,
+    signing: &SigningKey,
+    repository: RepositoryId,
+    config: &[u8],
+    tip: &Tip,
+    next: &LiveState,
+    time: Time,
+) -> Result<HeadRef> {
+    tip.require_sound()?;
+    let previous = (&*tip.head, &*tip.state);
+    let checkpoint = (&*tip.checkpoint.0, &*tip.checkpoint.1);
+    let bytes = head::successor(signing, repository, config, Some(previous), Some(checkpoint), next, time)
+        .map_err(|error| Error::Refused(error.to_string()))?;
+    let reference = HeadRef { generation: tip.reference().generation + 1, id: ObjectId::of(&bytes) };
+    match storage.put(&name_of(reference), &bytes)? {
+        Stored::Created => Ok(reference),
+        Stored::Exists => Err(Error::Refused(format!("head {} exists already", reference.generation))),
+    }
+}

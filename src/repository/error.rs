@@ -1,0 +1,167 @@
+//! What can go wrong between a name and what it stands for. Each variant says which object.
+
+use crate::base::escape::escape;
+use crate::base::id::{ChunkId, ObjectId, RepositoryId};
+use crate::codec;
+use crate::codec::head::HeadRef;
+use crate::repository::lock::LockError;
+use crate::storage::{self, ErrorKind, ObjectName};
+
+/// A failed operation on a repository.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The storage refused.
+    #[error(transparent)]
+    Storage(#[from] storage::Error),
+    /// There is no repository at this place.
+    #[error("no repository at {place}: {why}")]
+    NoRepository {
+        /// The place, as the user named it.
+        place: String,
+        /// What is missing.
+        why: &'static str,
+    },
+    /// `init` found something at its place.
+    #[error("{place} cannot become a new repository: {why}")]
+    Occupied {
+        /// The place, as the user named it.
+        place: String,
+        /// What is there.
+        why: &'static str,
+    },
+    /// No live key slot of the secret's type opens with it.
+    #[error("no key of this repository opens with this {secret} ({tried} tried)")]
+    WrongSecret {
+        /// The kind of secret: "passphrase", "recovery code", "key file".
+        secret: &'static str,
+        /// How many slots were of that kind.
+        tried: usize,
+    },
+    /// Another process holds a lock.
+    #[error(transparent)]
+    Locked(#[from] LockError),
+    /// A stored object was refused.
+    #[error("damaged: {object}: {error}")]
+    Damaged {
+        /// Its name.
+        object: ObjectName,
+        /// The check that failed.
+        error: codec::Error,
+    },
+    /// An object that a signed head names is not there.
+    #[error("missing: {object}, which head {generation} names")]
+    Missing {
+        /// Its name.
+        object: ObjectName,
+        /// Generation of the head.
+        generation: u64,
+    },
+    /// A listing, chunk list or problem list was refused after its chunks had opened: whoever wrote it wrote nonsense.
+    #[error("refused: {error}")]
+    Stream {
+        /// The check that failed.
+        error: codec::Error,
+    },
+    /// A pack has another length than its segment says.
+    #[error("damaged: pack {pack}: {expected} bytes expected, {found} found")]
+    PackLength {
+        /// The pack.
+        pack: ObjectId,
+        /// Length in its segment.
+        expected: u64,
+        /// Length on disk.
+        found: u64,
+    },
+    /// No live pack holds a chunk.
+    #[error("missing: chunk {} is in no live pack", chunk.short())]
+    ChunkMissing {
+        /// The chunk.
+        chunk: ChunkId,
+    },
+    /// A head above the newest valid one cannot be read.
+    #[error("damaged: {object} is newer than the newest head that can be verified ({error})")]
+    UnreadableHead {
+        /// Its name.
+        object: ObjectName,
+        /// Why it was refused.
+        error: codec::Error,
+    },
+    /// No head verifies.
+    #[error("no valid head under heads/: {found} files there, none signed by this repository's key")]
+    NoHead {
+        /// How many files looked like heads.
+        found: usize,
+    },
+    /// Two signed heads of one generation.
+    #[error("fork: two signed heads of generation {}: {} and {}", one.generation, one.id.short(), other.id.short())]
+    Fork {
+        /// One of them.
+        one: HeadRef,
+        /// The other one.
+        other: HeadRef,
+    },
+    /// The newest head is older than one that was seen here before.
+    #[error("rollback: this repository stood at generation {} when last seen here and now shows {}", remembered.generation, found.generation)]
+    Rollback {
+        /// What this machine remembers.
+        remembered: HeadRef,
+        /// What the repository shows.
+        found: HeadRef,
+    },
+    /// The config's verifying key is not the one of the master key.
+    #[error("the config names another signing key than this repository's keys: it was exchanged")]
+    ForeignConfig,
+    /// The config is another one than the user asked for.
+    #[error("this is repository {}, not {}", found.short(), expected.short())]
+    OtherRepository {
+        /// What was asked for.
+        expected: RepositoryId,
+        /// What is there.
+        found: RepositoryId,
+    },
+    /// Something that this run relied on was removed or marked by another one meanwhile.
+    #[error("the repository changed while this command ran: {what} is no longer live; run it again")]
+    Overtaken {
+        /// The object.
+        what: ObjectName,
+    },
+    /// The kernel's generator failed, or repeated itself.
+    #[error("the system's random generator {0}")]
+    Random(&'static str),
+    /// A request that cannot be met.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Error {
+    /// True when stored bytes are wrong or gone: exit code 17 and a look at `check`.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. }
+            | Self::Missing { .. }
+            | Self::Stream { .. }
+            | Self::PackLength { .. }
+            | Self::ChunkMissing { .. }
+            | Self::UnreadableHead { .. }
+            | Self::NoHead { .. }
+            | Self::ForeignConfig => true,
+            Self::Storage(error) => error.kind == ErrorKind::Length,
+            _ => false,
+        }
+    }
+}
+
+/// Result of a repository operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Turns a codec's refusal into one that names the object.
+pub(super) fn damaged(object: ObjectName) -> impl Fn(codec::Error) -> Error {
+    move |error| Error::Damaged { object, error }
+}
+
+/// A refusal in words that hold text from outside.
+#[must_use]
+pub fn refused(message: &str, about: &[u8]) -> Error {
+    Error::Refused(format!("{message}: {}", escape(about)))
+}

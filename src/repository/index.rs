@@ -1,0 +1,364 @@
+//! Where every chunk is: the cache first, the segments whenever the cache does not know.
+//!
+//! Invariants
+//! - Only live packs are ever returned: those in the table of a live segment that are neither marked nor swept.
+//! - "This chunk is stored" is believed only when a record that passed its keyed check, or an opened segment, says so.
+//! - For reading, a miss in the cache is no answer: the segments themselves are asked before a chunk is called
+//!   missing ([`Index::locate`]). For writing, a miss only stores a chunk twice ([`Index::contains`]).
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::cache::{self, BlockPlace, Cache, PackFact, Stamp, Update, UpdatePack};
+use super::error::{Error, Result, damaged};
+use crate::base::id::{ChunkId, ObjectId};
+use crate::codec::head::{HeadRef, LiveState};
+use crate::codec::key_tree::KeyTree;
+use crate::codec::pack::PackKind;
+use crate::codec::segment::{self, Segment, SegmentPack};
+use crate::storage::{ErrorKind, ObjectName, Storage};
+
+/// Where one chunk lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The pack.
+    pub pack: ObjectId,
+    /// Number of the block in its pack.
+    pub block: u16,
+    /// Where the block lies in the pack.
+    pub at: BlockPlace,
+    /// Offset of the chunk in the plain block, in bytes.
+    pub offset: u32,
+    /// Length of the chunk, in bytes.
+    pub length: u32,
+}
+
+/// One live pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LivePack {
+    /// Stored length in bytes.
+    pub length: u64,
+    /// What it holds.
+    pub kind: PackKind,
+    /// The segment that lists it.
+    pub segment: ObjectId,
+}
+
+/// Segments held in memory: what the cache does not cover, or everything when there is no cache.
+#[derive(Debug, Default)]
+struct Memory {
+    packs: Vec<(ObjectId, Vec<BlockPlace>)>,
+    chunks: HashMap<ChunkId, InMemory>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct InMemory {
+    pack: u32,
+    block: u16,
+    offset: u32,
+    length: u32,
+}
+
+impl Memory {
+    fn add(&mut self, pack: &SegmentPack) {
+        let number = self.packs.len() as u32;
+        let mut places = Vec::with_capacity(pack.directory.blocks.len());
+        let mut at = crate::codec::pack::HEADER_BYTES as u64;
+        for (block, record) in pack.directory.blocks.iter().enumerate() {
+            places.push(BlockPlace {
+                offset: at,
+                stored_length: record.stored_length,
+                plain_length: record.plain_length,
+                codec: record.codec,
+            });
+            at += u64::from(record.stored_length);
+            let mut offset = 0;
+            for chunk in &record.chunks {
+                let place = InMemory { pack: number, block: block as u16, offset, length: chunk.length };
+                self.chunks.entry(chunk.id).or_insert(place);
+                offset += chunk.length;
+            }
+        }
+        self.packs.push((pack.id, places));
+    }
+
+    fn get(&self, id: &ChunkId) -> Option<Place> {
+        let found = self.chunks.get(id)?;
+        let (pack, places) = self.packs.get(found.pack as usize)?;
+        let at = *places.get(usize::from(found.block))?;
+        Some(Place { pack: *pack, block: found.block, at, offset: found.offset, length: found.length })
+    }
+}
+
+/// Reads and opens one segment.
+pub fn read_segment(
+    storage: &dyn Storage,
+    keys: &KeyTree,
+    id: ObjectId,
+    length: u64,
+    generation: u64,
+) -> Result<Segment> {
+    let name = ObjectName::Segment(id);
+    let bytes = storage.read(&name, segment::BYTES_MAX.min(length)).map_err(|error| match error.kind {
+        ErrorKind::Absent => Error::Missing { object: name, generation },
+        _ => error.into(),
+    })?;
+    if ObjectId::of(&bytes) != id {
+        return Err(damaged(name)(crate::codec::Error::new("segment", crate::codec::Reason::ObjectId)));
+    }
+    Segment::open(keys, bytes).map_err(damaged(name))
+}
+
+/// Where every live chunk is.
+pub struct Index {
+    cache: Option<Cache>,
+    cache_folder: Option<PathBuf>,
+    cache_damaged: AtomicBool,
+    memory: Memory,
+    everything: OnceLock<Memory>,
+    packs: HashMap<ObjectId, LivePack>,
+    broken: Vec<Error>,
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index").field("packs", &self.packs.len()).finish_non_exhaustive()
+    }
+}
+
+/// What an index is made from.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    /// The repository's objects.
+    pub storage: &'a dyn Storage,
+    /// Its keys.
+    pub keys: &'a KeyTree,
+    /// What is live.
+    pub state: &'a LiveState,
+    /// The head that says so.
+    pub head: HeadRef,
+    /// The folder of this repository's cache, unless the user wants none.
+    pub cache_folder: Option<&'a Path>,
+}
+
+impl std::fmt::Debug for Sources<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sources").field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+impl Sources<'_> {
+    fn segment(&self, id: ObjectId) -> Result<Segment> {
+        let length = self.state.segments.get(&id).copied().unwrap_or(segment::BYTES_MAX);
+        read_segment(self.storage, self.keys, id, length, self.head.generation)
+    }
+
+    fn is_live(&self, pack: &ObjectId) -> bool {
+        !self.state.marked.contains_key(pack) && !self.state.swept.contains_key(pack)
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp { head: self.head, segments: self.state.segments.keys().copied().collect() }
+    }
+}
+
+impl Index {
+    /// Brings the cache up to the head and opens it; whatever the cache cannot take is held in memory. Segments that
+    /// cannot be read are remembered ([`Index::broken`]): readers go on with the rest, writers refuse.
+    #[must_use]
+    pub fn open(sources: &Sources<'_>) -> Self {
+        let folder = sources.cache_folder;
+        let mut cache = folder.and_then(|folder| Self::open_cache(folder, sources));
+        let mut missing = Self::uncovered(cache.as_ref(), sources);
+        let mut broken = Vec::new();
+        if let Some(folder) = folder
+            && !missing.is_empty()
+        {
+            let from_scratch = cache.is_none();
+            cache = None;
+            let update = segments_update(sources, &missing, &mut broken);
+            // The cache is disposable: when it cannot be written, the same segments are read into memory below.
+            let _ = cache::write(folder, sources.keys.cache(), sources.keys.repository(), update, from_scratch);
+            cache = Self::open_cache(folder, sources).or(cache);
+            missing = Self::uncovered(cache.as_ref(), sources);
+        }
+        let mut packs = HashMap::new();
+        if let Some(cache) = &cache {
+            for fact in cache.packs() {
+                if sources.state.segments.contains_key(&fact.segment) && sources.is_live(&fact.id) {
+                    packs.insert(fact.id, LivePack { length: fact.length, kind: fact.kind, segment: fact.segment });
+                }
+            }
+        }
+        let mut memory = Memory::default();
+        broken.clear();
+        for id in missing {
+            match sources.segment(id) {
+                Ok(segment) => {
+                    for pack in &segment.packs {
+                        if sources.is_live(&pack.id) {
+                            let live = LivePack { length: pack.length, kind: pack.kind, segment: id };
+                            packs.insert(pack.id, live);
+                            memory.add(pack);
+                        }
+                    }
+                }
+                Err(error) => broken.push(error),
+            }
+        }
+        Self {
+            cache,
+            cache_folder: folder.map(Path::to_path_buf),
+            cache_damaged: AtomicBool::new(false),
+            memory,
+            everything: OnceLock::new(),
+            packs,
+            broken,
+        }
+    }
+
+    fn open_cache(folder: &Path, sources: &Sources<'_>) -> Option<Cache> {
+        Cache::open(folder, sources.keys.cache(), sources.keys.repository())
+    }
+
+    fn uncovered(cache: Option<&Cache>, sources: &Sources<'_>) -> Vec<ObjectId> {
+        let covered: HashSet<ObjectId> =
+            cache.map(|cache| cache.stamp().segments.iter().copied().collect()).unwrap_or_default();
+        sources.state.segments.keys().filter(|id| !covered.contains(id)).copied().collect()
+    }
+
+    /// Segments that could not be read.
+    #[must_use]
+    pub fn broken(&self) -> &[Error] {
+        &self.broken
+    }
+
+    /// The broken segments, to hand on as errors.
+    pub fn take_broken(&mut self) -> Vec<Error> {
+        std::mem::take(&mut self.broken)
+    }
+
+    /// Every live pack.
+    #[must_use]
+    pub const fn packs(&self) -> &HashMap<ObjectId, LivePack> {
+        &self.packs
+    }
+
+    /// True when a live pack holds the chunk, as far as the cache knows. Asked by writers.
+    #[must_use]
+    pub fn contains(&self, id: &ChunkId) -> bool {
+        if self.memory.chunks.contains_key(id) {
+            return true;
+        }
+        match self.cache.as_ref().map(|cache| cache.lookup(id)) {
+            Some(Ok(Some(location))) => self.packs.contains_key(&location.pack),
+            Some(Ok(None)) | None => false,
+            Some(Err(_)) => {
+                self.cache_damaged.store(true, Ordering::Relaxed);
+                false
+            }
+        }
+    }
+
+    fn from_cache(&self, id: &ChunkId) -> Option<Place> {
+        let cache = self.cache.as_ref()?;
+        let found = cache.lookup(id).and_then(|location| match location {
+            Some(location) if self.packs.contains_key(&location.pack) => {
+                let at = cache.block(location.pack_number, location.block)?;
+                Ok(at.map(|at| Place {
+                    pack: location.pack,
+                    block: location.block,
+                    at,
+                    offset: location.offset,
+                    length: location.length,
+                }))
+            }
+            _ => Ok(None),
+        });
+        found.unwrap_or_else(|_| {
+            self.cache_damaged.store(true, Ordering::Relaxed);
+            None
+        })
+    }
+
+    /// Where a chunk lies. Asked by readers: a miss in the cache sends us to the segments.
+    #[must_use]
+    pub fn locate(&self, sources: &Sources<'_>, id: &ChunkId) -> Option<Place> {
+        self.memory.get(id).or_else(|| self.from_cache(id)).or_else(|| {
+            self.cache.as_ref()?;
+            self.from_segments(sources, id)
+        })
+    }
+
+    /// Where a chunk lies according to the segments alone.
+    #[must_use]
+    pub fn from_segments(&self, sources: &Sources<'_>, id: &ChunkId) -> Option<Place> {
+        let everything = self.everything.get_or_init(|| {
+            self.cache_damaged.store(true, Ordering::Relaxed);
+            let mut memory = Memory::default();
+            for segment in sources.state.segments.keys().filter_map(|id| sources.segment(*id).ok()) {
+                for pack in segment.packs.iter().filter(|pack| self.packs.contains_key(&pack.id)) {
+                    memory.add(pack);
+                }
+            }
+            memory
+        });
+        everything.get(id)
+    }
+
+    /// After a run: adds its segments to the cache, or throws a cache away that gave a wrong answer. Never fails a run.
+    pub fn settle(self, sources: &Sources<'_>) {
+        let Some(folder) = &self.cache_folder else { return };
+        let damaged = self.cache_damaged.load(Ordering::Relaxed);
+        let missing: Vec<ObjectId> = match &self.cache {
+            Some(_) if damaged => sources.state.segments.keys().copied().collect(),
+            cache => Self::uncovered(cache.as_ref(), sources),
+        };
+        let from_scratch = damaged || self.cache.is_none();
+        drop(self.cache);
+        if missing.is_empty() && !damaged {
+            return;
+        }
+        let update = segments_update(sources, &missing, &mut Vec::new());
+        let _ = cache::write(folder, sources.keys.cache(), sources.keys.repository(), update, from_scratch);
+    }
+}
+
+/// The records of some segments, read one after the other.
+fn segments_update<'a>(
+    sources: &'a Sources<'a>,
+    segments: &'a [ObjectId],
+    broken: &'a mut Vec<Error>,
+) -> Update<'a> {
+    let packs = segments.iter().flat_map(move |id| match sources.segment(*id) {
+        Ok(segment) => segment.packs.into_iter().map(|pack| update_pack(pack, *id)).collect::<Vec<_>>(),
+        Err(error) => {
+            broken.push(error);
+            Vec::new()
+        }
+    });
+    Update { packs: Box::new(packs), stamp: sources.stamp() }
+}
+
+fn update_pack(pack: SegmentPack, segment: ObjectId) -> UpdatePack {
+    let fact = PackFact { id: pack.id, length: pack.length, kind: pack.kind, segment };
+    let mut at = crate::codec::pack::HEADER_BYTES as u64;
+    let blocks = pack
+        .directory
+        .blocks
+        .into_iter()
+        .map(|record| {
+            let place = BlockPlace {
+                offset: at,
+                stored_length: record.stored_length,
+                plain_length: record.plain_length,
+                codec: record.codec,
+            };
+            at += u64::from(record.stored_length);
+            (place, record.chunks)
+        })
+        .collect();
+    UpdatePack { fact, blocks }
+}

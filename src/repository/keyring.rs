@@ -1,0 +1,204 @@
+//! The live key slots: which secrets open the repository. format-spec/key_slot.md.
+//!
+//! Only slots that the verified head names are tried, and only those of the secret's kind. There are never none. A change
+//! is: write the new slot, read it back, open it, publish the head that names it, and only then (in the same head)
+//! drop the old one; so at every instant the repository opens with at least one acknowledged secret.
+
+use super::error::{Error, Result, damaged};
+use super::{Repository, random};
+use crate::base::id::{ObjectId, RepositoryId};
+use crate::base::time::Time;
+use crate::codec::head::{HeadRef, LiveState};
+use crate::codec::kdf::Params;
+use crate::codec::key_slot::{KeySlot, SLOT_BYTES, Secret, SecretKind};
+use crate::codec::key_tree::{KeyTree, MasterKey};
+use crate::codec::{self, Reason};
+use crate::storage::{ObjectName, Storage};
+
+/// Most live slots.
+pub const SLOTS_MAX: usize = 16;
+
+/// One live slot, for a list.
+#[derive(Debug, Clone)]
+pub struct SlotInfo {
+    /// The slot object's id.
+    pub id: ObjectId,
+    /// What opens it.
+    pub kind: SecretKind,
+    /// Its label, free text.
+    pub label: String,
+    /// When it was made.
+    pub created: Time,
+    /// Key derivation parameters; none for a key file.
+    pub kdf: Option<Params>,
+    /// True for the slot that opened the repository now.
+    pub current: bool,
+    /// Why the slot cannot be used, when it is damaged or missing.
+    pub damage: Option<String>,
+}
+
+/// What a new slot is made of.
+#[derive(Debug)]
+pub struct NewSlot<'a> {
+    /// The secret that will open it.
+    pub secret: &'a Secret,
+    /// Key derivation parameters.
+    pub kdf: Params,
+    /// Free text.
+    pub label: &'a str,
+    /// When it was made.
+    pub created: Time,
+}
+
+impl NewSlot<'_> {
+    /// Seals the master key, and proves that the slot opens before anyone relies on it.
+    pub(super) fn seal(&self, master: &MasterKey, keys: &KeyTree) -> Result<(ObjectId, Vec<u8>)> {
+        let refuse = |error: codec::Error| Error::Refused(format!("the key slot could not be made: {error}"));
+        let bytes = KeySlot::create(
+            master,
+            keys,
+            self.secret,
+            self.kdf,
+            self.label,
+            self.created,
+            true,
+            &random::bytes()?,
+        )
+        .map_err(refuse)?;
+        let again = KeySlot::parse(&bytes, keys.repository()).and_then(|slot| slot.unlock(self.secret));
+        if again.map_err(refuse)?.expose() != master.expose() {
+            return Err(Error::Refused("the new key slot does not open to the master key".to_owned()));
+        }
+        Ok((ObjectId::of(&bytes), bytes))
+    }
+}
+
+fn read(storage: &dyn Storage, repository: RepositoryId, id: ObjectId) -> Result<KeySlot> {
+    let name = ObjectName::Key(id);
+    let bytes = storage.read(&name, SLOT_BYTES as u64)?;
+    if ObjectId::of(&bytes) != id {
+        return Err(damaged(name)(codec::Error::new("key slot", Reason::ObjectId)));
+    }
+    KeySlot::parse(&bytes, repository).map_err(damaged(name))
+}
+
+/// Tries the live slots of the secret's kind.
+///
+/// # Errors
+/// [`Error::WrongSecret`] when none opens; the damage itself, when every slot of that kind is damaged.
+pub(super) fn unlock(
+    storage: &dyn Storage,
+    repository: RepositoryId,
+    state: &LiveState,
+    secret: &Secret,
+) -> Result<(ObjectId, MasterKey)> {
+    let (mut tried, mut failure) = (0, None);
+    for id in state.slots.iter().take(SLOTS_MAX) {
+        match read(storage, repository, *id) {
+            Ok(slot) if slot.kind() != secret.kind() => {}
+            Ok(slot) => {
+                tried += 1;
+                match slot.unlock(secret) {
+                    Ok(master) => return Ok((*id, master)),
+                    Err(error) if error.reason == Reason::Commitment => {}
+                    Err(error) => failure = Some(damaged(ObjectName::Key(*id))(error)),
+                }
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        Some(error) if tried == 0 => Err(error),
+        _ => Err(Error::WrongSecret { secret: secret.kind().describe(), tried }),
+    }
+}
+
+impl Repository {
+    /// The live slots.
+    #[must_use]
+    pub fn slots(&self) -> Vec<SlotInfo> {
+        let tip = self.tip();
+        let describe = |id: &ObjectId| {
+            let current = *id == self.slot();
+            let slot = read(self.storage(), self.id(), *id).and_then(|slot| {
+                let label = slot.label(self.keys()).map_err(damaged(ObjectName::Key(*id)))?;
+                Ok((slot.kind(), slot.params(), label))
+            });
+            match slot {
+                Ok((kind, params, label)) => SlotInfo {
+                    id: *id,
+                    kind,
+                    label: label.label,
+                    created: label.created,
+                    kdf: (kind != SecretKind::KeyFile).then_some(params),
+                    current,
+                    damage: None,
+                },
+                Err(error) => SlotInfo {
+                    id: *id,
+                    kind: SecretKind::Passphrase,
+                    label: String::new(),
+                    created: Time::default(),
+                    kdf: None,
+                    current,
+                    damage: Some(error.to_string()),
+                },
+            }
+        };
+        tip.state.slots.iter().map(describe).collect()
+    }
+
+    /// Adds a slot, and with `replacing` drops that one in the same head.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] at 16 slots; a storage error means that nothing changed.
+    pub fn add_slot(&self, new: &NewSlot<'_>, replacing: Option<ObjectId>) -> Result<(ObjectId, HeadRef)> {
+        let count = self.tip().state.slots.len() - usize::from(replacing.is_some());
+        if count >= SLOTS_MAX {
+            return Err(Error::Refused(format!(
+                "a repository has at most {SLOTS_MAX} keys: remove one first (key list, key remove)"
+            )));
+        }
+        let (id, bytes) = new.seal(self.master(), self.keys())?;
+        let name = ObjectName::Key(id);
+        self.storage().put(&name, &bytes)?;
+        if self.storage().read(&name, SLOT_BYTES as u64)? != bytes {
+            return Err(damaged(name)(codec::Error::new("key slot", Reason::ObjectId)));
+        }
+        let head = self.append(|state, _| {
+            state.slots.insert(id);
+            if let Some(old) = replacing
+                && !state.slots.remove(&old)
+            {
+                return Err(Error::Refused(format!("key {} was removed meanwhile", old.short())));
+            }
+            Ok(())
+        })?;
+        if replacing == Some(self.slot()) {
+            self.set_slot(id);
+        }
+        Ok((id, head))
+    }
+
+    /// Drops a slot: from this head on its secret opens nothing.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for the last slot, for the one in use, and for one that is not live.
+    pub fn remove_slot(&self, id: ObjectId) -> Result<HeadRef> {
+        if id == self.slot() {
+            return Err(Error::Refused(format!(
+                "key {} is the one in use: open the repository with another key to remove it",
+                id.short()
+            )));
+        }
+        self.append(|state, _| {
+            if !state.slots.remove(&id) {
+                return Err(Error::Refused(format!("key {} is not a live key of this repository", id.short())));
+            }
+            if state.slots.is_empty() {
+                return Err(Error::Refused("the last key of a repository cannot be removed".to_owned()));
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! Reading chunked streams: a listing entry by entry, a chunk list chunk by chunk, without holding the whole.
+
+use super::Repository;
+use super::error::{Error, Result, damaged};
+use crate::base::id::ObjectId;
+use crate::codec::pack::PackKind;
+use crate::codec::snapshot::{Problem, ProblemReader};
+use crate::codec::tree::{ChunkList, ChunkRef, ChunkRefReader, Entry, EntryReader};
+use crate::codec::{self, Reason};
+use crate::storage::ObjectName;
+
+/// Deepest nesting of chunk lists that is followed: 1,024 chunks of 36-byte records, four times over, are more than
+/// any file has.
+const DEPTH_MAX: u8 = 8;
+
+/// The chunks that a list stands for, in order.
+pub struct Chunks<'r> {
+    repository: &'r Repository,
+    /// One level of indirection each, the outermost first.
+    levels: Vec<Level>,
+}
+
+struct Level {
+    depth: u8,
+    pending: std::vec::IntoIter<ChunkRef>,
+    reader: Option<ChunkRefReader>,
+}
+
+impl<'r> Chunks<'r> {
+    /// Reads `list`.
+    #[must_use]
+    pub fn new(repository: &'r Repository, list: ChunkList) -> Self {
+        let outermost = Level { depth: list.depth, pending: list.chunks.into_iter(), reader: None };
+        Self { repository, levels: vec![outermost] }
+    }
+
+    fn step(&mut self) -> Result<Option<ChunkRef>> {
+        while let Some(level) = self.levels.last_mut() {
+            if level.depth > DEPTH_MAX {
+                return Err(refused("chunk list", Reason::OutOfRange { field: "depth" }));
+            }
+            let Some(chunk) = level.pending.next() else {
+                // This level is used up: the one outside it goes on.
+                if let Some(reader) = level.reader.take() {
+                    reader.finish().map_err(unplaced)?;
+                }
+                self.levels.pop();
+                continue;
+            };
+            if level.depth == 0 {
+                return Ok(Some(chunk));
+            }
+            let bytes = self.repository.chunk(PackKind::Tree, &chunk)?;
+            // The records of one list run on across its chunks, so the reader is handed from chunk to chunk.
+            let depth = level.depth - 1;
+            let mut reader = level.reader.take().unwrap_or_default();
+            reader.push(&bytes);
+            let mut found = Vec::new();
+            while let Some(inner) = reader.next().map_err(unplaced)? {
+                found.push(inner);
+            }
+            level.reader = Some(reader);
+            self.levels.push(Level { depth, pending: found.into_iter(), reader: None });
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Chunks<'_> {
+    type Item = Result<ChunkRef>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step();
+        if step.is_err() {
+            self.levels.clear();
+        }
+        step.transpose()
+    }
+}
+
+fn refused(structure: &'static str, reason: Reason) -> Error {
+    unplaced(codec::Error::new(structure, reason))
+}
+
+/// A stream's chunks may lie in many packs, so the refusal names the stream only; who reads it adds the path.
+fn unplaced(error: codec::Error) -> Error {
+    Error::Stream { error }
+}
+
+/// A decoder that is fed chunk by chunk.
+trait Records: Default {
+    type Record;
+    fn push(&mut self, bytes: &[u8]);
+    fn next(&mut self) -> codec::Result<Option<Self::Record>>;
+    fn finish(self) -> codec::Result<()>;
+}
+
+impl Records for EntryReader {
+    type Record = Entry;
+
+    fn push(&mut self, bytes: &[u8]) {
+        Self::push(self, bytes);
+    }
+
+    fn next(&mut self) -> codec::Result<Option<Entry>> {
+        Self::next(self)
+    }
+
+    fn finish(self) -> codec::Result<()> {
+        Self::finish(self)
+    }
+}
+
+impl Records for ProblemReader {
+    type Record = Problem;
+
+    fn push(&mut self, bytes: &[u8]) {
+        Self::push(self, bytes);
+    }
+
+    fn next(&mut self) -> codec::Result<Option<Problem>> {
+        Self::next(self)
+    }
+
+    fn finish(self) -> codec::Result<()> {
+        Self::finish(self)
+    }
+}
+
+/// The records of a chunked stream.
+struct Stream<'r, R> {
+    chunks: Chunks<'r>,
+    reader: Option<R>,
+}
+
+impl<'r, R: Records> Stream<'r, R> {
+    fn new(repository: &'r Repository, list: ChunkList) -> Self {
+        Self { chunks: Chunks::new(repository, list), reader: Some(R::default()) }
+    }
+
+    fn step(&mut self) -> Result<Option<R::Record>> {
+        loop {
+            let Some(reader) = &mut self.reader else { return Ok(None) };
+            if let Some(record) = reader.next().map_err(unplaced)? {
+                return Ok(Some(record));
+            }
+            match self.chunks.step()? {
+                Some(chunk) => reader.push(&self.chunks.repository.chunk(PackKind::Tree, &chunk)?),
+                None => {
+                    if let Some(reader) = self.reader.take() {
+                        reader.finish().map_err(unplaced)?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Result<R::Record>> {
+        let step = self.step();
+        if step.is_err() {
+            self.reader = None;
+        }
+        step.transpose()
+    }
+}
+
+/// The entries of one directory, in the order of their names.
+pub struct Listing<'r>(Stream<'r, EntryReader>);
+
+impl<'r> Listing<'r> {
+    /// Reads the listing that `list` stands for.
+    #[must_use]
+    pub fn new(repository: &'r Repository, list: ChunkList) -> Self {
+        Self(Stream::new(repository, list))
+    }
+}
+
+impl Iterator for Listing<'_> {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}
+
+/// The problems of one snapshot.
+pub struct Problems<'r>(Stream<'r, ProblemReader>);
+
+impl<'r> Problems<'r> {
+    /// Reads the problems that `list` stands for.
+    #[must_use]
+    pub fn new(repository: &'r Repository, list: ChunkList) -> Self {
+        Self(Stream::new(repository, list))
+    }
+}
+
+impl Iterator for Problems<'_> {
+    type Item = Result<Problem>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}
+
+macro_rules! opaque_debug {
+    ($($name:ident),*) => {$(
+        impl std::fmt::Debug for $name<'_> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(stringify!($name))
+            }
+        }
+    )*};
+}
+opaque_debug!(Chunks, Listing, Problems);
+
+/// The snapshot object's name, for errors.
+#[must_use]
+pub const fn snapshot_name(id: ObjectId) -> ObjectName {
+    ObjectName::Snapshot(id)
+}
+
+/// Refuses a snapshot whose bytes are not what its name says.
+pub(super) fn open_snapshot(
+    repository: &Repository,
+    id: ObjectId,
+    bytes: Vec<u8>,
+) -> Result<crate::codec::snapshot::Snapshot> {
+    let name = snapshot_name(id);
+    if ObjectId::of(&bytes) != id {
+        return Err(damaged(name)(codec::Error::new("snapshot", Reason::ObjectId)));
+    }
+    crate::codec::snapshot::Snapshot::open(repository.keys(), bytes).map_err(damaged(name))
+}

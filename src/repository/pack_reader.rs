@@ -1,0 +1,81 @@
+//! Reading packs whole: for a check, for rebuilding the index, and for taking over the packs of a run that was killed. A
+//! pack of the last kind is checked in full before anything relies on it.
+
+use super::Repository;
+use super::error::{Error, Result, damaged};
+use crate::base::id::ObjectId;
+use crate::codec::compress::Decompressor;
+use crate::codec::pack::{self, PackDirectory, PackKind};
+use crate::codec::segment::SegmentPack;
+use crate::codec::{self, Reason, block, unit};
+use crate::storage::ObjectName;
+
+/// Reads one pack whole and checks its name, header, footer, directory and padding.
+///
+/// # Errors
+/// [`Error::Damaged`] with the first check that failed.
+pub fn read_whole(repository: &Repository, id: ObjectId, length: u64) -> Result<(SegmentPack, Vec<u8>)> {
+    let name = ObjectName::Pack(id);
+    let refuse = damaged(name);
+    if length > pack::PACK_BYTES_MAX {
+        return Err(refuse(codec::Error::new("pack", Reason::OutOfRange { field: "pack length" })));
+    }
+    let bytes = repository.storage().read(&name, length)?;
+    if ObjectId::of(&bytes) != id {
+        return Err(refuse(codec::Error::new("pack", Reason::ObjectId)));
+    }
+    let (kind, directory, prefix) = open_directory(repository, &bytes).map_err(&refuse)?;
+    Ok((SegmentPack { id, length: bytes.len() as u64, kind, directory, directory_prefix: prefix }, bytes))
+}
+
+fn open_directory(
+    repository: &Repository,
+    bytes: &[u8],
+) -> codec::Result<(PackKind, PackDirectory, [u8; unit::PREFIX_BYTES])> {
+    let truncated = || codec::Error::new("pack", Reason::Truncated);
+    let kind = pack::parse_header(bytes, repository.id())?;
+    let footer = pack::parse_footer(bytes, bytes.len() as u64)?;
+    let start = usize::try_from(footer.directory_offset).map_err(|_| truncated())?;
+    let length = footer.directory_length as usize;
+    let mut sealed = bytes.get(start..).and_then(|rest| rest.get(..length)).ok_or_else(truncated)?.to_vec();
+    let mut prefix = [0; unit::PREFIX_BYTES];
+    prefix.copy_from_slice(sealed.get(..unit::PREFIX_BYTES).ok_or_else(truncated)?);
+    let directory = pack::open_directory(repository.keys(), kind, &footer, &mut sealed)?;
+    pack::check_padding(bytes, &footer)?;
+    Ok((kind, directory, prefix))
+}
+
+/// Opens every block of a pack that was read whole and hashes every chunk.
+///
+/// # Errors
+/// The number of the first block that is damaged, and why.
+pub fn verify_blocks(
+    repository: &Repository,
+    pack: &SegmentPack,
+    bytes: &[u8],
+) -> std::result::Result<(), (usize, codec::Error)> {
+    let mut decompressor = Decompressor::new();
+    let mut at = pack::HEADER_BYTES;
+    for (number, record) in pack.directory.blocks.iter().enumerate() {
+        let truncated = || (number, codec::Error::new("pack", Reason::Truncated));
+        let length = record.stored_length as usize;
+        let mut sealed = bytes.get(at..).and_then(|rest| rest.get(..length)).ok_or_else(truncated)?.to_vec();
+        at += length;
+        let keys = repository.keys();
+        block::open(keys, pack.kind, &mut decompressor, record.codec, record.plain_length, &mut sealed)
+            .and_then(|plain| block::verify_chunks(keys, pack.kind, &plain, &record.chunks))
+            .map_err(|error| (number, error))?;
+    }
+    Ok(())
+}
+
+/// The full check of a pack that no segment lists.
+///
+/// # Errors
+/// [`Error::Damaged`] with the first check that failed.
+pub fn examine(repository: &Repository, id: ObjectId, length: u64) -> Result<SegmentPack> {
+    let (pack, bytes) = read_whole(repository, id, length)?;
+    verify_blocks(repository, &pack, &bytes)
+        .map_err(|(_, error)| Error::Damaged { object: ObjectName::Pack(id), error })?;
+    Ok(pack)
+}

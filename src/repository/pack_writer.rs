@@ -1,0 +1,349 @@
+//! Filling and flushing packs: chunks are gathered into blocks in walk order, blocks are compressed, sealed and verified
+//! in parallel, and one thread writes them in order.
+//!
+//! There is at most one open data pack and one open tree pack, so a run that is killed loses at most these two: every
+//! finished pack lies durable under its name, describes itself, and is adopted by the next run (`pack_reader.rs`).
+//!
+//! Every block is opened again as soon as it is sealed: unsealed, decompressed, every chunk hashed. A bit that flips in
+//! memory between reading and sealing is caught here and not years later.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use super::error::{Error, Result};
+use super::random;
+use crate::base::id::{ChunkId, ObjectId};
+use crate::codec::block::{self, SealedBlock};
+use crate::codec::compress::{Compressor, Decompressor};
+use crate::codec::key_tree::KeyTree;
+use crate::codec::pack::{self, Block, PackDirectory, PackKind};
+use crate::codec::segment::SegmentPack;
+use crate::codec::tree::ChunkRef;
+use crate::storage::{ObjectName, Storage, Upload};
+
+/// How packs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackOptions {
+    /// A pack is finished when it has reached this many bytes.
+    pub pack_bytes: u64,
+    /// zstd level.
+    pub compression: i32,
+    /// Open every block again after sealing it.
+    pub verify: bool,
+    /// Write nothing: for a dry run.
+    pub discard: bool,
+}
+
+impl Default for PackOptions {
+    fn default() -> Self {
+        Self { pack_bytes: 32 << 20, compression: 3, verify: true, discard: false }
+    }
+}
+
+/// Blocks that are being compressed or wait for the disk, at most: each holds 2 MiB and its sealed form.
+const BLOCKS_IN_FLIGHT: usize = 4;
+
+/// One block on its way to its pack.
+struct Pending {
+    kind: PackKind,
+    plain_length: u32,
+    chunks: Vec<ChunkRef>,
+    sealed: Receiver<Result<SealedBlock>>,
+}
+
+/// Chunks that wait to become a block.
+struct Assembler {
+    kind: PackKind,
+    plain: Vec<u8>,
+    chunks: Vec<ChunkRef>,
+}
+
+impl Assembler {
+    const fn new(kind: PackKind) -> Self {
+        Self { kind, plain: Vec::new(), chunks: Vec::new() }
+    }
+}
+
+/// What the workers share.
+struct Workshop {
+    keys: Arc<KeyTree>,
+    options: PackOptions,
+    compressors: Mutex<Vec<(Compressor, Decompressor)>>,
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Workshop {
+    fn buffer(&self) -> Vec<u8> {
+        lock(&self.buffers).pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut buffers = lock(&self.buffers);
+        if buffers.len() < 2 * BLOCKS_IN_FLIGHT {
+            buffers.push(buffer);
+        }
+    }
+
+    fn seal(&self, kind: PackKind, plain: &[u8], chunks: &[ChunkRef]) -> Result<SealedBlock> {
+        let refuse = |error: crate::codec::Error| Error::Refused(format!("a block could not be sealed: {error}"));
+        let tools = lock(&self.compressors).pop();
+        let (mut compressor, mut decompressor) = match tools {
+            Some(tools) => tools,
+            None => (Compressor::new(self.options.compression).map_err(refuse)?, Decompressor::new()),
+        };
+        let sealed =
+            block::seal(&self.keys, kind, &mut compressor, plain, &random::bytes()?).map_err(refuse)?;
+        if self.options.verify {
+            let refuse = |error: crate::codec::Error| {
+                Error::Refused(format!(
+                    "a block did not open again after it was sealed ({error}): this points at faulty memory. \
+                     Nothing was published; test the machine's memory before the next backup"
+                ))
+            };
+            let mut copy = self.buffer();
+            copy.extend_from_slice(&sealed.bytes);
+            let length = plain.len() as u32;
+            let again = block::open(&self.keys, kind, &mut decompressor, sealed.codec, length, &mut copy)
+                .map_err(refuse)?;
+            block::verify_chunks(&self.keys, kind, &again, chunks).map_err(refuse)?;
+            self.give_back(copy);
+        }
+        lock(&self.compressors).push((compressor, decompressor));
+        Ok(sealed)
+    }
+}
+
+/// A pack that is being written.
+struct OpenPack {
+    kind: PackKind,
+    upload: Option<Box<dyn Upload>>,
+    hasher: blake3::Hasher,
+    length: u64,
+    directory: PackDirectory,
+}
+
+impl OpenPack {
+    fn begin(storage: &dyn Storage, keys: &KeyTree, kind: PackKind, discard: bool) -> Result<Self> {
+        let upload = if discard { None } else { Some(storage.create()?) };
+        let directory = PackDirectory { blocks: Vec::new() };
+        let mut pack = Self { kind, upload, hasher: blake3::Hasher::new(), length: 0, directory };
+        pack.append(&pack::header(kind, keys.repository()))?;
+        Ok(pack)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.hasher.update(bytes);
+        self.length += bytes.len() as u64;
+        if let Some(upload) = &mut self.upload {
+            upload.append(bytes)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, keys: &KeyTree) -> Result<SegmentPack> {
+        let finished = pack::finish(keys, self.kind, &self.directory, self.length, &random::bytes()?)
+            .map_err(|error| Error::Refused(format!("a pack could not be closed: {error}")))?;
+        self.append(&finished.bytes)?;
+        let id = ObjectId(*self.hasher.finalize().as_bytes());
+        if let Some(upload) = self.upload {
+            upload.finish(&ObjectName::Pack(id))?;
+        }
+        Ok(SegmentPack {
+            id,
+            length: self.length,
+            kind: self.kind,
+            directory: self.directory,
+            directory_prefix: finished.prefix,
+        })
+    }
+}
+
+/// The thread that writes sealed blocks in order.
+struct Packer {
+    storage: Arc<dyn Storage>,
+    workshop: Arc<Workshop>,
+    finished: Sender<SegmentPack>,
+    open: [Option<OpenPack>; 2],
+}
+
+impl Packer {
+    fn run(mut self, blocks: &Receiver<Pending>) -> Result<()> {
+        for pending in blocks {
+            let sealed = pending
+                .sealed
+                .recv()
+                .map_err(|_| Error::Refused("a worker thread ended before its block was sealed".to_owned()))??;
+            let options = self.workshop.options;
+            let slot = &mut self.open[pending.kind as usize % 2];
+            let pack = match slot {
+                Some(pack) => pack,
+                none => none.insert(OpenPack::begin(
+                    &*self.storage,
+                    &self.workshop.keys,
+                    pending.kind,
+                    options.discard,
+                )?),
+            };
+            pack.append(&sealed.bytes)?;
+            pack.directory.blocks.push(Block {
+                codec: sealed.codec,
+                stored_length: sealed.bytes.len() as u32,
+                plain_length: pending.plain_length,
+                chunks: pending.chunks,
+            });
+            self.workshop.give_back(sealed.bytes);
+            if pack.length >= options.pack_bytes || pack.directory.blocks.len() >= pack::BLOCKS_MAX {
+                self.close(pending.kind)?;
+            }
+        }
+        self.close(PackKind::Data)?;
+        self.close(PackKind::Tree)
+    }
+
+    fn close(&mut self, kind: PackKind) -> Result<()> {
+        if let Some(pack) = self.open[kind as usize % 2].take() {
+            let finished = pack.finish(&self.workshop.keys)?;
+            // The receiver lives as long as the writer; when it is gone the run has failed elsewhere.
+            let _ = self.finished.send(finished);
+        }
+        Ok(())
+    }
+}
+
+/// Gathers chunks into blocks and blocks into packs.
+pub struct PackWriter {
+    workshop: Arc<Workshop>,
+    data: Assembler,
+    tree: Assembler,
+    blocks: Option<Sender<Pending>>,
+    finished: Receiver<SegmentPack>,
+    packer: Option<JoinHandle<Result<()>>>,
+}
+
+impl std::fmt::Debug for PackWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PackWriter").field("options", &self.workshop.options).finish_non_exhaustive()
+    }
+}
+
+impl PackWriter {
+    /// Starts the writing thread.
+    #[must_use]
+    pub fn new(storage: Arc<dyn Storage>, keys: Arc<KeyTree>, options: PackOptions) -> Self {
+        let (blocks, queue) = bounded(BLOCKS_IN_FLIGHT);
+        let (finished_in, finished) = unbounded();
+        let workshop = Arc::new(Workshop {
+            keys,
+            options,
+            compressors: Mutex::new(Vec::new()),
+            buffers: Mutex::new(Vec::new()),
+        });
+        let packer = Packer { storage, workshop: Arc::clone(&workshop), finished: finished_in, open: [None, None] };
+        let packer = std::thread::spawn(move || packer.run(&queue));
+        Self {
+            workshop,
+            data: Assembler::new(PackKind::Data),
+            tree: Assembler::new(PackKind::Tree),
+            blocks: Some(blocks),
+            finished,
+            packer: Some(packer),
+        }
+    }
+
+    /// Adds a chunk that no live pack holds.
+    ///
+    /// # Errors
+    /// The writing thread's error: it is final for the run.
+    pub fn add(&mut self, kind: PackKind, id: ChunkId, bytes: &[u8]) -> Result<()> {
+        let assembler = match kind {
+            PackKind::Data => &mut self.data,
+            PackKind::Tree => &mut self.tree,
+        };
+        if !assembler.plain.is_empty() && assembler.plain.len() + bytes.len() > kind.block_bytes() {
+            self.flush(kind)?;
+        }
+        let assembler = match kind {
+            PackKind::Data => &mut self.data,
+            PackKind::Tree => &mut self.tree,
+        };
+        if assembler.plain.capacity() == 0 {
+            assembler.plain = self.workshop.buffer();
+        }
+        assembler.plain.extend_from_slice(bytes);
+        assembler.chunks.push(ChunkRef { id, length: bytes.len() as u32 });
+        Ok(())
+    }
+
+    fn flush(&mut self, kind: PackKind) -> Result<()> {
+        let assembler = match kind {
+            PackKind::Data => &mut self.data,
+            PackKind::Tree => &mut self.tree,
+        };
+        if assembler.chunks.is_empty() {
+            return Ok(());
+        }
+        let kind = assembler.kind;
+        let plain = std::mem::take(&mut assembler.plain);
+        let chunks = std::mem::take(&mut assembler.chunks);
+        let (done, sealed) = bounded(1);
+        let pending = Pending { kind, plain_length: plain.len() as u32, chunks: chunks.clone(), sealed };
+        // Queue first: the bound on blocks in flight is the bound on memory.
+        let queued = self.blocks.as_ref().is_some_and(|blocks| blocks.send(pending).is_ok());
+        if !queued {
+            return Err(self.failure());
+        }
+        let workshop = Arc::clone(&self.workshop);
+        rayon::spawn(move || {
+            let result = workshop.seal(kind, &plain, &chunks);
+            workshop.give_back(plain);
+            let _ = done.send(result);
+        });
+        Ok(())
+    }
+
+    /// Why the writing thread stopped.
+    fn failure(&mut self) -> Error {
+        self.blocks = None;
+        match self.packer.take().map(JoinHandle::join) {
+            Some(Ok(Err(error))) => error,
+            _ => Error::Refused("the thread that writes packs ended unexpectedly".to_owned()),
+        }
+    }
+
+    /// Packs that were finished since the last call.
+    pub fn finished(&self) -> impl Iterator<Item = SegmentPack> + '_ {
+        self.finished.try_iter()
+    }
+
+    /// Flushes everything, waits until it is durable and returns the last packs.
+    ///
+    /// # Errors
+    /// The writing thread's error: it is final for the run.
+    pub fn finish(mut self) -> Result<Vec<SegmentPack>> {
+        self.flush(PackKind::Data)?;
+        self.flush(PackKind::Tree)?;
+        self.blocks = None;
+        match self.packer.take().map(JoinHandle::join) {
+            Some(Ok(Ok(()))) => Ok(self.finished.try_iter().collect()),
+            Some(Ok(Err(error))) => Err(error),
+            _ => Err(Error::Refused("the thread that writes packs ended unexpectedly".to_owned())),
+        }
+    }
+}
+
+impl Drop for PackWriter {
+    /// An abandoned run leaves no thread behind. What was sealed is finished into packs, which the next run adopts.
+    fn drop(&mut self) {
+        self.blocks = None;
+        if let Some(packer) = self.packer.take() {
+            let _ = packer.join();
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What this machine remembers of a repository, outside of it: where it lay and its newest head. Promise P5.
+//!
+//! A repository cannot prove by itself that it is not an old copy of itself: whoever holds the disk can put yesterday's
+//! files back. The memory of one number and one hash finds it out. It also knows that a repository lay at a path, so
+//! that an unmounted disk does not become a new, empty repository.
+//!
+//! One small JSON file a repository, `<state folder>/<repository id>.json`, replaced by rename. Losing it loses the
+//! memory only; a file that does not parse counts as lost.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, Result};
+use crate::base::id::{ObjectId, RepositoryId};
+use crate::codec::head::HeadRef;
+
+/// The file's content. Ids are hex; the path is stored as text where it is UTF-8 and as hex of its bytes besides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Memory {
+    repository: String,
+    place: String,
+    place_bytes: String,
+    generation: u64,
+    head: String,
+}
+
+/// The folder with this machine's memories.
+#[derive(Debug, Clone)]
+pub struct Remembered {
+    folder: PathBuf,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Remembered {
+    /// Memories in `folder`, which need not exist yet.
+    #[must_use]
+    pub const fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    fn file(&self, repository: RepositoryId) -> PathBuf {
+        self.folder.join(format!("{repository}.json"))
+    }
+
+    fn read(path: &Path) -> Option<Memory> {
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+
+    /// The newest head of this repository that was seen here.
+    #[must_use]
+    pub fn head(&self, repository: RepositoryId) -> Option<HeadRef> {
+        let memory = Self::read(&self.file(repository))?;
+        if memory.repository != repository.to_string() {
+            return None;
+        }
+        Some(HeadRef { generation: memory.generation, id: memory.head.parse::<ObjectId>().ok()? })
+    }
+
+    /// The repository that was last seen at this path, if any was.
+    #[must_use]
+    pub fn at(&self, place: &Path) -> Option<RepositoryId> {
+        let wanted = hex(place.as_os_str().as_encoded_bytes());
+        let memories = fs::read_dir(&self.folder).ok()?.flatten();
+        memories
+            .filter_map(|entry| Self::read(&entry.path()))
+            .find(|memory| memory.place_bytes == wanted)
+            .and_then(|memory| memory.repository.parse().ok())
+    }
+
+    /// Compares what is seen now with what was seen before.
+    ///
+    /// # Errors
+    /// [`Error::Rollback`] for an older generation, [`Error::Fork`] for another head of the same one.
+    pub fn check(&self, repository: RepositoryId, found: HeadRef) -> Result<()> {
+        match self.head(repository) {
+            Some(remembered) if remembered.generation > found.generation => {
+                Err(Error::Rollback { remembered, found })
+            }
+            Some(remembered) if remembered.generation == found.generation && remembered.id != found.id => {
+                Err(Error::Fork { one: remembered, other: found })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Remembers a head. Never backwards: of two processes the newer memory stays.
+    ///
+    /// # Errors
+    /// The file cannot be written; the caller says so and goes on, because the backup itself is safe.
+    pub fn store(&self, repository: RepositoryId, place: &Path, head: HeadRef) -> io::Result<()> {
+        if self.head(repository).is_some_and(|known| known.generation > head.generation) {
+            return Ok(());
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        let memory = Memory {
+            repository: repository.to_string(),
+            place: place.display().to_string(),
+            place_bytes: hex(place.as_os_str().as_encoded_bytes()),
+            generation: head.generation,
+            head: head.id.to_string(),
+        };
+        let temporary = self.folder.join(format!("{repository}.{}.tmp", std::process::id()));
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(&serde_json::to_vec_pretty(&memory)?)?;
+        file.sync_all()?;
+        fs::rename(&temporary, self.file(repository))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn head(generation: u64, text: &str) -> HeadRef {
+        HeadRef { generation, id: ObjectId::of(text.as_bytes()) }
+    }
+
+    #[test]
+    fn an_older_head_is_a_rollback_and_another_of_the_same_age_a_fork() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Remembered::new(folder.path().join("state"));
+        let id = RepositoryId([7; 32]);
+        let place = Path::new("/backup\n");
+        assert!(memory.check(id, head(1, "a")).is_ok());
+        memory.store(id, place, head(5, "e")).unwrap();
+        assert!(memory.check(id, head(5, "e")).is_ok());
+        assert!(memory.check(id, head(6, "f")).is_ok());
+        assert!(matches!(memory.check(id, head(4, "d")), Err(Error::Rollback { .. })));
+        assert!(matches!(memory.check(id, head(5, "x")), Err(Error::Fork { .. })));
+        memory.store(id, place, head(3, "c")).unwrap();
+        assert_eq!(memory.head(id), Some(head(5, "e")));
+        assert_eq!(memory.at(place), Some(id));
+        assert_eq!(memory.at(Path::new("/backup")), None);
+    }
+
+    #[test]
+    fn a_damaged_memory_counts_as_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Remembered::new(folder.path().to_path_buf());
+        let id = RepositoryId([7; 32]);
+        memory.store(id, Path::new("/x"), head(5, "e")).unwrap();
+        fs::write(folder.path().join(format!("{id}.json")), b"{\"repository\": 3").unwrap();
+        assert_eq!(memory.head(id), None);
+        memory.store(id, Path::new("/x"), head(6, "f")).unwrap();
+        assert_eq!(memory.head(id), Some(head(6, "f")));
+    }
+}

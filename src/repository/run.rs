@@ -1,0 +1,347 @@
+//! One run that adds to the repository: from the writer lock to the published head. format-spec/writing.md.
+//!
+//! # Order of writes, and what a crash leaves
+//!
+//! | step | a crash before the next step leaves | who cleans it |
+//! |---|---|---|
+//! | 1. packs, each durable under its name | packs that no segment lists | the next run adopts them |
+//! | 2. segments | segments that no head names, and packs as above | as above; prune removes the segments |
+//! | 3. snapshot | a snapshot that no head names | prune |
+//! | 4. gate: every live pack is there with its length | nothing more | |
+//! | 5. head, under the append lock | the snapshot is acknowledged | |
+//! | 6. cache | a cache that is behind: it catches up | the next command |
+//!
+//! Nothing is acknowledged before step 5, and step 5 is one rename.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::pack_reader;
+use super::error::{Error, Result};
+use super::index::Index;
+use super::known::NewChunks;
+use super::lock::WriterGuard;
+use super::pack_writer::{PackOptions, PackWriter};
+use super::{Repository, random};
+use crate::base::id::{ChunkId, ObjectId};
+use crate::codec::head::{HeadRef, LiveState, SnapshotEntry};
+use crate::codec::key_tree::ChunkKind;
+use crate::codec::pack::PackKind;
+use crate::codec::segment::{self, Segment, SegmentPack};
+use crate::codec::snapshot::Snapshot;
+use crate::storage::{Folder, ObjectName, Stored};
+
+/// What one run has stored so far, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    /// New data chunks.
+    pub data_chunks: u64,
+    /// New tree chunks.
+    pub tree_chunks: u64,
+    /// Plain bytes of new data chunks.
+    pub data_bytes: u64,
+    /// Plain bytes of new tree chunks.
+    pub tree_bytes: u64,
+    /// Bytes of all finished packs.
+    pub pack_bytes: u64,
+    /// Bytes of segments and the snapshot.
+    pub other_bytes: u64,
+    /// Packs of an interrupted run that were taken over.
+    pub adopted_packs: u64,
+}
+
+/// One run that adds to the repository.
+pub struct Run<'r> {
+    repository: &'r Repository,
+    _lock: Option<WriterGuard>,
+    index: Index,
+    new: NewChunks,
+    packs: Option<PackWriter>,
+    pending: Vec<SegmentPack>,
+    pending_chunks: usize,
+    segments: Vec<(ObjectId, u64)>,
+    all_packs: HashMap<ObjectId, u64>,
+    base: Arc<LiveState>,
+    discard: bool,
+    written: Written,
+    warnings: Vec<String>,
+}
+
+impl std::fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("written", &self.written).finish_non_exhaustive()
+    }
+}
+
+impl<'r> Run<'r> {
+    /// Takes the writer lock (waiting as long as the repository was told to), clears what interrupted uploads left,
+    /// opens the index and adopts packs of an interrupted run. A run that discards takes no lock and adopts nothing.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], a head or segment that cannot be read, or a storage error.
+    pub fn begin(repository: &'r Repository, options: PackOptions) -> Result<Self> {
+        let lock = if options.discard { None } else { Some(repository.lock_writer()?) };
+        if lock.is_some() {
+            repository.refresh()?;
+            repository.storage().clean_temporary()?;
+        }
+        let tip = repository.tip();
+        tip.require_sound()?;
+        let mut index = repository.open_index();
+        if let Some(error) = index.take_broken().into_iter().next() {
+            return Err(error);
+        }
+        let mut run = Self {
+            repository,
+            _lock: lock,
+            new: NewChunks::new(repository.cache_folder().map(Path::new)),
+            packs: Some(PackWriter::new(repository.shared_storage(), repository.shared_keys(), options)),
+            pending: Vec::new(),
+            pending_chunks: 0,
+            segments: Vec::new(),
+            all_packs: HashMap::new(),
+            base: Arc::clone(&tip.state),
+            discard: options.discard,
+            written: Written::default(),
+            warnings: Vec::new(),
+            index,
+        };
+        if !options.discard {
+            run.adopt()?;
+        }
+        Ok(run)
+    }
+
+    fn adopt(&mut self) -> Result<()> {
+        let live = &self.base;
+        let listed = self.repository.storage().list(Folder::Packs)?;
+        for found in listed {
+            let ObjectName::Pack(id) = found.name else { continue };
+            let known = self.index.packs().contains_key(&id)
+                || live.marked.contains_key(&id)
+                || live.swept.contains_key(&id);
+            if known {
+                continue;
+            }
+            match pack_reader::examine(self.repository, id, found.length) {
+                Ok(pack) => {
+                    for chunk in pack.directory.blocks.iter().flat_map(|block| &block.chunks) {
+                        if !self.new.contains(&chunk.id).map_err(spill_error)? {
+                            self.new.insert(&chunk.id).map_err(spill_error)?;
+                        }
+                    }
+                    self.written.adopted_packs += 1;
+                    self.take(pack)?;
+                }
+                Err(error) => self.warnings.push(format!(
+                    "{}: left by an interrupted run or not ours, and not usable ({error}); it is left alone",
+                    found.name
+                )),
+            }
+        }
+        Ok(())
+    }
+
+    /// What a person should hear about.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// What was stored so far.
+    #[must_use]
+    pub const fn written(&self) -> &Written {
+        &self.written
+    }
+
+    /// The repository that is added to.
+    #[must_use]
+    pub const fn repository(&self) -> &'r Repository {
+        self.repository
+    }
+
+    /// True when the chunk needs not be stored.
+    ///
+    /// # Errors
+    /// The temporary file of new ids cannot be read.
+    pub fn contains(&self, id: &ChunkId) -> Result<bool> {
+        if self.new.contains(id).map_err(spill_error)? {
+            return Ok(true);
+        }
+        Ok(self.index.contains(id))
+    }
+
+    /// Stores a chunk unless it is stored already; true when it was new.
+    ///
+    /// # Errors
+    /// A storage error, final for the run.
+    pub fn add(&mut self, kind: PackKind, id: ChunkId, bytes: &[u8]) -> Result<bool> {
+        if self.contains(&id)? {
+            return Ok(false);
+        }
+        self.new.insert(&id).map_err(spill_error)?;
+        match kind {
+            PackKind::Data => {
+                self.written.data_chunks += 1;
+                self.written.data_bytes += bytes.len() as u64;
+            }
+            PackKind::Tree => {
+                self.written.tree_chunks += 1;
+                self.written.tree_bytes += bytes.len() as u64;
+            }
+        }
+        let Some(packs) = &mut self.packs else { return Err(closed()) };
+        packs.add(kind, id, bytes)?;
+        let finished: Vec<SegmentPack> = packs.finished().collect();
+        for pack in finished {
+            self.take(pack)?;
+        }
+        Ok(true)
+    }
+
+    /// Hashes and stores a piece of a listing.
+    ///
+    /// # Errors
+    /// As [`Run::add`].
+    pub fn add_tree(&mut self, bytes: &[u8]) -> Result<ChunkId> {
+        let id = self.repository.keys().chunk_id(ChunkKind::Tree, bytes);
+        self.add(PackKind::Tree, id, bytes)?;
+        Ok(id)
+    }
+
+    /// A pack is durable: it goes into the segment being gathered.
+    fn take(&mut self, pack: SegmentPack) -> Result<()> {
+        self.written.pack_bytes += pack.length;
+        self.all_packs.insert(pack.id, pack.length);
+        let chunks: usize = pack.directory.blocks.iter().map(|block| block.chunks.len()).sum();
+        if self.pending_chunks + chunks > segment::CHUNKS_MAX && !self.pending.is_empty() {
+            self.write_segment()?;
+        }
+        self.pending_chunks += chunks;
+        self.pending.push(pack);
+        Ok(())
+    }
+
+    fn write_segment(&mut self) -> Result<()> {
+        self.pending_chunks = 0;
+        let mut packs = std::mem::take(&mut self.pending);
+        if packs.is_empty() || self.discard {
+            return Ok(());
+        }
+        packs.sort_unstable_by_key(|pack| pack.id);
+        packs.dedup_by_key(|pack| pack.id);
+        let bytes = Segment { packs }
+            .encode(self.repository.keys(), &random::bytes()?)
+            .map_err(|error| Error::Refused(format!("a segment could not be written: {error}")))?;
+        let id = ObjectId::of(&bytes);
+        self.repository.storage().put(&ObjectName::Segment(id), &bytes)?;
+        self.written.other_bytes += bytes.len() as u64;
+        self.segments.push((id, bytes.len() as u64));
+        Ok(())
+    }
+
+    /// Makes all packs and segments durable (steps 1 and 2). No chunk can be added afterwards.
+    ///
+    /// # Errors
+    /// A storage error, final for the run.
+    pub fn seal(&mut self) -> Result<()> {
+        let Some(packs) = self.packs.take() else { return Ok(()) };
+        for pack in packs.finish()? {
+            self.take(pack)?;
+        }
+        self.write_segment()
+    }
+
+    /// Steps 3 to 6: stores the snapshot, passes the gate, publishes the head, and brings the cache up to it.
+    ///
+    /// # Errors
+    /// Any error means that nothing was acknowledged.
+    pub fn publish(mut self, snapshot: &Snapshot) -> Result<(ObjectId, HeadRef)> {
+        self.seal()?;
+        if self.discard {
+            return Err(closed());
+        }
+        let bytes = snapshot
+            .encode(self.repository.keys(), &random::bytes()?)
+            .map_err(|error| Error::Refused(format!("the snapshot could not be written: {error}")))?;
+        let id = ObjectId::of(&bytes);
+        if self.repository.storage().put(&ObjectName::Snapshot(id), &bytes)? == Stored::Exists {
+            return Err(Error::Refused(format!("snapshot {id} exists already")));
+        }
+        self.gate()?;
+        let base = Arc::clone(&self.base);
+        let segments = std::mem::take(&mut self.segments);
+        let length = bytes.len() as u64;
+        let head = self.repository.append(|state, generation| {
+            Self::still_live(&base, state)?;
+            state.segments.extend(segments);
+            state.snapshots.insert(id, SnapshotEntry { length, arrival: generation });
+            Ok(())
+        })?;
+        let tip = self.repository.tip();
+        self.index.settle(&self.repository.sources(&tip));
+        Ok((id, head))
+    }
+
+    /// Publishes new segments without a snapshot, and closes the run: what `repair index` does after adopting.
+    ///
+    /// # Errors
+    /// Any error means that nothing was acknowledged.
+    pub fn publish_segments(mut self) -> Result<Option<HeadRef>> {
+        self.seal()?;
+        if self.segments.is_empty() || self.discard {
+            return Ok(None);
+        }
+        self.gate()?;
+        let base = Arc::clone(&self.base);
+        let segments = std::mem::take(&mut self.segments);
+        let head = self.repository.append(|state, _| {
+            Self::still_live(&base, state)?;
+            state.segments.extend(segments);
+            Ok(())
+        })?;
+        let tip = self.repository.tip();
+        self.index.settle(&self.repository.sources(&tip));
+        Ok(Some(head))
+    }
+
+    /// Everything that this run may have reused is live in the head that is being extended.
+    fn still_live(base: &LiveState, state: &LiveState) -> Result<()> {
+        if let Some(segment) = base.segments.keys().find(|id| !state.segments.contains_key(id)) {
+            return Err(Error::Overtaken { what: ObjectName::Segment(*segment) });
+        }
+        let newly_marked = state.marked.keys().chain(state.swept.keys());
+        for pack in newly_marked {
+            if !base.marked.contains_key(pack) && !base.swept.contains_key(pack) {
+                return Err(Error::Overtaken { what: ObjectName::Pack(*pack) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Step 4, one pass over the listing: every live pack exists with the length that its segment names.
+    fn gate(&self) -> Result<()> {
+        let generation = self.repository.tip().reference().generation;
+        let listed = self.repository.storage().list(Folder::Packs)?;
+        let there: HashMap<ObjectId, u64> =
+            listed.into_iter().filter_map(|found| found.name.id().map(|id| (id, found.length))).collect();
+        let live = self.index.packs().iter().map(|(id, pack)| (*id, pack.length));
+        for (id, expected) in live.chain(self.all_packs.iter().map(|(id, length)| (*id, *length))) {
+            match there.get(&id) {
+                Some(&found) if found == expected => {}
+                Some(&found) => return Err(Error::PackLength { pack: id, expected, found }),
+                None => return Err(Error::Missing { object: ObjectName::Pack(id), generation }),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn spill_error(error: std::io::Error) -> Error {
+    Error::Refused(format!("the temporary file of this run's chunk ids: {error}"))
+}
+
+fn closed() -> Error {
+    Error::Refused("this run stores nothing more".to_owned())
+}
