@@ -17,6 +17,7 @@ pub mod error;
 pub mod head;
 pub mod head_code;
 pub mod kdf;
+pub mod key_file;
 pub mod key_slot;
 pub mod key_tree;
 pub mod pack;
