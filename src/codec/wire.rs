@@ -310,7 +310,9 @@ mod tests {
     fn a_clear_header_is_checked_field_by_field() {
         let good = clear_header(ObjectKind::DataPack);
         let read = |bytes: &[u8]| {
-            Reader::new("test", bytes).clear_header_of(&[ObjectKind::DataPack, ObjectKind::TreePack]).map_err(|e| e.reason)
+            Reader::new("test", bytes)
+                .clear_header_of(&[ObjectKind::DataPack, ObjectKind::TreePack])
+                .map_err(|e| e.reason)
         };
         assert_eq!(read(&good), Ok(ObjectKind::DataPack));
         assert_eq!(read(&clear_header(ObjectKind::TreePack)), Ok(ObjectKind::TreePack));
