@@ -91,6 +91,8 @@ reasons! {
     OutOfMemory = "out-of-memory", "not enough memory to stretch the secret; free some, or use a machine with more";
     /// A typed code or key file with a typing error.
     WrongCheck = "wrong-check", "its check does not match: something was mistyped or damaged";
+    /// A typed code has a character that is no symbol.
+    NoSymbol { position: u64 } = "no-symbol", "symbol {position} is none of 0-9 and A-Z without U";
     /// A list is not strictly ascending.
     NotAscending { list: &'static str } = "not-ascending", "its list of {list} is not strictly ascending";
     /// Another key signed it.

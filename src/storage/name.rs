@@ -131,6 +131,7 @@ impl fmt::Display for ObjectName {
     }
 }
 
+
 #[cfg(test)]
 mod tests {
     use super::*;
