@@ -1,4 +1,4 @@
-//! Blocks: several chunks, packed and sealed as one unit. format-spec/pack.md, "Blocks".
+//! Blocks: several chunks, packed and sealed as one unit. format-spec/block.md.
 //!
 //! A block knows nothing of its place; which chunks it holds, in which order, stands in its pack's directory, and chunk
 //! ids are checked again after every opening.
@@ -10,7 +10,7 @@ use super::pack::PackKind;
 use super::unit::{self, Codec, Context, OVERHEAD_BYTES, PREFIX_BYTES, TAG_BYTES};
 use super::{Error, Reason, Result};
 
-/// Longest content of a block, in bytes: 16 MiB. format-spec/pack.md, "Limits".
+/// Longest content of a block, in bytes: 16 MiB. format-spec/block.md.
 pub const PLAIN_MAX: u32 = 16 << 20;
 /// Longest stored block, in bytes: one that did not compress.
 pub const STORED_MAX: u32 = PLAIN_MAX + OVERHEAD_BYTES as u32;

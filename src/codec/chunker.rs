@@ -45,7 +45,7 @@ impl GearTable {
 }
 
 /// Lengths of chunks, in bytes. Those of file contents stand in the config.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Parameters {
     /// No chunk is shorter, except the last of a stream.
     pub min: u32,
@@ -77,7 +77,7 @@ impl Parameters {
 }
 
 const _: () = assert!(Parameters::FILES.is_valid() && Parameters::TREES.is_valid());
-/// A chunk always fits into one block. format-spec/pack.md, "Limits".
+/// A chunk always fits into one block. format-spec/block.md.
 const _: () = assert!(v2020::MAXIMUM_MAX <= super::block::PLAIN_MAX as usize);
 
 /// Cuts one kind of stream.
@@ -244,41 +244,5 @@ mod tests {
         ] {
             assert!(!bad.is_valid() && Cutter::new(&table, bad).is_err(), "{bad:?}");
         }
-    }
-}
-
-/// Where cuts may fall: the shortest, the usual and the longest chunk, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Parameters {
-    /// No chunk but the last of a stream is shorter.
-    pub min: u32,
-    /// The length aimed at.
-    pub average: u32,
-    /// No chunk is longer.
-    pub max: u32,
-}
-
-impl Parameters {
-    /// Contents of files: 256 KiB, 1 MiB, 4 MiB. The default; `init` may choose others.
-    pub const FILES: Self = Self { min: 256 << 10, average: 1 << 20, max: 4 << 20 };
-    /// Listings: 16, 64, 256 KiB. Not a setting.
-    pub const TREES: Self = Self { min: 16 << 10, average: 64 << 10, max: 256 << 10 };
-
-    /// True when the chunker takes these (fastcdc: min from 64 bytes and average from 256 bytes, each at most
-    /// its limit, all even)
-    /// and no chunk exceeds what a block may hold (16 MiB).
-    #[must_use]
-    pub const fn is_valid(&self) -> bool {
-        self.min >= 64
-            && self.min <= 1 << 20
-            && self.average >= 256
-            && self.average <= 4 << 20
-            && self.max >= 1024
-            && self.max <= 16 << 20
-            && self.min % 2 == 0
-            && self.average % 2 == 0
-            && self.max % 2 == 0
-            && self.min <= self.average
-            && self.average <= self.max
     }
 }

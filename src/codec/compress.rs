@@ -1,5 +1,5 @@
 //! Packing what is about to be sealed, and unpacking it: one zstd frame (RFC 8878), or as it is.
-//! format-spec/pack.md, "Codecs".
+//! format-spec/block.md, "Codecs".
 //!
 //! A frame is written in one form only: standard magic, content size present, no checksum (the unit is authenticated),
 //! no dictionary. The reader checks that form itself before zstd sees a byte, and gives zstd a buffer of exactly the
@@ -101,7 +101,7 @@ impl Decompressor {
     ///
     /// # Errors
     /// [`Reason::PlainLength`] when the content says or has another length; [`Reason::Decompression`] for anything that
-    /// is not one frame in the form of format-spec/pack.md: another magic (skippable and legacy frames), a dictionary, a
+    /// is not one frame in the form of format-spec/block.md: another magic (skippable and legacy frames), a dictionary, a
     /// checksum, a window over 16 MiB, damage; [`Reason::TrailingBytes`] for bytes behind the frame.
     pub fn decompress(&mut self, codec: Codec, content: &[u8], plain_length: u32) -> Result<Vec<u8>> {
         let refuse = |reason| Err(Error::new(STRUCTURE, reason));

@@ -14,13 +14,10 @@ use super::compress::Decompressor;
 use super::key_tree::{ChunkKind, DOMAIN, KeyTree};
 use super::padding::padded_length;
 use super::unit::{self, Codec, Context, OVERHEAD_BYTES, PREFIX_BYTES, UnitKind};
-use super::{Error, ObjectKind, Reason, Result, SUITE, VERSION, body};
+use super::wire::{MAGIC, Reader, Writer};
+use super::{Error, ObjectKind, Reason, Result, SUITE, body};
 use crate::base::id::RepositoryId;
 
-/// First bytes of every pack.
-pub const MAGIC: [u8; 8] = *b"PKSTPACK";
-/// Last bytes of every pack.
-pub const FOOTER_MAGIC: [u8; 8] = *b"PKSTPEND";
 /// Bytes before the first block, in key mode 1.
 pub const HEADER_BYTES: usize = 48;
 /// Bytes behind the padding.
@@ -241,12 +238,9 @@ impl PackDirectory {
 /// The first bytes of a pack of this repository.
 #[must_use]
 pub fn header(kind: PackKind, repository: RepositoryId) -> Vec<u8> {
-    let mut header = Vec::with_capacity(HEADER_BYTES);
-    header.extend_from_slice(&MAGIC);
-    header.extend_from_slice(&[VERSION, kind.object_kind() as u8, KEY_MODE, SUITE]);
-    header.extend_from_slice(&[0; 4]); // length of the mode's own block: none in mode 1; reserved
-    header.extend_from_slice(repository.as_bytes());
-    header
+    let mut header = Writer::with_header(kind.object_kind());
+    header.u8(KEY_MODE).u8(SUITE).u16(0).zero(2).bytes(repository.as_bytes());
+    header.finish()
 }
 
 /// Checks the first [`HEADER_BYTES`] bytes of a pack and says what it holds; more bytes may follow.
@@ -256,30 +250,26 @@ pub fn header(kind: PackKind, repository: RepositoryId) -> Vec<u8> {
 /// [`Reason::UnknownKeyMode`], [`Reason::UnknownSuite`], [`Reason::OutOfRange`] for a mode block in mode 1,
 /// [`Reason::NonzeroReserved`], [`Reason::OtherRepository`].
 pub fn parse_header(bytes: &[u8], repository: RepositoryId) -> Result<PackKind> {
-    let header = bytes.first_chunk::<HEADER_BYTES>().ok_or(refuse(Reason::Truncated))?;
-    if header[..8] != MAGIC {
-        return Err(refuse(Reason::WrongMagic));
+    let header = bytes.get(..HEADER_BYTES).ok_or(refuse(Reason::Truncated))?;
+    let mut reader = Reader::new(STRUCTURE, header);
+    let kind = match reader.clear_header_of(&PackKind::ALL.map(PackKind::object_kind))? {
+        ObjectKind::TreePack => PackKind::Tree,
+        _ => PackKind::Data,
+    };
+    match reader.u8()? {
+        KEY_MODE => {}
+        mode => return Err(refuse(Reason::UnknownKeyMode { mode })),
     }
-    if header[8] != VERSION {
-        return Err(refuse(Reason::UnknownVersion { version: header[8] }));
+    match reader.u8()? {
+        SUITE => {}
+        suite => return Err(refuse(Reason::UnknownSuite { suite })),
     }
-    let expected = ObjectKind::DataPack as u8;
-    let kind = PackKind::from_byte(header[9]).ok_or(refuse(Reason::WrongKind { expected, found: header[9] }))?;
-    if header[10] != KEY_MODE {
-        return Err(refuse(Reason::UnknownKeyMode { mode: header[10] }));
-    }
-    if header[11] != SUITE {
-        return Err(refuse(Reason::UnknownSuite { suite: header[11] }));
-    }
-    if header[12..14] != [0; 2] {
+    if reader.u16()? != 0 {
         return Err(refuse(Reason::OutOfRange { field: "length of the mode block" }));
     }
-    if header[14..16] != [0; 2] {
-        return Err(refuse(Reason::NonzeroReserved));
-    }
-    if header[16..] != repository.0 {
-        return Err(refuse(Reason::OtherRepository));
-    }
+    reader.zero(2)?;
+    reader.repository(repository)?;
+    reader.finish()?;
     Ok(kind)
 }
 
@@ -301,15 +291,11 @@ pub struct Footer {
 }
 
 impl Footer {
-    fn to_bytes(self) -> [u8; FOOTER_BYTES] {
-        let mut bytes = [0; FOOTER_BYTES];
-        bytes[..4].copy_from_slice(&self.directory_length.to_le_bytes());
-        bytes[4..8].copy_from_slice(&self.plain_length.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.padding_length.to_le_bytes());
-        bytes[12] = self.codec as u8;
-        bytes[16..24].copy_from_slice(&self.total_length.to_le_bytes());
-        bytes[24..].copy_from_slice(&FOOTER_MAGIC);
-        bytes
+    fn to_bytes(self) -> Vec<u8> {
+        let mut footer = Writer::new();
+        footer.u32(self.directory_length).u32(self.plain_length).u32(self.padding_length);
+        footer.u8(self.codec as u8).zero(3).u64(self.total_length).bytes(&MAGIC);
+        footer.finish()
     }
 
     /// The clear bytes in the directory unit's key derivation: the pack's header and footer.
@@ -326,28 +312,24 @@ impl Footer {
 ///
 /// # Errors
 /// In this order: [`Reason::WrongLength`] for another number of bytes, [`Reason::WrongMagic`] (also when bytes follow the
-/// pack's end), [`Reason::NonzeroReserved`], [`Reason::UnknownCodec`], [`Reason::WrongLength`] when the pack has another
-/// length than it says, [`Reason::OutOfRange`] for lengths that do not fit into it.
+/// pack's end), [`Reason::UnknownCodec`], [`Reason::NonzeroReserved`], [`Reason::WrongLength`] when the pack has another
+/// length than it says, [`Reason::OutOfRange`] for lengths over a limit or that do not fit into it.
 pub fn parse_footer(bytes: &[u8], total_length: u64) -> Result<Footer> {
-    let wrong = |expected, found| refuse(Reason::WrongLength { expected, found });
-    let footer: &[u8; FOOTER_BYTES] = bytes.try_into().map_err(|_| wrong(FOOTER_BYTES as u64, bytes.len() as u64))?;
-    if footer[24..] != FOOTER_MAGIC {
+    let mut reader = Reader::fixed(STRUCTURE, bytes, FOOTER_BYTES)?;
+    if !bytes.ends_with(&MAGIC) {
         return Err(refuse(Reason::WrongMagic));
     }
-    if footer[13..16] != [0; 3] {
-        return Err(refuse(Reason::NonzeroReserved));
-    }
-    let number = |at: usize| footer[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-    let said = u64::from(number(16)) | u64::from(number(20)) << 32;
-    let codec = Codec::try_from(footer[12]).map_err(refuse)?;
-    if said != total_length {
-        return Err(wrong(said, total_length));
+    let (directory_length, plain_length, padding_length) = (reader.u32()?, reader.u32()?, reader.u32()?);
+    let codec = Codec::try_from(reader.u8()?).map_err(refuse)?;
+    reader.zero(3)?;
+    let expected = reader.u64()?;
+    if expected != total_length {
+        return Err(refuse(Reason::WrongLength { expected, found: total_length }));
     }
     let out_of_range = |field| Err(refuse(Reason::OutOfRange { field }));
     if total_length > LENGTH_MAX {
         return out_of_range("length");
     }
-    let (directory_length, plain_length, padding_length) = (number(0), number(4), number(8));
     if plain_length > DIRECTORY_MAX || directory_length > DIRECTORY_MAX + OVERHEAD_BYTES as u32 {
         return out_of_range("length of the directory");
     }

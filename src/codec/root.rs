@@ -11,7 +11,8 @@ use super::key_tree::KeyTree;
 use super::pack::KEY_MODE;
 use super::padding::padded_length;
 use super::unit::{self, Codec, Context, OVERHEAD_BYTES, PREFIX_BYTES, UnitKind};
-use super::{Error, ObjectKind, Reason, Result, SUITE, VERSION};
+use super::wire::{Reader, Writer};
+use super::{Error, ObjectKind, Reason, Result, SUITE};
 use crate::base::id::RepositoryId;
 
 /// Bytes before the table.
@@ -25,7 +26,6 @@ const LENGTH_BYTES: usize = 4;
 pub(super) struct Shape {
     /// Name in errors.
     pub structure: &'static str,
-    pub magic: [u8; 8],
     pub kind: ObjectKind,
     pub unit: UnitKind,
     /// Bytes of one row of the clear table; zero when there is none.
@@ -55,51 +55,41 @@ impl Shape {
         HEADER_BYTES + self.row_bytes * rows as usize
     }
 
-    fn header(&self, repository: RepositoryId, header: Header) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        bytes[..8].copy_from_slice(&self.magic);
-        bytes[8..13].copy_from_slice(&[VERSION, self.kind as u8, KEY_MODE, SUITE, header.codec as u8]);
-        bytes[16..20].copy_from_slice(&header.plain_length.to_le_bytes());
-        bytes[20..24].copy_from_slice(&header.rows.to_le_bytes());
-        bytes[32..].copy_from_slice(repository.as_bytes());
+    fn header(&self, repository: RepositoryId, header: Header) -> Writer {
+        let mut bytes = Writer::with_header(self.kind);
+        bytes.u8(KEY_MODE).u8(SUITE).u8(header.codec as u8).zero(3).u32(header.plain_length).u32(header.rows);
+        bytes.zero(8).bytes(repository.as_bytes());
         bytes
     }
 
     /// Splits a root into its header and its table's bytes. Needs no key; what follows the table may be missing.
     pub(super) fn parse<'a>(&self, bytes: &'a [u8], repository: RepositoryId) -> Result<(Header, &'a [u8])> {
         let refuse = |reason| Err(self.refuse(reason));
-        let Some((header, rest)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return refuse(Reason::Truncated) };
-        if header[..8] != self.magic {
-            return refuse(Reason::WrongMagic);
+        if bytes.len() < HEADER_BYTES {
+            return refuse(Reason::Truncated);
         }
-        if header[8] != VERSION {
-            return refuse(Reason::UnknownVersion { version: header[8] });
+        let mut reader = Reader::new(self.structure, bytes);
+        reader.clear_header(self.kind)?;
+        match reader.u8()? {
+            KEY_MODE => {}
+            mode => return refuse(Reason::UnknownKeyMode { mode }),
         }
-        if header[9] != self.kind as u8 {
-            return refuse(Reason::WrongKind { expected: self.kind as u8, found: header[9] });
+        match reader.u8()? {
+            SUITE => {}
+            suite => return refuse(Reason::UnknownSuite { suite }),
         }
-        if header[10] != KEY_MODE {
-            return refuse(Reason::UnknownKeyMode { mode: header[10] });
-        }
-        if header[11] != SUITE {
-            return refuse(Reason::UnknownSuite { suite: header[11] });
-        }
-        let codec = Codec::try_from(header[12]).map_err(|reason| self.refuse(reason))?;
-        if header[13..16] != [0; 3] || header[24..32] != [0; 8] {
-            return refuse(Reason::NonzeroReserved);
-        }
-        if header[32..] != repository.0 {
-            return refuse(Reason::OtherRepository);
-        }
-        let number = |at: usize| header[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes));
-        let (plain_length, rows) = (number(16), number(20));
+        let codec = Codec::try_from(reader.u8()?).map_err(|reason| self.refuse(reason))?;
+        reader.zero(3)?;
+        let (plain_length, rows) = (reader.u32()?, reader.u32()?);
+        reader.zero(8)?;
+        reader.repository(repository)?;
         if plain_length > self.plain_max || (plain_length as usize) < LENGTH_BYTES {
             return refuse(Reason::OutOfRange { field: "plain length" });
         }
         if rows > self.rows_max {
             return refuse(Reason::OutOfRange { field: "number of rows" });
         }
-        let table = rest.get(..self.row_bytes * rows as usize).ok_or(self.refuse(Reason::Truncated))?;
+        let table = reader.take(self.row_bytes * rows as usize)?;
         Ok((Header { codec, plain_length, rows }, table))
     }
 
@@ -121,8 +111,9 @@ impl Shape {
             u32::try_from(plain_length).ok().filter(|length| *length <= self.plain_max).ok_or_else(too_long)?;
         let body_length = u32::try_from(body.len()).map_err(|_| too_long())?;
         let header = Header { codec: Codec::Stored, plain_length, rows };
-        let mut object = self.header(keys.repository(), header).to_vec();
-        object.extend_from_slice(table);
+        let mut object = self.header(keys.repository(), header);
+        object.bytes(table);
+        let mut object = object.finish();
         let mut unit = Vec::with_capacity(plain_length as usize + OVERHEAD_BYTES);
         unit.resize(PREFIX_BYTES, 0);
         unit.extend_from_slice(&body_length.to_le_bytes());

@@ -12,11 +12,10 @@ use super::key_tree::KeyTree;
 use super::pack::{self, DirectoryBody, PackDirectory, PackKind};
 use super::root::Shape;
 use super::unit::{OVERHEAD_BYTES, PREFIX_BYTES, UnitKind};
+use super::wire::Reader;
 use super::{Error, ObjectKind, Reason, Result, body};
 use crate::base::id::{ID_BYTES, ObjectId, RepositoryId};
 
-/// First bytes of every segment.
-pub const MAGIC: [u8; 8] = *b"PKSTSEGM";
 /// Bytes of one row of the clear table: id 32, length u64, kind u8.
 pub const ROW_BYTES: usize = ID_BYTES + 9;
 /// Most packs of one segment.
@@ -31,7 +30,6 @@ const LIMIT: usize = 64 << 20;
 const STRUCTURE: &str = "segment";
 const SHAPE: Shape = Shape {
     structure: STRUCTURE,
-    magic: MAGIC,
     kind: ObjectKind::Segment,
     unit: UnitKind::Segment,
     row_bytes: ROW_BYTES,
@@ -70,7 +68,7 @@ impl SegmentTable {
     /// # Errors
     /// In this order: [`Reason::Truncated`], [`Reason::WrongMagic`], [`Reason::UnknownVersion`], [`Reason::WrongKind`],
     /// [`Reason::UnknownKeyMode`], [`Reason::UnknownSuite`], [`Reason::UnknownCodec`], [`Reason::NonzeroReserved`],
-    /// [`Reason::OtherRepository`], [`Reason::OutOfRange`], [`Reason::BrokenRule`] for ids that do not ascend.
+    /// [`Reason::OtherRepository`], [`Reason::OutOfRange`], [`Reason::NotAscending`].
     pub fn parse(bytes: &[u8], repository: RepositoryId) -> Result<Self> {
         let (_, table) = SHAPE.parse(bytes, repository)?;
         let packs = table.as_chunks::<ROW_BYTES>().0.iter().map(parse_row).collect::<Result<Vec<_>>>()?;
@@ -80,11 +78,10 @@ impl SegmentTable {
 }
 
 fn parse_row(row: &[u8; ROW_BYTES]) -> Result<PackRow> {
-    let out_of_range = |field| refuse(Reason::OutOfRange { field });
-    let (id, rest) = row.split_first_chunk().ok_or(refuse(Reason::Truncated))?;
-    let (length, kind) = rest.split_first_chunk().ok_or(refuse(Reason::Truncated))?;
-    let kind = kind.first().copied().and_then(PackKind::from_byte).ok_or(out_of_range("kind of a pack"))?;
-    Ok(PackRow { id: ObjectId(*id), length: u64::from_le_bytes(*length), kind })
+    let mut reader = Reader::new(STRUCTURE, row);
+    let (id, length) = (reader.object_id()?, reader.u64()?);
+    let kind = PackKind::from_byte(reader.u8()?).ok_or(refuse(Reason::OutOfRange { field: "kind of a pack" }))?;
+    Ok(PackRow { id, length, kind })
 }
 
 fn check_rows(rows: &[PackRow]) -> Result<()> {
@@ -92,7 +89,7 @@ fn check_rows(rows: &[PackRow]) -> Result<()> {
         return Err(refuse(Reason::OutOfRange { field: "number of packs" }));
     }
     if !rows.is_sorted_by(|a, b| a.id < b.id) {
-        return Err(refuse(Reason::BrokenRule { rule: "packs are not in strictly ascending order" }));
+        return Err(refuse(Reason::NotAscending { list: "packs" }));
     }
     if !rows.iter().all(|row| (pack::PADDED_MIN..=pack::LENGTH_MAX).contains(&row.length)) {
         return Err(refuse(Reason::OutOfRange { field: "length of a pack" }));
@@ -188,7 +185,7 @@ impl Segment {
 /// The bytes of a segment. `random` is 32 fresh bytes.
 ///
 /// # Errors
-/// [`Reason::BrokenRule`] when the packs are not in order, [`Reason::OutOfRange`] when a limit is broken: more than
+/// [`Reason::NotAscending`] when the packs are not in order, [`Reason::OutOfRange`] when a limit is broken: more than
 /// [`CHUNKS_MAX`] chunks go into several segments.
 pub fn encode(keys: &KeyTree, segment: &Segment, random: &[u8; 32]) -> Result<Vec<u8>> {
     let rows: Vec<PackRow> = segment.packs.iter().map(SegmentPack::row).collect();

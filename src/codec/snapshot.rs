@@ -15,8 +15,6 @@ use super::{Error, ObjectKind, Reason, Result};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 
-/// First bytes of every snapshot.
-pub const MAGIC: [u8; 8] = *b"PKSTSNAP";
 /// Longest plain body, padding included, in bytes.
 pub const PLAIN_MAX: u32 = 4 << 20;
 /// Longest host, user, label, tag, option or program, in bytes.
@@ -32,7 +30,6 @@ const STRUCTURE: &str = "snapshot";
 const PROBLEMS: &str = "list of problems";
 const SHAPE: Shape = Shape {
     structure: STRUCTURE,
-    magic: MAGIC,
     kind: ObjectKind::Snapshot,
     unit: UnitKind::Snapshot,
     row_bytes: 0,

@@ -196,7 +196,7 @@ impl Metadata {
             });
         }
         if !self.xattrs.is_sorted_by(|a, b| a.name < b.name) {
-            return refuse(Reason::BrokenRule { rule: "extended attributes are not in strictly ascending order" });
+            return refuse(Reason::NotAscending { list: "extended attributes" });
         }
         Ok(())
     }
@@ -283,8 +283,8 @@ impl EntryReader {
     /// The next entry; `None` when more of the stream is needed, or it is at its end.
     ///
     /// # Errors
-    /// Whatever [`body::decode`] and [`Entry::check`] refuse, and [`Reason::BrokenRule`] for a name that is not above the
-    /// one before it. After an error the rest of the listing cannot be read.
+    /// Whatever [`body::decode`] and [`Entry::check`] refuse, and [`Reason::NotAscending`] for a name that is not above
+    /// the one before it. After an error the rest of the listing cannot be read.
     #[allow(clippy::should_implement_trait)] // the next piece may be missing, which no iterator can say
     pub fn next(&mut self) -> Result<Option<Entry>> {
         let Some(record) = self.records.next()? else { return Ok(None) };
@@ -292,8 +292,7 @@ impl EntryReader {
         entry.check()?;
         // No name is empty, so the first one is above the empty one that this begins with.
         if entry.name <= self.last_name {
-            let rule = "names are not in strictly ascending order";
-            return Err(Error::new(STRUCTURE, Reason::BrokenRule { rule }));
+            return Err(Error::new(STRUCTURE, Reason::NotAscending { list: "names" }));
         }
         self.last_name.clone_from(&entry.name);
         Ok(Some(entry))
