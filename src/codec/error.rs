@@ -131,6 +131,10 @@ reasons! {
     ChunkId = "chunk-id", "a chunk has another id than recorded";
     /// The body does not decode.
     Undecodable = "undecodable", "its body does not decode";
+    /// The body holds a variant (a type of file, a codec, an outcome) that this program does not know.
+    UnknownVariant { variant: u32 } = "unknown-variant", "its body holds variant {variant}: a newer packstone is needed";
+    /// A path, name or list breaks a rule of its structure.
+    BrokenRule { rule: &'static str } = "broken-rule", "{rule}";
     /// The body does not encode to the same bytes again.
     NotCanonical = "not-canonical", "its body is not in canonical form";
     /// The compressed content is damaged, too long, or uses a window over the limit.

@@ -76,8 +76,12 @@ pub fn stretch(secret: &[u8], salt: &[u8; 32], params: Params) -> Result<Key> {
     memory.try_reserve_exact(blocks).map_err(|_| refuse(Reason::OutOfMemory))?;
     memory.resize(blocks, Block::new());
     let mut key = [0; 32];
-    let done = Argon2::new(Algorithm::Argon2id, Version::V0x13, cost)
-        .hash_password_into_with_memory(secret, salt, &mut key, &mut memory);
+    let done = Argon2::new(Algorithm::Argon2id, Version::V0x13, cost).hash_password_into_with_memory(
+        secret,
+        salt,
+        &mut key,
+        &mut memory,
+    );
     memory.iter_mut().for_each(Zeroize::zeroize);
     let stretched = Key::new(key);
     key.zeroize();
