@@ -122,6 +122,12 @@ impl CrashDisk {
         self.lock().stop_after = Some(count);
     }
 
+    /// Goes on after [`CrashDisk::stop_after`] as if only the process had been killed, not the machine: all that it did
+    /// can be seen, synced or not, and calls work again.
+    pub fn restart(&self) {
+        self.lock().stop_after = None;
+    }
+
     /// Lets operation number `index`, counted from 0 at the disk's making, fail once; the others work.
     pub fn fail_at(&self, index: u64, fault: Fault) {
         self.lock().fail_at = Some((index, fault));
