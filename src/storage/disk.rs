@@ -1,1 +1,414 @@
-//! disk
+//! The few file-system calls that [`super::local::Local`] is made of.
+//!
+//! They stand behind a trait so that the crash model ([`super::crash::CrashDisk`]) can take the place of the operating
+//! system and show what a power cut leaves at every single call.
+//!
+//! # Invariants
+//!
+//! - Every path is relative to one root, made of plain components between single slashes, `""` being the root itself.
+//!   A call never leaves that root: each component is opened beneath its parent's handle and a symbolic link on the
+//!   way, or at the end, is an error.
+//! - A write call writes all of its bytes or fails. Nothing is durable before the matching sync call returned.
+//! - [`Disk::rename_new`] never replaces anything.
+
+use std::fmt::Debug;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+/// Mode of every directory: nobody but the owner.
+const DIRECTORY_MODE: Mode = Mode::RWXU;
+/// Mode of a file on its way, until [`Disk::seal_file`].
+const TEMPORARY_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+/// Mode of every object: read-only, so that a slip of the hand needs a `chmod` first.
+const OBJECT_MODE: Mode = Mode::RUSR;
+/// How often a new file may be swept away by a concurrent cleaner before its creation is given up.
+const CREATE_ATTEMPTS: u32 = 16;
+
+/// What an entry of a directory is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link, fifo, socket or device: never ours.
+    Other,
+}
+
+/// One entry of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskEntry {
+    /// Its name, as bytes: whoever else writes there is not bound to UTF-8.
+    pub name: Vec<u8>,
+    /// What it is; links are not followed.
+    pub kind: EntryKind,
+    /// Length in bytes; meaningful for files only.
+    pub length: u64,
+}
+
+/// A file system beneath one root directory.
+pub trait Disk: Send + Sync + Debug + 'static {
+    /// A file that is being written. Dropping it closes it.
+    type File: Send + Debug + 'static;
+
+    /// Makes a directory of mode 0700 whatever the umask. One that exists is [`io::ErrorKind::AlreadyExists`].
+    fn create_directory(&self, path: &str) -> io::Result<()>;
+
+    /// Makes a new, empty file that only this handle writes and that counts as held while the handle lives
+    /// (see [`Disk::remove_abandoned`]). One that exists is [`io::ErrorKind::AlreadyExists`].
+    fn create_file(&self, path: &str) -> io::Result<Self::File>;
+
+    /// Writes all `bytes` at the end, or fails with any part of them written.
+    fn append(&self, file: &mut Self::File, bytes: &[u8]) -> io::Result<()>;
+
+    /// The file's length as the file system sees it, in bytes.
+    fn file_length(&self, file: &Self::File) -> io::Result<u64>;
+
+    /// Gives the file mode 0400 whatever the umask; the handle can still write.
+    fn seal_file(&self, file: &Self::File) -> io::Result<()>;
+
+    /// Makes the file's bytes, length and mode durable (not its name).
+    fn sync_file(&self, file: &Self::File) -> io::Result<()>;
+
+    /// Reports what closing the file would report (NFS tells of a failed write there), and keeps it held.
+    fn check_close(&self, file: &Self::File) -> io::Result<()>;
+
+    /// Makes the bytes of a file that exists already durable.
+    fn sync_existing(&self, path: &str) -> io::Result<()>;
+
+    /// Renames a file to a name that is free; a taken one is [`io::ErrorKind::AlreadyExists`] and nothing changed.
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Makes durable which names the directory holds.
+    fn sync_directory(&self, path: &str) -> io::Result<()>;
+
+    /// Removes a file's name.
+    fn unlink(&self, path: &str) -> io::Result<()>;
+
+    /// Removes a file unless a living process holds it as [`Disk::create_file`] says; true when it was removed.
+    fn remove_abandoned(&self, path: &str) -> io::Result<bool>;
+
+    /// Reads exactly `length` bytes from `offset`; a file that ends earlier is [`io::ErrorKind::UnexpectedEof`],
+    /// found out before any memory is set aside.
+    fn read_range(&self, path: &str, offset: u64, length: u64) -> io::Result<Vec<u8>>;
+
+    /// Length of a regular file, in bytes.
+    fn length(&self, path: &str) -> io::Result<u64>;
+
+    /// What a directory holds, in no particular order.
+    fn list(&self, path: &str) -> io::Result<Vec<DiskEntry>>;
+}
+
+/// The directory and the last component of a path.
+pub(super) fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+/// The operating system's file system, beneath an open directory.
+#[derive(Debug)]
+pub struct OsDisk {
+    root: OwnedFd,
+}
+
+/// A file being written by [`OsDisk`].
+#[derive(Debug)]
+pub struct OsFile(OwnedFd);
+
+/// Handles are never inherited, and a fifo planted under one of our names must not make us wait.
+const COMMON: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
+
+impl OsDisk {
+    /// Opens an existing directory as root. The path itself may lead through symbolic links: that is the user's choice.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { root: rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())? })
+    }
+
+    /// Opens a directory as root and makes it first, with all parents that are missing, mode 0700; every level made,
+    /// and the root in any case, is durable in its parent when this returns.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let made = match rustix::fs::mkdirat(CWD, path, DIRECTORY_MODE) {
+            Err(Errno::NOENT) => {
+                Self::create(parent)?;
+                rustix::fs::mkdirat(CWD, path, DIRECTORY_MODE)
+            }
+            other => other,
+        };
+        match made {
+            Ok(()) => rustix::fs::chmodat(CWD, path, DIRECTORY_MODE, AtFlags::empty())?,
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let disk = Self::open(path)?;
+        // A parent that we may not read (a home under a shared directory of mode 0711) cannot be synced by us;
+        // whoever made the directory there did so before this run.
+        match rustix::fs::openat(CWD, parent, DIRECTORY, Mode::empty()) {
+            Ok(parent) => rustix::fs::fsync(&parent)?,
+            Err(Errno::ACCESS) if made == Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(disk)
+    }
+
+    /// Opens a directory beneath the root, component by component.
+    fn directory(&self, path: &str) -> io::Result<OwnedFd> {
+        let flags = DIRECTORY | OFlags::NOFOLLOW;
+        let mut directory = rustix::fs::openat(&self.root, ".", flags, Mode::empty())?;
+        for component in path.split('/').filter(|component| !component.is_empty()) {
+            if component == ".." {
+                return Err(Errno::INVAL.into());
+            }
+            directory = rustix::fs::openat(&directory, component, flags, Mode::empty())?;
+        }
+        Ok(directory)
+    }
+
+    /// Opens the directory that holds `path`; hands back the last component too.
+    fn parent<'a>(&self, path: &'a str) -> io::Result<(OwnedFd, &'a str)> {
+        let (directory, name) = split(path);
+        if name.is_empty() || name == "." || name == ".." {
+            return Err(Errno::INVAL.into());
+        }
+        Ok((self.directory(directory)?, name))
+    }
+
+    /// Opens a regular file for reading; hands back its length too.
+    fn open_file(&self, path: &str) -> io::Result<(OwnedFd, u64)> {
+        let (directory, name) = self.parent(path)?;
+        let file = rustix::fs::openat(&directory, name, OFlags::RDONLY | COMMON, Mode::empty())?;
+        let length = regular_length(&rustix::fs::fstat(&file)?)?;
+        Ok((file, length))
+    }
+}
+
+fn regular_length(stat: &rustix::fs::Stat) -> io::Result<u64> {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    u64::try_from(stat.st_size).map_err(io::Error::other)
+}
+
+/// What every [`Disk`] answers when a range lies beyond the end.
+pub(super) fn ends_early(length: u64, offset: u64, wanted: u64) -> io::Error {
+    let message = format!("{wanted} bytes from byte {offset} were asked for, the file has {length}");
+    io::Error::new(io::ErrorKind::UnexpectedEof, message)
+}
+
+impl Disk for OsDisk {
+    type File = OsFile;
+
+    fn create_directory(&self, path: &str) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        rustix::fs::mkdirat(&parent, name, DIRECTORY_MODE)?;
+        // The umask may have taken bits away, so that we could not even open what we made.
+        Ok(rustix::fs::chmodat(&parent, name, DIRECTORY_MODE, AtFlags::empty())?)
+    }
+
+    fn create_file(&self, path: &str) -> io::Result<OsFile> {
+        let (directory, name) = self.parent(path)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | COMMON;
+        for _ in 0..CREATE_ATTEMPTS {
+            let file = rustix::fs::openat(&directory, name, flags, TEMPORARY_MODE)?;
+            // A cleaner that saw the file before it was locked has removed it: then begin again. Where locks do not
+            // exist, a cleaner takes the file away, and the rename of it fails: an error, never a wrong object.
+            let _ = rustix::fs::flock(&file, FlockOperation::LockExclusive);
+            if rustix::fs::fstat(&file)?.st_nlink > 0 {
+                return Ok(OsFile(file));
+            }
+        }
+        Err(io::Error::other("the new file was removed again and again while it was made"))
+    }
+
+    fn append(&self, file: &mut OsFile, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match rustix::io::write(&file.0, rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn file_length(&self, file: &OsFile) -> io::Result<u64> {
+        regular_length(&rustix::fs::fstat(&file.0)?)
+    }
+
+    fn seal_file(&self, file: &OsFile) -> io::Result<()> {
+        Ok(rustix::fs::fchmod(&file.0, OBJECT_MODE)?)
+    }
+
+    fn sync_file(&self, file: &OsFile) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&file.0)?)
+    }
+
+    fn check_close(&self, file: &OsFile) -> io::Result<()> {
+        // Every close of a descriptor flushes, not only the last one (close(2), "Dealing with error returns"): closing a
+        // duplicate gives the answer while the lock on the open file stays. rustix and std drop that answer.
+        let duplicate = rustix::io::fcntl_dupfd_cloexec(&file.0, 0)?;
+        match nix::unistd::close(duplicate) {
+            Ok(()) | Err(nix::errno::Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn sync_existing(&self, path: &str) -> io::Result<()> {
+        let (file, _) = self.open_file(path)?;
+        Ok(rustix::fs::fsync(&file)?)
+    }
+
+    fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        let (from_directory, from_name) = self.parent(from)?;
+        let (to_directory, to_name) = self.parent(to)?;
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(&from_directory, from_name, &to_directory, to_name, flags) {
+            // The kernel or this file system does not know the flag. A link never replaces either, and until the
+            // second call both names lead to the same whole file.
+            Err(Errno::INVAL | Errno::NOSYS) => link_then_unlink(&from_directory, from_name, &to_directory, to_name),
+            other => Ok(other?),
+        }
+    }
+
+    fn sync_directory(&self, path: &str) -> io::Result<()> {
+        Ok(rustix::fs::fsync(self.directory(path)?)?)
+    }
+
+    fn unlink(&self, path: &str) -> io::Result<()> {
+        let (directory, name) = self.parent(path)?;
+        Ok(rustix::fs::unlinkat(&directory, name, AtFlags::empty())?)
+    }
+
+    fn remove_abandoned(&self, path: &str) -> io::Result<bool> {
+        let (directory, name) = self.parent(path)?;
+        let opened = rustix::fs::openat(&directory, name, OFlags::RDONLY | COMMON, Mode::empty());
+        if let Ok(file) = &opened
+            && rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+        {
+            return Ok(false);
+        }
+        rustix::fs::unlinkat(&directory, name, AtFlags::empty())?;
+        Ok(true)
+    }
+
+    fn read_range(&self, path: &str, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+        let (file, available) = self.open_file(path)?;
+        let end = offset.checked_add(length).filter(|end| *end <= available);
+        let (Some(_), Ok(count)) = (end, usize::try_from(length)) else {
+            return Err(ends_early(available, offset, length));
+        };
+        let mut bytes = vec![0; count];
+        let mut done = 0;
+        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match rustix::io::pread(&file, rest, offset + done as u64) {
+                Ok(0) => return Err(ends_early(offset + done as u64, offset, length)),
+                Ok(read) => done += read,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn length(&self, path: &str) -> io::Result<u64> {
+        let (directory, name) = self.parent(path)?;
+        regular_length(&rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<DiskEntry>> {
+        let directory = self.directory(path)?;
+        let mut entries = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let stat = match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+                // Removed since the directory was read.
+                Err(Errno::NOENT) => continue,
+                other => other?,
+            };
+            let kind = match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => EntryKind::File,
+                FileType::Directory => EntryKind::Directory,
+                _ => EntryKind::Other,
+            };
+            let length = u64::try_from(stat.st_size).unwrap_or(0);
+            entries.push(DiskEntry { name: name.to_bytes().to_vec(), kind, length });
+        }
+        Ok(entries)
+    }
+}
+
+/// A rename that never replaces, for file systems without `RENAME_NOREPLACE`.
+fn link_then_unlink(from_directory: &OwnedFd, from: &str, to_directory: &OwnedFd, to: &str) -> io::Result<()> {
+    rustix::fs::linkat(from_directory, from, to_directory, to, AtFlags::empty())?;
+    // The object has its name; a temporary name that stays is swept later.
+    let _ = rustix::fs::unlinkat(from_directory, from, AtFlags::empty());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_fallback_of_the_rename_never_replaces() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("a"), b"new").unwrap();
+        std::fs::write(directory.path().join("b"), b"old").unwrap();
+        let root = OsDisk::open(directory.path()).unwrap().root;
+        let error = link_then_unlink(&root, "a", &root, "b").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(directory.path().join("b")).unwrap(), b"old");
+        link_then_unlink(&root, "a", &root, "c").unwrap();
+        assert_eq!(std::fs::read(directory.path().join("c")).unwrap(), b"new");
+        assert!(!directory.path().join("a").exists());
+    }
+
+    #[test]
+    fn links_on_the_way_are_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), b"x").unwrap();
+        std::os::unix::fs::symlink(outside.path(), directory.path().join("packs")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("secret"), directory.path().join("config")).unwrap();
+        let disk = OsDisk::open(directory.path()).unwrap();
+        assert!(disk.read_range("packs/secret", 0, 1).is_err());
+        assert!(disk.read_range("config", 0, 1).is_err());
+        assert!(disk.length("config").is_err());
+        assert!(disk.list("packs").is_err());
+        assert!(disk.create_file("packs/new").is_err());
+        assert!(disk.read_range("../secret", 0, 1).is_err());
+    }
+
+    #[test]
+    fn a_fifo_under_our_name_does_not_block() {
+        let directory = tempfile::tempdir().unwrap();
+        rustix::fs::mknodat(CWD, directory.path().join("config"), FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let disk = OsDisk::open(directory.path()).unwrap();
+        assert!(disk.read_range("config", 0, 0).is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_not_swept() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = OsDisk::open(directory.path()).unwrap();
+        let file = disk.create_file("t").unwrap();
+        disk.check_close(&file).unwrap();
+        assert!(!disk.remove_abandoned("t").unwrap());
+        drop(file);
+        assert!(disk.remove_abandoned("t").unwrap());
+    }
+}

@@ -4,7 +4,9 @@
 //!
 //! 1. An object appears under its name **whole or not at all**, at the moment [`Upload::finish`] or [`Storage::put`]
 //!    returns, and from then on survives a power cut.
-//! 2. An object is **never overwritten**. Putting a name that exists is [`Stored::Exists`] and leaves the object alone.
+//! 2. An object is **never overwritten**. Putting a name that exists is [`Stored::Exists`] and leaves the object alone;
+//!    where the name is a hash and other bytes are there than were handed over, it is an error instead, so that nobody
+//!    takes a damaged object for what he has just stored.
 //! 3. A failed write leaves nothing under the name (or, when even that is unknown, the whole object). An fsync or
 //!    close error is final for the run ([`ErrorKind::Durability`]): it is never retried, because the kernel may have
 //!    dropped the dirty pages and would report success the second time.
@@ -74,6 +76,18 @@ impl Error {
         self.kind = kind;
         self
     }
+}
+
+/// The object is longer than its reader allows.
+fn too_long(name: &ObjectName, length: u64, limit: u64) -> Error {
+    let message = format!("it has {length} bytes, at most {limit} were expected");
+    Error::new("read", name, io::Error::new(io::ErrorKind::InvalidData, message)).with_kind(ErrorKind::Length)
+}
+
+/// The name is a hash, and what lies there has other bytes than those handed over.
+fn other_bytes(name: &ObjectName) -> Error {
+    let message = "other bytes are stored under this name: that object is damaged, and was left as it is; run check";
+    Error::new("write", name, io::Error::new(io::ErrorKind::InvalidData, message))
 }
 
 /// Result of a storage operation.
