@@ -1,1 +1,3 @@
-//! repository
+//! What is stored and where: packs, segments, snapshots, heads, locks and the cache.
+
+pub mod cache;
