@@ -127,7 +127,7 @@ impl Directory {
     /// Opens a file for reading: never follows, never blocks (a fifo), leaves atime alone where that is allowed.
     ///
     /// # Errors
-    /// What the kernel says; `FilesystemLoop` for a symbolic link.
+    /// What the kernel says; `ELOOP` for a symbolic link ([`is_loop`]).
     pub fn open_file(&self, name: &[u8]) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         match openat(&self.fd, name, flags | OFlags::NOATIME, Mode::empty()) {
@@ -144,9 +144,7 @@ impl Directory {
     pub fn read_small(&self, name: &[u8], limit: usize) -> io::Result<Option<Vec<u8>>> {
         let file = match self.open_file(name) {
             Ok(file) => file,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::FilesystemLoop) => {
-                return Ok(None);
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound || is_loop(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
         if Stat::of(&file)?.kind != super::stat::Kind::File {
@@ -171,4 +169,10 @@ pub(super) fn writes_back(fd: BorrowedFd<'_>) -> bool {
     const XFS: u64 = 0x5846_5342;
     #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)]
     fstatfs(fd).is_ok_and(|answer| matches!(answer.f_type as u64, EXT | XFS))
+}
+
+/// Whether `O_NOFOLLOW` met a symbolic link (`ELOOP`).
+#[must_use]
+pub fn is_loop(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::LOOP.raw_os_error())
 }

@@ -60,7 +60,9 @@ fn lines(content: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The file cannot be read.
 pub fn read_patterns(path: &Path) -> Result<Vec<Vec<u8>>, ListError> {
     let content = content(path)?;
-    Ok(lines(&content).map(|line| expand_variables(line, |name| std::env::var_os(name).map(OsString::into_vec))).collect())
+    Ok(lines(&content)
+        .map(|line| expand_variables(line, |name| std::env::var_os(name).map(OsString::into_vec)))
+        .collect())
 }
 
 /// Go's `os.Expand`, with `$$` as a dollar sign. An unknown variable is empty.

@@ -23,7 +23,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{Advice, SeekFrom, fadvise, seek};
 use rustix::io::Errno;
 
-use super::directory::{Directory, writes_back};
+use super::directory::{Directory, is_loop, writes_back};
 use super::stat::{Kind, Stat};
 use super::sys;
 use crate::base::time::Time;
@@ -112,7 +112,7 @@ impl Reader {
         let file = match directory.open_file(name) {
             Ok(file) => File::from(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Vanished),
-            Err(error) if error.kind() == io::ErrorKind::FilesystemLoop => return Err(OpenError::Replaced),
+            Err(error) if is_loop(&error) => return Err(OpenError::Replaced),
             // A socket or a device without a driver.
             Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => return Err(OpenError::Replaced),
             Err(error) => return Err(error.into()),
@@ -191,8 +191,7 @@ impl Reader {
     pub fn finish(mut self) -> io::Result<Finished> {
         let now = Stat::of(&self.file)?;
         let was = &self.stat;
-        let changed =
-            self.end.is_some() || (now.size, now.mtime, now.ctime) != (was.size, was.mtime, was.ctime);
+        let changed = self.end.is_some() || (now.size, now.mtime, now.ctime) != (was.size, was.mtime, was.ctime);
         let size = self.end.unwrap_or(was.size);
         self.holes.retain(|hole| hole.offset < size);
         Ok(Finished { stat: now, size, holes: self.holes, changed })

@@ -153,9 +153,9 @@ impl Sources {
             return Err(SourceError::None);
         }
         if sources.iter().all(|source| {
-            source.symlink_metadata().is_err_and(|error| {
-                matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-            })
+            source
+                .symlink_metadata()
+                .is_err_and(|error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
         }) {
             return Err(SourceError::AllMissing(sources.to_vec()));
         }

@@ -18,8 +18,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 /// # Errors
 /// What the system call says; `ESPIPE` for anything that is no file, directory or block device.
 pub fn write_back(file: BorrowedFd<'_>) -> io::Result<()> {
-    let flags =
-        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     // SAFETY: the call takes integers only; `file` is an open descriptor for as long as it is borrowed. Length 0 means
     // "to the end of the file".
     let result = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) };

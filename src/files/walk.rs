@@ -10,10 +10,11 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::vec;
 
-use super::directory::Directory;
+use super::directory::{Directory, is_loop};
 use super::exclude::{Excludes, Level};
 use super::source::{Base, Node, Root, Sources};
 use super::stat::{Kind, Stat};
@@ -244,14 +245,15 @@ impl Walk {
             return None;
         }
         // An ancestor of a source may be a symbolic link: the user named the path through it.
-        let stat =
-            if leads { Stat::at_following(std::os::fd::AsFd::as_fd(&**directory), &child.name) } else { directory.stat(&child.name) };
+        let stat = if leads { Stat::at_following(directory.as_fd(), &child.name) } else { directory.stat(&child.name) };
         let stat = match stat {
             Ok(stat) => stat,
             Err(error) => return self.failed(child.node.as_ref(), error),
         };
         let is_directory = stat.kind == Kind::Directory;
-        if wanted && (self.rules.excludes.rejects_stat(&stat) || (place.listed && self.git_rejects(place.level, is_directory)))
+        if wanted
+            && (self.rules.excludes.rejects_stat(&stat)
+                || (place.listed && self.git_rejects(place.level, is_directory)))
         {
             wanted = false;
             if !leads {
@@ -299,13 +301,19 @@ impl Walk {
             path_length: self.path.len(),
             source_length: self.source_path.len(),
         });
-        Some(Step::Enter(Enter { name: child.name, path: self.path.clone(), stat, directory: opened, ancestor: !wanted }))
+        Some(Step::Enter(Enter {
+            name: child.name,
+            path: self.path.clone(),
+            stat,
+            directory: opened,
+            ancestor: !wanted,
+        }))
     }
 
     /// Something that was expected cannot be looked at.
     fn failed(&mut self, node: Option<&Node>, error: io::Error) -> Option<Step> {
-        use io::ErrorKind::{FilesystemLoop, NotADirectory, NotFound};
-        let gone = matches!(error.kind(), NotFound | NotADirectory | FilesystemLoop);
+        use io::ErrorKind::{NotADirectory, NotFound};
+        let gone = matches!(error.kind(), NotFound | NotADirectory) || is_loop(&error);
         let kind = match node {
             Some(_) if gone => ProblemKind::MissingSource,
             None if gone => ProblemKind::Vanished,
@@ -335,7 +343,8 @@ impl Walk {
     fn git_rejects(&self, level: Option<&Level>, is_directory: bool) -> bool {
         let whole = self.base.as_ref().and_then(|base| base.whole.as_ref()).map(|(level, _)| level);
         let above = self.frames.iter().rev().map(|frame| &frame.level);
-        level.into_iter().chain(above).chain(whole).find_map(|l| l.git_rejects(&self.source_path, is_directory)) == Some(true)
+        level.into_iter().chain(above).chain(whole).find_map(|l| l.git_rejects(&self.source_path, is_directory))
+            == Some(true)
     }
 
     fn next_root(&mut self) -> Option<Option<Step>> {
