@@ -8,7 +8,7 @@
 //! two keys (Dodis et al., "Fast Message Franking", CRYPTO 2018; RFC 9771, "key commitment"). A unit knows nothing of its
 //! position, so a fully live block moves between packs as bytes.
 
-use aes_gcm::{Aes256Gcm, AeadInOut, KeyInit};
+use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
@@ -46,14 +46,8 @@ pub enum UnitKind {
 
 impl UnitKind {
     /// Every kind, in the order of its number; the first is 1.
-    pub const ALL: [Self; 6] = [
-        Self::DataBlock,
-        Self::TreeBlock,
-        Self::DataDirectory,
-        Self::TreeDirectory,
-        Self::Segment,
-        Self::Snapshot,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::DataBlock, Self::TreeBlock, Self::DataDirectory, Self::TreeDirectory, Self::Segment, Self::Snapshot];
 }
 
 /// How a unit's content was packed before it was sealed.

@@ -131,7 +131,6 @@ impl fmt::Display for ObjectName {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
