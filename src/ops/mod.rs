@@ -1,1 +1,131 @@
-//! ops
+//! What the program does: one file a verb. A plan that can be shown, then its execution, then a report.
+//!
+//! Nothing here prints. What happens on the way is told to a [`Monitor`]; whoever is above decides whether that
+//! becomes a progress bar, JSON lines, or nothing.
+
+use std::time::Duration;
+
+/// What a long operation is doing now. A phase begins with [`Monitor::phase`] and ends with the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Reading the segments and bringing the cache up to date.
+    LoadIndex,
+    /// Counting what is to be done, so that the remaining time can be told.
+    Scan,
+    /// Walking, reading and storing the user's files.
+    Backup,
+    /// Making what was stored durable: segment, snapshot, head.
+    Publish,
+    /// Comparing two trees, or a tree with live files.
+    Compare,
+    /// Working out which blocks of which packs are needed.
+    Plan,
+    /// Writing the user's files.
+    Restore,
+    /// Reading written files back.
+    Verify,
+    /// Checking heads, segments and snapshots against each other.
+    CheckStructure,
+    /// Checking that every tree and every chunk a snapshot names is there.
+    CheckTrees,
+    /// Reading packs back and checking every block.
+    CheckData,
+    /// Reading packs to make segments and the cache again.
+    RebuildIndex,
+    /// Adding up sizes.
+    Count,
+}
+
+/// What an operation found out about, or did with, one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Being read or written now: shown as the current file only.
+    Started,
+    /// Was not in the parent snapshot, or not at the target.
+    New,
+    /// Differs from what was there before.
+    Changed,
+    /// The same as before, not read or not written again.
+    Unchanged,
+    /// Left out by a rule (exclude, overwrite).
+    Skipped,
+    /// Removed (restore with `--delete`).
+    Deleted,
+}
+
+/// One entry and what became of it. All sizes are bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    /// Its path, as bytes.
+    pub path: &'a [u8],
+    /// What became of it.
+    pub action: Action,
+    /// True for a directory.
+    pub directory: bool,
+    /// The size of its content; 0 for what has none.
+    pub size: u64,
+    /// New content bytes before compression, and as stored; 0 where nothing is stored.
+    pub added: u64,
+    /// Bytes that `added` takes in the repository, when that is known already.
+    pub stored: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl<'a> Item<'a> {
+    /// An entry of which only path and action are known.
+    #[must_use]
+    pub const fn new(path: &'a [u8], action: Action) -> Self {
+        Self { path, action, directory: false, size: 0, added: 0, stored: 0, took: Duration::ZERO }
+    }
+}
+
+/// How grave a problem is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Worth knowing; the result is what was asked for (a file grew while it was read).
+    Note,
+    /// Some of what was asked for could not be done; the outcome says so.
+    Error,
+}
+
+/// Who watches an operation. Called from several threads at once and often, so every method is cheap and none
+/// can fail. Paths are raw bytes: whoever shows them escapes them.
+pub trait Monitor: Send + Sync {
+    /// A new phase begins; counts start again at zero and nothing is expected until [`Monitor::expect`] says so.
+    fn phase(&self, phase: Phase);
+
+    /// So much **more** work is known to be in this phase: `items` (files, packs, snapshots: what the phase
+    /// counts) and `bytes`. May be called many times, also while the work runs; `complete` is true when the total
+    /// is now final, so that a remaining time can be told.
+    fn expect(&self, items: u64, bytes: u64, complete: bool);
+
+    /// So much of it is done, counted since the last call.
+    fn advance(&self, items: u64, bytes: u64);
+
+    /// One entry begins or is finished.
+    fn item(&self, item: &Item<'_>);
+
+    /// Something went wrong or is worth knowing, and the work goes on. `path` may be empty when it concerns no
+    /// single file. The same problem is in the operation's report too: showing it here is a courtesy.
+    fn problem(&self, severity: Severity, path: &[u8], message: &str);
+
+    /// True when the user wants an end. Operations ask between two files, packs or blocks and then return their
+    /// "interrupted" error, leaving what an interrupted run may leave.
+    fn interrupted(&self) -> bool;
+}
+
+/// Nobody watches and nobody interrupts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn phase(&self, _: Phase) {}
+    fn expect(&self, _: u64, _: u64, _: bool) {}
+    fn advance(&self, _: u64, _: u64) {}
+    fn item(&self, _: &Item<'_>) {}
+    fn problem(&self, _: Severity, _: &[u8], _: &str) {}
+    fn interrupted(&self) -> bool {
+        false
+    }
+}

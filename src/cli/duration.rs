@@ -1,0 +1,152 @@
+//! Spans of time, shown and typed.
+//!
+//! Two forms are typed, as in restic, and they differ: a *wait* counts seconds, minutes and hours (`90s`, `5m`,
+//! `1h30m`); a *span* of the calendar counts hours, days, months and years (`2y5m7d3h`). `m` is minutes in the first
+//! and months in the second.
+
+use std::time::Duration;
+
+/// A duration for people: "0.4 s", "3.8 s", "41 s", "5 min 02 s", "2 h 07 min", "3 d 4 h".
+#[must_use]
+pub fn show(duration: Duration) -> String {
+    let tenths = duration.as_millis().saturating_add(50) / 100;
+    if tenths < 100 {
+        return format!("{}.{} s", tenths / 10, tenths % 10);
+    }
+    let seconds = duration.as_millis().saturating_add(500) / 1000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {:02} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// The time that is left, roughly: "12 s left", "5 min left", "2 h 10 min left".
+#[must_use]
+pub fn show_left(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..100 => format!("{seconds} s left"),
+        100..3600 => format!("{} min left", seconds.div_ceil(60)),
+        _ => format!("{} h {:02} min left", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// Splits `1h30m` into numbers and their unit characters.
+fn parts(text: &str) -> Option<Vec<(u64, char)>> {
+    let mut found = Vec::new();
+    let mut number: Option<u64> = None;
+    for character in text.chars() {
+        if let Some(digit) = character.to_digit(10) {
+            number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(u64::from(digit))?);
+        } else {
+            found.push((number.take()?, character));
+        }
+    }
+    (number.is_none() && !found.is_empty()).then_some(found)
+}
+
+/// Parses how long to wait: `90s`, `5m`, `1h30m`, or `0`.
+///
+/// # Errors
+/// A sentence for the command line.
+pub fn parse_wait(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let seconds = parts(text).and_then(|parts| {
+        parts.into_iter().try_fold(0_u64, |sum, (number, unit)| {
+            let factor = match unit {
+                's' => 1,
+                'm' => 60,
+                'h' => 3600,
+                _ => return None,
+            };
+            sum.checked_add(number.checked_mul(factor)?)
+        })
+    });
+    seconds.map(Duration::from_secs).ok_or_else(|| {
+        format!("{text:?} is not a waiting time: expected hours, minutes and seconds such as 1h30m or 90s")
+    })
+}
+
+/// A span of the calendar, as typed: `2y5m7d3h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CalendarSpan {
+    /// Years.
+    pub years: u32,
+    /// Months.
+    pub months: u32,
+    /// Days.
+    pub days: u32,
+    /// Hours.
+    pub hours: u32,
+}
+
+/// Parses a span of the calendar: `2y5m7d3h`, each unit at most once and in any order.
+///
+/// # Errors
+/// A sentence for the command line.
+pub fn parse_span(text: &str) -> Result<CalendarSpan, String> {
+    let bad = || format!("{text:?} is not a span: expected years, months, days and hours such as 2y5m7d3h");
+    let mut span = CalendarSpan::default();
+    let mut seen = [false; 4];
+    for (number, unit) in parts(text).ok_or_else(bad)? {
+        let number = u32::try_from(number).map_err(|_| bad())?;
+        let (index, field) = match unit {
+            'y' => (0, &mut span.years),
+            'm' => (1, &mut span.months),
+            'd' => (2, &mut span.days),
+            'h' => (3, &mut span.hours),
+            _ => return Err(bad()),
+        };
+        if std::mem::replace(&mut seen[index], true) {
+            return Err(bad());
+        }
+        *field = number;
+    }
+    Ok(span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_well() {
+        for (millis, text) in [
+            (0, "0.0 s"),
+            (3_840, "3.8 s"),
+            (9_949, "9.9 s"),
+            (9_950, "10 s"),
+            (41_000, "41 s"),
+            (302_000, "5 min 02 s"),
+            (7_620_000, "2 h 07 min"),
+            (273_600_000, "3 d 4 h"),
+        ] {
+            assert_eq!(show(Duration::from_millis(millis)), text, "{millis}");
+        }
+        assert_eq!(show_left(Duration::from_secs(290)), "5 min left");
+        assert_eq!(show_left(Duration::from_secs(7_800)), "2 h 10 min left");
+    }
+
+    #[test]
+    fn waits_count_minutes() {
+        assert_eq!(parse_wait("0"), Ok(Duration::ZERO));
+        assert_eq!(parse_wait("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_wait("1h30m"), Ok(Duration::from_secs(5400)));
+        for text in ["", "5", "m", "5d", "1h30", "-5m", "99999999999999999999h", "9999999999999999999h"] {
+            assert!(parse_wait(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_count_months() {
+        assert_eq!(parse_span("2y5m7d3h"), Ok(CalendarSpan { years: 2, months: 5, days: 7, hours: 3 }));
+        assert_eq!(parse_span("30d"), Ok(CalendarSpan { days: 30, ..Default::default() }));
+        for text in ["", "5", "5w", "5d5d", "d", "4294967296d"] {
+            assert!(parse_span(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Every exit code, and the error that a command ends with.
+//!
+//! The codes are restic's where restic has one. Scripts may rely on them: a code never changes its meaning, new
+//! ones may be added, and an unknown code is a failure. The help text's table is rendered from here.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// How the program ends. `as u8` is the code that the shell sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Exit {
+    /// All that was asked for is done.
+    Success = 0,
+    /// Failed; the message says at what.
+    Failed = 1,
+    /// The command line is not understood, or asks for what does not go together.
+    Usage = 2,
+    /// The snapshot is stored, but some of the source could not be read.
+    SourcePartlyUnreadable = 3,
+    /// No repository at that place.
+    NoRepository = 10,
+    /// Another process holds the lock.
+    Locked = 11,
+    /// The passphrase, recovery code or key file opens none of the repository's keys.
+    WrongPassword = 12,
+    /// The repository is older than what this machine has already seen of it.
+    Rollback = 14,
+    /// The repository has two different histories.
+    Fork = 16,
+    /// Something in the repository is damaged or missing.
+    Damage = 17,
+    /// Interrupted by the user (128 + SIGINT).
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// All of them, by code.
+    pub const ALL: [Self; 11] = [
+        Self::Success,
+        Self::Failed,
+        Self::Usage,
+        Self::SourcePartlyUnreadable,
+        Self::NoRepository,
+        Self::Locked,
+        Self::WrongPassword,
+        Self::Rollback,
+        Self::Fork,
+        Self::Damage,
+        Self::Interrupted,
+    ];
+
+    /// The number that the shell sees.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// What it means, in the help's words.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Success => "done",
+            Self::Failed => "failed",
+            Self::Usage => "wrong usage",
+            Self::SourcePartlyUnreadable => "snapshot stored, but some of the source could not be read",
+            Self::NoRepository => "no repository there",
+            Self::Locked => "locked by another process",
+            Self::WrongPassword => "wrong passphrase or key file",
+            Self::Rollback => "the repository is older than what was seen before",
+            Self::Fork => "the repository has two histories",
+            Self::Damage => "damage found",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// The table of all codes, for the help text and the manual page.
+    #[must_use]
+    pub fn table() -> String {
+        let mut text = String::from("Exit codes:\n");
+        for exit in Self::ALL {
+            text.push_str(&format!("  {:>3}  {}\n", exit.code(), exit.meaning()));
+        }
+        text
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// The error a command ends with: a sentence that names the object and what was expected, the causes below it, and
+/// what to do next.
+///
+/// Texts are kept as they are; [`super::output::Output::error`] makes them safe to show, so none is escaped twice.
+#[derive(Debug)]
+pub struct CliError {
+    exit: Exit,
+    message: String,
+    hints: Vec<String>,
+    source: Option<Box<dyn Error + Send + Sync>>,
+    pipe_closed: bool,
+}
+
+impl CliError {
+    /// An error that ends with `exit`.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hints: Vec::new(), source: None, pipe_closed: false }
+    }
+
+    /// A plain failure, exit code 1.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Exit::Failed, message)
+    }
+
+    /// A command line that cannot be followed, exit code 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// The user wanted an end, exit code 130.
+    #[must_use]
+    pub fn interrupted() -> Self {
+        Self::new(Exit::Interrupted, "interrupted")
+    }
+
+    /// Writing the command's own output failed. A reader that went away (`packstone ls | head`) is no error worth a
+    /// sentence; the program then ends as others do, by SIGPIPE.
+    #[must_use]
+    pub fn output(error: io::Error) -> Self {
+        let pipe_closed = error.kind() == io::ErrorKind::BrokenPipe;
+        let mut this = Self::failed("cannot write the output").caused_by(error);
+        this.pipe_closed = pipe_closed;
+        this
+    }
+
+    /// The same with one more hint: what to run or to look at next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The same with the error below it.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// What to do next, in order.
+    #[must_use]
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
+    /// True when whoever read our output has closed it.
+    #[must_use]
+    pub const fn is_pipe_closed(&self) -> bool {
+        self.pipe_closed
+    }
+
+    /// The sentence and its causes in one line, each cause once: many errors already print their source.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.message.clone();
+        let mut next = self.source();
+        while let Some(error) = next {
+            let cause = error.to_string();
+            if !text.ends_with(&cause) {
+                text.push_str(": ");
+                text.push_str(&cause);
+            }
+            next = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for CliError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_ascending() {
+        assert!(Exit::ALL.windows(2).all(|pair| pair[0].code() < pair[1].code()));
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_code() {
+        let table = Exit::table();
+        assert_eq!(table.lines().count(), 1 + Exit::ALL.len());
+        assert!(table.contains("\n   12  wrong passphrase or key file\n"), "{table}");
+    }
+
+    #[test]
+    fn a_chain_names_every_cause_once() {
+        let inner = io::Error::other("disk on fire");
+        let error = CliError::failed("cannot read config").caused_by(inner).hint("run check");
+        assert_eq!(error.chain(), "cannot read config: disk on fire");
+        assert_eq!(error.hints(), ["run check"]);
+        assert_eq!(error.exit().code(), 1);
+    }
+
+    #[test]
+    fn a_closed_pipe_is_told_apart() {
+        assert!(CliError::output(io::ErrorKind::BrokenPipe.into()).is_pipe_closed());
+        assert!(!CliError::output(io::ErrorKind::StorageFull.into()).is_pipe_closed());
+    }
+}

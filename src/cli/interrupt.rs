@@ -1,0 +1,60 @@
+//! The end that the user wants: SIGINT, SIGTERM and SIGHUP set a flag that long work polls; a second one ends the
+//! process at once. Nothing is lost by that: whatever was not published yet is swept up by the next run.
+
+use super::exit::Exit;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The flag. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// A flag that only [`Interrupt::set`] sets.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A flag that the signals set. Call it once, at the start of the program.
+    ///
+    /// # Errors
+    /// When the operating system does not let us handle a signal.
+    pub fn install() -> io::Result<Self> {
+        let this = Self::new();
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            // Handlers run in the order of registration: the exit only sees a flag that an earlier signal has set.
+            let code = i32::from(Exit::Interrupted.code());
+            signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&this.0))?;
+            signal_hook::flag::register(signal, Arc::clone(&this.0))?;
+        }
+        Ok(this)
+    }
+
+    /// True once the user wants an end.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets the flag as a signal would.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_share_the_flag() {
+        let flag = Interrupt::new();
+        let other = flag.clone();
+        assert!(!other.is_set());
+        flag.set();
+        assert!(other.is_set());
+    }
+}

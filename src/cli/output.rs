@@ -1,0 +1,177 @@
+//! Where text leaves the program: results on the standard output, everything else on the standard error.
+//!
+//! Results are lines of text or of JSON. Text that somebody else wrote is made safe before it gets here
+//! ([`crate::base::escape`]); error messages, which quote such text, are made safe here.
+
+use super::exit::CliError;
+use super::json;
+use crate::base::escape::escape;
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+/// How much is said, and in which form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Output {
+    /// Lines for programs instead of text for people.
+    pub json: bool,
+    /// Results and problems only.
+    pub quiet: bool,
+    /// How often `--verbose` was given: 1 adds detail to summaries, 2 names every file.
+    pub verbosity: u8,
+    /// Standard output and standard error are both a terminal: progress may be drawn and questions asked.
+    pub terminal: bool,
+}
+
+impl Output {
+    /// The form asked for, on the streams that this process has.
+    #[must_use]
+    pub fn new(json: bool, quiet: bool, verbosity: u8) -> Self {
+        let terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
+        Self { json, quiet, verbosity, terminal }
+    }
+
+    /// Prints one line of the result.
+    ///
+    /// # Errors
+    /// When the standard output cannot be written; see [`CliError::output`].
+    pub fn line(&self, text: impl Display) -> Result<(), CliError> {
+        writeln!(io::stdout(), "{text}").map_err(CliError::output)
+    }
+
+    /// Prints text that already ends its lines, such as a rendered table.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn text(&self, text: &str) -> Result<(), CliError> {
+        io::stdout().write_all(text.as_bytes()).map_err(CliError::output)
+    }
+
+    /// Prints a line of explanation: not with `--quiet` or `--json`.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn info(&self, text: impl Display) -> Result<(), CliError> {
+        if self.quiet || self.json { Ok(()) } else { self.line(text) }
+    }
+
+    /// Prints one value as a line of JSON.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn json(&self, value: &impl Serialize) -> Result<(), CliError> {
+        let mut line = json::to_vec(value).map_err(CliError::output)?;
+        line.push(b'\n');
+        io::stdout().write_all(&line).map_err(CliError::output)
+    }
+
+    /// Warns on the standard error: a line that begins with `!`. A warning that cannot be written is lost.
+    pub fn warn(&self, text: &str) {
+        let text = safe(text);
+        if self.json {
+            self.json_to_stderr(&json::Warning::new(&text));
+        } else {
+            let _ = writeln!(io::stderr(), "! {text}");
+        }
+    }
+
+    /// Prints one value as a line of JSON on the standard error.
+    pub fn json_to_stderr(&self, value: &impl Serialize) {
+        if let Ok(mut line) = json::to_vec(value) {
+            line.push(b'\n');
+            let _ = io::stderr().write_all(&line);
+        }
+    }
+
+    /// Says why the command ends: the sentence with its causes, then what to do next.
+    pub fn error(&self, error: &CliError) {
+        if error.is_pipe_closed() {
+            return;
+        }
+        if self.json {
+            self.json_to_stderr(&json::ExitError::new(error));
+            return;
+        }
+        let mut text = format!("Error: {}\n", safe(&error.chain()));
+        for hint in error.hints() {
+            text.push_str(&format!("  {}\n", safe(hint)));
+        }
+        let _ = io::stderr().write_all(text.as_bytes());
+    }
+
+    /// A buffered way to the standard output for many lines. Call [`Stream::finish`] at the end.
+    #[must_use]
+    pub fn stream(&self) -> Stream {
+        Stream { to: BufWriter::with_capacity(64 * 1024, io::stdout().lock()) }
+    }
+}
+
+/// Many lines on their way to the standard output.
+#[derive(Debug)]
+pub struct Stream {
+    to: BufWriter<StdoutLock<'static>>,
+}
+
+impl Stream {
+    /// Adds one line of text.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn line(&mut self, text: impl Display) -> Result<(), CliError> {
+        writeln!(self.to, "{text}").map_err(CliError::output)
+    }
+
+    /// Adds one value as a line of JSON.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
+        json::to_writer(&mut self.to, value).and_then(|()| self.to.write_all(b"\n")).map_err(CliError::output)
+    }
+
+    /// Adds bytes as they are (the content of a file).
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        self.to.write_all(bytes).map_err(CliError::output)
+    }
+
+    /// Writes what is still buffered.
+    ///
+    /// # Errors
+    /// As [`Output::line`].
+    pub fn finish(mut self) -> Result<(), CliError> {
+        self.to.flush().map_err(CliError::output)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.to.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// A message made safe to show in one line. Backslashes stay as they are, so a message that quotes text which is
+/// escaped already is not escaped again.
+#[must_use]
+pub fn safe(message: &str) -> String {
+    let parts: Vec<String> = message.split('\\').map(|part| escape(part.as_bytes())).collect();
+    parts.join("\\")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_made_safe_once() {
+        assert_eq!(safe("cannot read \x1b[31mred"), "cannot read \\x1b[31mred");
+        assert_eq!(safe(&escape(b"a\\b\nc")), escape(b"a\\b\nc"));
+        assert_eq!(safe(&safe("x\ny\\")), safe("x\ny\\"));
+    }
+}

@@ -1,0 +1,364 @@
+//! The secret that opens a repository: where it may come from, and reading it once.
+//!
+//! No option takes the secret itself: a command line is shown to every user of the machine by `ps`, and kept by the
+//! shell's history. The environment is taken and cleared ([`Environment::take`]) before any thread or child starts.
+//!
+//! Order, as in restic: what stands on the command line (`--key-file`, `--password-command`, `--password-file`,
+//! `--password-fd`; one of them), else `PACKSTONE_KEY_FILE`, `PACKSTONE_PASSWORD_COMMAND` or
+//! `PACKSTONE_PASSWORD_FILE` (one of them), else `PACKSTONE_PASSWORD`, else a question on the terminal, else the first
+//! line of the standard input.
+
+use super::exit::{CliError, Exit};
+use super::words;
+use crate::base::escape::escape;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufRead, IsTerminal, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use zeroize::Zeroizing;
+
+/// Longest secret, in bytes, read from a file, a command or a pipe: a longer one is a wrong file (a disk image, an
+/// endless device), not a passphrase.
+pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
+
+/// The variables that may hold or lead to a secret, and are removed from the environment.
+const VARIABLES: [&str; 4] =
+    ["PACKSTONE_PASSWORD", "PACKSTONE_PASSWORD_COMMAND", "PACKSTONE_PASSWORD_FILE", "PACKSTONE_KEY_FILE"];
+
+/// What the environment said about secrets.
+#[derive(Default)]
+pub struct Environment {
+    password: Option<Zeroizing<Vec<u8>>>,
+    command: Option<String>,
+    file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Reads the variables and removes them with `remove`. Must run before any thread or child starts.
+    #[must_use]
+    pub fn take(remove: impl Fn(&str)) -> Self {
+        let take = |name: &str| {
+            let value = std::env::var_os(name).filter(|value| !value.is_empty());
+            if std::env::var_os(name).is_some() {
+                remove(name);
+            }
+            value
+        };
+        let [password, command, file, key_file] = VARIABLES.map(take);
+        Self {
+            password: password.map(|value| Zeroizing::new(value.into_vec())),
+            command: command.map(|value| value.to_string_lossy().into_owned()),
+            file: file.map(PathBuf::from),
+            key_file: key_file.map(PathBuf::from),
+        }
+    }
+}
+
+/// The options that say where the secret is.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct SecretOptions {
+    /// Read the passphrase from this file [env: PACKSTONE_PASSWORD_FILE]
+    #[arg(short = 'p', long, value_name = "FILE", global = true)]
+    pub password_file: Option<PathBuf>,
+    /// Run this command, without a shell, and take its output as the passphrase [env: PACKSTONE_PASSWORD_COMMAND]
+    #[arg(long, value_name = "COMMAND", global = true)]
+    pub password_command: Option<String>,
+    /// Read the passphrase from this open file descriptor
+    #[arg(long, value_name = "N", global = true)]
+    pub password_fd: Option<u32>,
+    /// Open the repository with this key file instead of a passphrase [env: PACKSTONE_KEY_FILE]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub key_file: Option<PathBuf>,
+}
+
+/// A secret, wiped from memory when dropped.
+pub enum Secret {
+    /// A passphrase (or a recovery code typed in its place): the bytes without the line's end, never empty.
+    Passphrase(Zeroizing<Vec<u8>>),
+    /// The content of a key file, not checked yet.
+    KeyFile(Zeroizing<Vec<u8>>),
+}
+
+/// Where the secret comes from.
+pub enum Source {
+    /// A key file.
+    KeyFile(PathBuf),
+    /// The output of a command.
+    Command(String),
+    /// A file.
+    File(PathBuf),
+    /// An open file descriptor.
+    Descriptor(u32),
+    /// The environment.
+    Given(Zeroizing<Vec<u8>>),
+    /// The terminal or the standard input.
+    Ask,
+}
+
+/// How to ask for a passphrase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question<'a> {
+    /// For one that exists: asked once.
+    Open(&'a str),
+    /// For a new one: asked twice.
+    Create(&'a str),
+}
+
+impl Source {
+    /// The source that options and environment name.
+    ///
+    /// # Errors
+    /// A usage error when two of the same rank are named.
+    pub fn choose(options: &SecretOptions, environment: &mut Environment) -> Result<Self, CliError> {
+        let typed = [
+            options.key_file.clone().map(Self::KeyFile),
+            options.password_command.clone().map(Self::Command),
+            options.password_file.clone().map(Self::File),
+            options.password_fd.map(Self::Descriptor),
+        ];
+        if let Some(source) = only(typed, "--key-file, --password-command, --password-file and --password-fd")? {
+            return Ok(source);
+        }
+        let variables = [
+            environment.key_file.take().map(Self::KeyFile),
+            environment.command.take().map(Self::Command),
+            environment.file.take().map(Self::File),
+        ];
+        let names = "PACKSTONE_KEY_FILE, PACKSTONE_PASSWORD_COMMAND and PACKSTONE_PASSWORD_FILE";
+        if let Some(source) = only(variables, names)? {
+            return Ok(source);
+        }
+        Ok(environment.password.take().map_or(Self::Ask, Self::Given))
+    }
+
+    /// Reads the secret. `stdin_taken` is true when the standard input holds something else (`backup --stdin`).
+    ///
+    /// # Errors
+    /// When the source cannot be read, is empty, or there is nobody to ask; [`Exit::Interrupted`] when the user
+    /// answered with Ctrl-C.
+    pub fn read(self, question: Question<'_>, stdin_taken: bool) -> Result<Secret, CliError> {
+        let passphrase = match self {
+            Self::KeyFile(path) => {
+                let content = read_file(&path, "key file")?;
+                return Ok(Secret::KeyFile(content));
+            }
+            Self::Command(command) => from_command(&command)?,
+            Self::File(path) => without_line_end(read_file(&path, "password file")?),
+            Self::Descriptor(0) if stdin_taken => {
+                return Err(CliError::usage("--password-fd 0 and --stdin both want the standard input"));
+            }
+            Self::Descriptor(number) => {
+                let path = format!("/dev/fd/{number}");
+                without_line_end(read_file(Path::new(&path), "password file descriptor")?)
+            }
+            Self::Given(passphrase) => passphrase,
+            Self::Ask => ask(question, stdin_taken)?,
+        };
+        if passphrase.is_empty() {
+            return Err(CliError::failed("the passphrase is empty")
+                .hint("an empty passphrase protects nothing; for unattended use make a key file: packstone key add --new-key-file FILE"));
+        }
+        Ok(Secret::Passphrase(passphrase))
+    }
+}
+
+fn only<const N: usize>(sources: [Option<Source>; N], names: &str) -> Result<Option<Source>, CliError> {
+    let mut found = sources.into_iter().flatten();
+    let first = found.next();
+    match found.next() {
+        None => Ok(first),
+        Some(_) => Err(CliError::usage(format!("only one of {names} can be used"))),
+    }
+}
+
+/// Reads a secret from a file of at most [`SECRET_BYTES_MAX`] bytes; `what` names it in errors.
+///
+/// # Errors
+/// When it cannot be read or is longer.
+pub fn read_file(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    let shown = escape(path.as_os_str().as_bytes());
+    let failed = |error: io::Error| CliError::failed(format!("cannot read the {what} {shown}")).caused_by(error);
+    let file = File::open(path).map_err(failed)?;
+    limited(file).map_err(failed)?.ok_or_else(|| {
+        CliError::failed(format!(
+            "the {what} {shown} is longer than {} KiB: is it the right file?",
+            SECRET_BYTES_MAX / 1024
+        ))
+    })
+}
+
+/// Reads to the end, or `None` when there is more than a secret may have. The buffer never moves, so no copy of a
+/// part stays behind in freed memory.
+fn limited(mut reader: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    let mut buffer = Zeroizing::new(vec![0; SECRET_BYTES_MAX as usize + 1]);
+    let mut length = 0;
+    while length < buffer.len() {
+        match reader.read(&mut buffer[length..]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((length as u64 <= SECRET_BYTES_MAX).then(|| Zeroizing::new(buffer[..length].to_vec())))
+}
+
+/// Removes one line end: a file that an editor or `echo` made has one, and it is no part of the secret.
+fn without_line_end(mut secret: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+    if secret.last() == Some(&b'\n') {
+        secret.pop();
+        if secret.last() == Some(&b'\r') {
+            secret.pop();
+        }
+    }
+    secret
+}
+
+fn from_command(command: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    // The command line itself may hold a secret, so messages name the program only.
+    let words = words::split(command)
+        .map_err(|why| CliError::usage(format!("the password command cannot be split into words: {why}")))?;
+    let Some((program, arguments)) = words.split_first() else {
+        return Err(CliError::usage("the password command is empty"));
+    };
+    let failed =
+        |error: io::Error| CliError::failed(format!("cannot run the password command {program}")).caused_by(error);
+    let mut child = Command::new(OsString::from(program))
+        .args(arguments)
+        .stdin(Stdio::inherit())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map_err(failed)?;
+    let output = child.stdout.take().map(limited).transpose();
+    let status = child.wait().map_err(failed)?;
+    if !status.success() {
+        return Err(CliError::failed(format!("the password command {program} failed: {status}")));
+    }
+    let output = output.map_err(failed)?.flatten();
+    output.map(without_line_end).ok_or_else(|| {
+        CliError::failed(format!("the password command {program} printed more than {} KiB", SECRET_BYTES_MAX / 1024))
+    })
+}
+
+fn ask(question: Question<'_>, stdin_taken: bool) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    let ways = "use --password-file, --password-command, --password-fd, --key-file or PACKSTONE_PASSWORD";
+    if !stdin_taken && !io::stdin().is_terminal() {
+        let mut line = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));
+        io::stdin()
+            .lock()
+            .take(SECRET_BYTES_MAX)
+            .read_until(b'\n', &mut line)
+            .map_err(|error| CliError::failed("cannot read the passphrase from the standard input").caused_by(error))?;
+        if line.is_empty() {
+            return Err(CliError::failed("no passphrase: the standard input is empty and no terminal").hint(ways));
+        }
+        if line.len() as u64 == SECRET_BYTES_MAX {
+            return Err(CliError::failed(format!(
+                "the first line of the standard input is longer than {} KiB: no passphrase",
+                SECRET_BYTES_MAX / 1024
+            ))
+            .hint(ways));
+        }
+        return Ok(without_line_end(line));
+    }
+    let (prompt, again) = match question {
+        Question::Open(prompt) => (prompt, None),
+        Question::Create(prompt) => (prompt, Some("again: ")),
+    };
+    let first = prompt_hidden(&format!("{prompt}: "), ways)?;
+    if let Some(again) = again.filter(|_| !first.is_empty()) {
+        let second = prompt_hidden(again, ways)?;
+        if *first != *second {
+            return Err(CliError::failed("the two passphrases differ").hint("run the command again"));
+        }
+    }
+    Ok(first)
+}
+
+/// Asks on the terminal without showing the answer.
+///
+/// # Errors
+/// When there is no terminal (with `ways` as the hint), or the user pressed Ctrl-C.
+pub fn prompt_hidden(prompt: &str, ways: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    match rpassword::prompt_password(prompt) {
+        Ok(answer) => Ok(Zeroizing::new(answer.into_bytes())),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(CliError::interrupted()),
+        Err(error) => {
+            Err(CliError::new(Exit::Failed, "cannot ask for a passphrase: no terminal").caused_by(error).hint(ways))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    fn passphrase(secret: Secret) -> Vec<u8> {
+        match secret {
+            Secret::Passphrase(bytes) => bytes.to_vec(),
+            Secret::KeyFile(_) => panic!("a key file"),
+        }
+    }
+
+    fn read(source: Source) -> Result<Secret, CliError> {
+        source.read(Question::Open("Passphrase"), true)
+    }
+
+    #[test]
+    fn files_lose_one_line_end_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p");
+        for (content, expected) in
+            [("s", "s"), ("s\n", "s"), ("s\r\n", "s"), (" s \n\n", " s \n"), ("a\nb\n", "a\nb"), ("\r", "\r")]
+        {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(passphrase(read(Source::File(path.clone())).unwrap()), expected.as_bytes(), "{content:?}");
+        }
+        for empty in ["", "\n", "\r\n"] {
+            std::fs::write(&path, empty).unwrap();
+            let error = read(Source::File(path.clone())).err().unwrap();
+            assert!(error.chain().contains("empty"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_secret_is_refused() {
+        let error = read(Source::File("/dev/zero".into())).err().unwrap();
+        assert!(error.chain().contains("/dev/zero is longer than 64 KiB"), "{}", error.chain());
+        let error = read(Source::File("/nowhere/x".into())).err().unwrap();
+        assert!(error.chain().starts_with("cannot read the password file /nowhere/x: "), "{}", error.chain());
+    }
+
+    #[test]
+    fn a_command_is_run_without_a_shell() {
+        let secret = read(Source::Command("printf '%s\\n' 'a  $b'".to_owned())).unwrap();
+        assert_eq!(passphrase(secret), b"a  $b");
+        let error = read(Source::Command("false".to_owned())).err().unwrap();
+        assert!(error.chain().contains("false failed"), "{}", error.chain());
+        assert_eq!(read(Source::Command("'x".to_owned())).err().unwrap().exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn the_command_line_comes_before_the_environment() {
+        let environment = || Environment {
+            password: Some(Zeroizing::new(b"e".to_vec())),
+            file: Some("/e".into()),
+            ..Environment::default()
+        };
+        let options = SecretOptions { password_fd: Some(7), ..SecretOptions::default() };
+        assert!(matches!(Source::choose(&options, &mut environment()).ok(), Some(Source::Descriptor(7))));
+        let none = SecretOptions::default();
+        assert!(matches!(Source::choose(&none, &mut environment()).ok(), Some(Source::File(_))));
+        let mut password_only = Environment { file: None, ..environment() };
+        assert!(matches!(Source::choose(&none, &mut password_only).ok(), Some(Source::Given(_))));
+        assert!(matches!(Source::choose(&none, &mut Environment::default()).ok(), Some(Source::Ask)));
+        let two = SecretOptions { password_file: Some("/a".into()), ..options };
+        assert_eq!(Source::choose(&two, &mut Environment::default()).err().unwrap().exit(), Exit::Usage);
+    }
+}
