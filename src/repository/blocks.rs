@@ -9,7 +9,7 @@ use crate::base::id::ObjectId;
 use crate::codec::compress::Decompressor;
 use crate::codec::key_tree::KeyTree;
 use crate::codec::pack::PackKind;
-use crate::codec::tree::ChunkRef;
+use crate::codec::chunk_list::ChunkRef;
 use crate::codec::{self, Reason, block};
 use crate::storage::{ErrorKind, ObjectName, Storage};
 

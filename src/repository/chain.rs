@@ -15,7 +15,8 @@ use ed25519_dalek::SigningKey;
 use super::error::{Error, Result};
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::time::Time;
-use crate::codec::head::{self, Head, HeadRef, LiveState};
+use crate::codec::head::{self, Head, HeadRef};
+use crate::codec::live_state::LiveState;
 use crate::codec::{self, Reason};
 use crate::storage::{Folder, ObjectName, Storage, Stored};
 

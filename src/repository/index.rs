@@ -6,17 +6,18 @@
 //! - For reading, a miss in the cache is no answer: the segments themselves are asked before a chunk is called
 //!   missing ([`Index::locate`]). For writing, a miss only stores a chunk twice ([`Index::contains`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::cache::{self, BlockPlace, Cache, PackFact, Stamp, Update, UpdatePack};
+use super::cache::{BlockPlace, Cache, CacheError, NewPack, PackFact, Stamp, Writer};
 use super::error::{Error, Result, damaged};
 use crate::base::id::{ChunkId, ObjectId};
-use crate::codec::head::{HeadRef, LiveState};
+use crate::codec::head::HeadRef;
+use crate::codec::live_state::LiveState;
 use crate::codec::key_tree::KeyTree;
-use crate::codec::pack::PackKind;
+use crate::codec::pack::{Block, PackKind};
 use crate::codec::segment::{self, Segment, SegmentPack};
 use crate::storage::{ErrorKind, ObjectName, Storage};
 
@@ -65,15 +66,8 @@ impl Memory {
     fn add(&mut self, pack: &SegmentPack) {
         let number = self.packs.len() as u32;
         let mut places = Vec::with_capacity(pack.directory.blocks.len());
-        let mut at = crate::codec::pack::HEADER_BYTES as u64;
-        for (block, record) in pack.directory.blocks.iter().enumerate() {
-            places.push(BlockPlace {
-                offset: at,
-                stored_length: record.stored_length,
-                plain_length: record.plain_length,
-                codec: record.codec,
-            });
-            at += u64::from(record.stored_length);
+        for (block, (at, record)) in pack.directory.placed().enumerate() {
+            places.push(place(at, record));
             let mut offset = 0;
             for chunk in &record.chunks {
                 let place = InMemory { pack: number, block: block as u16, offset, length: chunk.length };
@@ -101,7 +95,7 @@ pub fn read_segment(
     generation: u64,
 ) -> Result<Segment> {
     let name = ObjectName::Segment(id);
-    let bytes = storage.read(&name, segment::BYTES_MAX.min(length)).map_err(|error| match error.kind {
+    let bytes = storage.read(&name, length.min(segment::BYTES_MAX)).map_err(|error| match error.kind {
         ErrorKind::Absent => Error::Missing { object: name, generation },
         _ => error.into(),
     })?;
@@ -158,10 +152,6 @@ impl Sources<'_> {
     fn is_live(&self, pack: &ObjectId) -> bool {
         !self.state.marked.contains_key(pack) && !self.state.swept.contains_key(pack)
     }
-
-    fn stamp(&self) -> Stamp {
-        Stamp { head: self.head, segments: self.state.segments.keys().copied().collect() }
-    }
 }
 
 impl Index {
@@ -172,37 +162,34 @@ impl Index {
         let folder = sources.cache_folder;
         let mut cache = folder.and_then(|folder| Self::open_cache(folder, sources));
         let mut missing = Self::uncovered(cache.as_ref(), sources);
-        let mut broken = Vec::new();
         if let Some(folder) = folder
             && !missing.is_empty()
         {
             let from_scratch = cache.is_none();
-            cache = None;
-            let update = segments_update(sources, &missing, &mut broken);
+            drop(cache.take());
             // The cache is disposable: when it cannot be written, the same segments are read into memory below.
-            let _ = cache::write(folder, sources.keys.cache(), sources.keys.repository(), update, from_scratch);
-            cache = Self::open_cache(folder, sources).or(cache);
+            let _ = catch_up(folder, sources, &missing, from_scratch);
+            cache = Self::open_cache(folder, sources);
             missing = Self::uncovered(cache.as_ref(), sources);
         }
         let mut packs = HashMap::new();
-        if let Some(cache) = &cache {
-            for fact in cache.packs() {
-                if sources.state.segments.contains_key(&fact.segment) && sources.is_live(&fact.id) {
-                    packs.insert(fact.id, LivePack { length: fact.length, kind: fact.kind, segment: fact.segment });
-                }
+        for fact in cache.iter().flat_map(Cache::packs) {
+            let kind = PackKind::from_byte(fact.kind);
+            if let Some(kind) = kind
+                && sources.state.segments.contains_key(&fact.segment)
+                && sources.is_live(&fact.id)
+            {
+                packs.insert(fact.id, LivePack { length: fact.length, kind, segment: fact.segment });
             }
         }
         let mut memory = Memory::default();
-        broken.clear();
+        let mut broken = Vec::new();
         for id in missing {
             match sources.segment(id) {
                 Ok(segment) => {
-                    for pack in &segment.packs {
-                        if sources.is_live(&pack.id) {
-                            let live = LivePack { length: pack.length, kind: pack.kind, segment: id };
-                            packs.insert(pack.id, live);
-                            memory.add(pack);
-                        }
+                    for pack in segment.packs.iter().filter(|pack| sources.is_live(&pack.id)) {
+                        packs.insert(pack.id, LivePack { length: pack.length, kind: pack.kind, segment: id });
+                        memory.add(pack);
                     }
                 }
                 Err(error) => broken.push(error),
@@ -224,9 +211,9 @@ impl Index {
     }
 
     fn uncovered(cache: Option<&Cache>, sources: &Sources<'_>) -> Vec<ObjectId> {
-        let covered: HashSet<ObjectId> =
-            cache.map(|cache| cache.stamp().segments.iter().copied().collect()).unwrap_or_default();
-        sources.state.segments.keys().filter(|id| !covered.contains(id)).copied().collect()
+        let covered = cache.map(|cache| &cache.stamp().segments);
+        let is_covered = |id: &ObjectId| covered.is_some_and(|covered| covered.contains(id));
+        sources.state.segments.keys().filter(|id| !is_covered(id)).copied().collect()
     }
 
     /// Segments that could not be read.
@@ -318,47 +305,54 @@ impl Index {
         };
         let from_scratch = damaged || self.cache.is_none();
         drop(self.cache);
-        if missing.is_empty() && !damaged {
-            return;
+        if !missing.is_empty() || damaged {
+            let _ = catch_up(folder, sources, &missing, from_scratch);
         }
-        let update = segments_update(sources, &missing, &mut Vec::new());
-        let _ = cache::write(folder, sources.keys.cache(), sources.keys.repository(), update, from_scratch);
     }
 }
 
-/// The records of some segments, read one after the other.
-fn segments_update<'a>(
-    sources: &'a Sources<'a>,
-    segments: &'a [ObjectId],
-    broken: &'a mut Vec<Error>,
-) -> Update<'a> {
-    let packs = segments.iter().flat_map(move |id| match sources.segment(*id) {
-        Ok(segment) => segment.packs.into_iter().map(|pack| update_pack(pack, *id)).collect::<Vec<_>>(),
-        Err(error) => {
-            broken.push(error);
-            Vec::new()
+/// Adds segments to the cache, one after the other. One that cannot be read is left out and not claimed as covered.
+fn catch_up(
+    folder: &Path,
+    sources: &Sources<'_>,
+    segments: &[ObjectId],
+    from_scratch: bool,
+) -> std::result::Result<(), CacheError> {
+    let (key, repository) = (sources.keys.cache(), sources.keys.repository());
+    let mut writer =
+        if from_scratch { Writer::create(folder, key, repository) } else { Writer::open(folder, key, repository) }?;
+    let mut covered: BTreeSet<ObjectId> = sources.state.segments.keys().copied().collect();
+    for id in segments {
+        match sources.segment(*id) {
+            Ok(segment) => {
+                for pack in segment.packs {
+                    writer.add(&new_pack(pack, *id))?;
+                }
+            }
+            Err(_) => {
+                covered.remove(id);
+            }
         }
-    });
-    Update { packs: Box::new(packs), stamp: sources.stamp() }
+    }
+    writer.finish(&Stamp { generation: sources.head.generation, head: sources.head.id, segments: covered })
 }
 
-fn update_pack(pack: SegmentPack, segment: ObjectId) -> UpdatePack {
-    let fact = PackFact { id: pack.id, length: pack.length, kind: pack.kind, segment };
-    let mut at = crate::codec::pack::HEADER_BYTES as u64;
+fn new_pack(pack: SegmentPack, segment: ObjectId) -> NewPack {
+    let kind = pack.kind.object_kind() as u8;
+    let fact = PackFact { id: pack.id, length: pack.length, kind, segment };
     let blocks = pack
         .directory
-        .blocks
-        .into_iter()
-        .map(|record| {
-            let place = BlockPlace {
-                offset: at,
-                stored_length: record.stored_length,
-                plain_length: record.plain_length,
-                codec: record.codec,
-            };
-            at += u64::from(record.stored_length);
-            (place, record.chunks)
-        })
+        .placed()
+        .map(|(at, block)| (place(at, block), block.chunks.iter().map(|chunk| (chunk.id, chunk.length)).collect()))
         .collect();
-    UpdatePack { fact, blocks }
+    NewPack { fact, blocks }
+}
+
+const fn place(offset: u64, block: &Block) -> BlockPlace {
+    BlockPlace {
+        offset,
+        stored_length: block.stored_length,
+        plain_length: block.plain_length,
+        codec: block.codec,
+    }
 }

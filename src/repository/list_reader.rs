@@ -4,14 +4,11 @@ use super::Repository;
 use super::error::{Error, Result, damaged};
 use crate::base::id::ObjectId;
 use crate::codec::pack::PackKind;
-use crate::codec::snapshot::{Problem, ProblemReader};
-use crate::codec::tree::{ChunkList, ChunkRef, ChunkRefReader, Entry, EntryReader};
+use crate::codec::snapshot::{self, Problem, ProblemReader, Snapshot};
+use crate::codec::chunk_list::{ChunkList, ChunkRef, ChunkRefReader, DEPTH_MAX};
+use crate::codec::tree::{Entry, EntryReader};
 use crate::codec::{self, Reason};
 use crate::storage::ObjectName;
-
-/// Deepest nesting of chunk lists that is followed: 1,024 chunks of 36-byte records, four times over, are more than
-/// any file has.
-const DEPTH_MAX: u8 = 8;
 
 /// The chunks that a list stands for, in order.
 pub struct Chunks<'r> {
@@ -213,21 +210,15 @@ macro_rules! opaque_debug {
 }
 opaque_debug!(Chunks, Listing, Problems);
 
-/// The snapshot object's name, for errors.
-#[must_use]
-pub const fn snapshot_name(id: ObjectId) -> ObjectName {
-    ObjectName::Snapshot(id)
-}
-
 /// Refuses a snapshot whose bytes are not what its name says.
 pub(super) fn open_snapshot(
     repository: &Repository,
     id: ObjectId,
     bytes: Vec<u8>,
-) -> Result<crate::codec::snapshot::Snapshot> {
-    let name = snapshot_name(id);
+) -> Result<Snapshot> {
+    let name = ObjectName::Snapshot(id);
     if ObjectId::of(&bytes) != id {
         return Err(damaged(name)(codec::Error::new("snapshot", Reason::ObjectId)));
     }
-    crate::codec::snapshot::Snapshot::open(repository.keys(), bytes).map_err(damaged(name))
+    snapshot::open(repository.keys(), bytes).map_err(damaged(name))
 }

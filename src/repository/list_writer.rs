@@ -6,7 +6,8 @@
 use super::error::{Error, Result};
 use super::run::Run;
 use crate::codec::chunker::{Cutter, Parameters};
-use crate::codec::tree::{self, ChunkList, ChunkRef, Entry};
+use crate::codec::chunk_list::{self, ChunkList, ChunkRef};
+use crate::codec::tree::{self, Entry};
 
 /// Bytes that are cut with the parameters of trees as they come.
 #[derive(Debug, Default)]
@@ -19,7 +20,8 @@ impl Stream {
     /// Takes the next chunk off the front, if it can be told where it ends.
     fn cut(&mut self, run: &mut Run<'_>, at_end: bool) -> Result<Option<ChunkRef>> {
         let rest = self.buffer.get(self.start..).unwrap_or_default();
-        let length = Cutter::new(run.repository().keys().gear(), Parameters::TREES).next(rest, at_end);
+        let cutter = Cutter::new(run.repository().keys().gear(), Parameters::TREES).map_err(refuse)?;
+        let length = cutter.next(rest, at_end);
         let Some(length) = length.filter(|length| *length > 0) else {
             self.buffer.drain(..self.start);
             self.start = 0;
@@ -49,13 +51,13 @@ impl ChunkListWriter {
     /// A storage error, final for the run.
     pub fn push(&mut self, chunk: ChunkRef, run: &mut Run<'_>) -> Result<()> {
         self.refs.push(chunk);
-        if self.above.is_none() && self.refs.len() > tree::INLINE_MAX {
+        if self.above.is_none() && self.refs.len() > chunk_list::INLINE_MAX {
             self.above = Some(Box::default());
         }
         let Some(above) = &mut self.above else { return Ok(()) };
         let (stream, list) = &mut **above;
         for chunk in self.refs.drain(..) {
-            chunk.encode_into(&mut stream.buffer);
+            chunk.write(&mut stream.buffer);
         }
         while stream.is_ready() {
             if let Some(chunk) = stream.cut(run, false)? {
@@ -100,8 +102,7 @@ impl StreamWriter {
         run: &mut Run<'_>,
         encode: impl FnOnce(&mut Vec<u8>) -> crate::codec::Result<()>,
     ) -> Result<()> {
-        encode(&mut self.stream.buffer)
-            .map_err(|error| Error::Refused(format!("a record could not be stored: {error}")))?;
+        encode(&mut self.stream.buffer).map_err(refuse)?;
         while self.stream.is_ready() {
             if let Some(chunk) = self.stream.cut(run, false)? {
                 self.list.push(chunk, run)?;
@@ -128,4 +129,8 @@ impl StreamWriter {
         }
         self.list.finish(run)
     }
+}
+
+fn refuse(error: crate::codec::Error) -> Error {
+    Error::Refused(format!("a record could not be stored: {error}"))
 }

@@ -37,12 +37,13 @@ use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::time::Time;
 use crate::codec::chunker::Parameters;
 use crate::codec::config::{CONFIG_BYTES, Config};
-use crate::codec::head::{HeadRef, LiveState};
+use crate::codec::head::HeadRef;
+use crate::codec::live_state::LiveState;
 use crate::codec::key_slot::Secret;
 use crate::codec::key_tree::{KeyTree, MasterKey};
 use crate::codec::pack::PackKind;
 use crate::codec::snapshot::{self, Snapshot};
-use crate::codec::tree::ChunkRef;
+use crate::codec::chunk_list::ChunkRef;
 use crate::storage::{ErrorKind, Folder, ObjectName, Storage, Stored};
 
 /// Where a repository is and how it is to be used.

@@ -20,7 +20,7 @@ use crate::codec::compress::{Compressor, Decompressor};
 use crate::codec::key_tree::KeyTree;
 use crate::codec::pack::{self, Block, PackDirectory, PackKind};
 use crate::codec::segment::SegmentPack;
-use crate::codec::tree::ChunkRef;
+use crate::codec::chunk_list::ChunkRef;
 use crate::storage::{ObjectName, Storage, Upload};
 
 /// How packs are written.

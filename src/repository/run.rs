@@ -25,11 +25,12 @@ use super::lock::WriterGuard;
 use super::pack_writer::{PackOptions, PackWriter};
 use super::{Repository, random};
 use crate::base::id::{ChunkId, ObjectId};
-use crate::codec::head::{HeadRef, LiveState, SnapshotEntry};
+use crate::codec::head::HeadRef;
+use crate::codec::live_state::{LiveState, SnapshotEntry};
 use crate::codec::key_tree::ChunkKind;
 use crate::codec::pack::PackKind;
 use crate::codec::segment::{self, Segment, SegmentPack};
-use crate::codec::snapshot::Snapshot;
+use crate::codec::snapshot::{self, Snapshot};
 use crate::storage::{Folder, ObjectName, Stored};
 
 /// What one run has stored so far, in bytes.
@@ -231,8 +232,7 @@ impl<'r> Run<'r> {
         }
         packs.sort_unstable_by_key(|pack| pack.id);
         packs.dedup_by_key(|pack| pack.id);
-        let bytes = Segment { packs }
-            .encode(self.repository.keys(), &random::bytes()?)
+        let bytes = segment::encode(self.repository.keys(), &Segment { packs }, &random::bytes()?)
             .map_err(|error| Error::Refused(format!("a segment could not be written: {error}")))?;
         let id = ObjectId::of(&bytes);
         self.repository.storage().put(&ObjectName::Segment(id), &bytes)?;
@@ -262,8 +262,7 @@ impl<'r> Run<'r> {
         if self.discard {
             return Err(closed());
         }
-        let bytes = snapshot
-            .encode(self.repository.keys(), &random::bytes()?)
+        let bytes = snapshot::encode(self.repository.keys(), snapshot, &random::bytes()?)
             .map_err(|error| Error::Refused(format!("the snapshot could not be written: {error}")))?;
         let id = ObjectId::of(&bytes);
         if self.repository.storage().put(&ObjectName::Snapshot(id), &bytes)? == Stored::Exists {
