@@ -52,9 +52,9 @@ impl Parameters {
             && self.average <= 4 << 20
             && self.max >= 1024
             && self.max <= 16 << 20
-            && self.min % 2 == 0
-            && self.average % 2 == 0
-            && self.max % 2 == 0
+            && self.min.is_multiple_of(2)
+            && self.average.is_multiple_of(2)
+            && self.max.is_multiple_of(2)
             && self.min <= self.average
             && self.average <= self.max
     }

@@ -103,7 +103,10 @@ mod tests {
         let text = key.encode();
         assert_eq!(text.lines().count(), 1);
         assert_eq!(KeyFile::parse(text.as_bytes()), Ok(key.clone()));
-        let pasted = format!("  \n{}\r\n", text.trim().to_lowercase().replace('-', " ").replace("packstone key 1", PREFIX.trim_end_matches(':')));
+        let pasted = format!(
+            "  \n{}\r\n",
+            text.trim().to_lowercase().replace('-', " ").replace("packstone key 1", PREFIX.trim_end_matches(':'))
+        );
         assert_eq!(KeyFile::parse(pasted.as_bytes()), Ok(key.clone()));
         assert_eq!(format!("{key:?}"), "KeyFile(..)");
     }
