@@ -380,7 +380,7 @@ mod tests {
             changed[bit / 8] ^= 1 << (bit % 8);
             let at = bit / 8;
             let Ok(slot) = KeySlot::parse(&changed, REPOSITORY) else {
-                assert!(at < HEADER_BYTES || at >= 448, "byte {at}");
+                assert!(!(HEADER_BYTES..448).contains(&at), "byte {at}");
                 continue;
             };
             let unlocked = slot.unlock(&file(1));

@@ -91,9 +91,13 @@ impl Blocks {
                 ErrorKind::Length => damaged(name)(codec::Error::new("pack", Reason::Truncated)),
                 _ => error.into(),
             })?;
-        let mut decompressor = {
+        let decompressor = {
             let mut decompressors = self.decompressors.lock().unwrap_or_else(PoisonError::into_inner);
-            decompressors.pop().unwrap_or_else(Decompressor::new)
+            decompressors.pop()
+        };
+        let mut decompressor = match decompressor {
+            Some(decompressor) => decompressor,
+            None => Decompressor::new().map_err(damaged(name))?,
         };
         let plain =
             block::open(keys, kind, &mut decompressor, place.at.codec, place.at.plain_length, &mut sealed)

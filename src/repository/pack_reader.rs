@@ -17,7 +17,7 @@ use crate::storage::ObjectName;
 pub fn read_whole(repository: &Repository, id: ObjectId, length: u64) -> Result<(SegmentPack, Vec<u8>)> {
     let name = ObjectName::Pack(id);
     let refuse = damaged(name);
-    if length > pack::PACK_BYTES_MAX {
+    if length > pack::LENGTH_MAX {
         return Err(refuse(codec::Error::new("pack", Reason::OutOfRange { field: "pack length" })));
     }
     let bytes = repository.storage().read(&name, length)?;
@@ -41,7 +41,8 @@ fn open_directory(
     let mut prefix = [0; unit::PREFIX_BYTES];
     prefix.copy_from_slice(sealed.get(..unit::PREFIX_BYTES).ok_or_else(truncated)?);
     let directory = pack::open_directory(repository.keys(), kind, &footer, &mut sealed)?;
-    pack::check_padding(bytes, &footer)?;
+    let padding = bytes.get(start + length..bytes.len() - pack::FOOTER_BYTES).ok_or_else(truncated)?;
+    pack::check_padding(&footer, padding)?;
     Ok((kind, directory, prefix))
 }
 
@@ -54,7 +55,7 @@ pub fn verify_blocks(
     pack: &SegmentPack,
     bytes: &[u8],
 ) -> std::result::Result<(), (usize, codec::Error)> {
-    let mut decompressor = Decompressor::new();
+    let mut decompressor = Decompressor::new().map_err(|error| (0, error))?;
     let mut at = pack::HEADER_BYTES;
     for (number, record) in pack.directory.blocks.iter().enumerate() {
         let truncated = || (number, codec::Error::new("pack", Reason::Truncated));

@@ -19,6 +19,7 @@ use crate::codec::block::{self, SealedBlock};
 use crate::codec::compress::{Compressor, Decompressor};
 use crate::codec::key_tree::KeyTree;
 use crate::codec::pack::{self, Block, PackDirectory, PackKind};
+use crate::codec::unit;
 use crate::codec::segment::SegmentPack;
 use crate::codec::chunk_list::ChunkRef;
 use crate::storage::{ObjectName, Storage, Upload};
@@ -96,7 +97,7 @@ impl Workshop {
         let tools = lock(&self.compressors).pop();
         let (mut compressor, mut decompressor) = match tools {
             Some(tools) => tools,
-            None => (Compressor::new(self.options.compression).map_err(refuse)?, Decompressor::new()),
+            None => (Compressor::new(self.options.compression).map_err(refuse)?, Decompressor::new().map_err(refuse)?),
         };
         let sealed =
             block::seal(&self.keys, kind, &mut compressor, plain, &random::bytes()?).map_err(refuse)?;
@@ -126,6 +127,7 @@ struct OpenPack {
     upload: Option<Box<dyn Upload>>,
     hasher: blake3::Hasher,
     length: u64,
+    chunks: usize,
     directory: PackDirectory,
 }
 
@@ -133,7 +135,7 @@ impl OpenPack {
     fn begin(storage: &dyn Storage, keys: &KeyTree, kind: PackKind, discard: bool) -> Result<Self> {
         let upload = if discard { None } else { Some(storage.create()?) };
         let directory = PackDirectory { blocks: Vec::new() };
-        let mut pack = Self { kind, upload, hasher: blake3::Hasher::new(), length: 0, directory };
+        let mut pack = Self { kind, upload, hasher: blake3::Hasher::new(), length: 0, chunks: 0, directory };
         pack.append(&pack::header(kind, keys.repository()))?;
         Ok(pack)
     }
@@ -148,9 +150,11 @@ impl OpenPack {
     }
 
     fn finish(mut self, keys: &KeyTree) -> Result<SegmentPack> {
-        let finished = pack::finish(keys, self.kind, &self.directory, self.length, &random::bytes()?)
+        let tail = pack::finish(keys, self.kind, &self.directory, self.length, &random::bytes()?)
             .map_err(|error| Error::Refused(format!("a pack could not be closed: {error}")))?;
-        self.append(&finished.bytes)?;
+        let mut directory_prefix = [0; unit::PREFIX_BYTES];
+        directory_prefix.copy_from_slice(&tail[..unit::PREFIX_BYTES]);
+        self.append(&tail)?;
         let id = ObjectId(*self.hasher.finalize().as_bytes());
         if let Some(upload) = self.upload {
             upload.finish(&ObjectName::Pack(id))?;
@@ -160,7 +164,7 @@ impl OpenPack {
             length: self.length,
             kind: self.kind,
             directory: self.directory,
-            directory_prefix: finished.prefix,
+            directory_prefix,
         })
     }
 }
@@ -181,6 +185,15 @@ impl Packer {
                 .recv()
                 .map_err(|_| Error::Refused("a worker thread ended before its block was sealed".to_owned()))??;
             let options = self.workshop.options;
+            // A pack is closed while it still fits its length: it is padded up to that, and a full one hardly is.
+            if let Some(pack) = &self.open[pending.kind as usize % 2] {
+                let blocks = pack.directory.blocks.len() + 1;
+                let chunks = pack.chunks + pending.chunks.len();
+                let length = pack.length + sealed.bytes.len() as u64 + PackDirectory::room(blocks, chunks);
+                if length > options.pack_bytes || blocks > pack::BLOCKS_MAX || chunks > pack::CHUNKS_MAX {
+                    self.close(pending.kind)?;
+                }
+            }
             let slot = &mut self.open[pending.kind as usize % 2];
             let pack = match slot {
                 Some(pack) => pack,
@@ -192,6 +205,7 @@ impl Packer {
                 )?),
             };
             pack.append(&sealed.bytes)?;
+            pack.chunks += pending.chunks.len();
             pack.directory.blocks.push(Block {
                 codec: sealed.codec,
                 stored_length: sealed.bytes.len() as u32,
@@ -199,9 +213,6 @@ impl Packer {
                 chunks: pending.chunks,
             });
             self.workshop.give_back(sealed.bytes);
-            if pack.length >= options.pack_bytes || pack.directory.blocks.len() >= pack::BLOCKS_MAX {
-                self.close(pending.kind)?;
-            }
         }
         self.close(PackKind::Data)?;
         self.close(PackKind::Tree)
@@ -266,7 +277,7 @@ impl PackWriter {
             PackKind::Data => &mut self.data,
             PackKind::Tree => &mut self.tree,
         };
-        if !assembler.plain.is_empty() && assembler.plain.len() + bytes.len() > kind.block_bytes() {
+        if !assembler.plain.is_empty() && assembler.plain.len() + bytes.len() > kind.block_target() as usize {
             self.flush(kind)?;
         }
         let assembler = match kind {
