@@ -427,3 +427,176 @@ pub fn check_padding(footer: &Footer, padding: &[u8]) -> Result<()> {
 }
 
 const _: () = assert!(block::STORED_MAX as u64 + PADDED_MIN < LENGTH_MAX);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::codec::compress::Compressor;
+    use crate::codec::key_tree::MasterKey;
+
+    fn keys() -> KeyTree {
+        KeyTree::new(&MasterKey::new([7; 32]), RepositoryId([1; 32]))
+    }
+
+    /// A data pack of two blocks, and its directory.
+    fn pack(keys: &KeyTree) -> (Vec<u8>, PackDirectory) {
+        let (kind, mut compressor) = (PackKind::Data, Compressor::new(3).unwrap());
+        let mut bytes = header(kind, keys.repository());
+        let mut directory = PackDirectory::default();
+        for plain in [b"one chunk and the next ".repeat(50), b"short".to_vec()] {
+            let sealed = block::seal(keys, kind, &mut compressor, &plain, &[1; 32]).unwrap();
+            let length = u32::try_from(plain.len()).unwrap();
+            directory.blocks.push(Block {
+                codec: sealed.codec,
+                stored_length: u32::try_from(sealed.bytes.len()).unwrap(),
+                plain_length: length,
+                chunks: vec![ChunkRef { id: keys.chunk_id(kind.chunk_kind(), &plain), length }],
+            });
+            bytes.extend_from_slice(&sealed.bytes);
+        }
+        bytes.extend(finish(keys, kind, &directory, bytes.len() as u64, &[2; 32]).unwrap());
+        (bytes, directory)
+    }
+
+    fn footer_of(bytes: &[u8]) -> Result<Footer> {
+        parse_footer(&bytes[bytes.len() - FOOTER_BYTES..], bytes.len() as u64)
+    }
+
+    fn directory_of(keys: &KeyTree, bytes: &[u8]) -> Result<PackDirectory> {
+        let kind = parse_header(bytes, keys.repository())?;
+        let footer = footer_of(bytes)?;
+        let start = usize::try_from(footer.directory_offset).unwrap();
+        let mut unit = bytes[start..start + footer.directory_length as usize].to_vec();
+        open_directory(keys, kind, &footer, &mut unit)
+    }
+
+    #[test]
+    fn a_pack_describes_itself() {
+        let keys = keys();
+        let (bytes, directory) = pack(&keys);
+        assert_eq!(bytes.len() as u64, PADDED_MIN);
+        assert_eq!(directory_of(&keys, &bytes).unwrap(), directory);
+        for (index, (offset, block)) in directory.placed().enumerate() {
+            assert_eq!(directory.block_offset(index), Some(offset));
+            let start = usize::try_from(offset).unwrap();
+            let mut unit = bytes[start..start + block.stored_length as usize].to_vec();
+            let mut decompressor = Decompressor::new().unwrap();
+            let (codec, length) = (block.codec, block.plain_length);
+            let plain = block::open(&keys, PackKind::Data, &mut decompressor, codec, length, &mut unit).unwrap();
+            block::verify_chunks(&keys, PackKind::Data, &plain, &block.chunks).unwrap();
+        }
+        assert_eq!(directory.block_offset(2), None);
+        let footer = footer_of(&bytes).unwrap();
+        let padding_end = bytes.len() - FOOTER_BYTES;
+        let padding = &bytes[padding_end - footer.padding_length as usize..padding_end];
+        check_padding(&footer, padding).unwrap();
+        let mut noisy = padding.to_vec();
+        noisy[9] = 1;
+        assert_eq!(check_padding(&footer, &noisy).unwrap_err().reason, Reason::NonzeroReserved);
+        let needed = footer.total_length - u64::from(footer.padding_length);
+        assert!(needed <= directory.body_length() + PackDirectory::room(2, 2));
+    }
+
+    #[test]
+    fn every_flipped_bit_outside_blocks_and_padding_is_noticed() {
+        let keys = keys();
+        let (bytes, _) = pack(&keys);
+        let footer = footer_of(&bytes).unwrap();
+        let directory = usize::try_from(footer.directory_offset).unwrap();
+        let positions = (0..HEADER_BYTES)
+            .chain(directory..directory + footer.directory_length as usize)
+            .chain(bytes.len() - FOOTER_BYTES..bytes.len());
+        for position in positions {
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[position] ^= 1 << bit;
+                assert!(directory_of(&keys, &bytes).is_err(), "byte {position}, bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_footer_that_still_parses_fails_at_the_commitment() {
+        let keys = keys();
+        let (bytes, directory) = pack(&keys);
+        let footer = footer_of(&bytes).unwrap();
+        let start = usize::try_from(directory.body_length()).unwrap();
+        let unit = &bytes[start..start + footer.directory_length as usize];
+        let reason =
+            |kind, footer: Footer| open_directory(&keys, kind, &footer, &mut unit.to_vec()).unwrap_err().reason;
+        let (padding_length, total_length) = (footer.padding_length + 1, footer.total_length + 1);
+        for other in [
+            Footer { plain_length: footer.plain_length - 1, ..footer },
+            Footer { codec: Codec::Zstd, ..footer },
+            Footer { padding_length, ..footer },
+            Footer { total_length, ..footer },
+        ] {
+            assert_eq!(reason(PackKind::Data, other), Reason::Commitment, "{other:?}");
+        }
+        assert_eq!(reason(PackKind::Tree, footer), Reason::Commitment);
+    }
+
+    #[test]
+    fn footers_that_do_not_fit_their_pack_are_refused() {
+        let footer = |directory_length, padding_length, total_length| {
+            let footer = Footer {
+                directory_offset: 0,
+                directory_length,
+                padding_length,
+                plain_length: 1,
+                codec: Codec::Stored,
+                total_length,
+            };
+            parse_footer(&footer.to_bytes(), total_length).map_err(|error| error.reason.slug())
+        };
+        assert_eq!(footer(100, 50, 230).map(|footer| footer.directory_offset), Ok(48));
+        assert_eq!(footer(100, 51, 230), Err("out-of-range"), "the directory would begin in the header");
+        assert_eq!(footer(100, u32::MAX, 230), Err("out-of-range"));
+        assert_eq!(footer(u32::MAX, 0, 1 << 20), Err("out-of-range"));
+        assert_eq!(footer(100, 0, LENGTH_MAX + 1), Err("out-of-range"));
+        let bytes = header(PackKind::Data, RepositoryId([1; 32]));
+        assert!(parse_footer(&bytes, 230).is_err() && parse_footer(b"", 0).is_err());
+    }
+
+    #[test]
+    fn directories_that_no_writer_makes_are_refused() {
+        let chunk = ChunkRef { id: keys().chunk_id(ChunkKind::Data, b"x"), length: 10 };
+        let good = Block { codec: Codec::Stored, stored_length: 90, plain_length: 10, chunks: vec![chunk] };
+        let check = |block: Block| PackDirectory { blocks: vec![block] }.check().map_err(|error| error.reason.slug());
+        assert_eq!(check(good.clone()), Ok(()));
+        assert_eq!(check(Block { plain_length: 11, stored_length: 91, ..good.clone() }), Err("plain-length"));
+        assert_eq!(check(Block { chunks: vec![chunk, chunk], ..good.clone() }), Err("plain-length"));
+        assert_eq!(check(Block { chunks: vec![], ..good.clone() }), Err("plain-length"));
+        assert_eq!(check(Block { stored_length: 79, ..good.clone() }), Err("out-of-range"));
+        assert_eq!(check(Block { stored_length: 91, ..good.clone() }), Err("out-of-range"));
+        assert_eq!(
+            check(Block { codec: Codec::Zstd, ..good.clone() }),
+            Err("out-of-range"),
+            "a frame that saves nothing"
+        );
+        assert_eq!(check(Block { plain_length: PLAIN_MAX + 1, ..good.clone() }), Err("out-of-range"));
+        assert!(PackDirectory::default().check().is_err());
+        let many = PackDirectory { blocks: vec![good.clone(); BLOCKS_MAX + 1] };
+        assert_eq!(many.check().unwrap_err().reason, Reason::OutOfRange { field: "number of blocks" });
+        let wrong_place = finish(&keys(), PackKind::Data, &PackDirectory { blocks: vec![good] }, 137, &[0; 32]);
+        assert_eq!(wrong_place.unwrap_err().reason, Reason::OutOfRange { field: "length of the blocks" });
+    }
+
+    #[test]
+    fn the_longest_directory_is_within_its_limits() {
+        let chunk = ChunkRef { id: keys().chunk_id(ChunkKind::Data, b"x"), length: 251 };
+        let per_block = CHUNKS_MAX / 4096;
+        let plain_length = 251 * u32::try_from(per_block).unwrap();
+        let stored_length = plain_length + OVERHEAD_BYTES as u32;
+        let block = Block { codec: Codec::Stored, stored_length, plain_length, chunks: vec![chunk; per_block] };
+        let directory = PackDirectory { blocks: vec![block; 4096] };
+        assert_eq!(directory.chunk_count(), CHUNKS_MAX);
+        let bytes = finish(&keys(), PackKind::Data, &directory, directory.body_length(), &[0; 32]).unwrap();
+        let total = directory.body_length() + bytes.len() as u64;
+        let footer = parse_footer(&bytes[bytes.len() - FOOTER_BYTES..], total).unwrap();
+        let mut unit = bytes[..footer.directory_length as usize].to_vec();
+        assert_eq!(open_directory(&keys(), PackKind::Data, &footer, &mut unit).unwrap(), directory);
+    }
+}

@@ -204,3 +204,89 @@ pub fn encode(keys: &KeyTree, segment: &Segment, random: &[u8; 32]) -> Result<Ve
     let rows = u32::try_from(rows.len()).map_err(|_| refuse(Reason::OutOfRange { field: "number of packs" }))?;
     SHAPE.seal(keys, rows, &table, &body::encode(STRUCTURE, &bodies)?, random)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::base::id::ChunkId;
+    use crate::codec::chunk_list::ChunkRef;
+    use crate::codec::key_tree::MasterKey;
+    use crate::codec::pack::Block;
+    use crate::codec::root::HEADER_BYTES;
+    use crate::codec::unit::Codec;
+
+    fn keys() -> KeyTree {
+        KeyTree::new(&MasterKey::new([7; 32]), RepositoryId([1; 32]))
+    }
+
+    fn pack(number: u8) -> SegmentPack {
+        let chunks = vec![ChunkRef { id: ChunkId([number; 32]), length: 1000 }];
+        let block = Block { codec: Codec::Zstd, stored_length: 500, plain_length: 1000, chunks };
+        SegmentPack {
+            id: ObjectId([number; 32]),
+            length: 16 << 10,
+            kind: if number.is_multiple_of(2) { PackKind::Data } else { PackKind::Tree },
+            directory: PackDirectory { blocks: vec![block; usize::from(number)] },
+            directory_prefix: [number; PREFIX_BYTES],
+        }
+    }
+
+    fn refused(segment: &Segment) -> Reason {
+        encode(&keys(), segment, &[0; 32]).unwrap_err().reason
+    }
+
+    #[test]
+    fn a_segment_comes_back_and_its_table_needs_no_key() {
+        let segment = Segment { packs: vec![pack(1), pack(2), pack(9)] };
+        let bytes = encode(&keys(), &segment, &[0; 32]).unwrap();
+        assert_eq!(bytes.len(), 4096);
+        let table = SegmentTable::parse(&bytes, RepositoryId([1; 32])).unwrap();
+        assert_eq!(table.packs, segment.packs.iter().map(SegmentPack::row).collect::<Vec<_>>());
+        assert_eq!(Segment::open(&keys(), bytes).unwrap(), segment);
+        assert_eq!(segment.chunk_count(), 12);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let bytes = encode(&keys(), &Segment { packs: vec![pack(1), pack(2)] }, &[0; 32]).unwrap();
+        let clear = HEADER_BYTES + 2 * ROW_BYTES;
+        let ciphertext = clear + PREFIX_BYTES;
+        for position in (0..ciphertext + 200).chain([bytes.len() - 1]) {
+            let mut bytes = bytes.clone();
+            bytes[position] ^= 0x10;
+            let reason = Segment::open(&keys(), bytes).unwrap_err().reason;
+            if position >= ciphertext {
+                assert_eq!(reason, Reason::Tag, "byte {position}");
+            } else if position >= clear {
+                assert_eq!(reason, Reason::Commitment, "byte {position}");
+            }
+        }
+        let mut shortened = bytes.clone();
+        shortened[HEADER_BYTES + ID_BYTES + 1] ^= 0x80;
+        assert_eq!(Segment::open(&keys(), shortened).unwrap_err().reason, Reason::Commitment, "a pack's length");
+        for length in [0, HEADER_BYTES - 1, clear - 1, clear + 79] {
+            assert_eq!(Segment::open(&keys(), bytes[..length].to_vec()).unwrap_err().reason, Reason::Truncated);
+        }
+    }
+
+    #[test]
+    fn segments_that_no_writer_makes_are_refused() {
+        assert_eq!(refused(&Segment { packs: vec![] }), Reason::OutOfRange { field: "number of packs" });
+        for packs in [vec![pack(2), pack(1)], vec![pack(1), pack(1)]] {
+            assert_eq!(refused(&Segment { packs }), Reason::NotAscending { list: "packs" });
+        }
+        let short = SegmentPack { length: 100, ..pack(1) };
+        assert_eq!(refused(&Segment { packs: vec![short] }), Reason::OutOfRange { field: "length of a pack" });
+        let full = SegmentPack { length: 16 << 10, ..pack(40) };
+        assert_eq!(refused(&Segment { packs: vec![full] }), Reason::OutOfRange { field: "length of a pack" });
+        let mut many = pack(1);
+        many.length = 256 << 20;
+        let chunk = ChunkRef { id: ChunkId([1; 32]), length: 1 };
+        let block = Block { codec: Codec::Zstd, stored_length: 500, plain_length: 65_536, chunks: vec![chunk; 65_536] };
+        many.directory.blocks = vec![block; 3];
+        let segment = Segment { packs: vec![many.clone(), SegmentPack { id: ObjectId([2; 32]), ..many }] };
+        assert_eq!(refused(&segment), Reason::OutOfRange { field: "number of chunks" });
+    }
+}

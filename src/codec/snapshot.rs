@@ -273,3 +273,116 @@ impl ProblemReader {
         self.records.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::base::id::{ChunkId, RepositoryId};
+    use crate::codec::chunk_list::ChunkRef;
+    use crate::codec::key_tree::MasterKey;
+    use crate::codec::root::HEADER_BYTES;
+    use crate::codec::unit::PREFIX_BYTES;
+
+    fn keys() -> KeyTree {
+        KeyTree::new(&MasterKey::new([7; 32]), RepositoryId([1; 32]))
+    }
+
+    fn snapshot() -> Snapshot {
+        let list = |number| ChunkList { depth: 0, chunks: vec![ChunkRef { id: ChunkId([number; 32]), length: 1000 }] };
+        Snapshot {
+            time: Time { seconds: -5, nanoseconds: 1 },
+            written: Time::from_seconds(1_800_000_000),
+            host: "höst".into(),
+            user: "user".into(),
+            paths: vec![b"/home/\xff".to_vec()],
+            label: String::new(),
+            tags: vec!["a".into(), "b".into()],
+            root: list(1),
+            parent: Some(ObjectId([2; 32])),
+            original: None,
+            outcome: Outcome::Partial,
+            problems: list(3),
+            problem_count: 17,
+            counts: Counts { files: 1, directories: 2, others: 3, bytes: u64::MAX },
+            summary: Summary { files_new: 1, ..Summary::default() },
+            options: vec!["--exclude=*.o".into()],
+            program: "packstone 0.1.0".into(),
+        }
+    }
+
+    #[test]
+    fn a_snapshot_comes_back_in_coarse_lengths() {
+        let mut lengths = std::collections::BTreeSet::new();
+        for count in [0, 1, 20, 100, 400] {
+            let mut snapshot = snapshot();
+            snapshot.paths = vec![b"/some/path".to_vec(); count];
+            let bytes = encode(&keys(), &snapshot, &[0; 32]).unwrap();
+            lengths.insert(bytes.len());
+            assert_eq!(open(&keys(), bytes).unwrap(), snapshot);
+        }
+        assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [4096, 8192]);
+        assert_eq!(snapshot().counts.entries(), 6);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let bytes = encode(&keys(), &snapshot(), &[0; 32]).unwrap();
+        for position in (0..HEADER_BYTES + PREFIX_BYTES + 400).chain([bytes.len() - 1]) {
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[position] ^= 1 << bit;
+                let reason = open(&keys(), bytes).unwrap_err().reason;
+                match position.checked_sub(HEADER_BYTES) {
+                    Some(0..PREFIX_BYTES) => assert_eq!(reason, Reason::Commitment, "byte {position}"),
+                    Some(_) => assert_eq!(reason, Reason::Tag, "byte {position}"),
+                    None => assert_ne!(reason, Reason::Tag, "byte {position}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn snapshots_that_no_writer_makes_are_refused() {
+        let refused = |change: fn(&mut Snapshot)| {
+            let mut snapshot = snapshot();
+            change(&mut snapshot);
+            let reason = encode(&keys(), &snapshot, &[0; 32]).unwrap_err().reason;
+            // A hostile writer checks nothing; the reader does.
+            let body = body::encode(STRUCTURE, &snapshot).unwrap();
+            let bytes = SHAPE.seal(&keys(), 0, b"", &body, &[0; 32]).unwrap();
+            assert_eq!(open(&keys(), bytes).unwrap_err().reason, reason);
+            reason.slug()
+        };
+        assert_eq!(refused(|s| s.time.nanoseconds = 1_000_000_000), "out-of-range");
+        assert_eq!(refused(|s| s.label = "x".repeat(TEXT_MAX + 1)), "out-of-range");
+        assert_eq!(refused(|s| s.tags = vec![String::new(); LIST_MAX + 1]), "out-of-range");
+        assert_eq!(refused(|s| s.paths = vec![b"a\0".to_vec()]), "out-of-range");
+        assert_eq!(refused(|s| s.paths = vec![vec![]]), "out-of-range");
+        assert_eq!(refused(|s| s.problem_count = 0), "out-of-range");
+        assert_eq!(refused(|s| s.problems.chunks.clear()), "out-of-range");
+        assert_eq!(refused(|s| s.root.depth = 1), "broken-rule");
+        assert_eq!(refused(|s| s.root.chunks[0].length = 0), "out-of-range");
+    }
+
+    #[test]
+    fn problems_come_back() {
+        let problems: Vec<Problem> = (0..50)
+            .map(|n| Problem { path: vec![b'/', n], kind: ProblemKind::Vanished, message: "é".repeat(n.into()) })
+            .collect();
+        let mut stream = Vec::new();
+        problems.iter().for_each(|problem| encode_problem(problem, &mut stream).unwrap());
+        let (mut reader, mut found) = (ProblemReader::new(), Vec::new());
+        for piece in stream.chunks(33) {
+            reader.push(piece);
+            while let Some(problem) = reader.next().unwrap() {
+                found.push(problem);
+            }
+        }
+        reader.finish().unwrap();
+        assert_eq!(found, problems);
+        let long = Problem { message: "x".repeat(TEXT_MAX + 1), ..problems[0].clone() };
+        assert!(encode_problem(&long, &mut stream).is_err());
+    }
+}

@@ -306,3 +306,177 @@ impl EntryReader {
         self.records.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::base::id::ChunkId;
+
+    fn chunk(number: u8, length: u32) -> ChunkRef {
+        ChunkRef { id: ChunkId([number; 32]), length }
+    }
+
+    fn list(chunks: &[ChunkRef]) -> ChunkList {
+        ChunkList { depth: 0, chunks: chunks.to_vec() }
+    }
+
+    fn metadata() -> Metadata {
+        let time = Time { seconds: -1_700_000_000, nanoseconds: 999_999_999 };
+        let xattr = |name: &[u8]| Xattr { name: name.to_vec(), value: vec![0, 255] };
+        Metadata {
+            mode: 0o4755,
+            uid: 1000,
+            user: b"user".to_vec(),
+            mtime: time,
+            btime: Some(Time::default()),
+            inode: u64::MAX,
+            links: 2,
+            xattrs: vec![xattr(b"security.capability"), xattr(b"user.\xff")],
+            ..Metadata::default()
+        }
+    }
+
+    fn entry(name: &[u8], node: Node) -> Entry {
+        Entry { name: name.to_vec(), metadata: metadata(), node }
+    }
+
+    fn file(content: Content) -> Entry {
+        entry(b"file", Node::File(content))
+    }
+
+    fn one_of_each() -> Vec<Entry> {
+        let holes = vec![Hole { offset: 0, length: 4096 }, Hole { offset: 4100, length: 1 }];
+        let digest = Some(Content::digest_of(blake3::Hasher::new(), &holes));
+        let sparse = Content { size: 4105, chunks: list(&[chunk(1, 8)]), holes, digest };
+        let long = ChunkList { depth: 1, chunks: vec![chunk(2, 36 * 2000)] };
+        vec![
+            entry(b"\x01\n", Node::Fifo),
+            entry(b"...", Node::Socket),
+            entry(b"block", Node::BlockDevice { major: 8, minor: u32::MAX }),
+            entry(b"character", Node::CharacterDevice { major: 0, minor: 0 }),
+            entry(b"directory", Node::Directory { listing: list(&[chunk(3, 77)]) }),
+            entry(b"empty", Node::File(Content::default())),
+            entry(b"long", Node::File(Content { size: 1 << 40, chunks: long, holes: vec![], digest: Some([1; 32]) })),
+            entry(b"sparse", Node::File(sparse)),
+            entry(b"symlink", Node::Symlink { target: b"../\xff".to_vec() }),
+            entry(&[b'z'; NAME_MAX], Node::Fifo),
+        ]
+    }
+
+    fn stream_of(entries: &[Entry]) -> Vec<u8> {
+        let mut stream = Vec::new();
+        entries.iter().for_each(|entry| encode_entry(entry, &mut stream).unwrap());
+        stream
+    }
+
+    fn read(stream: &[u8], piece: usize) -> Result<Vec<Entry>> {
+        let (mut reader, mut entries) = (EntryReader::new(), Vec::new());
+        for bytes in stream.chunks(piece) {
+            reader.push(bytes);
+            while let Some(entry) = reader.next()? {
+                entries.push(entry);
+            }
+        }
+        reader.finish()?;
+        Ok(entries)
+    }
+
+    fn refused(entry: &Entry) -> &'static str {
+        let mut out = b"before".to_vec();
+        let reason = encode_entry(entry, &mut out).unwrap_err().reason;
+        assert_eq!(out, b"before");
+        // A hostile writer checks nothing; the reader does.
+        let mut stream = Vec::new();
+        stream::write_record(STRUCTURE, &mut stream, |out| body::encode_into(STRUCTURE, entry, out)).unwrap();
+        assert_eq!(read(&stream, 1000).unwrap_err().reason, reason);
+        reason.slug()
+    }
+
+    #[test]
+    fn a_listing_comes_back_however_it_is_cut() {
+        let entries = one_of_each();
+        let stream = stream_of(&entries);
+        for piece in [1, 2, 7, 100, stream.len()] {
+            assert_eq!(read(&stream, piece).unwrap(), entries, "pieces of {piece}");
+        }
+        assert_eq!(read(&stream[..stream.len() - 1], 50).unwrap_err().reason, Reason::Truncated);
+        assert_eq!(read(&[], 1).unwrap(), []);
+    }
+
+    #[test]
+    fn names_that_leave_their_directory_are_refused() {
+        for name in [&b""[..], b".", b"..", b"a/b", b"/", b"a\0", &[b'z'; NAME_MAX + 1]] {
+            assert_eq!(refused(&entry(name, Node::Fifo)), "broken-rule", "{name:?}");
+        }
+    }
+
+    #[test]
+    fn duplicates_and_disorder_are_refused() {
+        for names in [[&b"a"[..], b"a"], [b"b", b"a"], [b"aa", b"a"], [b"\xff", b"z"]] {
+            let stream = stream_of(&names.map(|name| entry(name, Node::Fifo)));
+            assert_eq!(read(&stream, 9).unwrap_err().reason, Reason::NotAscending { list: "names" }, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn metadata_out_of_range_is_refused() {
+        let with = |change: fn(&mut Metadata)| {
+            let mut entry = entry(b"a", Node::Fifo);
+            change(&mut entry.metadata);
+            refused(&entry)
+        };
+        assert_eq!(with(|m| m.mode = 0o10000), "out-of-range");
+        assert_eq!(with(|m| m.mtime.nanoseconds = 1_000_000_000), "out-of-range");
+        assert_eq!(with(|m| m.btime = Some(Time { seconds: 0, nanoseconds: u32::MAX })), "out-of-range");
+        assert_eq!(with(|m| m.user = b"a\0b".to_vec()), "broken-rule");
+        assert_eq!(with(|m| m.xattrs[0].name.clear()), "broken-rule");
+        assert_eq!(with(|m| m.xattrs.reverse()), "not-ascending");
+        assert_eq!(with(|m| m.xattrs[1] = m.xattrs[0].clone()), "not-ascending");
+        for target in [&b""[..], b"a\0"] {
+            assert_eq!(refused(&entry(b"a", Node::Symlink { target: target.to_vec() })), "broken-rule");
+        }
+    }
+
+    #[test]
+    fn contents_that_do_not_add_up_are_refused() {
+        let digest = Some([0; 32]);
+        let hole = |offset, length| Hole { offset, length };
+        let content = |size, chunks: &[ChunkRef], holes: &[Hole], digest| {
+            refused(&file(Content { size, chunks: list(chunks), holes: holes.to_vec(), digest }))
+        };
+        assert_eq!(content(5, &[chunk(1, 4)], &[], None), "broken-rule");
+        assert_eq!(content(5, &[], &[], None), "broken-rule");
+        assert_eq!(content(0, &[chunk(1, 0)], &[], None), "out-of-range");
+        assert_eq!(content(4, &[chunk(1, 4)], &[], digest), "broken-rule", "a digest too many");
+        assert_eq!(content(8, &[chunk(1, 4), chunk(1, 4)], &[], None), "broken-rule", "no digest");
+        for holes in [
+            &[hole(0, 0)][..],
+            &[hole(0, 5), hole(5, 5)],
+            &[hole(6, 4), hole(0, 5)],
+            &[hole(0, 5), hole(4, 5)],
+            &[hole(0, 11)],
+            &[hole(u64::MAX, 2)],
+        ] {
+            assert_eq!(content(10, &[], holes, digest), "broken-rule", "{holes:?}");
+        }
+        assert_eq!(content(u64::MAX, &[], &[hole(0, 1); HOLES_MAX + 1], digest), "out-of-range");
+        let shallow = ChunkList { depth: 1, chunks: vec![chunk(1, 36)] };
+        assert_eq!(refused(&entry(b"a", Node::Directory { listing: shallow })), "broken-rule");
+    }
+
+    #[test]
+    fn an_entry_too_long_is_refused_before_it_is_stored() {
+        let mut entry = entry(b"a", Node::Fifo);
+        entry.metadata.xattrs = vec![Xattr { name: b"user.big".to_vec(), value: vec![0; stream::RECORD_MAX] }];
+        assert!(matches!(encode_entry(&entry, &mut Vec::new()).unwrap_err().reason, Reason::OutOfRange { .. }));
+    }
+
+    #[test]
+    fn unknown_types_ask_for_a_newer_program() {
+        let mut stream = stream_of(&[entry(b"a", Node::Fifo)]);
+        *stream.last_mut().unwrap() = 200;
+        assert_eq!(read(&stream, 1000).unwrap_err().reason, Reason::UnknownVariant { variant: 200 });
+    }
+}
