@@ -25,6 +25,9 @@ pub const CHUNKS_MAX: usize = 1 << 18;
 /// Longest plain body, padding included, in bytes.
 pub const PLAIN_MAX: u32 = 64 << 20;
 
+/// Longest stored segment, in bytes: table, body, and an eighth for header, frame and padding. Asked before it is read.
+pub const BYTES_MAX: u64 = (PLAIN_MAX as u64 + (ROW_BYTES * PACKS_MAX) as u64) / 8 * 9;
+
 /// Memory that decoding a body may take, in bytes.
 const LIMIT: usize = 64 << 20;
 const STRUCTURE: &str = "segment";

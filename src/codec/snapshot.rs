@@ -24,6 +24,9 @@ pub const PATH_MAX: usize = 4096 * 256;
 /// Most paths, tags and options, each.
 pub const LIST_MAX: usize = 1 << 14;
 
+/// Longest stored snapshot, in bytes: the body, and an eighth for header, frame and padding. Asked before it is read.
+pub const BYTES_MAX: u64 = PLAIN_MAX as u64 / 8 * 9;
+
 /// Memory that decoding a body may take, in bytes.
 const LIMIT: usize = 16 << 20;
 const STRUCTURE: &str = "snapshot";
@@ -103,7 +106,7 @@ pub struct Summary {
 pub struct Snapshot {
     /// The time that it stands for; `--time` may claim another than that of writing.
     pub time: Time,
-    /// When it was written, by the clock of the machine.
+    /// When the backup began, by the clock of the machine: what it read was read no earlier.
     pub written: Time,
     /// Name of the machine.
     pub host: String,

@@ -3,6 +3,8 @@
 //! Nothing here prints. What happens on the way is told to a [`Monitor`]; whoever is above decides whether that
 //! becomes a progress bar, JSON lines, or nothing.
 
+pub mod backup;
+
 use std::time::Duration;
 
 /// What a long operation is doing now. A phase begins with [`Monitor::phase`] and ends with the next one.
@@ -129,3 +131,23 @@ impl Monitor for Silent {
         false
     }
 }
+
+/// Why an operation ended without its result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The repository said no.
+    #[error(transparent)]
+    Repository(#[from] crate::repository::Error),
+    /// The sources said no.
+    #[error(transparent)]
+    Source(#[from] crate::files::source::SourceError),
+    /// The user wanted an end.
+    #[error("interrupted")]
+    Interrupted,
+    /// A request that cannot be met.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Result of an operation.
+pub type Result<T> = std::result::Result<T, Error>;

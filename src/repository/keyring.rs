@@ -9,15 +9,22 @@ use super::{Repository, random};
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::time::Time;
 use crate::codec::head::HeadRef;
-use crate::codec::live_state::LiveState;
+use crate::codec::live_state::{LiveState, SLOTS_MAX};
 use crate::codec::kdf::Params;
 use crate::codec::key_slot::{KeySlot, SLOT_BYTES, Secret, SecretKind};
 use crate::codec::key_tree::{KeyTree, MasterKey};
 use crate::codec::{self, Reason};
 use crate::storage::{ObjectName, Storage};
 
-/// Most live slots.
-pub const SLOTS_MAX: usize = 16;
+/// The words for a kind of secret.
+#[must_use]
+pub const fn describe(kind: SecretKind) -> &'static str {
+    match kind {
+        SecretKind::Passphrase => "passphrase",
+        SecretKind::RecoveryCode => "recovery code",
+        SecretKind::KeyFile => "key file",
+    }
+}
 
 /// One live slot, for a list.
 #[derive(Debug, Clone)]
@@ -110,7 +117,7 @@ pub(super) fn unlock(
     }
     match failure {
         Some(error) if tried == 0 => Err(error),
-        _ => Err(Error::WrongSecret { secret: secret.kind().describe(), tried }),
+        _ => Err(Error::WrongSecret { secret: describe(secret.kind()), tried }),
     }
 }
 
@@ -131,7 +138,7 @@ impl Repository {
                     kind,
                     label: label.label,
                     created: label.created,
-                    kdf: (kind != SecretKind::KeyFile).then_some(params),
+                    kdf: params,
                     current,
                     damage: None,
                 },

@@ -36,7 +36,8 @@ use self::remembered::Remembered;
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::time::Time;
 use crate::codec::chunker::Parameters;
-use crate::codec::config::{CONFIG_BYTES, Config};
+use crate::codec::SUITE;
+use crate::codec::config::{CONFIG_BYTES, Config, Features};
 use crate::codec::head::HeadRef;
 use crate::codec::live_state::LiveState;
 use crate::codec::key_slot::Secret;
@@ -88,7 +89,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A master key that was drawn and not stored yet.
+/// What a new repository is made with.
 #[derive(Debug, Clone, Copy)]
 pub struct CreateOptions {
     /// How files are cut.
@@ -107,13 +108,19 @@ impl Repository {
     /// # Errors
     /// [`Error::Occupied`] when something is there, [`Error::Random`], or a storage error.
     pub fn create(access: Access, slots: &[NewSlot<'_>], options: &CreateOptions) -> Result<Self> {
-        let _writer = access.locks.writer(access.retry_lock)?;
+        let writer = access.locks.writer(access.retry_lock)?;
         let storage = &*access.storage;
         storage.clean_temporary()?;
         Self::require_empty(&access)?;
         let master = MasterKey::new(random::master()?);
         let verifying_key = master.signing_key().verifying_key().to_bytes();
-        let config = Config::new(options.files, verifying_key, options.created);
+        let config = Config {
+            suite: SUITE,
+            files: options.files,
+            verifying_key,
+            features: Features::KNOWN,
+            created: options.created,
+        };
         let config_bytes = config.encode().to_vec();
         let id = Config::id(&config_bytes);
         let keys = KeyTree::new(&master, id);
@@ -130,7 +137,7 @@ impl Repository {
             return Err(Self::occupied(&access, "another process has just made one there"));
         }
         let first = slots.first().ok_or_else(|| Error::Refused("a repository needs a key".to_owned()))?;
-        drop(_writer);
+        drop(writer);
         Self::open(access, first.secret)
     }
 

@@ -115,7 +115,7 @@ impl<'r> Run<'r> {
     }
 
     fn adopt(&mut self) -> Result<()> {
-        let live = &self.base;
+        let live = Arc::clone(&self.base);
         let listed = self.repository.storage().list(Folder::Packs)?;
         for found in listed {
             let ObjectName::Pack(id) = found.name else { continue };

@@ -1,16 +1,11 @@
 //! The first stage: the walk, the comparison with the parent, and the forming of groups.
 //!
-//! # When is a file unchanged?
-//!
-//! Size, mtime, ctime and inode must be the parent's. That alone would miss a write in the same clock tick in which the
-//! parent read the file: file systems stamp with a coarse clock (`CONFIG_HZ`, 1 to 10 ms; 1 s or 2 s on some). So a file
-//! whose ctime is not clearly older than the moment the parent's run began is read again. And where the file system has
-//! no write-back (tmpfs), a store through a shared mapping into a page that is dirty already moves no timestamp: files
-//! modified in the minute before the parent's run are read again there (elsewhere the reader starts write-back first,
-//! which makes the next store fault and stamp: `files::read`).
+//! An entry is taken over from the parent unread when size, mtime, ctime and inode are the parent's and nothing can have
+//! changed since without a trace: [`needs_reread`] has the reasons.
 
 use std::collections::{HashMap, HashSet};
 use std::iter::Peekable;
+use std::os::fd::AsFd;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -19,10 +14,13 @@ use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::{ProblemKind, Snapshot};
 use crate::codec::tree::{Entry, Metadata, Node};
-use crate::files::metadata;
+use crate::files::metadata::{self, Captured};
+use crate::files::owner::Owners;
+use crate::files::read::needs_reread;
 use crate::files::source::Sources;
 use crate::files::stat::{Kind, Stat};
 use crate::files::walk::{self, Rules, Step, Walk};
+use crate::files::xattr::Place;
 use crate::ops::{Error, Monitor, Result};
 use crate::repository::Repository;
 use crate::repository::list_reader::Listing;
@@ -46,13 +44,6 @@ const GROUP_FILES: usize = 256;
 const GROUP_STEPS: usize = 2_048;
 /// Pieces of one group that wait to be stored: each is about a megabyte, or a few for a large file.
 const PIECES_WAITING: usize = 4;
-
-/// A tick of the clock that stamps inodes, in nanoseconds, with room to spare.
-const TICK: i128 = 20_000_000;
-/// The same for file systems that store whole or even seconds only.
-const COARSE_TICK: i128 = 2_000_000_000;
-/// How long a page may stay dirty unnoticed where there is no write-back.
-const DIRTY: i128 = 60_000_000_000;
 
 /// The files of one group, for a reading thread.
 pub(super) struct Jobs {
@@ -88,6 +79,7 @@ impl ParentListing<'_> {
 /// The first stage.
 pub(super) struct Scan<'r> {
     repository: &'r Repository,
+    owners: &'r Owners,
     parents: Vec<Option<ParentListing<'r>>>,
     /// When the parent's run began: what was read then was read no earlier.
     parent_began: Option<Time>,
@@ -108,6 +100,7 @@ struct Stopped;
 impl<'r> Scan<'r> {
     pub(super) fn new(
         repository: &'r Repository,
+        owners: &'r Owners,
         parent: Option<&Snapshot>,
         unchanged: Unchanged,
         groups: Sender<Group>,
@@ -116,6 +109,7 @@ impl<'r> Scan<'r> {
         let root = parent.map(|parent| parent.root.clone());
         Self {
             repository,
+            owners,
             parents: vec![root.map(|list| Self::listing(repository, list))],
             parent_began: parent.map(|parent| parent.written),
             unchanged,
@@ -199,8 +193,9 @@ impl<'r> Scan<'r> {
         self.work.push(Work::Problem { path, kind, message });
     }
 
-    fn metadata_problems(&mut self, path: &[u8], problems: Vec<String>) {
-        for message in problems {
+    fn metadata_problems(&mut self, path: &[u8], problems: &[metadata::Problem]) {
+        for problem in problems {
+            let message = format!("{}: {}", problem.what, problem.error);
             self.problem(path.to_vec(), ProblemKind::Metadata, message);
         }
     }
@@ -217,10 +212,18 @@ impl<'r> Scan<'r> {
         let metadata = match same {
             Some((old, _)) => Metadata { device, ..old.clone() },
             None => {
-                let (mut metadata, problems) = metadata::capture_directory(&enter.directory, &enter.stat);
-                metadata.device = device;
-                self.metadata_problems(&enter.path, problems);
-                metadata
+                let place = Place::Open(enter.directory.as_fd());
+                match metadata::capture(&place, &enter.stat, device, self.owners) {
+                    Ok(captured) => {
+                        self.metadata_problems(&enter.path, &captured.problems);
+                        captured.metadata
+                    }
+                    // Only symlinks fail, and this is a directory.
+                    Err(error) => {
+                        self.problem(enter.path.clone(), ProblemKind::Metadata, error.to_string());
+                        Metadata::default()
+                    }
+                }
             }
         };
         self.work.push(Work::Enter { path: enter.path, name: enter.name, metadata, parent });
@@ -234,7 +237,9 @@ impl<'r> Scan<'r> {
         }
         let inode = self.unchanged.ignore_inode || old.inode == stat.inode;
         let ctime = self.unchanged.ignore_ctime || old.ctime == stat.ctime;
-        inode && ctime && old.mtime == stat.mtime && old.mode == stat.mode && is_settled(stat, began)
+        // Only the clock's tick matters here: content is not looked at.
+        let ticked = !needs_reread(0, Time::default(), stat.ctime, began, true);
+        inode && ctime && old.mtime == stat.mtime && old.mode == stat.mode && ticked
     }
 
     fn is_unchanged(&self, old: &Entry, entry: &walk::Entry) -> bool {
@@ -243,9 +248,12 @@ impl<'r> Scan<'r> {
         }
         match (&old.node, entry.stat.kind) {
             (Node::File(content), Kind::File) => {
-                let recent = |began: Time| entry.stat.mtime.as_nanoseconds() + DIRTY >= began.as_nanoseconds();
-                content.size == entry.stat.size
-                    && (entry.parent.writes_back() || !self.parent_began.is_some_and(recent))
+                let stat = &entry.stat;
+                let writes_back = entry.parent.writes_back();
+                content.size == stat.size
+                    && self.parent_began.is_some_and(|began| {
+                        !needs_reread(stat.size, stat.mtime, stat.ctime, began, writes_back)
+                    })
             }
             (Node::Symlink { .. }, Kind::Symlink)
             | (Node::Fifo, Kind::Fifo)
@@ -291,12 +299,12 @@ impl<'r> Scan<'r> {
             self.work.push(Work::Read { path, name, device, known, key });
             return Ok(());
         }
-        match metadata::capture_special(&parent, &name, &stat) {
-            Ok((node, mut metadata, problems)) => {
-                metadata.device = device;
-                self.metadata_problems(&path, problems);
+        match metadata::capture(&Place::Named(&parent, &name), &stat, device, self.owners) {
+            Ok(Captured { metadata, node: Some(node), problems }) => {
+                self.metadata_problems(&path, &problems);
                 self.work.push(Work::Other { path, entry: Entry { name, metadata, node }, known });
             }
+            Ok(_) => self.problem(path, ProblemKind::Changed, "was replaced while the backup ran".to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 self.problem(path, ProblemKind::Vanished, "vanished while the backup ran".to_owned());
             }
@@ -304,13 +312,6 @@ impl<'r> Scan<'r> {
         }
         Ok(())
     }
-}
-
-/// True when a later change of the inode must have moved its ctime: the clock had ticked on before the parent's run began.
-fn is_settled(stat: &Stat, began: Time) -> bool {
-    let coarse = stat.ctime.nanoseconds == 0 && stat.mtime.nanoseconds == 0;
-    let tick = if coarse { COARSE_TICK } else { TICK };
-    stat.ctime.as_nanoseconds() + tick < began.as_nanoseconds()
 }
 
 /// A queue of jobs, as the reading threads see it.

@@ -10,6 +10,7 @@ use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::pack::PackKind;
 use crate::codec::snapshot::{self, Counts, Outcome, Problem, ProblemKind, Snapshot, Summary};
 use crate::codec::tree::{Content, Entry, Metadata, Node};
+use crate::files::owner::Owners;
 use crate::files::source::Sources;
 use crate::files::walk::Rules;
 use crate::ops::{Action, Error, Item as Seen, Monitor, Result, Severity};
@@ -55,15 +56,17 @@ pub(super) fn files(
     let (jobs, work) = bounded(GROUPS_WAITING);
     let (spare, buffers) = unbounded();
     let parameters = repository.config().files;
+    let owners = Owners::new();
     std::thread::scope(|scope| {
         for _ in 0..options.readers.max(1) {
             let (work, buffers) = (work.clone(), buffers.clone());
-            scope.spawn(move || read::files(repository.keys(), parameters, &work, &buffers));
+            let owners = &owners;
+            scope.spawn(move || read::files(repository.keys(), parameters, owners, &work, &buffers));
         }
         drop(work);
-        let unchanged = options.unchanged;
+        let (owners, unchanged) = (&owners, options.unchanged);
         let scanner = scope.spawn(move || {
-            scan::Scan::new(repository, parent, unchanged, groups, jobs).run(sources, rules, monitor)
+            scan::Scan::new(repository, owners, parent, unchanged, groups, jobs).run(sources, rules, monitor)
         });
         let result = Store::new(run, monitor, spare).run(&waiting);
         // When storing failed, the queues must end, or the other stages wait for ever.
@@ -154,6 +157,12 @@ impl<'a, 'r> Store<'a, 'r> {
     }
 
     fn push(&mut self, entry: &Entry) -> Result<()> {
+        if let Err(error) = entry.check() {
+            let mut path = self.frames.last().map(|frame| frame.path.clone()).unwrap_or_default();
+            path.push(b'/');
+            path.extend_from_slice(&entry.name);
+            return self.problem(path, ProblemKind::Unsupported, format!("cannot be stored: {}", error.reason));
+        }
         let listing = match self.frames.last_mut() {
             Some(frame) => &mut frame.listing,
             None => &mut self.root,

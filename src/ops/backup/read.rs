@@ -1,0 +1,167 @@
+//! The second stage: reading, cutting and hashing files, several at the same time.
+
+use std::os::fd::AsFd;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::group::{Finished, Item, Job, Piece};
+use super::scan::JobQueue;
+use crate::base::time::Time;
+use crate::codec::chunker::{Cutter, Parameters};
+use crate::codec::key_tree::{ChunkKind, KeyTree};
+use crate::codec::snapshot::ProblemKind;
+use crate::files::metadata;
+use crate::files::owner::Owners;
+use crate::files::read::{OpenError, Reader};
+use crate::files::xattr::Place;
+
+/// A piece is handed on when it holds this many bytes.
+const PIECE_BYTES: usize = 1 << 20;
+/// At most so many bytes are read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// Works on groups until there are no more.
+pub(super) fn files(
+    keys: &KeyTree,
+    parameters: Parameters,
+    owners: &Owners,
+    queue: &JobQueue,
+    buffers: &Receiver<Vec<u8>>,
+) {
+    // A config with parameters that cannot cut is refused when the repository is opened.
+    let Ok(cutter) = Cutter::new(keys.gear(), parameters) else { return };
+    for jobs in queue {
+        let mut reading = Reading { keys, owners, buffers, pieces: &jobs.pieces, data: Vec::new(), items: Vec::new() };
+        for job in &jobs.files {
+            if reading.file(&cutter, job).is_err() {
+                break;
+            }
+        }
+        let _ = reading.hand_on(0);
+    }
+}
+
+/// Nobody wants the pieces any more: the run has failed elsewhere.
+struct Unwanted;
+
+struct Reading<'a> {
+    keys: &'a KeyTree,
+    owners: &'a Owners,
+    buffers: &'a Receiver<Vec<u8>>,
+    pieces: &'a Sender<Piece>,
+    data: Vec<u8>,
+    items: Vec<Item>,
+}
+
+impl Reading<'_> {
+    /// Hands on what lies before `keep_from`; the rest stays for the next piece.
+    fn hand_on(&mut self, keep_from: usize) -> Result<(), Unwanted> {
+        let mut data = std::mem::take(&mut self.data);
+        let items = std::mem::take(&mut self.items);
+        if keep_from < data.len() && keep_from > 0 {
+            self.data = self.buffer();
+            self.data.extend_from_slice(&data[keep_from..]);
+            data.truncate(keep_from);
+        }
+        if items.is_empty() {
+            return Ok(());
+        }
+        self.pieces.send(Piece { data, items }).map_err(|_| Unwanted)
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        let mut buffer = self.buffers.try_recv().unwrap_or_default();
+        buffer.clear();
+        buffer
+    }
+
+    fn failed(&mut self, kind: ProblemKind, message: String) {
+        self.items.push(Item::Failed { kind, message });
+    }
+
+    fn file(&mut self, cutter: &Cutter<'_>, job: &Job) -> Result<(), Unwanted> {
+        if self.data.capacity() == 0 {
+            self.data = self.buffer();
+        }
+        let mut reader = match Reader::open(&job.directory, &job.name, &job.stat, Time::now()) {
+            Ok(reader) => reader,
+            Err(error) => {
+                let kind = match &error {
+                    OpenError::Vanished => ProblemKind::Vanished,
+                    OpenError::Replaced => ProblemKind::Changed,
+                    OpenError::Io(_) => ProblemKind::Unreadable,
+                };
+                self.failed(kind, error.to_string());
+                return Ok(());
+            }
+        };
+        // Metadata first: an attribute that changes while the data is read moves ctime, which the last look finds.
+        let captured = match metadata::capture(&Place::Open(reader.as_fd()), reader.stat(), 0, self.owners) {
+            Ok(captured) => captured,
+            Err(error) => {
+                self.failed(ProblemKind::Unreadable, error.to_string());
+                return Ok(());
+            }
+        };
+        let mut digest = blake3::Hasher::new();
+        let (mut start, mut chunks) = (self.data.len(), 0_u32);
+        let has_holes = !reader.holes().is_empty();
+        loop {
+            let filled = self.data.len();
+            let want = usize::try_from(reader.remaining()).unwrap_or(usize::MAX).min(READ_BYTES);
+            self.data.resize(filled + want, 0);
+            let got = match reader.read(&mut self.data[filled..]) {
+                Ok(got) => got,
+                Err(error) => {
+                    self.data.truncate(start);
+                    self.failed(ProblemKind::Unreadable, error.to_string());
+                    return Ok(());
+                }
+            };
+            self.data.truncate(filled + got);
+            let at_end = got < want || reader.remaining() == 0;
+            while let Some(length) = cutter.next(&self.data[start..], at_end).filter(|length| *length > 0) {
+                let chunk = &self.data[start..start + length];
+                // One chunk without holes needs no digest: its id says as much.
+                let alone = chunks == 0 && at_end && start + length == self.data.len() && !has_holes;
+                if !alone {
+                    digest.update(chunk);
+                }
+                let id = self.keys.chunk_id(ChunkKind::Data, chunk);
+                self.items.push(Item::Chunk { start, length, id });
+                start += length;
+                chunks += 1;
+            }
+            if start >= PIECE_BYTES {
+                self.hand_on(start)?;
+                start = 0;
+            }
+            if at_end {
+                break;
+            }
+        }
+        let stat = *reader.stat();
+        match reader.finish() {
+            Ok(end) => {
+                let changed = end.changed.then(|| {
+                    let now = end.stat.size;
+                    match stat.size {
+                        was if was == now => "was written to while it was read".to_owned(),
+                        was => format!("changed from {was} to {now} bytes while it was read"),
+                    }
+                });
+                let problems = captured.problems.iter().map(|p| format!("{}: {}", p.what, p.error)).collect();
+                self.items.push(Item::End(Box::new(Finished {
+                    metadata: captured.metadata,
+                    size: end.size,
+                    holes: end.holes,
+                    data: digest,
+                    changed,
+                    problems,
+                })));
+            }
+            Err(error) => self.failed(ProblemKind::Unreadable, error.to_string()),
+        }
+        Ok(())
+    }
+}
