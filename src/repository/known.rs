@@ -58,18 +58,6 @@ impl NewChunks {
         }
     }
 
-    /// How many chunks there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// True when nothing was stored.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
-    }
-
     fn id(&self, ordinal: u32) -> io::Result<ChunkId> {
         let ordinal = ordinal as usize;
         if let Some(id) = self.ids.get(ordinal) {
@@ -168,7 +156,6 @@ mod tests {
         for n in 0..count {
             set.insert(&id(n)).unwrap();
         }
-        assert_eq!(set.len() as u64, count);
         for n in (0..count).step_by(997).chain(count - 10..count) {
             assert!(set.contains(&id(n)).unwrap(), "{n}");
             assert!(!set.contains(&id(n + count)).unwrap(), "{n}");
