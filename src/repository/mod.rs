@@ -1,1 +1,3 @@
-//! repository
+//! What is stored and where it is.
+
+pub mod lock;

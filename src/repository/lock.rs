@@ -1,0 +1,439 @@
+//! Locks that end with the process that holds them, however it ends.
+//!
+//! Two of them: `lock/writer` is held by the one process that may write packs, from its first pack to its head;
+//! `lock/append` is held by whoever publishes a head, for moments. They are `flock` locks of the operating system on
+//! open files: a killed process holds nothing, a restarted machine holds nothing, and no command that breaks locks is
+//! needed or exists.
+//!
+//! # Invariants
+//!
+//! - The files are made once and never removed: a process that waits on a removed file and one that makes it anew would
+//!   both be the holder.
+//! - What stands in them (process, since when, command) is for people. It may be stale, half written, or anybody's;
+//!   no decision rests on it, and it is escaped when shown.
+//! - Reading needs no lock file, so a repository on a read-only file system can be read.
+//! - Two handles exclude each other in one process too: `flock` belongs to the open file, not to the process.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::base::escape::{Escaped, escape};
+use crate::base::time::Time;
+
+/// Folder of the lock files in the repository.
+const FOLDER: &str = "lock";
+/// Bytes of a lock file that are looked at.
+const HOLDER_BYTES_MAX: usize = 256;
+/// Waiting for the append lock ends after this time: its holder does a few small writes, so it must be stuck.
+const APPEND_WAIT: Duration = Duration::from_secs(60);
+/// Even who does not want to wait tries for this long: [`Locks::writer_free`] holds the lock for an instant.
+const WAIT_MIN: Duration = Duration::from_millis(100);
+/// Pause between two attempts: doubles from the first value to the second.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+
+/// Who says that he holds a lock. For people only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Process.
+    pub pid: u32,
+    /// When it took the lock.
+    pub since: Time,
+    /// The command's word, such as "backup"; may hold anything.
+    pub command: String,
+}
+
+impl Holder {
+    fn to_line(&self) -> String {
+        format!("{} {} {}\n", self.pid, self.since.seconds, self.command)
+    }
+
+    /// Reads a lock file's bytes; `None` for anything that was not written whole by us.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let line = str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
+        let (pid, rest) = line.split_once(' ')?;
+        let (since, command) = rest.split_once(' ')?;
+        let since = Time::from_seconds(since.parse().ok()?);
+        Some(Self { pid: pid.parse().ok()?, since, command: command.to_owned() })
+    }
+
+    /// "backup, PID 4121, since 10:02"; with the date when that was on another day.
+    fn describe(&self, now: Time, zone: &TimeZone) -> String {
+        let mut text = format!("{}, PID {}", Escaped(self.command.as_bytes()), self.pid);
+        let zoned = |time: Time| Some(Timestamp::from_second(time.seconds).ok()?.to_zoned(zone.clone()));
+        if let (Some(since), Some(now)) = (zoned(self.since), zoned(now)) {
+            let format = if since.date() == now.date() { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+            text.push_str(&format!(", since {}", since.strftime(format)));
+        }
+        text
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe(Time::now(), &TimeZone::system()))
+    }
+}
+
+/// A lock was not got.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another run holds it.
+    #[error("the repository is in use by another run{}", holder.as_ref().map(|holder| format!(": {holder}")).unwrap_or_default())]
+    Busy {
+        /// Who says so in the lock file, if that could be read.
+        holder: Option<Holder>,
+    },
+    /// The lock file could not be opened or locked.
+    #[error("cannot lock {}: {source}; writing needs a file system with locks (flock) and the right to write there", escape(path.as_os_str().as_encoded_bytes()))]
+    Failed {
+        /// The lock file.
+        path: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
+}
+
+/// A lock inside this process, for storages without files.
+#[derive(Debug, Default)]
+struct Slot {
+    holder: Mutex<Option<Holder>>,
+    freed: Condvar,
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Option<Holder>> {
+        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Files { root: PathBuf },
+    Process { writer: Arc<Slot>, append: Arc<Slot> },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    Writer,
+    Append,
+}
+
+impl Which {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Writer => "writer",
+            Self::Append => "append",
+        }
+    }
+}
+
+/// The locks of one repository. A clone is another handle on the same ones.
+#[derive(Debug, Clone)]
+pub struct Locks {
+    place: Place,
+    command: String,
+}
+
+/// The right to write packs; dropping it gives it back.
+#[derive(Debug)]
+#[must_use]
+pub struct WriterGuard(#[expect(dead_code, reason = "held for its drop")] Guard);
+
+/// The right to publish a head; dropping it gives it back.
+#[derive(Debug)]
+#[must_use]
+pub struct AppendGuard(#[expect(dead_code, reason = "held for its drop")] Guard);
+
+#[derive(Debug)]
+enum Guard {
+    File(OwnedFd),
+    Process(Arc<Slot>),
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        match self {
+            // Who waits next must not be shown somebody who is done. Closing the file releases the lock.
+            Self::File(file) => drop(rustix::fs::ftruncate(&*file, 0)),
+            Self::Process(slot) => {
+                *slot.lock() = None;
+                slot.freed.notify_one();
+            }
+        }
+    }
+}
+
+impl Locks {
+    /// The locks of the repository in the directory `root`. Touches nothing yet.
+    #[must_use]
+    pub fn open(root: &Path) -> Self {
+        Self { place: Place::Files { root: root.to_path_buf() }, command: "packstone".to_owned() }
+    }
+
+    /// Locks among the threads of this process, for a storage in memory: clones exclude each other.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            place: Place::Process { writer: Arc::default(), append: Arc::default() },
+            command: "packstone".to_owned(),
+        }
+    }
+
+    /// The word that others are shown for what this process does, such as "backup".
+    #[must_use]
+    pub fn for_command(mut self, command: &str) -> Self {
+        self.command = command.chars().take(64).collect();
+        self
+    }
+
+    /// Takes the writer lock; waits up to `retry` for another run to end, then [`LockError::Busy`].
+    pub fn writer(&self, retry: Duration) -> Result<WriterGuard, LockError> {
+        self.take(Which::Writer, retry.max(WAIT_MIN)).map(WriterGuard)
+    }
+
+    /// Takes the append lock, waiting for the moments that another run needs it.
+    pub fn append(&self) -> Result<AppendGuard, LockError> {
+        self.take(Which::Append, APPEND_WAIT).map(AppendGuard)
+    }
+
+    /// Whether the writer lock is free at this moment; [`LockError::Busy`] names who holds it. Makes no file.
+    pub fn writer_free(&self) -> Result<(), LockError> {
+        let root = match &self.place {
+            Place::Files { root } => root,
+            Place::Process { writer, .. } => {
+                return match &*writer.lock() {
+                    None => Ok(()),
+                    holder => Err(LockError::Busy { holder: holder.clone() }),
+                };
+            }
+        };
+        let path = root.join(FOLDER).join(Which::Writer.as_str());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = match rustix::fs::openat(CWD, &path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(()),
+            other => other.map_err(|error| LockError::Failed { path: path.clone(), source: error.into() })?,
+        };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(()),
+            Err(Errno::WOULDBLOCK) => Err(LockError::Busy { holder: read_holder(&file) }),
+            Err(error) => Err(LockError::Failed { path, source: error.into() }),
+        }
+    }
+
+    fn me(&self) -> Holder {
+        Holder { pid: std::process::id(), since: Time::now(), command: self.command.clone() }
+    }
+
+    fn take(&self, which: Which, wait: Duration) -> Result<Guard, LockError> {
+        match (&self.place, which) {
+            (Place::Files { root }, _) => self.take_file(root, which, wait),
+            (Place::Process { writer: slot, .. }, Which::Writer)
+            | (Place::Process { append: slot, .. }, Which::Append) => {
+                let (mut holder, _) = slot
+                    .freed
+                    .wait_timeout_while(slot.lock(), wait, |holder| holder.is_some())
+                    .unwrap_or_else(PoisonError::into_inner);
+                if holder.is_some() {
+                    return Err(LockError::Busy { holder: holder.clone() });
+                }
+                *holder = Some(self.me());
+                drop(holder);
+                Ok(Guard::Process(Arc::clone(slot)))
+            }
+        }
+    }
+
+    fn take_file(&self, root: &Path, which: Which, wait: Duration) -> Result<Guard, LockError> {
+        let failed = |error: Errno| {
+            let path = root.join(FOLDER).join(which.as_str());
+            LockError::Failed { path, source: error.into() }
+        };
+        let file = open_file(root, which).map_err(failed)?;
+        let begun = Instant::now();
+        let mut pause = PAUSE.0;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::INTR) => continue,
+                Err(Errno::WOULDBLOCK) if begun.elapsed() >= wait => {
+                    return Err(LockError::Busy { holder: read_holder(&file) });
+                }
+                Err(Errno::WOULDBLOCK) => std::thread::sleep(pause.min(wait.saturating_sub(begun.elapsed()))),
+                Err(error) => return Err(failed(error)),
+            }
+            pause = (pause * 2).min(PAUSE.1);
+        }
+        // For people: on a full disk the lock holds without it.
+        let _ = rustix::fs::ftruncate(&file, 0);
+        let _ = rustix::io::pwrite(&file, self.me().to_line().as_bytes(), 0);
+        Ok(Guard::File(file))
+    }
+}
+
+/// Opens a lock file, and makes it and its folder when they are not there (a copied repository may lack them).
+fn open_file(root: &Path, which: Which) -> Result<OwnedFd, Errno> {
+    let directory = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, root, directory, Mode::empty())?;
+    // Whatever mkdir says of a folder that exists (EROFS, on a read-only file system), the next call tells.
+    if rustix::fs::mkdirat(&root, FOLDER, Mode::RWXU).is_ok() {
+        rustix::fs::chmodat(&root, FOLDER, Mode::RWXU, AtFlags::empty())?;
+    }
+    let folder = rustix::fs::openat(&root, FOLDER, directory | OFlags::NOFOLLOW, Mode::empty())?;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = rustix::fs::openat(&folder, which.as_str(), flags, Mode::RUSR | Mode::WUSR)?;
+    // The umask may have taken bits from a new file, and then nobody could open it again.
+    if Mode::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != Mode::RUSR | Mode::WUSR {
+        let _ = rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR);
+    }
+    Ok(file)
+}
+
+fn read_holder(file: &OwnedFd) -> Option<Holder> {
+    let mut bytes = [0; HOLDER_BYTES_MAX];
+    let length = rustix::io::pread(file, &mut bytes[..], 0).ok()?;
+    Holder::parse(bytes.get(..length)?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use std::io::{Read, Write};
+    use std::process::{Command, Stdio};
+
+    const CHILD: &str = "PACKSTONE_TEST_LOCK_CHILD";
+
+    fn holder_of<T>(result: Result<T, LockError>) -> Option<Holder> {
+        match result {
+            Err(LockError::Busy { holder }) => holder,
+            Err(error) => panic!("{error}"),
+            Ok(_) => panic!("the lock was free"),
+        }
+    }
+
+    fn exclude(locks: &Locks) {
+        let one = locks.clone().for_command("backup");
+        locks.writer_free().unwrap();
+        let writer = one.writer(Duration::ZERO).unwrap();
+        let holder = holder_of(locks.writer(Duration::ZERO)).unwrap();
+        assert_eq!((holder.pid, holder.command.as_str()), (std::process::id(), "backup"));
+        assert_eq!(holder_of(locks.writer_free()), Some(holder));
+        let append = locks.append().unwrap();
+        let waiting = {
+            let locks = locks.clone();
+            std::thread::spawn(move || locks.append().map(drop))
+        };
+        drop(append);
+        waiting.join().unwrap().unwrap();
+        let waiting = {
+            let locks = locks.clone();
+            std::thread::spawn(move || locks.writer(Duration::from_secs(600)).map(drop))
+        };
+        drop(writer);
+        waiting.join().unwrap().unwrap();
+        locks.writer_free().unwrap();
+        drop(locks.writer(Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn one_writer_at_a_time_in_one_process() {
+        let directory = tempfile::tempdir().unwrap();
+        exclude(&Locks::open(directory.path()));
+        exclude(&Locks::none());
+    }
+
+    #[test]
+    fn many_threads_append_one_after_the_other() {
+        let directory = tempfile::tempdir().unwrap();
+        for locks in [Locks::open(directory.path()), Locks::none()] {
+            let inside = Mutex::new(0);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        for _ in 0..20 {
+                            let _append = locks.append().unwrap();
+                            *inside.try_lock().expect("two inside") += 1;
+                        }
+                    });
+                }
+            });
+            assert_eq!(inside.into_inner().unwrap(), 80);
+        }
+    }
+
+    #[test]
+    fn a_killed_process_holds_nothing() {
+        if let Ok(root) = std::env::var(CHILD) {
+            let _writer = Locks::open(Path::new(&root)).for_command("backup").writer(Duration::ZERO).unwrap();
+            io::stderr().write_all(b"!").unwrap();
+            let _ = io::stdin().read(&mut [0]);
+            panic!("the child was to be killed");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let locks = Locks::open(directory.path());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "repository::lock::tests::a_killed_process_holds_nothing", "--nocapture"])
+            .env(CHILD, directory.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stderr.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let holder = holder_of(locks.writer(Duration::ZERO)).unwrap();
+        assert_eq!((holder.pid, holder.command.as_str()), (child.id(), "backup"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        locks.writer_free().unwrap();
+        drop(locks.writer(Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn what_stands_in_a_lock_file_is_shown_but_never_trusted() {
+        let directory = tempfile::tempdir().unwrap();
+        let locks = Locks::open(directory.path());
+        let file = directory.path().join("lock/writer");
+        let writer = locks.writer(Duration::ZERO).unwrap();
+        let texts: [&[u8]; 6] = [b"", b"\n", b"4121", b"-1 0 x\n", b"4121 0 backup", &[0xff; 5000]];
+        for text in texts {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(holder_of(locks.writer(Duration::ZERO)), None, "{text:?}");
+        }
+        std::fs::write(&file, b"4121 9223372036854775807 \x1b[31mroot\x07\n").unwrap();
+        let shown = locks.writer(Duration::ZERO).unwrap_err().to_string();
+        assert!(shown.ends_with("another run: \\x1b[31mroot\\x07, PID 4121"), "{shown}");
+        drop(writer);
+        // The text of somebody long gone does not lock anything.
+        std::fs::write(&file, b"1 0 backup\n").unwrap();
+        drop(locks.writer(Duration::ZERO).unwrap());
+        assert_eq!(std::fs::read(&file).unwrap(), b"", "who is done takes his name away");
+    }
+
+    #[test]
+    fn the_sentence_names_command_process_and_time() {
+        let since = Time::from_seconds(1_763_632_920);
+        let holder = Holder { pid: 4121, since, command: "backup".to_owned() };
+        let later = |seconds| Time::from_seconds(since.seconds + seconds);
+        assert_eq!(holder.describe(later(60), &TimeZone::UTC), "backup, PID 4121, since 10:02");
+        assert_eq!(holder.describe(later(86_400), &TimeZone::UTC), "backup, PID 4121, since 2025-11-20 10:02");
+        assert_eq!(Holder::parse(holder.to_line().as_bytes()), Some(holder));
+    }
+
+    #[test]
+    fn asking_makes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        Locks::open(directory.path()).writer_free().unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        let error = Locks::open(&directory.path().join("absent")).writer(Duration::ZERO).unwrap_err();
+        assert!(matches!(error, LockError::Failed { .. }), "{error}");
+    }
+}
