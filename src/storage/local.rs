@@ -365,7 +365,12 @@ impl<D: Disk> Upload for LocalUpload<D> {
                 shared.check_existing(name, &self.temporary, self.length)?;
                 return Ok(Stored::Exists);
             }
-            Err(error) => return Err(Error::new("rename", name, error)),
+            // Absent is what a missing object is called; here the temporary file or its folder went missing.
+            Err(error) => {
+                let error = Error::new("rename", name, error);
+                let absent = error.kind == ErrorKind::Absent;
+                return Err(if absent { error.with_kind(ErrorKind::Other) } else { error });
+            }
         }
         shared.durable(name, disk.sync_directory(folder))?;
         // Another thread's failed fsync may have been of this very folder, and ours has then proved nothing.

@@ -243,6 +243,15 @@ fn a_failing_call_loses_nothing_acknowledged() {
                 told.check(&image).unwrap_or_else(|wrong| panic!("{fault:?} at operation {at}: {wrong}"));
                 checked += 1;
             }
+            // The next run works, and all it says holds.
+            disk.restart();
+            told.failures = 0;
+            work_on(&again(|| disk.clone()), &mut told);
+            assert_eq!(told.failures, 0, "{fault:?} at operation {at}: the next run fails");
+            for image in disk.images(at, RANDOM_IMAGES) {
+                told.check(&image).unwrap_or_else(|wrong| panic!("{fault:?} at operation {at}, next run: {wrong}"));
+                checked += 1;
+            }
         }
     }
     for at in 0..whole.reads() {
