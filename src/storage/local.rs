@@ -73,7 +73,8 @@ struct Shared<D: Disk> {
 impl Local {
     /// Makes the directory with its folders, or completes what an interrupted earlier call began. A directory that
     /// holds a repository is [`io::ErrorKind::AlreadyExists`], one that holds anything else
-    /// [`io::ErrorKind::DirectoryNotEmpty`] (as the error's source).
+    /// [`io::ErrorKind::DirectoryNotEmpty`] (as the error's source). Key slots and heads without a config are what an
+    /// interrupted making of a repository leaves: they are let stand, for the repository to judge.
     pub fn create(path: &Path) -> Result<Self> {
         let error = |error| Error::new("create", escape(path.as_os_str().as_encoded_bytes()), error);
         Self::create_with_disk(OsDisk::create(path).map_err(error)?)
@@ -104,26 +105,27 @@ impl<D: Disk> Local<D> {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Only empty folders of ours, files in `tmp/` and lock files may be there.
+    /// Only folders of ours may be there: empty ones, files in `tmp/`, lock files, key slots and heads.
     fn refuse_occupied(&self) -> Result<()> {
-        let refuse = |path: &[u8], kind, message: &str| {
-            Err(Error::new("create", escape(path), io::Error::new(kind, message.to_owned())))
+        let refuse = |path: String, kind, message: &str| {
+            Err(Error::new("create", path, io::Error::new(kind, message.to_owned())))
         };
         let foreign = "something else is there already; choose an empty directory, or one that does not exist";
         for entry in self.shared.list("")? {
             if entry.name == b"config" {
-                return refuse(&entry.name, io::ErrorKind::AlreadyExists, "a repository is there already");
+                return refuse(escape(&entry.name), io::ErrorKind::AlreadyExists, "a repository is there already");
             }
             let folder = Folder::ALL.into_iter().find(|folder| folder.as_str().as_bytes() == entry.name);
             let other = [LOCK, TEMPORARY].iter().any(|name| name.as_bytes() == entry.name);
             if entry.kind != EntryKind::Directory || !(folder.is_some() || other) {
-                return refuse(&entry.name, io::ErrorKind::DirectoryNotEmpty, foreign);
+                return refuse(escape(&entry.name), io::ErrorKind::DirectoryNotEmpty, foreign);
             }
             if let Some(folder) = folder {
                 let listing = self.shared.walk(folder)?;
-                let stray = listing.strays.into_iter().next();
-                if let Some(found) = stray.or(listing.objects.first().map(|object| object.name.to_string())) {
-                    return refuse(found.as_bytes(), io::ErrorKind::DirectoryNotEmpty, foreign);
+                let unfinished = matches!(folder, Folder::Keys | Folder::Heads);
+                let object = listing.objects.first().filter(|_| !unfinished).map(|object| object.name.to_string());
+                if let Some(found) = listing.strays.into_iter().next().or(object) {
+                    return refuse(found, io::ErrorKind::DirectoryNotEmpty, foreign);
                 }
             }
         }
@@ -363,7 +365,12 @@ impl<D: Disk> Upload for LocalUpload<D> {
                 shared.check_existing(name, &self.temporary, self.length)?;
                 return Ok(Stored::Exists);
             }
-            Err(error) => return Err(Error::new("rename", name, error)),
+            // Absent is what a missing object is called; here the temporary file or its folder went missing.
+            Err(error) => {
+                let error = Error::new("rename", name, error);
+                let absent = error.kind == ErrorKind::Absent;
+                return Err(if absent { error.with_kind(ErrorKind::Other) } else { error });
+            }
         }
         shared.durable(name, disk.sync_directory(folder))?;
         // Another thread's failed fsync may have been of this very folder, and ours has then proved nothing.

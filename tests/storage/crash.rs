@@ -243,6 +243,15 @@ fn a_failing_call_loses_nothing_acknowledged() {
                 told.check(&image).unwrap_or_else(|wrong| panic!("{fault:?} at operation {at}: {wrong}"));
                 checked += 1;
             }
+            // The next run works, and all it says holds.
+            disk.restart();
+            told.failures = 0;
+            work_on(&again(|| disk.clone()), &mut told);
+            assert_eq!(told.failures, 0, "{fault:?} at operation {at}: the next run fails");
+            for image in disk.images(at, RANDOM_IMAGES) {
+                told.check(&image).unwrap_or_else(|wrong| panic!("{fault:?} at operation {at}, next run: {wrong}"));
+                checked += 1;
+            }
         }
     }
     for at in 0..whole.reads() {
@@ -283,6 +292,29 @@ fn a_failed_sync_ends_the_run_and_is_not_tried_again() {
 }
 
 #[test]
+fn an_object_that_a_killed_process_removed_stays_away_once_it_is_called_absent() {
+    let disk = CrashDisk::new();
+    let storage = Local::create_with_disk(disk.clone()).unwrap();
+    let (name, bytes) = object(ObjectName::Segment, 1, 100);
+    storage.put(&name, &bytes).unwrap();
+    disk.stop_after(disk.operations() + 1);
+    assert_eq!(storage.remove(&name).unwrap_err().kind, ErrorKind::Durability);
+    disk.restart();
+    let next = Local::open_with_disk(disk.clone());
+    assert_eq!(next.remove(&name).unwrap_err().kind, ErrorKind::Absent);
+    assert!(disk.images(1, RANDOM_IMAGES).iter().all(|image| image.files().is_empty()));
+}
+
+#[test]
+fn a_write_that_falls_short_unnoticed_is_found_by_its_length() {
+    let disk = CrashDisk::new();
+    let storage = Local::create_with_disk(Careless { disk: disk.clone(), leaves_out: LeftOut::LastByte }).unwrap();
+    let error = storage.put(&ObjectName::Config, &[7; 256]).unwrap_err();
+    assert!(error.to_string().contains("256 bytes were written, the file has 255"), "{error}");
+    assert!(disk.files().is_empty());
+}
+
+#[test]
 fn a_full_disk_is_told_apart_and_leaves_nothing() {
     let disk = CrashDisk::new();
     let storage = Local::create_with_disk(disk.clone()).unwrap();
@@ -310,6 +342,7 @@ enum LeftOut {
     SyncParent,
     SyncObjectFolder,
     SealFile,
+    LastByte,
     /// Renames first and syncs the file later, through its new name.
     SyncBeforeRename,
 }
@@ -326,7 +359,8 @@ impl Disk for Careless {
     }
 
     fn append(&self, file: &mut CrashFile, bytes: &[u8]) -> io::Result<()> {
-        self.disk.append(file, bytes)
+        let kept = if self.leaves_out == LeftOut::LastByte { bytes.len() - 1 } else { bytes.len() };
+        self.disk.append(file, &bytes[..kept])
     }
 
     fn file_length(&self, file: &CrashFile) -> io::Result<u64> {

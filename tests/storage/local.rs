@@ -107,6 +107,8 @@ fn only_a_free_directory_becomes_a_repository() {
     fs::write(other.join("packs/ab/picture.jpg"), b"").unwrap();
     assert_eq!(refused(&other), io::ErrorKind::DirectoryNotEmpty);
     fs::remove_file(other.join("packs/ab/picture.jpg")).unwrap();
+    storage.put(&ObjectName::Key(ObjectId::of(b"x")), b"x").unwrap();
+    Local::create(&other).expect("a key slot without a config is an interrupted creation");
     storage.put(&ObjectName::Segment(ObjectId::of(b"x")), b"x").unwrap();
     assert_eq!(refused(&other), io::ErrorKind::DirectoryNotEmpty);
     storage.put(&ObjectName::Config, b"x").unwrap();

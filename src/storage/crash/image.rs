@@ -1,7 +1,6 @@
 //! The disks that may be found after a power cut.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use super::CrashDisk;
 use super::tree::{Effect, Node, SplitMix64, Tree, apply, walk};
@@ -12,13 +11,23 @@ impl CrashDisk {
     /// `random` random subsets, writes torn at random. Every image is a disk of its own with the power on.
     #[must_use]
     pub fn images(&self, seed: u64, random: usize) -> Vec<Self> {
-        let state = self.lock();
-        let mut source = SplitMix64(seed);
-        let mut images = Images::default();
+        let mut images = Vec::new();
+        self.each_image(seed, random, |image| images.push(image));
+        images
+    }
 
-        let mut prefix = state.durable.clone();
+    /// As [`CrashDisk::images`], one at a time, for disks that are too large to have many of them at once.
+    pub fn each_image(&self, seed: u64, random: usize, visit: impl FnMut(Self)) {
+        let (durable, pending) = {
+            let state = self.lock();
+            (state.durable.clone(), state.pending.clone())
+        };
+        let mut source = SplitMix64(seed);
+        let mut images = Images { visit, seen: BTreeSet::new() };
+
+        let mut prefix = durable.clone();
         images.add(&prefix);
-        for effect in &state.pending {
+        for effect in &pending {
             if let Effect::Write { offset, bytes, .. } = effect {
                 for _ in 0..3 {
                     let mut image = prefix.clone();
@@ -29,9 +38,9 @@ impl CrashDisk {
             apply(&mut prefix, effect, None);
             images.add(&prefix);
         }
-        for left_out in 0..state.pending.len() {
-            let mut image = state.durable.clone();
-            for (index, effect) in state.pending.iter().enumerate() {
+        for left_out in 0..pending.len() {
+            let mut image = durable.clone();
+            for (index, effect) in pending.iter().enumerate() {
                 if index != left_out {
                     apply(&mut image, effect, None);
                 }
@@ -39,8 +48,8 @@ impl CrashDisk {
             images.add(&image);
         }
         for _ in 0..random {
-            let mut image = state.durable.clone();
-            for effect in &state.pending {
+            let mut image = durable.clone();
+            for effect in &pending {
                 let draw = source.below(8);
                 match effect {
                     Effect::Write { offset, bytes, .. } if draw == 0 => {
@@ -52,36 +61,32 @@ impl CrashDisk {
             }
             images.add(&image);
         }
-        images.disks
     }
 }
 
-/// Images found so far; equal ones are kept once.
-#[derive(Default)]
-struct Images {
-    disks: Vec<CrashDisk>,
+/// Images found so far; equal ones are visited once.
+struct Images<V> {
+    visit: V,
     seen: BTreeSet<[u8; 32]>,
-    /// Hash of each content by its address; the contents are kept so that no address is used twice.
-    hashes: BTreeMap<usize, (Arc<Vec<u8>>, blake3::Hash)>,
 }
 
-impl Images {
+impl<V: FnMut(CrashDisk)> Images<V> {
     fn add(&mut self, tree: &Tree) {
         let mut hasher = blake3::Hasher::new();
-        walk(tree, &mut |path, node| {
+        let mut reached = Tree::new();
+        walk(tree, &mut |path, number, node| {
+            reached.insert(number, node.clone());
             hasher.update(&(path.len() as u64).to_le_bytes());
             hasher.update(path.as_bytes());
             match node {
                 Node::Directory(_) => hasher.update(b"d"),
-                Node::File { bytes, mode } => {
-                    let entry = self.hashes.entry(Arc::as_ptr(bytes) as usize);
-                    let (_, hash) = entry.or_insert_with(|| (Arc::clone(bytes), blake3::hash(bytes)));
-                    hasher.update(b"f").update(&mode.to_le_bytes()).update(hash.as_bytes())
+                Node::File { content, mode } => {
+                    hasher.update(b"f").update(&mode.to_le_bytes()).update(content.hash().as_bytes())
                 }
             };
         });
         if self.seen.insert(*hasher.finalize().as_bytes()) {
-            self.disks.push(CrashDisk::from_tree(tree.clone()));
+            (self.visit)(CrashDisk::from_tree(reached));
         }
     }
 }

@@ -122,10 +122,16 @@ impl CrashDisk {
         self.lock().stop_after = Some(count);
     }
 
-    /// Goes on after [`CrashDisk::stop_after`] as if only the process had been killed, not the machine: all that it did
-    /// can be seen, synced or not, and calls work again.
+    /// Goes on after [`CrashDisk::stop_after`] or a fault as if only the process had ended, not the machine: all that it
+    /// did can be seen, synced or not, and calls work again. A directory whose sync failed can be synced again: a file
+    /// system that could not write it for good would have gone read-only.
     pub fn restart(&self) {
-        self.lock().stop_after = None;
+        let mut state = self.lock();
+        state.stop_after = None;
+        state.fail_at = None;
+        state.fail_read_at = None;
+        let State { live, lost, .. } = &mut *state;
+        lost.retain(|node| matches!(live.get(node), Some(Node::File { .. })));
     }
 
     /// Lets operation number `index`, counted from 0 at the disk's making, fail once; the others work.
@@ -160,9 +166,9 @@ impl CrashDisk {
     #[must_use]
     pub fn files(&self) -> BTreeMap<String, (Vec<u8>, u32)> {
         let mut files = BTreeMap::new();
-        walk(&self.lock().live, &mut |path, node| {
-            if let Node::File { bytes, mode } = node {
-                files.insert(path.to_owned(), (bytes.to_vec(), *mode));
+        walk(&self.lock().live, &mut |path, _, node| {
+            if let Node::File { content, mode } = node {
+                files.insert(path.to_owned(), (content.bytes().to_vec(), *mode));
             }
         });
         files
@@ -234,9 +240,9 @@ impl State {
         Ok(node)
     }
 
-    fn file(&self, node: u64) -> io::Result<&Arc<Vec<u8>>> {
+    fn file(&self, node: u64) -> io::Result<&[u8]> {
         match self.live.get(&node) {
-            Some(Node::File { bytes, .. }) => Ok(bytes),
+            Some(Node::File { content, .. }) => Ok(content.bytes()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
         }
     }
@@ -328,7 +334,7 @@ impl Disk for CrashDisk {
 
     fn create_file(&self, path: &str) -> io::Result<CrashFile> {
         let mut state = self.clean_operation()?;
-        let node = state.make(path, Node::File { bytes: Arc::default(), mode: NEW_MODE })?;
+        let node = state.make(path, Node::File { content: Arc::default(), mode: NEW_MODE })?;
         state.held.insert(node);
         Ok(CrashFile { disk: self.clone(), node })
     }
@@ -424,7 +430,7 @@ impl Disk for CrashDisk {
         let entries = state.entries(state.resolve(path)?)?;
         let entry = |(name, node): (&String, &u64)| {
             let (kind, length) = match state.live.get(node) {
-                Some(Node::File { bytes, .. }) => (EntryKind::File, bytes.len() as u64),
+                Some(Node::File { content, .. }) => (EntryKind::File, content.bytes().len() as u64),
                 _ => (EntryKind::Directory, 0),
             };
             DiskEntry { name: name.clone().into_bytes(), kind, length }

@@ -1,7 +1,7 @@
 //! The files and directories of a [`super::CrashDisk`], and what one call does to them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Unit in which a disk writes, in bytes: a torn write ends at a multiple of it.
 const SECTOR_BYTES: usize = 512;
@@ -11,7 +11,29 @@ pub(super) const ROOT: u64 = 0;
 #[derive(Debug, Clone)]
 pub(super) enum Node {
     Directory(Arc<BTreeMap<String, u64>>),
-    File { bytes: Arc<Vec<u8>>, mode: u32 },
+    File { content: Arc<Content>, mode: u32 },
+}
+
+/// The bytes of a file. Their hash is kept: telling images apart asks for it again and again.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Content {
+    bytes: Vec<u8>,
+    hash: OnceLock<blake3::Hash>,
+}
+
+impl Content {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn hash(&self) -> blake3::Hash {
+        *self.hash.get_or_init(|| blake3::hash(&self.bytes))
+    }
+
+    fn edit(&mut self) -> &mut Vec<u8> {
+        self.hash = OnceLock::new();
+        &mut self.bytes
+    }
 }
 
 /// Files and directories by number. Cheap to copy: contents are shared until they change.
@@ -39,11 +61,11 @@ pub(super) enum Torn {
 }
 
 /// Visits everything that can be reached from the root, in order of path.
-pub(super) fn walk(tree: &Tree, visit: &mut dyn FnMut(&str, &Node)) {
+pub(super) fn walk(tree: &Tree, visit: &mut dyn FnMut(&str, u64, &Node)) {
     let mut rest = vec![(String::new(), ROOT)];
     while let Some((path, number)) = rest.pop() {
         let Some(node) = tree.get(&number) else { continue };
-        visit(&path, node);
+        visit(&path, number, node);
         if let Node::Directory(entries) = node {
             let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
             rest.extend(entries.iter().rev().map(|(name, number)| (below(name), *number)));
@@ -62,8 +84,8 @@ fn entries_mut(tree: &mut Tree, directory: u64) -> Option<&mut BTreeMap<String, 
 pub(super) fn apply(tree: &mut Tree, effect: &Effect, torn: Option<Torn>) {
     match effect {
         Effect::Write { node, offset, bytes } => {
-            let Some(Node::File { bytes: content, .. }) = tree.get_mut(node) else { return };
-            let content = Arc::make_mut(content);
+            let Some(Node::File { content, .. }) = tree.get_mut(node) else { return };
+            let content = Arc::make_mut(content).edit();
             let end = offset + bytes.len();
             let (from, to, length) = match torn {
                 None => (*offset, end, end),
