@@ -3,12 +3,12 @@
 //! It stands beside the repository's truth (heads and segments), never in its place:
 //!
 //! - **An answer is right or absent.** Every record ends in a keyed check over its table, key and value and over the id
-//!   of the pack it names ([`record`]). Packs are immutable, so "chunk X is in pack P" stays true for ever: a record is
+//!   of the pack it names (`record`). Packs are immutable, so "chunk X is in pack P" stays true for ever: a record is
 //!   true, or fails its check, or names a pack that is not live any more. The last is the caller's to ask, because only
 //!   the head knows. A miss is never an answer for reading data: ask the segments.
 //! - **It cannot fail a run.** Every error here is one that the caller may log and go on from. Nothing waits: a cache
-//!   that another process writes is [`CacheError::Busy`]. Panics inside redb are caught ([`guard`]), and redb is only
-//!   given files that it closed itself ([`seal`]).
+//!   that another process writes is [`CacheError::Busy`]. Panics inside redb are caught (`guard`), and redb is only
+//!   given files that it closed itself (`seal`).
 //! - **It is written once**, at the end of a run, after the head, in one transaction with the ids in order
 //!   ([`Writer`]), and stamped with that head and the segments it covers. Whoever finds an older stamp adds the
 //!   segments that are missing.
@@ -16,10 +16,10 @@
 //! Files in the folder: `index.redb`; `index.seal`, written after the index was closed; `index.lock`, held shared by
 //! readers and exclusively by the one writer. Bytes and order of writes: format-spec/cache.md.
 
-pub mod guard;
-pub mod record;
-pub mod seal;
-pub mod sorter;
+mod guard;
+mod record;
+mod seal;
+mod sorter;
 mod writer;
 
 #[cfg(test)]

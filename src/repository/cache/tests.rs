@@ -181,6 +181,39 @@ fn of_two_places_of_one_chunk_the_later_is_kept() {
 }
 
 #[test]
+fn a_segment_s_pack_is_taken_over_block_by_block() {
+    use crate::codec::chunk_list::ChunkRef;
+    use crate::codec::pack::{Block, HEADER_BYTES, PackDirectory, PackKind};
+    use crate::codec::segment::SegmentPack;
+    let block = |n: u32, codec| Block {
+        codec,
+        stored_length: 1_000 + n,
+        plain_length: 30,
+        chunks: vec![ChunkRef { id: chunk(2 * n), length: 10 }, ChunkRef { id: chunk(2 * n + 1), length: 20 }],
+    };
+    let pack = SegmentPack {
+        id: object(1),
+        length: 65_536,
+        kind: PackKind::Tree,
+        directory: PackDirectory { blocks: vec![block(0, Codec::Zstd), block(1, Codec::Stored)] },
+        directory_prefix: [0; 64],
+    };
+    let folder = tempfile::tempdir().unwrap();
+    write_packs(folder.path(), stamp(1, 0..1), &[NewPack::of_segment(object(9), &pack)], true).unwrap();
+    let cache = open(folder.path()).unwrap();
+    assert_eq!(cache.packs(), [PackFact { id: object(1), length: 65_536, kind: 4, segment: object(9) }]);
+    let at = Location { pack: object(1), pack_number: 0, block: 1, offset: 10, length: 20 };
+    assert_eq!(cache.lookup(&chunk(3)).unwrap(), Some(at));
+    let place = BlockPlace {
+        offset: HEADER_BYTES as u64 + 1_000,
+        stored_length: 1_001,
+        plain_length: 30,
+        codec: Codec::Stored,
+    };
+    assert_eq!(cache.block(0, 1).unwrap(), Some(place));
+}
+
+#[test]
 fn an_empty_cache_is_a_cache() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("made/on/demand");

@@ -25,6 +25,8 @@ use super::{
 };
 use crate::base::id::{ChunkId, ObjectId, RepositoryId};
 use crate::codec::key_tree::Key;
+use crate::codec::pack::Block;
+use crate::codec::segment::SegmentPack;
 
 /// A chunk's key and value, as they are sorted.
 const RECORD_BYTES: usize = CHUNK_KEY_BYTES + CHUNK_VALUE_BYTES;
@@ -39,6 +41,24 @@ pub struct NewPack {
     pub fact: PackFact,
     /// Its blocks in order, each with its chunks (id, plain length) in order.
     pub blocks: Vec<(BlockPlace, Vec<(ChunkId, u32)>)>,
+}
+
+impl NewPack {
+    /// What the segment `segment` says about one of its packs.
+    #[must_use]
+    pub fn of_segment(segment: ObjectId, pack: &SegmentPack) -> Self {
+        let place = |offset, block: &Block| BlockPlace {
+            offset,
+            stored_length: block.stored_length,
+            plain_length: block.plain_length,
+            codec: block.codec,
+        };
+        let chunks = |block: &Block| block.chunks.iter().map(|chunk| (chunk.id, chunk.length)).collect();
+        Self {
+            fact: PackFact { id: pack.id, length: pack.length, kind: pack.kind.object_kind() as u8, segment },
+            blocks: pack.directory.placed().map(|(offset, block)| (place(offset, block), chunks(block))).collect(),
+        }
+    }
 }
 
 /// What to bring the cache up to.
