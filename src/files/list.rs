@@ -183,3 +183,50 @@ fn expand(pattern: &[u8]) -> Result<Vec<PathBuf>, PatternError> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn variables_expand_as_in_restic() {
+        let value = |name: &std::ffi::OsStr| (name == "HOME").then(|| b"/home/u".to_vec());
+        for (line, expected) in [
+            ("$HOME/x", "/home/u/x"),
+            ("${HOME}x", "/home/ux"),
+            ("$HOMER", ""),
+            ("a$$b", "a$b"),
+            ("$/x", "$/x"),
+            ("end$", "end$"),
+            ("${HOME", "/home/u"),
+            ("${}x", "x"),
+            ("$1x", "x"),
+        ] {
+            assert_eq!(expand_variables(line.as_bytes(), value), expected.as_bytes(), "{line}");
+        }
+    }
+
+    #[test]
+    fn lists_are_read_in_their_three_forms() {
+        let place = tempfile::tempdir().unwrap();
+        let list = place.path().join("list");
+        let at = |name: &str| place.path().join(name);
+        for name in ["a.txt", "b.txt", "c [1]"] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        let root = place.path().to_str().unwrap();
+        std::fs::write(&list, format!("\u{feff}# comment\n\n  {root}/*.txt \r\n")).unwrap();
+        assert_eq!(files_from(&list).unwrap(), [at("a.txt"), at("b.txt")]);
+        std::fs::write(&list, format!("{root}/*.missing\n")).unwrap();
+        assert!(matches!(files_from(&list), Err(ListError::Nothing(_))));
+        std::fs::write(&list, format!("{root}/c [1]\n\n# x\n")).unwrap();
+        assert_eq!(files_from_verbatim(&list).unwrap(), [at("c [1]"), PathBuf::from("# x")]);
+        std::fs::write(&list, b"a\nb\0\xff\0").unwrap();
+        assert_eq!(files_from_raw(&list).unwrap(), [as_path(b"a\nb"), as_path(b"\xff")]);
+        for bad in [&b"a\0b"[..], b"a\0\0"] {
+            std::fs::write(&list, bad).unwrap();
+            assert!(matches!(files_from_raw(&list), Err(ListError::Raw { .. })));
+        }
+    }
+}

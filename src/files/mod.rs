@@ -15,15 +15,19 @@
 //! - What is Linux-only (statx, getdents, `/proc/self/fd`, inode flags, `sync_file_range`) stays in this folder; the
 //!   calls that need `unsafe` are in [`sys`], the only module of the program that may say so.
 
+pub mod apply;
 pub mod directory;
 pub mod exclude;
 pub mod list;
 pub mod metadata;
+pub mod new_file;
 pub mod owner;
 pub mod pattern;
 pub mod read;
+pub mod remove;
 pub mod source;
 pub mod stat;
 pub mod sys;
+pub mod target;
 pub mod walk;
 pub mod xattr;

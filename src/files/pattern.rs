@@ -380,3 +380,161 @@ fn glob(tokens: &[Token], name: &[u8]) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn matches(pattern: &str, path: &str) -> bool {
+        let mut patterns = Patterns::new(false);
+        patterns.add(pattern.as_bytes()).unwrap();
+        patterns.matches(path.as_bytes())
+    }
+
+    /// From restic's `internal/filter/filter_test.go`.
+    #[test]
+    fn patterns_match_as_in_restic() {
+        for (pattern, path, expected) in [
+            ("*.go", "/foo/bar/test.go", true),
+            ("*.c", "/foo/bar/test.go", false),
+            ("*", "/foo/bar/test.go", true),
+            ("/foo/*", "/foo/bar", true),
+            ("/*/*", "/foo/bar/baz", true),
+            ("/foo", "/bar/foo", false),
+            ("foo", "/bar/foo", true),
+            ("foo/bar", "/x/foo/bar/y", true),
+            ("foo/bar", "/x/foo/y/bar", false),
+            ("/foo/**/test.*", "/foo/bar/baz/test.go", true),
+            ("/foo/**/test.*", "/foo/test.go", true),
+            ("/foo/*/test.*", "/foo/test.go", false),
+            ("foo/**/bar", "/x/foo/1/2/bar", true),
+            ("foo/**", "/x/foo", true),
+            ("**/bar/**", "/foo/bar/baz", true),
+            ("user/**/important*", "/home/user/work/x/hidden/important", true),
+            ("/home/../usr", "/usr/bin", true),
+            ("./foo", "/a/foo", true),
+            ("foo/", "/foo", true),
+            ("[ab]c", "/ac", true),
+            ("[^ab]c", "/ac", false),
+            ("[a-c]x", "/bx", true),
+            ("a\\*b", "/a*b", true),
+            ("a\\*b", "/axb", false),
+            ("?", "/é", true),
+            ("??", "/é", false),
+            ("a**", "/abc", true),
+            ("/", "/anything", true),
+            ("foo", "foo", true),
+            ("/foo", "foo", false),
+        ] {
+            assert_eq!(matches(pattern, path), expected, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn names_are_bytes() {
+        let mut patterns = Patterns::new(true);
+        patterns.add(b"*\xff.TXT").unwrap();
+        assert!(patterns.matches(b"/d/new\nline\xff.txt"));
+        assert!(!patterns.matches(b"/d/new\nline\xfe.txt"));
+        let mut one = Patterns::new(false);
+        one.add(b"a?c").unwrap();
+        assert!(one.matches(b"/a\xffc"));
+    }
+
+    #[test]
+    fn a_later_negation_takes_a_match_back() {
+        let mut patterns = Patterns::new(false);
+        for pattern in ["*.log", "!keep.log", "/secret"] {
+            patterns.add(pattern.as_bytes()).unwrap();
+        }
+        assert!(patterns.matches(b"/a/x.log"));
+        assert!(!patterns.matches(b"/a/keep.log"));
+        assert!(patterns.matches(b"/secret/keep.log"));
+    }
+
+    #[test]
+    fn an_include_says_where_to_look() {
+        let mut patterns = Patterns::new(false);
+        patterns.add(b"/home/*/docs/**/x").unwrap();
+        let may = |path: &[u8]| patterns.check(path).children_may_match;
+        assert!(may(b"/home") && may(b"/home/u/docs") && may(b"/home/u/docs/1/2/3"));
+        assert!(!may(b"/etc") && !may(b"/home/u/music"));
+    }
+
+    #[test]
+    fn broken_patterns_are_refused() {
+        for pattern in ["", "!", ".", "[", "[]", "[a", "[a-", "[-a]", "a\\", "[]a]"] {
+            assert!(Pattern::new(pattern.as_bytes()).is_err(), "{pattern}");
+        }
+    }
+
+    /// restic's own way: expand `**` to every number of `*`, then try every offset from the right.
+    fn reference(rooted: bool, parts: &[Part], path: &[&[u8]]) -> bool {
+        if let Some(at) = parts.iter().position(|part| *part == Part::Any) {
+            return (0..=(path.len() + 1).saturating_sub(parts.len())).any(|count| {
+                let mut expanded = parts[..at].to_vec();
+                expanded.extend(std::iter::repeat_n(Part::Glob(vec![Token::Star]), count));
+                expanded.extend_from_slice(&parts[at + 1..]);
+                (rooted || !expanded.is_empty()) && reference(rooted, &expanded, path)
+            });
+        }
+        (0..=path.len())
+            .filter(|&at| !rooted || at == 0)
+            .any(|at| path[at..].len() >= parts.len() && parts.iter().zip(&path[at..]).all(|(p, n)| p.matches(n)))
+    }
+
+    /// By definition: what a `*` takes is tried in every length.
+    fn reference_glob(tokens: &[Token], name: &[u8]) -> bool {
+        match tokens {
+            [] => name.is_empty(),
+            [Token::Star, rest @ ..] => (0..=name.len()).any(|at| reference_glob(rest, &name[at..])),
+            [Token::Literal(text), rest @ ..] => {
+                name.strip_prefix(text.as_slice()).is_some_and(|left| reference_glob(rest, left))
+            }
+            [Token::AnyOne, rest @ ..] => !name.is_empty() && reference_glob(rest, &name[1..]),
+            [Token::Class { negated, ranges }, rest @ ..] => name.split_first().is_some_and(|(&first, left)| {
+                ranges.iter().any(|&(low, high)| (low..=high).contains(&u32::from(first))) != *negated
+                    && reference_glob(rest, left)
+            }),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn components_match_by_definition(pattern in "[ab*?]{0,7}(\\[\\^?[ab]\\])?[ab*?]{0,4}", name in "[abc]{0,9}") {
+            let tokens = tokens(pattern.as_bytes()).unwrap();
+            prop_assert_eq!(glob(&tokens, name.as_bytes()), reference_glob(&tokens, name.as_bytes()));
+        }
+
+        #[test]
+        fn paths_match_by_definition(pattern in "/?(a|b|\\*|\\*\\*|a\\*)(/(a|b|\\*|\\*\\*|\\?b)){0,4}", path in "(/(a|b|ab)){1,6}") {
+            let read = Pattern::new(pattern.as_bytes()).unwrap();
+            let components = components(path.as_bytes());
+            prop_assert_eq!(read.matches(true, &components), reference(read.rooted, &read.parts, &components));
+        }
+
+        /// An include that matches a path lets every ancestor of it be entered.
+        #[test]
+        fn an_ancestor_of_a_match_may_have_matching_children(
+            pattern in "/(a|b|\\*|\\*\\*)(/(a|b|\\*|\\*\\*)){0,4}", path in "(/(a|b)){2,6}"
+        ) {
+            let mut patterns = Patterns::new(false);
+            patterns.add(pattern.as_bytes()).unwrap();
+            if patterns.matches(path.as_bytes()) {
+                for (at, _) in path.match_indices('/').skip(1) {
+                    prop_assert!(patterns.check(&path.as_bytes()[..at]).children_may_match);
+                }
+            }
+        }
+
+        #[test]
+        fn no_pattern_panics(pattern in proptest::collection::vec(any::<u8>(), 0..20), path in proptest::collection::vec(any::<u8>(), 0..30)) {
+            let mut patterns = Patterns::new(true);
+            if patterns.add(&pattern).is_ok() {
+                let _ = patterns.check(&path);
+            }
+        }
+    }
+}

@@ -240,3 +240,148 @@ fn extents(file: &File, stat: &Stat) -> io::Result<Extents> {
     data.reverse();
     Ok((data, holes))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+
+    use super::super::sys::mapping::Mapping;
+    use super::*;
+
+    /// Story: a program stores through a mapping, a backup reads the dirty page, the program stores again. The second
+    /// store moved no timestamp, and the next backup took the file for unchanged. Promised now: either the timestamps move
+    /// against what was stored, or the rule says to read again.
+    fn second_store_is_noticed(place: &Path, length: usize) {
+        std::fs::write(place.join("mapped"), vec![0; length]).unwrap();
+        let file = File::options().read(true).write(true).open(place.join("mapped")).unwrap();
+        let mut mapping = Mapping::new(&file, length).unwrap();
+        mapping.store(10, b'1');
+        let directory = Directory::open_root(place).unwrap();
+        // The run begins well after the first store, so that the rule of the clock tick does not help.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let started = Time::now();
+        let expected = directory.stat(b"mapped").unwrap();
+        let mut reader = Reader::open(&directory, b"mapped", &expected, started).unwrap();
+        let mut content = vec![0; length + 1];
+        assert_eq!(reader.read(&mut content).unwrap(), length);
+        assert_eq!(content[10], b'1');
+        let (stored, settled) = (*reader.stat(), reader.settled());
+        assert!(!reader.finish().unwrap().changed);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        mapping.store(10, b'2');
+        let later = directory.stat(b"mapped").unwrap();
+        let moved = (later.mtime, later.ctime) != (stored.mtime, stored.ctime);
+        let reread = needs_reread(stored.size, stored.mtime, stored.ctime, started, directory.writes_back());
+        assert!(moved || reread);
+        assert_eq!(reread, !settled);
+        assert!(moved || !settled, "settled means that the second store shows");
+        assert_eq!(settled, directory.writes_back() && length as u64 >= WRITE_BACK_BYTES_MIN);
+    }
+
+    #[test]
+    fn a_store_into_a_page_that_was_dirty_when_read_is_noticed() {
+        for length in [4_096, WRITE_BACK_BYTES_MIN as usize] {
+            // Wherever the tests run, and on tmpfs, which never writes back.
+            second_store_is_noticed(tempfile::tempdir().unwrap().path(), length);
+            if Path::new("/dev/shm").is_dir() {
+                second_store_is_noticed(tempfile::tempdir_in("/dev/shm").unwrap().path(), length);
+            }
+        }
+    }
+
+    #[test]
+    fn only_young_files_are_read_again() {
+        let at = |seconds, nanoseconds| Time { seconds, nanoseconds };
+        let started = at(1_000_000, 500_000_000);
+        let large = WRITE_BACK_BYTES_MIN;
+        // Within the clock tick, or after the start.
+        assert!(needs_reread(0, at(0, 0), at(1_000_000, 490_000_000), started, true));
+        assert!(needs_reread(0, at(0, 0), at(1_000_001, 1), started, true));
+        // Whole seconds only: the tick is two seconds.
+        assert!(needs_reread(0, at(0, 0), at(999_999, 0), started, true));
+        assert!(!needs_reread(0, at(0, 0), at(999_999, 1), started, true));
+        // Perhaps a dirty page.
+        assert!(needs_reread(1, at(999_950, 1), at(999_950, 1), started, true));
+        assert!(needs_reread(large, at(999_950, 1), at(999_950, 1), started, false));
+        assert!(!needs_reread(large, at(999_950, 1), at(999_950, 1), started, true));
+        // Unpacked just now with an old mtime; or mtime in the future for years.
+        assert!(!needs_reread(1, at(5, 1), at(999_950, 1), started, true));
+        assert!(!needs_reread(1, at(2_000_000, 1), at(900_000, 1), started, true));
+    }
+
+    #[test]
+    fn ten_gibibytes_of_nothing_are_read_at_once() {
+        let place = tempfile::tempdir().unwrap();
+        let file = File::create(place.path().join("sparse")).unwrap();
+        let size = 10 << 30;
+        file.set_len(size).unwrap();
+        for (offset, text) in [(1 << 30, &b"one"[..]), (5 << 30, b"two"), (size - 3, b"end")] {
+            file.write_all_at(text, offset).unwrap();
+        }
+        let directory = Directory::open_root(place.path()).unwrap();
+        let expected = directory.stat(b"sparse").unwrap();
+        let mut reader = Reader::open(&directory, b"sparse", &expected, Time::now()).unwrap();
+        assert!(reader.remaining() < 1 << 20);
+        assert!(!reader.holes().is_empty());
+        // Put together again, the data and the holes are the file.
+        let (mut at, mut data) = (0, reader.data.clone());
+        data.reverse();
+        let mut holes = reader.holes().to_vec().into_iter().peekable();
+        let mut found: Vec<u8> = Vec::new();
+        let mut buffer = vec![0; 1 << 16];
+        while at < size {
+            if let Some(hole) = holes.next_if(|hole| hole.offset == at) {
+                at += hole.length;
+                continue;
+            }
+            let (from, to) = data.remove(0);
+            assert_eq!(from, at);
+            let mut left = usize::try_from(to - from).unwrap();
+            while left > 0 {
+                let want = left.min(buffer.len());
+                let got = reader.read(&mut buffer[..want]).unwrap();
+                found.extend(buffer[..got].iter().filter(|byte| **byte != 0));
+                left -= got;
+            }
+            at = to;
+        }
+        assert_eq!(found, b"onetwoend");
+        let finished = reader.finish().unwrap();
+        assert!(!finished.changed);
+        assert_eq!(finished.size, size);
+    }
+
+    #[test]
+    fn a_file_that_does_not_keep_still_is_noticed() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("log");
+        let directory = Directory::open_root(place.path()).unwrap();
+        let mut buffer = vec![0; 1 << 20];
+        let mut read = |change: &dyn Fn(&File)| {
+            std::fs::write(&path, vec![b'x'; 300_000]).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let expected = directory.stat(b"log").unwrap();
+            let mut reader = Reader::open(&directory, b"log", &expected, Time::now()).unwrap();
+            let mut total = reader.read(&mut buffer[..1_000]).unwrap();
+            change(&File::options().append(true).open(&path).unwrap());
+            total += reader.read(&mut buffer).unwrap();
+            assert_eq!(reader.read(&mut buffer).unwrap(), 0);
+            let finished = reader.finish().unwrap();
+            assert_eq!(finished.size, total as u64);
+            (finished.changed, total)
+        };
+        assert_eq!(read(&|_| ()), (false, 300_000));
+        assert_eq!(read(&|file| io::Write::write_all(&mut &*file, b"more").unwrap()), (true, 300_000));
+        assert_eq!(read(&|file| file.set_len(70_000).unwrap()), (true, 70_000));
+        let expected = directory.stat(b"log").unwrap();
+        // The old inode is kept, so that its number is not used again.
+        std::fs::rename(&path, place.path().join("log.1")).unwrap();
+        assert!(matches!(Reader::open(&directory, b"log", &expected, Time::now()), Err(OpenError::Vanished)));
+        std::fs::write(&path, "other").unwrap();
+        assert!(matches!(Reader::open(&directory, b"log", &expected, Time::now()), Err(OpenError::Replaced)));
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("log.1", &path).unwrap();
+        assert!(matches!(Reader::open(&directory, b"log", &expected, Time::now()), Err(OpenError::Replaced)));
+    }
+}

@@ -123,6 +123,9 @@ pub struct Sources {
     pub paths: Vec<Vec<u8>>,
 }
 
+/// Top of the snapshot while it is put together: where it lies, by name; true when only its directory was named.
+type Names = BTreeMap<Vec<u8>, (Node, bool)>;
+
 /// A source, taken apart: where it starts, and the names from there.
 fn split(source: &Path, current: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
     let bytes = source.as_os_str().as_bytes();
@@ -149,28 +152,38 @@ impl Sources {
     /// # Errors
     /// See [`SourceError`]. A missing source among others is no error here: the walk reports it.
     pub fn new(sources: &[PathBuf], excludes: &Excludes) -> Result<Self, SourceError> {
+        if sources.iter().all(|source| source.is_absolute()) {
+            return Self::new_in(Path::new("/"), sources, excludes);
+        }
+        let current = std::env::current_dir();
+        let current = current.map_err(|source| SourceError::Read { path: PathBuf::from("."), source })?;
+        Self::new_in(&current, sources, excludes)
+    }
+
+    /// The same with relative sources beginning in `current`, an absolute path without symbolic links.
+    ///
+    /// # Errors
+    /// As [`Sources::new`].
+    pub fn new_in(current: &Path, sources: &[PathBuf], excludes: &Excludes) -> Result<Self, SourceError> {
         if sources.is_empty() {
             return Err(SourceError::None);
         }
-        if sources.iter().all(|source| {
-            source
+        let is_missing = |source: &PathBuf| {
+            current
+                .join(source)
                 .symlink_metadata()
                 .is_err_and(|error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
-        }) {
+        };
+        if sources.iter().all(is_missing) {
             return Err(SourceError::AllMissing(sources.to_vec()));
         }
-        let current = if sources.iter().all(|source| source.is_absolute()) {
-            Vec::new()
-        } else {
-            let current = std::env::current_dir();
-            let current = current.map_err(|source| SourceError::Read { path: PathBuf::from("."), source })?;
-            current.as_os_str().as_bytes().strip_suffix(b"/").unwrap_or(current.as_os_str().as_bytes()).to_vec()
-        };
-        let mut places: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, (Node, bool)>> = BTreeMap::new();
+        let current = current.as_os_str().as_bytes();
+        let current = current.strip_suffix(b"/").unwrap_or(current);
+        let mut places: BTreeMap<Vec<u8>, Names> = BTreeMap::new();
         let mut whole = Vec::new();
         let mut paths = Vec::new();
         for source in sources {
-            let (base, names) = split(source, &current);
+            let (base, names) = split(source, current);
             let full = [base.clone()].into_iter().chain(names.iter().cloned()).collect::<Vec<_>>().join(&b"/"[..]);
             paths.push(if full.is_empty() { b"/".to_vec() } else { full });
             let place = places.entry(base.clone()).or_default();

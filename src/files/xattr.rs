@@ -116,11 +116,12 @@ pub fn value(place: &Place<'_>, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
 /// # Errors
 /// What the kernel says.
 pub fn set(place: &Place<'_>, name: &[u8], value: &[u8]) -> io::Result<()> {
-    Ok(match place.way() {
+    match place.way() {
         Way::Fd(fd) => fs::fsetxattr(fd, name, value, XattrFlags::empty())?,
         Way::Followed(path) => fs::setxattr(path.as_slice(), name, value, XattrFlags::empty())?,
         Way::Exact(path) => fs::lsetxattr(path.as_slice(), name, value, XattrFlags::empty())?,
-    })
+    }
+    Ok(())
 }
 
 /// Removes an attribute.
@@ -128,9 +129,10 @@ pub fn set(place: &Place<'_>, name: &[u8], value: &[u8]) -> io::Result<()> {
 /// # Errors
 /// What the kernel says.
 pub fn remove(place: &Place<'_>, name: &[u8]) -> io::Result<()> {
-    Ok(match place.way() {
+    match place.way() {
         Way::Fd(fd) => fs::fremovexattr(fd, name)?,
         Way::Followed(path) => fs::removexattr(path.as_slice(), name)?,
         Way::Exact(path) => fs::lremovexattr(path.as_slice(), name)?,
-    })
+    }
+    Ok(())
 }
