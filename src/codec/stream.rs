@@ -86,6 +86,7 @@ impl RecordReader {
     ///
     /// # Errors
     /// [`Reason::OutOfRange`] for a record that says it is empty or longer than [`RECORD_MAX`].
+    #[allow(clippy::should_implement_trait)] // the next piece may be missing, which no iterator can say
     pub fn next(&mut self) -> Result<Option<&[u8]>> {
         let Some(length) = self.buffer.rest().first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let length = u32::from_le_bytes(*length) as usize;

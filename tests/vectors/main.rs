@@ -9,7 +9,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod block;
+mod body;
+mod chunker;
 mod file;
+mod pack;
+mod seal;
+mod segment;
+mod snapshot;
+mod tree;
 mod unit;
 
 use std::collections::BTreeSet;
@@ -32,6 +40,13 @@ struct Structure {
 #[rustfmt::skip]
 const STRUCTURES: &[Structure] = &[
     Structure { name: "unit", vectors: unit::vectors, read: unit::read },
+    Structure { name: "body", vectors: body::vectors, read: body::read },
+    Structure { name: "chunker", vectors: chunker::vectors, read: chunker::read },
+    Structure { name: "block", vectors: block::vectors, read: block::read },
+    Structure { name: "pack", vectors: pack::vectors, read: pack::read },
+    Structure { name: "tree", vectors: tree::vectors, read: tree::read },
+    Structure { name: "segment", vectors: segment::vectors, read: segment::read },
+    Structure { name: "snapshot", vectors: snapshot::vectors, read: snapshot::read },
 ];
 
 fn folder() -> PathBuf {

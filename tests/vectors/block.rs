@@ -1,0 +1,163 @@
+//! Vectors of blocks, and of the codecs in them.
+
+use packstone::codec::block;
+use packstone::codec::chunk_list::ChunkRef;
+use packstone::codec::compress::{Compressor, Decompressor};
+use packstone::codec::pack::PackKind;
+use packstone::codec::unit::{Codec, UnitKind};
+
+use crate::file::{Outcome, Vector, flip, hex, seed, unhex};
+use crate::seal::{keys, keys_of, sealed, with_keys};
+
+fn chunks_text(chunks: &[ChunkRef]) -> String {
+    chunks.iter().map(|chunk| format!("{}:{}", chunk.id, chunk.length)).collect::<Vec<_>>().join(" ")
+}
+
+/// Opens the block as its directory describes it, and checks its chunks.
+pub fn read(vector: &Vector) -> Outcome {
+    let keys = keys_of(vector);
+    let kind = if vector.input("kind") == "data" { PackKind::Data } else { PackKind::Tree };
+    let codec = Codec::try_from(vector.input("codec").parse::<u8>().unwrap()).unwrap();
+    let plain_length = vector.input("plain-length").parse().unwrap();
+    let chunk = |text: &str| {
+        let (id, length) = text.split_once(':').unwrap();
+        ChunkRef { id: id.parse().unwrap(), length: length.parse().unwrap() }
+    };
+    let chunks: Vec<ChunkRef> = vector.input("chunks").split(' ').map(chunk).collect();
+    let mut unit = vector.bytes.clone();
+    let plain = block::open(&keys, kind, &mut Decompressor::new()?, codec, plain_length, &mut unit)?;
+    block::verify_chunks(&keys, kind, &plain, &chunks)?;
+    Ok(vec![("plain".into(), hex(&plain))])
+}
+
+/// A frame of one run of zeros (RFC 8878): blocks of the RLE type, 128 KiB each.
+fn zeros_frame(size: u64, window: u8, blocks: usize) -> Vec<u8> {
+    let mut frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0xc0, window][..], &size.to_le_bytes()].concat();
+    for number in 1..=blocks {
+        let header: u32 = u32::from(number == blocks) | 1 << 1 | (128 << 10) << 3;
+        frame.extend(&header.to_le_bytes()[..3]);
+        frame.push(0);
+    }
+    frame
+}
+
+pub fn vectors() -> Vec<Vector> {
+    let keys = keys();
+    let parts = [&b"first chunk, first chunk, first chunk. "[..], b"second chunk, again the second chunk"];
+    let plain = parts.concat();
+    let chunk = |kind: PackKind, bytes: &[u8]| ChunkRef {
+        id: keys.chunk_id(kind.chunk_kind(), bytes),
+        length: u32::try_from(bytes.len()).unwrap(),
+    };
+    let data = parts.map(|part| chunk(PackKind::Data, part));
+    let tree = parts.map(|part| chunk(PackKind::Tree, part));
+    let seal = |kind, plain: &[u8]| {
+        let mut compressor = Compressor::new(3).unwrap();
+        block::seal(&keys, kind, &mut compressor, plain, &seed("random")).unwrap()
+    };
+    let describe = |vector: Vector, kind: &str, codec: Codec, length: usize, chunks: &[ChunkRef]| {
+        with_keys(vector)
+            .with("kind", kind)
+            .with("codec", codec as u8)
+            .with("plain-length", length)
+            .with("chunks", chunks_text(chunks))
+    };
+    let good = seal(PackKind::Data, &plain);
+    assert_eq!(good.codec, Codec::Zstd);
+    let stored = seal(PackKind::Data, parts[1]);
+    let tree_block = seal(PackKind::Tree, &plain);
+    let accepted = |name: &str, comment: &str, bytes: &[u8], kind: &str, codec, length, chunks: &[ChunkRef]| {
+        describe(Vector::accepted(name, comment, bytes.to_vec()), kind, codec, length, chunks)
+    };
+    let refused = |name: &str, slug: &str, comment: &str, kind: &str, codec, length, chunks: &[ChunkRef]| {
+        describe(Vector::refused(name, slug, comment, good.bytes.clone()), kind, codec, length, chunks)
+    };
+    let flipped = |name: &str, slug: &str, comment: &str, at| {
+        let vector = Vector::refused(name, slug, comment, flip(&good.bytes, at, 0));
+        describe(vector, "data", Codec::Zstd, plain.len(), &data)
+    };
+    // Authentic units whose frame is not what the directory says.
+    let frame = {
+        let mut frame = Vec::new();
+        Compressor::new(3).unwrap().compress(&plain, &mut frame).unwrap();
+        frame
+    };
+    let hostile = |name: &str, slug: &str, comment: &str, frame: &[u8], length: usize| {
+        let unit = sealed(UnitKind::DataBlock, Codec::Zstd, length, b"", frame);
+        let claim = [ChunkRef { id: data[0].id, length: u32::try_from(length).unwrap() }];
+        describe(Vector::refused(name, slug, comment, unit), "data", Codec::Zstd, length, &claim)
+    };
+    let skippable = [&unhex("502a4d1800000000")[..], &frame].concat();
+    let with_byte = |at: usize, value: u8| {
+        let mut frame = frame.clone();
+        frame[at] |= value;
+        frame
+    };
+    let (n, zstd) = (plain.len(), Codec::Zstd);
+    let swapped = {
+        let other: Vec<u8> = plain.iter().map(u8::to_ascii_uppercase).collect();
+        seal(PackKind::Data, &other)
+    };
+    vec![
+        accepted("compressed", "two chunks in a frame", &good.bytes, "data", zstd, n, &data),
+        accepted("stored", "a chunk that does not shrink", &stored.bytes, "data", stored.codec, 36, &data[1..]),
+        accepted("tree", "the same content in a tree pack has other ids", &tree_block.bytes, "tree", zstd, n, &tree),
+        refused("other-kind", "commitment", "a data block cannot pose as a tree block", "tree", zstd, n, &tree),
+        refused("other-codec", "commitment", "the codec is in the key", "data", Codec::Stored, n, &data),
+        refused("wrong-plain-length", "commitment", "the plain length is in the key", "data", zstd, n + 1, &data),
+        refused("no-length", "out-of-range", "an empty block", "data", zstd, 0, &data),
+        refused("long-length", "out-of-range", "a block over 16 MiB", "data", zstd, (16 << 20) + 1, &data),
+        refused("chunks-swapped", "chunk-id", "order is checked", "data", zstd, n, &[data[1], data[0]]),
+        refused("chunk-missing", "plain-length", "bytes that belong to no chunk", "data", zstd, n, &data[..1]),
+        refused(
+            "chunk-too-many",
+            "plain-length",
+            "the chunks are longer",
+            "data",
+            zstd,
+            n,
+            &[data[0], data[1], data[1]],
+        ),
+        refused("tree-ids", "chunk-id", "ids of data and trees never meet", "data", zstd, n, &tree),
+        describe(
+            Vector::refused("blocks-swapped", "chunk-id", "another block of the same lengths", swapped.bytes),
+            "data",
+            zstd,
+            n,
+            &data,
+        ),
+        flipped("salt-flipped", "commitment", "one bit of the salt", 0),
+        flipped("frame-flipped", "tag", "one bit of the frame", 70),
+        hostile(
+            "bomb-claimed",
+            "plain-length",
+            "a frame that promises 2^62 bytes",
+            &zeros_frame(1 << 62, 0x70, 8),
+            4096,
+        ),
+        hostile(
+            "bomb-hidden",
+            "decompression",
+            "a frame that holds more than it promises",
+            &zeros_frame(4096, 0x70, 8),
+            4096,
+        ),
+        hostile(
+            "frame-short",
+            "decompression",
+            "a frame that holds less than it promises",
+            &zeros_frame(1 << 20, 0x70, 2),
+            1 << 20,
+        ),
+        hostile("frame-length", "plain-length", "a frame of another length than the directory says", &frame, n - 1),
+        hostile("window-wide", "decompression", "a window of 32 MiB", &zeros_frame(1 << 18, 0x78, 2), 1 << 18),
+        hostile("skippable", "decompression", "a skippable frame before the frame", &skippable, n),
+        hostile("two-frames", "trailing-bytes", "a second frame", &[&frame[..], &frame].concat(), n),
+        hostile("frame-trailing", "trailing-bytes", "a byte behind the frame", &[&frame[..], b"\0"].concat(), n),
+        hostile("frame-truncated", "decompression", "the last byte is missing", &frame[..frame.len() - 1], n),
+        hostile("dictionary", "decompression", "a frame that names a dictionary", &with_byte(4, 1), n),
+        hostile("checksum", "decompression", "a frame with a checksum", &with_byte(4, 4), n),
+        hostile("reserved-bit", "decompression", "the reserved bit of the frame header", &with_byte(4, 8), n),
+        hostile("no-frame", "decompression", "no frame at all", &plain, n),
+    ]
+}
