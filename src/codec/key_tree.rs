@@ -28,22 +28,32 @@ impl Key {
 }
 
 /// `DK(context, parts...)`: BLAKE3 in key derivation mode, the context prefixed with `packstone v1 `. `context` is
-/// always a literal of this program (BLAKE3 paper, section 2.6).
-pub(super) fn derive(context: &'static str, parts: &[&[u8]]) -> blake3::OutputReader {
+/// always a literal of this program (BLAKE3 paper, section 2.6). Wiped when dropped, like all it was made from here.
+pub(super) fn derive(context: &'static str, parts: &[&[u8]]) -> Zeroizing<blake3::OutputReader> {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     for part in parts {
         hasher.update(part);
     }
-    let output = hasher.finalize_xof();
+    let output = Zeroizing::new(hasher.finalize_xof());
     hasher.zeroize();
     output
 }
 
 /// The first 32 bytes of [`derive`].
 pub(super) fn derive_key(context: &'static str, parts: &[&[u8]]) -> Key {
-    let mut key = [0; 32];
-    derive(context, parts).fill(&mut key);
-    Key(key)
+    let mut key = Key([0; 32]);
+    derive(context, parts).fill(&mut key.0);
+    key
+}
+
+/// `DK64`: a commitment, and the key that it commits to.
+pub(super) fn derive_committed(context: &'static str, parts: &[&[u8]]) -> ([u8; 32], Key) {
+    let mut output = derive(context, parts);
+    let mut commitment = [0; 32];
+    let mut key = Key([0; 32]);
+    output.fill(&mut commitment);
+    output.fill(&mut key.0);
+    (commitment, key)
 }
 
 /// The master key: 32 bytes from the kernel's generator, drawn once, stored only inside key slots.

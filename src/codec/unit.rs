@@ -10,9 +10,8 @@
 
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
 
-use super::key_tree::{DOMAIN, Key, KeyTree, derive};
+use super::key_tree::{DOMAIN, Key, KeyTree, derive, derive_committed};
 use super::{Error, Reason, Result};
 
 /// Bytes of the random-looking salt at the front.
@@ -88,7 +87,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// Commitment and cipher key of the unit with this salt.
     fn derive(&self, keys: &KeyTree, salt: &[u8; SALT_BYTES]) -> ([u8; COMMITMENT_BYTES], Key) {
-        let mut output = derive(
+        derive_committed(
             "packstone v1 unit",
             &[
                 keys.unit_key(self.kind).expose(),
@@ -100,14 +99,7 @@ impl Context<'_> {
                 salt,
                 blake3::hash(self.clear).as_bytes(),
             ],
-        );
-        let mut commitment = [0; COMMITMENT_BYTES];
-        let mut key = [0; 32];
-        output.fill(&mut commitment);
-        output.fill(&mut key);
-        let sealed = (commitment, Key::new(key));
-        key.zeroize();
-        sealed
+        )
     }
 }
 
