@@ -368,7 +368,6 @@ pub fn successor(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::codec::SUITE;
     use crate::codec::chunker::Parameters;
     use crate::codec::key_tree::MasterKey;
 
@@ -381,8 +380,7 @@ mod tests {
         fn new() -> Self {
             let signing = MasterKey::new([1; 32]).signing_key();
             let verifying_key = signing.verifying_key().to_bytes();
-            let (files, created) = (Parameters::FILES, Time::from_seconds(0));
-            let config = Config { suite: SUITE, files, verifying_key, features: Features::default(), created };
+            let config = Config::new(Parameters::FILES, verifying_key, Time::from_seconds(0));
             Self { config: config.encode(), signing }
         }
 
