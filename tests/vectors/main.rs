@@ -9,7 +9,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod config;
 mod file;
+mod key_slot;
+mod key_tree;
+mod recovery_code;
 mod unit;
 
 use std::collections::BTreeSet;
@@ -31,7 +35,11 @@ struct Structure {
 /// Every structure that has vectors.
 #[rustfmt::skip]
 const STRUCTURES: &[Structure] = &[
+    Structure { name: "key_tree", vectors: key_tree::vectors, read: key_tree::read },
     Structure { name: "unit", vectors: unit::vectors, read: unit::read },
+    Structure { name: "config", vectors: config::vectors, read: config::read },
+    Structure { name: "key_slot", vectors: key_slot::vectors, read: key_slot::read },
+    Structure { name: "recovery_code", vectors: recovery_code::vectors, read: recovery_code::read },
 ];
 
 fn folder() -> PathBuf {
