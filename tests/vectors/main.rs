@@ -11,6 +11,7 @@
 
 mod config;
 mod file;
+mod head;
 mod key_slot;
 mod key_tree;
 mod recovery_code;
@@ -39,6 +40,7 @@ const STRUCTURES: &[Structure] = &[
     Structure { name: "unit", vectors: unit::vectors, read: unit::read },
     Structure { name: "config", vectors: config::vectors, read: config::read },
     Structure { name: "key_slot", vectors: key_slot::vectors, read: key_slot::read },
+    Structure { name: "head", vectors: head::vectors, read: head::read },
     Structure { name: "recovery_code", vectors: recovery_code::vectors, read: recovery_code::read },
 ];
 
