@@ -10,7 +10,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use super::config::{CONFIG_BYTES, Config, Features};
 use super::difference::{ConfigCopy, Difference};
-use super::live_state::LiveState;
+pub use super::live_state::{LiveState, Mark, MarkedKind, SnapshotEntry, Sweep};
 use super::wire::{Reader, Writer};
 use super::{Error, ObjectKind, Reason, Result};
 use crate::base::id::{ID_BYTES, ObjectId, RepositoryId};
@@ -21,7 +21,7 @@ pub const FIXED_BYTES: usize = 224;
 /// Bytes of the signature at the end.
 pub const SIGNATURE_BYTES: usize = 64;
 /// Longest head: 64 MiB.
-pub const HEAD_BYTES_MAX: usize = 64 << 20;
+pub const BYTES_MAX: usize = 64 << 20;
 /// A difference longer than this is replaced by a checkpoint.
 pub const DIFFERENCE_BYTES_MAX: usize = 1 << 20;
 /// What is signed begins with this, so that no signature of a head can be one of anything else.
@@ -42,18 +42,12 @@ pub struct HeadRef {
 /// A head whose signature was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// Its place in the chain; the first is 1.
-    pub generation: u64,
-    /// The head before it.
-    pub previous: Option<HeadRef>,
-    /// When it was made, as claimed; whole seconds.
-    pub time: Time,
-    /// Features in use; never fewer than in the head before.
-    pub features: Features,
-    /// Whether it carries the whole state.
-    pub is_checkpoint: bool,
-    /// The head whose state it changes: itself for a checkpoint.
-    pub checkpoint: HeadRef,
+    generation: u64,
+    previous: Option<HeadRef>,
+    time: Time,
+    features: Features,
+    is_checkpoint: bool,
+    checkpoint: HeadRef,
     id: ObjectId,
     repository: RepositoryId,
     digest: [u8; 32],
@@ -79,7 +73,7 @@ impl Head {
     pub fn parse(bytes: &[u8], verifying_key: &[u8; 32], repository: RepositoryId) -> Result<Self> {
         let mut reader = Reader::new("head", bytes);
         reader.clear_header(ObjectKind::Head)?;
-        if bytes.len() > HEAD_BYTES_MAX {
+        if bytes.len() > BYTES_MAX {
             return Err(refuse(Reason::OutOfRange { field: "length" }));
         }
         let flags = reader.u8()?;
@@ -150,6 +144,42 @@ impl Head {
     #[must_use]
     pub const fn reference(&self) -> HeadRef {
         HeadRef { generation: self.generation, id: self.id }
+    }
+
+    /// Its place in the chain; the first is 1.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The head before it; none for the first.
+    #[must_use]
+    pub const fn previous(&self) -> Option<HeadRef> {
+        self.previous
+    }
+
+    /// When it was made, as claimed; whole seconds.
+    #[must_use]
+    pub const fn time(&self) -> Time {
+        self.time
+    }
+
+    /// Features in use; never fewer than in the head before.
+    #[must_use]
+    pub const fn features(&self) -> Features {
+        self.features
+    }
+
+    /// Whether it carries the whole state.
+    #[must_use]
+    pub const fn is_checkpoint(&self) -> bool {
+        self.is_checkpoint
+    }
+
+    /// The head whose state it changes: itself for a checkpoint.
+    #[must_use]
+    pub const fn checkpoint(&self) -> HeadRef {
+        self.checkpoint
     }
 
     /// The repository it belongs to.
@@ -270,7 +300,7 @@ pub fn check_succession(previous: &Head, next: &Head) -> Result<()> {
 /// [`Reason::OtherRepository`] and [`Reason::OtherSigner`] when config, key and heads do not belong together;
 /// [`Reason::UnknownFeature`] when a feature in use forbids this program to write; [`Reason::WrongCheckpoint`];
 /// [`Reason::WrongTransition`] and what [`LiveState::check`] refuses; [`Reason::OutOfRange`] for a head over
-/// [`HEAD_BYTES_MAX`].
+/// [`BYTES_MAX`].
 pub fn successor(
     signing: &SigningKey,
     repository: RepositoryId,
@@ -321,7 +351,7 @@ pub fn successor(
     let mut body = Writer::new();
     sections.write(&mut body, copy.as_ref());
     let total = FIXED_BYTES + body.as_slice().len() + SIGNATURE_BYTES;
-    let length = u32::try_from(total).ok().filter(|_| total <= HEAD_BYTES_MAX);
+    let length = u32::try_from(total).ok().filter(|_| total <= BYTES_MAX);
     let length = length.ok_or(refuse(Reason::OutOfRange { field: "length" }))?;
     let mut writer = Writer::with_header(ObjectKind::Head);
     writer.u8(flags).zero(1).u32(length).bytes(repository.as_bytes()).u64(generation).bytes(previous_id.as_bytes());
@@ -338,10 +368,8 @@ pub fn successor(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::codec::SUITE;
     use crate::codec::chunker::Parameters;
     use crate::codec::key_tree::MasterKey;
-    use crate::codec::live_state::{Mark, MarkedKind};
 
     struct Repository {
         signing: SigningKey,
@@ -352,8 +380,7 @@ mod tests {
         fn new() -> Self {
             let signing = MasterKey::new([1; 32]).signing_key();
             let verifying_key = signing.verifying_key().to_bytes();
-            let (files, created) = (Parameters::FILES, Time::from_seconds(0));
-            let config = Config { suite: SUITE, files, verifying_key, features: Features::default(), created };
+            let config = Config::new(Parameters::FILES, verifying_key, Time::from_seconds(0));
             Self { config: config.encode(), signing }
         }
 
@@ -405,10 +432,10 @@ mod tests {
     fn a_chain_is_published_and_read() {
         let repository = Repository::new();
         let one = repository.publish(None, None, &first());
-        assert!(one.0.is_checkpoint && one.0.previous.is_none());
+        assert!(one.0.is_checkpoint() && one.0.previous.is_none());
         assert_eq!(one.0.config(), Some(&repository.config));
         let two = repository.publish(Some(&one), Some(&one), &segments(&one.1, 0, 3));
-        assert!(!two.0.is_checkpoint);
+        assert!(!two.0.is_checkpoint());
         let three = repository.publish(Some(&two), Some(&one), &segments(&two.1, 10, 3));
         assert_eq!((three.0.generation, three.0.checkpoint), (3, one.0.reference()));
         assert_eq!(three.0.slots(), &three.1.slots);
@@ -423,11 +450,11 @@ mod tests {
         let one = repository.publish(None, None, &segments(&first(), 0, 100));
         let few = LiveState { ancestors: one.1.ancestors.clone(), ..first() };
         let two = repository.publish(Some(&one), Some(&one), &few);
-        assert!(two.0.is_checkpoint, "a hundred removals are longer than one slot");
+        assert!(two.0.is_checkpoint(), "a hundred removals are longer than one slot");
         let without = repository.publish(Some(&two), None, &segments(&two.1, 0, 1));
-        assert!(without.0.is_checkpoint, "no checkpoint at hand");
+        assert!(without.0.is_checkpoint(), "no checkpoint at hand");
         let many = segments(&two.1, 0, 30_000);
-        assert!(repository.publish(Some(&two), Some(&two), &many).0.is_checkpoint, "over 1 MiB");
+        assert!(repository.publish(Some(&two), Some(&two), &many).0.is_checkpoint(), "over 1 MiB");
     }
 
     #[test]

@@ -18,6 +18,12 @@ mod seal;
 mod segment;
 mod snapshot;
 mod tree;
+mod config;
+mod file;
+mod head;
+mod key_slot;
+mod key_tree;
+mod recovery_code;
 mod unit;
 
 use std::collections::BTreeSet;
@@ -39,6 +45,7 @@ struct Structure {
 /// Every structure that has vectors.
 #[rustfmt::skip]
 const STRUCTURES: &[Structure] = &[
+    Structure { name: "key_tree", vectors: key_tree::vectors, read: key_tree::read },
     Structure { name: "unit", vectors: unit::vectors, read: unit::read },
     Structure { name: "body", vectors: body::vectors, read: body::read },
     Structure { name: "chunker", vectors: chunker::vectors, read: chunker::read },
@@ -47,6 +54,10 @@ const STRUCTURES: &[Structure] = &[
     Structure { name: "tree", vectors: tree::vectors, read: tree::read },
     Structure { name: "segment", vectors: segment::vectors, read: segment::read },
     Structure { name: "snapshot", vectors: snapshot::vectors, read: snapshot::read },
+    Structure { name: "config", vectors: config::vectors, read: config::read },
+    Structure { name: "key_slot", vectors: key_slot::vectors, read: key_slot::read },
+    Structure { name: "head", vectors: head::vectors, read: head::read },
+    Structure { name: "recovery_code", vectors: recovery_code::vectors, read: recovery_code::read },
 ];
 
 fn folder() -> PathBuf {
