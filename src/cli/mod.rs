@@ -1,12 +1,342 @@
-//! cli
+//! What was typed, what is shown, and how the program ends: one file a command, the list of commands, and the one match
+//! over it.
+//!
+//! A command file holds an argument struct, whose comments are the help text, and a function that gets a plan from
+//! [`crate::ops`], shows it, runs it and shows the report. Everything such a function needs is in its [`Context`].
+//! Nothing below this floor prints, asks, or knows an exit code.
+
 pub mod clock;
 pub mod duration;
 pub mod exit;
+pub mod foreign;
 pub mod interrupt;
 pub mod json;
 pub mod mode;
+pub mod options;
 pub mod output;
+pub mod patterns;
+pub mod progress;
+pub mod rate;
 pub mod secret;
 pub mod size;
+pub mod snapshot_argument;
 pub mod table;
 pub mod words;
+
+pub mod backup;
+pub mod cat;
+pub mod check;
+pub mod completions;
+pub mod diff;
+pub mod dump;
+pub mod find;
+pub mod init;
+pub mod key;
+pub mod ls;
+pub mod man;
+pub mod repair;
+pub mod restore;
+pub mod show;
+pub mod snapshots;
+pub mod stats;
+pub mod version;
+
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, FromArgMatches};
+use exit::{CliError, Exit};
+use foreign::Foreign;
+use interrupt::Interrupt;
+use options::GlobalOptions;
+use output::Output;
+use progress::{Progress, Work};
+use secret::{Environment, Question, Secret, Source};
+use std::ffi::OsString;
+
+/// Encrypted, deduplicated snapshots of your files, in a repository that any tool can copy
+#[derive(Debug, Clone, clap::Parser)]
+#[command(name = "packstone", version, after_long_help = Exit::table(), max_term_width = 100)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: GlobalOptions,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The list of commands, in the order of the help.
+#[derive(Debug, Clone, clap::Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "made once, from the command line")]
+pub enum Command {
+    /// `init`
+    Init(init::Arguments),
+    /// `backup`
+    Backup(backup::Arguments),
+    /// `restore`
+    Restore(restore::Arguments),
+    /// `snapshots`
+    Snapshots(snapshots::Arguments),
+    /// `ls`
+    Ls(ls::Arguments),
+    /// `find`
+    Find(find::Arguments),
+    /// `diff`
+    Diff(diff::Arguments),
+    /// `dump`
+    Dump(dump::Arguments),
+    /// `check`
+    Check(check::Arguments),
+    /// `stats`
+    Stats(stats::Arguments),
+    /// `key`
+    Key(key::Arguments),
+    /// `repair`
+    Repair(repair::Arguments),
+    /// `show`
+    Show(show::Arguments),
+    /// `cat`
+    Cat(cat::Arguments),
+    /// `completions`
+    Completions(completions::Arguments),
+    /// `man`
+    Man(man::Arguments),
+    /// `version`
+    Version(version::Arguments),
+}
+
+/// What every command function is given beside its arguments.
+pub struct Context {
+    /// The options of every command.
+    pub global: GlobalOptions,
+    /// How to print.
+    pub output: Output,
+    /// Set when the user wants an end.
+    pub interrupt: Interrupt,
+    environment: Environment,
+}
+
+impl Context {
+    /// Reads the secret that opens the repository, or that a new one will be opened with, from wherever options and
+    /// environment say. `stdin_taken` is true when the standard input holds something else.
+    ///
+    /// # Errors
+    /// As [`Source::choose`] and [`Source::read`].
+    pub fn secret(&mut self, question: Question<'_>, stdin_taken: bool) -> Result<Secret, CliError> {
+        Source::choose(&self.global.secret, &mut self.environment)?.read(question, stdin_taken)
+    }
+
+    /// Begins to watch a long operation.
+    #[must_use]
+    pub fn progress(&self, work: Work) -> Progress {
+        Progress::new(work, self.output, self.interrupt.clone())
+    }
+}
+
+/// The whole program: takes the secrets out of the environment with `remove_variable`, parses `arguments`, runs the command,
+/// says why it failed, and returns the exit code.
+///
+/// Must be called before any thread is started; `remove_variable` is only called then.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, remove_variable: fn(&str)) -> Exit {
+    let environment = Environment::take(remove_variable);
+    no_core_dumps();
+    let cli = match parse(arguments) {
+        Ok(Parsed::Ours(cli)) => *cli,
+        Ok(Parsed::Foreign(foreign)) => return answer(foreign),
+        Err(error) => return refuse(&error),
+    };
+    let output = cli.global.output();
+    match start(cli, environment, output) {
+        Ok(exit) => exit,
+        Err(error) => {
+            output.error(&error);
+            if error.is_pipe_closed() {
+                // Ends by SIGPIPE as other programs do: quietly, and not as a success.
+                let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
+            }
+            error.exit()
+        }
+    }
+}
+
+fn start(cli: Cli, environment: Environment, output: Output) -> Result<Exit, CliError> {
+    let interrupt = Interrupt::install()
+        .map_err(|error| CliError::failed("cannot handle the signals that interrupt").caused_by(error))?;
+    if cli.global.no_lock {
+        output.warn("--no-lock has no effect: nothing that only reads waits for a lock");
+    }
+    let mut context = Context { global: cli.global, output, interrupt, environment };
+    run(cli.command, &mut context)
+}
+
+/// The one match over the list of commands.
+fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
+    match command {
+        Command::Completions(arguments) => completions::run(&arguments, context.output),
+        Command::Man(arguments) => man::run(&arguments, context.output),
+        Command::Version(arguments) => version::run(&arguments, context.output),
+        _ => Err(CliError::usage("this command is not available")),
+    }
+}
+
+/// What a command line turned out to be.
+#[derive(Debug)]
+enum Parsed {
+    Ours(Box<Cli>),
+    Foreign(&'static Foreign),
+}
+
+fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, clap::Error> {
+    let mut command = Cli::command().subcommands(foreign::commands());
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    if let Some(foreign) = matches.subcommand_name().and_then(foreign::find) {
+        return Ok(Parsed::Foreign(foreign));
+    }
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    Ok(Parsed::Ours(Box::new(cli)))
+}
+
+/// Answers a habit from another program.
+fn answer(foreign: &Foreign) -> Exit {
+    let output = Output::new(false, false, 0);
+    if foreign.exit == Exit::Success {
+        return output.line(foreign.message).map_or(Exit::Failed, |()| Exit::Success);
+    }
+    let mut error = CliError::new(foreign.exit, foreign.message);
+    if let Some(hint) = foreign.hint {
+        error = error.hint(hint);
+    }
+    output.error(&error);
+    error.exit()
+}
+
+/// Shows help, or what is wrong with the command line.
+fn refuse(error: &clap::Error) -> Exit {
+    let _ = error.print();
+    if let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg)
+        && error.kind() == clap::error::ErrorKind::UnknownArgument
+        && let Some(hint) = foreign::option_hint(option)
+    {
+        eprintln!("\n{hint}");
+    }
+    if error.use_stderr() { Exit::Usage } else { Exit::Success }
+}
+
+/// A dump of this process would hold keys. Failing to forbid it stops nobody from backing up.
+fn no_core_dumps() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Core).maximum;
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    fn line(words: &[&str]) -> Result<Parsed, clap::Error> {
+        parse([&["packstone"], words].concat().into_iter().map(OsString::from))
+    }
+
+    fn ours(words: &[&str]) -> Cli {
+        match line(words).unwrap() {
+            Parsed::Ours(cli) => *cli,
+            Parsed::Foreign(foreign) => panic!("{} is foreign", foreign.name),
+        }
+    }
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Cli::command().debug_assert();
+        Cli::command().subcommands(foreign::commands()).debug_assert();
+    }
+
+    #[test]
+    fn verbosity_is_counted_or_given() {
+        assert_eq!(ours(&["version"]).global.verbosity(), 0);
+        assert_eq!(ours(&["version", "-v"]).global.verbosity(), 1);
+        assert_eq!(ours(&["-vv", "version"]).global.verbosity(), 2);
+        assert_eq!(ours(&["version", "-v", "--verbose"]).global.verbosity(), 2);
+        assert_eq!(ours(&["version", "--verbose=2"]).global.verbosity(), 2);
+        assert!(line(&["-q", "-v", "version"]).is_err());
+    }
+
+    #[test]
+    fn restics_command_lines_are_understood() {
+        for words in [
+            "-r /srv/repo backup --tag a,b -e *.o -x --exclude-caches /home",
+            "backup --stdin-from-command --stdin-filename db.sql --tag db -- pg_dump -x all",
+            "--repo /srv/repo snapshots --compact --latest 3 -H host --json",
+            "restore latest --target /tmp/x --include /a -i b --overwrite if-newer --dry-run",
+            "restore 79766175:/work -t /tmp/x --verify",
+            "ls -l latest /home --recursive --sort time --reverse",
+            "find -s latest -i -l a* --oldest 2020-01-01",
+            "diff latest~1:home ./home --metadata",
+            "dump -a zip latest /home -t home.zip",
+            "check --read-data-subset=2.5%",
+            "stats --mode raw-data latest",
+            "key add --new-password-file f",
+            "key remove 7f3a",
+            "repair index --read-all-packs",
+            "cat snapshot 7f3a",
+            "cat index 7f3a",
+            "--retry-lock 5m --no-lock --cache-dir /c --compression max --pack-size 64 init",
+        ] {
+            let words: Vec<&str> = words.split(' ').collect();
+            assert!(matches!(line(&words), Ok(Parsed::Ours(_))), "{words:?}: {:?}", line(&words).err());
+        }
+    }
+
+    #[test]
+    fn habits_from_elsewhere_get_an_answer() {
+        for words in [&["unlock"][..], &["-r", "x", "mount", "/mnt", "-o", "a"], &["forget", "--keep-last", "3"]] {
+            assert!(matches!(line(words), Ok(Parsed::Foreign(_))), "{words:?}");
+        }
+        assert_eq!(foreign::find("unlock").unwrap().exit, Exit::Success);
+        assert_eq!(foreign::find("prune").unwrap().exit, Exit::Usage);
+    }
+
+    /// Everything that changes a repository, or writes over the user's files, can be tried first.
+    #[test]
+    fn whatever_changes_something_has_a_dry_run() {
+        const READS: [&str; 13] = [
+            "snapshots",
+            "ls",
+            "find",
+            "diff",
+            "dump",
+            "check",
+            "stats",
+            "show",
+            "cat",
+            "completions",
+            "man",
+            "version",
+            "list",
+        ];
+        fn walk(command: &clap::Command) {
+            let deeper: Vec<_> = command.get_subcommands().collect();
+            if deeper.is_empty() && !READS.contains(&command.get_name()) {
+                let dry = command.get_arguments().find(|argument| argument.get_id() == "dry_run");
+                let dry =
+                    dry.unwrap_or_else(|| panic!("{} changes something, and has no --dry-run", command.get_name()));
+                assert_eq!(dry.get_short(), Some('n'), "{}", command.get_name());
+            }
+            deeper.into_iter().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+
+    /// A secret on a command line is seen by everyone: no option may take one.
+    #[test]
+    fn no_option_takes_a_secret() {
+        fn walk(command: &clap::Command) {
+            for argument in command.get_arguments() {
+                let name = argument.get_long().unwrap_or_default();
+                let place = ["-file", "-command", "-fd"].iter().any(|end| name.ends_with(end));
+                assert!(!name.contains("pass") || place, "--{name} of {}", command.get_name());
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+}

@@ -1,0 +1,174 @@
+//! Habits from other programs: commands and options that people type because restic, rustic, borg or git have them. Each gets
+//! an answer, never "unknown command".
+
+use super::exit::Exit;
+
+/// A command of another program, and what is said to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Foreign {
+    /// What was typed.
+    pub name: &'static str,
+    /// The answer.
+    pub message: &'static str,
+    /// What to run instead, if anything.
+    pub hint: Option<&'static str>,
+    /// How the program ends: a success only where truly nothing needs doing.
+    pub exit: Exit,
+}
+
+const fn instead(name: &'static str, message: &'static str, hint: &'static str) -> Foreign {
+    Foreign { name, message, hint: Some(hint), exit: Exit::Usage }
+}
+
+const fn later(name: &'static str, message: &'static str) -> Foreign {
+    Foreign { name, message, hint: None, exit: Exit::Usage }
+}
+
+const fn needless(name: &'static str, message: &'static str) -> Foreign {
+    Foreign { name, message, hint: None, exit: Exit::Success }
+}
+
+/// All of them.
+pub const FOREIGN: [Foreign; 27] = [
+    needless("unlock", "Nothing to do: locks here end with the process that holds them."),
+    needless("break-lock", "Nothing to do: locks here end with the process that holds them."),
+    needless("migrate", "Nothing to do: there is one repository format."),
+    instead(
+        "mount",
+        "there is no mount: this program does without FUSE",
+        "look with ls and find, take one file with dump, many with restore ID:path --target DIRECTORY",
+    ),
+    instead("umount", "there is no mount, so nothing to unmount", "look with ls and find"),
+    instead("create", "a snapshot is made by backup", "packstone backup PATH..."),
+    instead("extract", "files are written back by restore", "packstone restore latest:PATH --target DIRECTORY"),
+    instead("export-tar", "a directory is written as an archive by dump", "packstone dump latest:PATH --archive tar"),
+    instead("list", "snapshots are listed by snapshots, files by ls", "packstone snapshots, or packstone ls latest"),
+    instead("log", "snapshots are listed by snapshots", "packstone snapshots"),
+    instead("info", "facts are shown by show and stats", "packstone show latest, or packstone stats"),
+    instead(
+        "status",
+        "what changed since the last snapshot is shown by diff",
+        "packstone diff latest:PATH ./DIRECTORY",
+    ),
+    instead(
+        "cache",
+        "the cache needs no care: delete its directory whenever you like",
+        "it is made again by the next command, or by packstone repair index",
+    ),
+    instead(
+        "generate",
+        "scripts and pages have a command each",
+        "packstone completions SHELL, or packstone man --directory DIRECTORY",
+    ),
+    instead("rebuild-index", "the index is made again by repair", "packstone repair index"),
+    instead("self-update", "this program does not change itself", "update it the way you installed it"),
+    later("forget", "forget comes with a later version; nothing was removed"),
+    later("delete", "removing snapshots comes with a later version; nothing was removed"),
+    later("prune", "prune comes with a later version; nothing was removed"),
+    later("compact", "freeing space comes with a later version; nothing was removed"),
+    later("tag", "changing tags comes with a later version; backup --tag sets them"),
+    later("rewrite", "rewriting snapshots comes with a later version; nothing was changed"),
+    instead(
+        "copy",
+        "copying between repositories comes with a later version",
+        "a whole repository is copied by any tool: its files never change",
+    ),
+    instead(
+        "sync",
+        "mirrors come with a later version",
+        "until then copy the repository's directory with any tool: its files never change",
+    ),
+    instead(
+        "mirror",
+        "mirrors come with a later version",
+        "until then copy the repository's directory with any tool: its files never change",
+    ),
+    instead(
+        "recover",
+        "recovering from a mirror comes with a later version",
+        "a copy of the repository's directory is a repository: packstone --repo COPY snapshots",
+    ),
+    instead(
+        "drill",
+        "drills come with a later version",
+        "until then: packstone check --read-data, and restore to an empty directory with --verify",
+    ),
+];
+
+/// The answer to a foreign command.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Foreign> {
+    FOREIGN.iter().find(|foreign| foreign.name == name)
+}
+
+/// The foreign commands as hidden subcommands that take any arguments.
+pub fn commands() -> impl Iterator<Item = clap::Command> {
+    FOREIGN.iter().map(|foreign| {
+        let rest = clap::Arg::new("rest")
+            .num_args(0..)
+            .trailing_var_arg(true)
+            .allow_hyphen_values(true)
+            .value_parser(clap::value_parser!(std::ffi::OsString));
+        clap::Command::new(foreign.name).hide(true).about(foreign.message).disable_help_flag(true).arg(rest)
+    })
+}
+
+/// Options of other programs, and options that must not exist, with what to do instead.
+const OPTIONS: [(&str, &str); 8] = [
+    (
+        "--password",
+        "a passphrase on the command line is seen by every user of the machine: use --password-file, --password-command, --password-fd or PACKSTONE_PASSWORD",
+    ),
+    (
+        "--passphrase",
+        "a passphrase on the command line is seen by every user of the machine: use --password-file, --password-command, --password-fd or PACKSTONE_PASSWORD",
+    ),
+    (
+        "--insecure-no-password",
+        "there are no repositories without a key; for unattended use make a key file: packstone key add --new-key-file FILE",
+    ),
+    (
+        "--use-fs-snapshot",
+        "snapshots of the file system are not made by this program: make one and back up its directory",
+    ),
+    ("--with-atime", "access times are not stored: reading a file for the backup may change them"),
+    ("--repository-version", "there is one repository format"),
+    ("--pack", "packs are shown by: packstone cat pack ID"),
+    ("--cleanup-cache", "the cache needs no care: delete its directory whenever you like"),
+];
+
+/// The answer to an option that is not known.
+#[must_use]
+pub fn option_hint(option: &str) -> Option<&'static str> {
+    let name = option.split('=').next().unwrap_or(option);
+    OPTIONS.iter().find(|(known, _)| *known == name).map(|(_, hint)| *hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_foreign_command_hides_one_of_ours() {
+        let ours = crate::cli::Cli::command();
+        let mut seen = std::collections::HashSet::new();
+        for foreign in FOREIGN {
+            assert!(ours.find_subcommand(foreign.name).is_none(), "{}", foreign.name);
+            assert!(seen.insert(foreign.name), "{} stands twice", foreign.name);
+        }
+    }
+
+    #[test]
+    fn no_hinted_option_is_one_of_ours() {
+        let ours = crate::cli::Cli::command();
+        let commands = ours.get_subcommands().chain([&ours]);
+        for argument in commands.flat_map(clap::Command::get_arguments) {
+            if let Some(name) = argument.get_long() {
+                assert!(option_hint(&format!("--{name}")).is_none(), "{name}");
+            }
+        }
+        assert!(option_hint("--password=x").is_some());
+        assert!(option_hint("--passw").is_none());
+    }
+}

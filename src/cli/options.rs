@@ -1,0 +1,259 @@
+//! The options that every command takes, and where things are by default.
+
+use super::duration;
+use super::exit::CliError;
+use super::output::Output;
+use super::secret::SecretOptions;
+use super::size;
+use crate::base::escape::escape;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Smallest and largest pack that may be asked for, in bytes. The larger is the format's own limit.
+pub const PACK_BYTES: std::ops::RangeInclusive<u64> = 4 << 20..=256 << 20;
+
+/// The options that every command takes.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalOptions {
+    /// The repository: a directory [default: packstone/main in the user's data directory]
+    #[arg(short, long, alias = "repository", value_name = "PATH", env = "PACKSTONE_REPOSITORY", global = true)]
+    pub repo: Option<PathBuf>,
+    /// Read the repository's place from this file
+    #[arg(long, value_name = "FILE", env = "PACKSTONE_REPOSITORY_FILE", global = true)]
+    pub repository_file: Option<PathBuf>,
+    /// Where the secret is.
+    #[command(flatten)]
+    pub secret: SecretOptions,
+    /// Keep the cache in this directory [default: packstone in the user's cache directory]
+    #[arg(long, value_name = "DIRECTORY", env = "PACKSTONE_CACHE_DIR", global = true)]
+    pub cache_dir: Option<PathBuf>,
+    /// Do without a cache on disk
+    #[arg(long, global = true, conflicts_with = "cache_dir")]
+    pub no_cache: bool,
+    /// Wait this long when another process holds the lock, such as 30s, 5m or 1h30m
+    #[arg(long, value_name = "DURATION", global = true, value_parser = duration::parse_wait)]
+    pub retry_lock: Option<Duration>,
+    /// How hard to compress what is stored: auto, off, fastest, better, max, or a zstd level from 1 to 19
+    #[arg(long, value_name = "MODE", env = "PACKSTONE_COMPRESSION", global = true, default_value = "auto")]
+    pub compression: Compression,
+    /// Close packs at this size: a number of MiB, or a size such as 32M [default: 32M]
+    #[arg(long, value_name = "SIZE", env = "PACKSTONE_PACK_SIZE", global = true, value_parser = parse_pack_size)]
+    pub pack_size: Option<u64>,
+    /// Write JSON for programs instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say nothing but results and problems
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more; twice names every file
+    #[arg(short, long, value_name = "LEVEL", global = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "1", action = clap::ArgAction::Append, conflicts_with = "quiet")]
+    pub verbose: Vec<u8>,
+    /// Accepted and not needed: nothing that reads waits for a lock.
+    #[arg(long, global = true, hide = true)]
+    pub no_lock: bool,
+}
+
+impl GlobalOptions {
+    /// How often `--verbose` was given, or the level given with it.
+    #[must_use]
+    pub fn verbosity(&self) -> u8 {
+        self.verbose.iter().fold(0, |sum: u8, level| sum.saturating_add(*level))
+    }
+
+    /// The form of output asked for.
+    #[must_use]
+    pub fn output(&self) -> Output {
+        Output::new(self.json, self.quiet, self.verbosity())
+    }
+
+    /// The repository's directory.
+    ///
+    /// # Errors
+    /// A usage error when two are named or the place is a URL; a failure when the file that names it cannot be
+    /// read, or nothing is named and there is no home directory.
+    pub fn repository(&self) -> Result<PathBuf, CliError> {
+        let place = match (&self.repo, &self.repository_file) {
+            (Some(_), Some(_)) => return Err(CliError::usage("only one of --repo and --repository-file can be used")),
+            (Some(place), None) => place.clone(),
+            (None, Some(file)) => {
+                let shown = escape(file.as_os_str().as_bytes());
+                let content = std::fs::read(file).map_err(|error| {
+                    CliError::failed(format!("cannot read the repository file {shown}")).caused_by(error)
+                })?;
+                let line = content.trim_ascii();
+                if line.is_empty() || line.contains(&b'\n') {
+                    return Err(CliError::failed(format!("the repository file {shown} should hold one line: a path")));
+                }
+                PathBuf::from(std::ffi::OsStr::from_bytes(line))
+            }
+            (None, None) => default_directory("XDG_DATA_HOME", ".local/share")?.join("main"),
+        };
+        local(place)
+    }
+
+    /// True when neither option nor environment names a repository, so that the default one is meant.
+    #[must_use]
+    pub fn repository_is_default(&self) -> bool {
+        self.repo.is_none() && self.repository_file.is_none()
+    }
+
+    /// The directory of the caches, or `None` with `--no-cache`.
+    ///
+    /// # Errors
+    /// When there is no home directory to put it in.
+    pub fn cache_directory(&self) -> Result<Option<PathBuf>, CliError> {
+        match (&self.cache_dir, self.no_cache) {
+            (_, true) => Ok(None),
+            (Some(directory), false) => Ok(Some(directory.clone())),
+            (None, false) => default_directory("XDG_CACHE_HOME", ".cache").map(Some),
+        }
+    }
+
+    /// The directory where it is remembered what was seen of each repository.
+    ///
+    /// # Errors
+    /// When there is no home directory to put it in.
+    pub fn state_directory(&self) -> Result<PathBuf, CliError> {
+        default_directory("XDG_STATE_HOME", ".local/state")
+    }
+}
+
+/// Accepts a path, and restic's `local:path`; anything that looks like another service is told apart from a path.
+fn local(place: PathBuf) -> Result<PathBuf, CliError> {
+    let bytes = place.as_os_str().as_bytes();
+    if let Some(path) = bytes.strip_prefix(b"local:") {
+        return Ok(PathBuf::from(std::ffi::OsStr::from_bytes(path)));
+    }
+    let services = ["s3:", "sftp:", "rest:", "rclone:", "b2:", "azure:", "gs:", "swift:"];
+    if bytes.windows(3).any(|part| part == b"://") || services.iter().any(|name| bytes.starts_with(name.as_bytes())) {
+        let shown = escape(bytes);
+        return Err(CliError::usage(format!("{shown} is no directory of this machine"))
+            .hint("a repository is always local; copy its directory elsewhere with any tool, the files never change"));
+    }
+    if bytes.is_empty() {
+        return Err(
+            CliError::usage("the repository's path is empty").hint("give one with --repo or PACKSTONE_REPOSITORY")
+        );
+    }
+    Ok(place)
+}
+
+/// `packstone` below the directory that `variable` names, or below `fallback` in the home directory. Relative
+/// values are ignored, as the XDG base directory specification says.
+fn default_directory(variable: &str, fallback: &str) -> Result<PathBuf, CliError> {
+    directory_from(std::env::var_os(variable), std::env::var_os("HOME"), fallback).ok_or_else(|| {
+        CliError::failed(format!("neither {variable} nor HOME names a directory"))
+            .hint("set HOME, or name the places with --repo and --cache-dir")
+    })
+}
+
+fn directory_from(variable: Option<OsString>, home: Option<OsString>, fallback: &str) -> Option<PathBuf> {
+    let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
+    let base =
+        variable.and_then(absolute).or_else(|| home.and_then(absolute).map(|home| home.join(Path::new(fallback))))?;
+    Some(base.join("packstone"))
+}
+
+/// How hard to compress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compression {
+    /// The program's choice: fast, and data that does not compress is stored as it is.
+    #[default]
+    Auto,
+    /// Nothing is compressed.
+    Off,
+    /// This zstd level, 1 to 19.
+    Level(i32),
+}
+
+impl Compression {
+    /// The zstd level, or `None` when nothing is compressed.
+    #[must_use]
+    pub const fn level(self) -> Option<i32> {
+        match self {
+            Self::Auto => Some(3),
+            Self::Off => None,
+            Self::Level(level) => Some(level),
+        }
+    }
+}
+
+impl FromStr for Compression {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            "fastest" => Ok(Self::Level(1)),
+            "better" => Ok(Self::Level(7)),
+            "max" => Ok(Self::Level(19)),
+            _ => text
+                .parse()
+                .ok()
+                .filter(|level| (1..=19).contains(level))
+                .map(Self::Level)
+                .ok_or_else(|| format!("{text:?} is none of auto, off, fastest, better, max, or 1 to 19")),
+        }
+    }
+}
+
+/// A pack size: a plain number counts MiB, as in restic.
+fn parse_pack_size(text: &str) -> Result<u64, String> {
+    let bytes = match text.parse::<u64>() {
+        Ok(mebibytes) => mebibytes.checked_mul(1 << 20).ok_or_else(|| format!("{text:?} is too large"))?,
+        Err(_) => size::parse(text)?,
+    };
+    if PACK_BYTES.contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("a pack has {} MiB to {} MiB", PACK_BYTES.start() >> 20, PACK_BYTES.end() >> 20))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn directories_follow_the_xdg_specification() {
+        let from = |variable: Option<&str>, home: Option<&str>| {
+            directory_from(variable.map(OsString::from), home.map(OsString::from), ".cache")
+        };
+        assert_eq!(from(Some("/x"), Some("/home/a")), Some("/x/packstone".into()));
+        assert_eq!(from(None, Some("/home/a")), Some("/home/a/.cache/packstone".into()));
+        assert_eq!(from(Some("relative"), Some("/home/a")), Some("/home/a/.cache/packstone".into()));
+        assert_eq!(from(Some(""), None), None);
+    }
+
+    #[test]
+    fn a_repository_is_a_directory_here() {
+        assert_eq!(local("local:/x".into()).unwrap(), PathBuf::from("/x"));
+        assert_eq!(local("/a:b".into()).unwrap(), PathBuf::from("/a:b"));
+        for url in ["s3:bucket", "sftp://host/x", "https://host", ""] {
+            assert!(local(url.into()).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn compression_and_pack_size_are_parsed() {
+        assert_eq!("auto".parse::<Compression>().unwrap().level(), Some(3));
+        assert_eq!("off".parse::<Compression>().unwrap().level(), None);
+        assert_eq!("max".parse::<Compression>().unwrap().level(), Some(19));
+        assert_eq!("7".parse(), Ok(Compression::Level(7)));
+        for text in ["", "0", "20", "-1", "fast"] {
+            assert!(text.parse::<Compression>().is_err(), "{text}");
+        }
+        assert_eq!(parse_pack_size("64"), Ok(64 << 20));
+        assert_eq!(parse_pack_size("16M"), Ok(16 << 20));
+        for text in ["0", "3", "257", "1k", "1T", "99999999999999999"] {
+            assert!(parse_pack_size(text).is_err(), "{text}");
+        }
+    }
+}

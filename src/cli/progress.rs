@@ -1,0 +1,543 @@
+//! What long work looks like: a bar with rate and remaining time on a terminal, status lines with `--json`, nothing in
+//! a pipe. Problems are said as they come, in every form.
+//!
+//! Workers only add to counters; one thread reads them a few times a second and draws. `PACKSTONE_PROGRESS_FPS` sets
+//! how often (1 to 60 times a second).
+
+use super::duration;
+use super::interrupt::Interrupt;
+use super::json::{
+    BackupMessage, BackupStatus, BackupVerbose, CheckMessage, ItemError, Raw, RestoreCounts, RestoreMessage,
+    RestoreStatus, RestoreVerbose, Text, Warning,
+};
+use super::output::{Output, safe};
+use super::rate::Rate;
+use super::size;
+use crate::base::escape::escape;
+use crate::ops::{Action, Item, Monitor, Phase, Severity};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Which kind of work is watched: it decides the shape of the JSON lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// restic's lines of `backup`.
+    Backup,
+    /// restic's lines of `restore`.
+    Restore,
+    /// No status lines.
+    Other,
+}
+
+/// What is known of the phase that runs.
+#[derive(Debug, Clone, Copy)]
+struct Current {
+    phase: Option<Phase>,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Shared {
+    work: Work,
+    output: Output,
+    started: Instant,
+    current: Mutex<Current>,
+    item: Mutex<Vec<u8>>,
+    bar: Option<ProgressBar>,
+    items_expected: AtomicU64,
+    bytes_expected: AtomicU64,
+    complete: AtomicBool,
+    items_done: AtomicU64,
+    bytes_done: AtomicU64,
+    errors: AtomicU64,
+    restored: AtomicU64,
+    skipped: AtomicU64,
+    skipped_bytes: AtomicU64,
+    deleted: AtomicU64,
+}
+
+/// One look at the counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counts {
+    items_expected: u64,
+    bytes_expected: u64,
+    complete: bool,
+    items_done: u64,
+    bytes_done: u64,
+}
+
+impl Counts {
+    /// Share that is done, 0 to 1: of bytes where there are any, else of items.
+    fn share(&self) -> f64 {
+        let (done, expected) = self.measure();
+        if expected == 0 { 0.0 } else { (done as f64 / expected as f64).min(1.0) }
+    }
+
+    /// What the rate is taken of.
+    const fn measure(&self) -> (u64, u64) {
+        if self.bytes_expected > 0 {
+            (self.bytes_done, self.bytes_expected)
+        } else {
+            (self.items_done, self.items_expected)
+        }
+    }
+
+    fn left(&self, rate: &Rate) -> Option<Duration> {
+        let (done, expected) = self.measure();
+        if self.complete { rate.time_for(expected.saturating_sub(done)) } else { None }
+    }
+}
+
+/// The [`Monitor`] of every command. Ends with [`Progress::finish`], or when dropped.
+#[derive(Debug)]
+pub struct Progress {
+    shared: Arc<Shared>,
+    interrupt: Interrupt,
+    ticker: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl Progress {
+    /// Watches `work`, shown as `output` says.
+    #[must_use]
+    pub fn new(work: Work, output: Output, interrupt: Interrupt) -> Self {
+        let draw = output.terminal && !output.quiet && !output.json;
+        let bar = draw.then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
+        let now = Instant::now();
+        let shared = Arc::new(Shared {
+            work,
+            output,
+            started: now,
+            current: Mutex::new(Current { phase: None, since: now }),
+            item: Mutex::default(),
+            bar,
+            items_expected: AtomicU64::new(0),
+            bytes_expected: AtomicU64::new(0),
+            complete: AtomicBool::new(false),
+            items_done: AtomicU64::new(0),
+            bytes_done: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            restored: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+            skipped_bytes: AtomicU64::new(0),
+            deleted: AtomicU64::new(0),
+        });
+        let lines = output.json && !output.quiet && work != Work::Other;
+        let ticker = (draw || lines).then(|| {
+            let (stop, stopped) = mpsc::channel();
+            let shared = Arc::clone(&shared);
+            let interval = interval(std::env::var("PACKSTONE_PROGRESS_FPS").ok().as_deref(), draw);
+            let thread = std::thread::spawn(move || {
+                let mut rate = PhaseRate::default();
+                while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                    shared.tick(&mut rate);
+                }
+            });
+            (stop, thread)
+        });
+        Self { shared, interrupt, ticker }
+    }
+
+    /// Problems so far.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        self.shared.errors.load(Relaxed)
+    }
+
+    /// Time since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// Removes the bar, so that the summary can be printed.
+    pub fn finish(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        if let Some((stop, thread)) = self.ticker.take() {
+            drop(stop);
+            let _ = thread.join();
+        }
+        if let Some(bar) = &self.shared.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Time between two looks: 100 ms on a terminal, 250 ms for JSON, unless `frames` (a second) says otherwise.
+fn interval(frames: Option<&str>, terminal: bool) -> Duration {
+    let default = Duration::from_millis(if terminal { 100 } else { 250 });
+    match frames.and_then(|text| text.parse::<f64>().ok()) {
+        Some(frames) if frames > 0.0 => Duration::from_secs_f64(1.0 / frames.clamp(1.0, 60.0)),
+        _ => default,
+    }
+}
+
+/// A rate that begins anew with every phase.
+#[derive(Debug, Default)]
+struct PhaseRate {
+    phase: Option<Phase>,
+    rate: Rate,
+}
+
+impl Shared {
+    fn counts(&self) -> Counts {
+        Counts {
+            items_expected: self.items_expected.load(Relaxed),
+            bytes_expected: self.bytes_expected.load(Relaxed),
+            complete: self.complete.load(Relaxed),
+            items_done: self.items_done.load(Relaxed),
+            bytes_done: self.bytes_done.load(Relaxed),
+        }
+    }
+
+    fn tick(&self, rate: &mut PhaseRate) {
+        let current = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if rate.phase != current.phase {
+            *rate = PhaseRate { phase: current.phase, rate: Rate::default() };
+        }
+        let counts = self.counts();
+        rate.rate.update(current.since.elapsed(), counts.measure().0);
+        let item = self.item.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match &self.bar {
+            Some(bar) => draw(bar, current.phase, &counts, &rate.rate, &item),
+            None => self.status(&counts, &rate.rate, &item),
+        }
+    }
+
+    /// Writes one status line. A reader that went away does not end the work: the summary will find out.
+    fn status(&self, counts: &Counts, rate: &Rate, item: &[u8]) {
+        let seconds_elapsed = self.started.elapsed().as_secs();
+        let seconds_remaining = counts.left(rate).map_or(0, |left| left.as_secs());
+        let _ = match self.work {
+            Work::Backup => self.output.json(&BackupMessage::Status(BackupStatus {
+                seconds_elapsed,
+                seconds_remaining,
+                percent_done: counts.share(),
+                total_files: counts.items_expected,
+                files_done: counts.items_done,
+                total_bytes: counts.bytes_expected,
+                bytes_done: counts.bytes_done,
+                error_count: self.errors.load(Relaxed),
+                current_files: if item.is_empty() { Vec::new() } else { vec![Text(item)] },
+            })),
+            Work::Restore => self.output.json(&RestoreMessage::Status(RestoreStatus {
+                seconds_elapsed,
+                seconds_remaining,
+                percent_done: counts.share(),
+                counts: RestoreCounts {
+                    total_files: counts.items_expected,
+                    files_restored: self.restored.load(Relaxed),
+                    files_skipped: self.skipped.load(Relaxed),
+                    files_deleted: self.deleted.load(Relaxed),
+                    total_bytes: counts.bytes_expected,
+                    bytes_restored: counts.bytes_done,
+                    bytes_skipped: self.skipped_bytes.load(Relaxed),
+                },
+            })),
+            Work::Other => Ok(()),
+        };
+    }
+
+    /// Runs `print` with the bar out of the way.
+    fn above_bar(&self, print: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    fn verbose(&self, item: &Item<'_>) {
+        if self.output.json {
+            let _ = match self.work {
+                Work::Backup => self.output.json(&BackupMessage::VerboseStatus(BackupVerbose {
+                    action: backup_action(item.action),
+                    item: Text(item.path),
+                    item_raw: Raw::of(item.path),
+                    duration: item.took.as_secs_f64(),
+                    data_size: if item.directory { 0 } else { item.added },
+                    data_size_in_repo: if item.directory { 0 } else { item.stored },
+                    metadata_size: if item.directory { item.added } else { 0 },
+                    metadata_size_in_repo: if item.directory { item.stored } else { 0 },
+                    total_files: 0,
+                })),
+                Work::Restore => self.output.json(&RestoreMessage::VerboseStatus(RestoreVerbose {
+                    action: restore_action(item.action),
+                    item: Text(item.path),
+                    item_raw: Raw::of(item.path),
+                    size: item.size,
+                })),
+                Work::Other => Ok(()),
+            };
+            return;
+        }
+        let line = verbose_line(self.work, item);
+        self.above_bar(|| {
+            let _ = self.output.line(line);
+        });
+    }
+}
+
+const fn backup_action(action: Action) -> &'static str {
+    match action {
+        Action::New | Action::Started => "new",
+        Action::Changed => "modified",
+        Action::Unchanged => "unchanged",
+        Action::Skipped => "excluded",
+        Action::Deleted => "deleted",
+    }
+}
+
+const fn restore_action(action: Action) -> &'static str {
+    match action {
+        Action::New | Action::Started => "restored",
+        Action::Changed => "updated",
+        Action::Unchanged | Action::Skipped => "unchanged",
+        Action::Deleted => "deleted",
+    }
+}
+
+fn verbose_line(work: Work, item: &Item<'_>) -> String {
+    let path = escape(item.path);
+    match (work, item.action) {
+        (Work::Restore, Action::Deleted) => format!("{:<9} {path}", "deleted"),
+        (Work::Restore, action) => format!("{:<9} {path}  {}", restore_action(action), size::show(item.size)),
+        (_, action @ (Action::New | Action::Changed)) => {
+            format!("{:<9} {path}  {} added", backup_action(action), size::show(item.added))
+        }
+        (_, action) => format!("{:<9} {path}", backup_action(action)),
+    }
+}
+
+/// What a phase is called, and what its items are.
+const fn words(phase: Phase) -> (&'static str, &'static str) {
+    match phase {
+        Phase::LoadIndex => ("loading the index", "segments"),
+        Phase::Scan => ("scanning", "files"),
+        Phase::Backup => ("storing", "files"),
+        Phase::Publish => ("publishing", "objects"),
+        Phase::Compare => ("comparing", "entries"),
+        Phase::Plan => ("planning", "entries"),
+        Phase::Restore => ("restoring", "files"),
+        Phase::Verify => ("verifying", "files"),
+        Phase::CheckStructure => ("checking structure", "objects"),
+        Phase::CheckTrees => ("checking trees", "snapshots"),
+        Phase::CheckData => ("reading packs", "packs"),
+        Phase::RebuildIndex => ("rebuilding the index", "packs"),
+        Phase::Count => ("counting", "snapshots"),
+    }
+}
+
+/// Steps of the bar: indicatif's position and length are set to these, so that phases without a length draw one too.
+const BAR_STEPS: u64 = 1000;
+
+fn draw(bar: &ProgressBar, phase: Option<Phase>, counts: &Counts, rate: &Rate, item: &[u8]) {
+    let Some(phase) = phase else { return };
+    let known = counts.complete && counts.measure().1 > 0;
+    let template = if known { "{bar:20}  {wide_msg}" } else { "{spinner}  {wide_msg}" };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("## "));
+    }
+    if known {
+        bar.set_length(BAR_STEPS);
+        bar.set_position((counts.share() * BAR_STEPS as f64) as u64);
+    }
+    bar.set_message(message(phase, counts, rate, item));
+    bar.tick();
+}
+
+/// The text beside the bar: "storing  81 %  14.1 GB/17.4 GB  60,214 files  11.0 MB/s  5 min left  /home/a/b".
+fn message(phase: Phase, counts: &Counts, rate: &Rate, item: &[u8]) -> String {
+    let (label, noun) = words(phase);
+    let mut parts = vec![label.to_owned()];
+    let known = counts.complete && counts.measure().1 > 0;
+    if known {
+        parts.push(format!("{:.0} %", (counts.share() * 100.0).floor()));
+    }
+    if counts.bytes_expected > 0 || counts.bytes_done > 0 {
+        let done = size::show(counts.bytes_done);
+        parts.push(if known { format!("{done}/{}", size::show(counts.bytes_expected)) } else { done });
+    }
+    if counts.items_expected > 0 || counts.items_done > 0 {
+        let done = size::count(counts.items_done);
+        let of = if known { format!("/{}", size::count(counts.items_expected)) } else { String::new() };
+        parts.push(format!("{done}{of} {noun}"));
+    }
+    if counts.bytes_expected > 0
+        && let Some(rate) = rate.per_second()
+    {
+        parts.push(format!("{}/s", size::show(rate as u64)));
+    }
+    if let Some(left) = counts.left(rate) {
+        parts.push(duration::show_left(left));
+    }
+    if !item.is_empty() {
+        parts.push(escape(item));
+    }
+    parts.join("  ")
+}
+
+impl Monitor for Progress {
+    fn phase(&self, phase: Phase) {
+        let shared = &self.shared;
+        let mut current = shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = Current { phase: Some(phase), since: Instant::now() };
+        for counter in [&shared.items_expected, &shared.bytes_expected, &shared.items_done, &shared.bytes_done] {
+            counter.store(0, Relaxed);
+        }
+        shared.complete.store(false, Relaxed);
+        shared.item.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn expect(&self, items: u64, bytes: u64, complete: bool) {
+        self.shared.items_expected.fetch_add(items, Relaxed);
+        self.shared.bytes_expected.fetch_add(bytes, Relaxed);
+        if complete {
+            self.shared.complete.store(true, Relaxed);
+        }
+    }
+
+    fn advance(&self, items: u64, bytes: u64) {
+        self.shared.items_done.fetch_add(items, Relaxed);
+        self.shared.bytes_done.fetch_add(bytes, Relaxed);
+    }
+
+    fn item(&self, item: &Item<'_>) {
+        let shared = &self.shared;
+        match item.action {
+            Action::Started => {
+                // Which of many current files is shown does not matter, so nobody waits for it.
+                if self.ticker.is_some()
+                    && let Ok(mut current) = shared.item.try_lock()
+                {
+                    current.clear();
+                    current.extend_from_slice(item.path);
+                }
+                return;
+            }
+            Action::New | Action::Changed => {
+                shared.restored.fetch_add(1, Relaxed);
+            }
+            Action::Unchanged | Action::Skipped => {
+                shared.skipped.fetch_add(1, Relaxed);
+                shared.skipped_bytes.fetch_add(item.size, Relaxed);
+            }
+            Action::Deleted => {
+                shared.deleted.fetch_add(1, Relaxed);
+            }
+        }
+        if shared.output.verbosity >= 2 {
+            shared.verbose(item);
+        }
+    }
+
+    fn problem(&self, severity: Severity, path: &[u8], message: &str) {
+        let shared = &self.shared;
+        if severity == Severity::Error {
+            shared.errors.fetch_add(1, Relaxed);
+        } else if shared.output.verbosity == 0 {
+            return; // notes are kept in the result; one line there counts them
+        }
+        let message = safe(message);
+        let line = if path.is_empty() { message.clone() } else { format!("{}: {message}", escape(path)) };
+        shared.above_bar(|| match (shared.output.json, severity, shared.work) {
+            (false, ..) => shared.output.warn(&line),
+            (true, Severity::Note, _) => shared.output.json_to_stderr(&Warning::new(&line)),
+            (true, Severity::Error, Work::Backup) => {
+                let error = ItemError::new(&message, "archival", path);
+                shared.output.json_to_stderr(&BackupMessage::Error(error));
+            }
+            (true, Severity::Error, Work::Restore) => {
+                let error = ItemError::new(&message, "restore", path);
+                shared.output.json_to_stderr(&RestoreMessage::Error(error));
+            }
+            (true, Severity::Error, Work::Other) => {
+                shared.output.json_to_stderr(&CheckMessage::Error { message: &line });
+            }
+        });
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupt.is_set()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUIET: Output = Output { json: false, quiet: true, verbosity: 0, terminal: false };
+
+    #[test]
+    fn counters_add_up_and_begin_anew_with_a_phase() {
+        let progress = Progress::new(Work::Backup, QUIET, Interrupt::new());
+        progress.phase(Phase::Backup);
+        progress.expect(2, 100, false);
+        progress.expect(1, 50, true);
+        progress.advance(1, 75);
+        let counts = progress.shared.counts();
+        assert_eq!((counts.items_expected, counts.bytes_expected, counts.complete), (3, 150, true));
+        assert!((counts.share() - 0.5).abs() < 1e-9);
+        progress.phase(Phase::Publish);
+        assert_eq!(progress.shared.counts(), Counts::default());
+    }
+
+    #[test]
+    fn an_interrupt_is_seen() {
+        let interrupt = Interrupt::new();
+        let progress = Progress::new(Work::Other, QUIET, interrupt.clone());
+        assert!(!progress.interrupted());
+        interrupt.set();
+        assert!(progress.interrupted());
+    }
+
+    #[test]
+    fn the_text_says_what_is_known_and_no_more() {
+        let mut rate = Rate::default();
+        rate.update(Duration::from_secs(1), 11_000_000);
+        let scanning = Counts { items_done: 1200, ..Counts::default() };
+        assert_eq!(message(Phase::Scan, &scanning, &Rate::default(), b""), "scanning  1,200 files");
+        let counts = Counts {
+            items_expected: 4,
+            bytes_expected: 77_000_000,
+            complete: true,
+            items_done: 1,
+            bytes_done: 11_000_000,
+        };
+        assert_eq!(
+            message(Phase::Backup, &counts, &rate, b"/a\n"),
+            "storing  14 %  11.0 MB/77.0 MB  1/4 files  11.0 MB/s  6 s left  /a\\n"
+        );
+        let growing = Counts { complete: false, ..counts };
+        assert_eq!(message(Phase::Backup, &growing, &rate, b""), "storing  11.0 MB  1 files  11.0 MB/s");
+    }
+
+    #[test]
+    fn verbose_lines_name_what_became_of_a_file() {
+        let item = Item { added: 2_000, size: 5, ..Item::new(b"/a\x1b", Action::Changed) };
+        assert_eq!(verbose_line(Work::Backup, &item), "modified  /a\\x1b  2.00 kB added");
+        assert_eq!(verbose_line(Work::Restore, &item), "updated   /a\\x1b  5 B");
+    }
+
+    #[test]
+    fn how_often_is_bounded() {
+        assert_eq!(interval(None, true), Duration::from_millis(100));
+        assert_eq!(interval(None, false), Duration::from_millis(250));
+        assert_eq!(interval(Some("2"), true), Duration::from_millis(500));
+        assert_eq!(interval(Some("0.001"), true), Duration::from_secs(1));
+        for text in ["0", "-1", "nan", "x", ""] {
+            assert_eq!(interval(Some(text), true), Duration::from_millis(100), "{text}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! How fast work goes, smoothed, and how long it will still take.
+
+use std::time::Duration;
+
+/// After this many seconds an old speed counts for a third (e⁻¹): long enough not to jump with every large file.
+const MEMORY_SECONDS: f64 = 8.0;
+
+/// A smoothed rate, fed with how much is done at which time since the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rate {
+    seconds: f64,
+    done: u64,
+    per_second: Option<f64>,
+}
+
+impl Rate {
+    /// Takes in that `done` is done after `elapsed`.
+    pub fn update(&mut self, elapsed: Duration, done: u64) {
+        let seconds = elapsed.as_secs_f64();
+        let span = seconds - self.seconds;
+        if span <= 0.0 {
+            return;
+        }
+        let now = done.saturating_sub(self.done) as f64 / span;
+        let keep = (-span / MEMORY_SECONDS).exp();
+        self.per_second = Some(self.per_second.map_or(now, |before| before * keep + now * (1.0 - keep)));
+        self.seconds = seconds;
+        self.done = done;
+    }
+
+    /// So much a second; `None` before anything is known.
+    #[must_use]
+    pub fn per_second(&self) -> Option<f64> {
+        self.per_second
+    }
+
+    /// How long `left` more will take; `None` when nothing moves.
+    #[must_use]
+    pub fn time_for(&self, left: u64) -> Option<Duration> {
+        let seconds = left as f64 / self.per_second.filter(|rate| *rate > 0.0)?;
+        // Longer than a century is no estimate.
+        (seconds < 3.2e9).then(|| Duration::from_secs_f64(seconds))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_steady_rate_is_found_and_a_change_is_followed() {
+        let mut rate = Rate::default();
+        assert_eq!(rate.time_for(1), None);
+        for second in 1..=10 {
+            rate.update(Duration::from_secs(second), second * 100);
+        }
+        assert!((rate.per_second().unwrap() - 100.0).abs() < 1e-9);
+        assert_eq!(rate.time_for(500).unwrap().as_secs_f64().round(), 5.0);
+        rate.update(Duration::from_secs(60), 1000);
+        assert!(rate.per_second().unwrap() < 1.0, "a standstill of 50 s is noticed");
+        rate.update(Duration::from_secs(60), 2000);
+        assert!(rate.per_second().unwrap() < 1.0, "no time, no rate");
+    }
+
+    #[test]
+    fn no_movement_is_no_estimate() {
+        let mut rate = Rate::default();
+        rate.update(Duration::from_secs(1), 0);
+        assert_eq!(rate.time_for(10), None);
+        rate.update(Duration::from_secs(2), 1);
+        assert_eq!(rate.time_for(u64::MAX), None);
+    }
+}
