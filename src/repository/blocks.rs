@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::error::{Error, Result, damaged};
 use super::index::Place;
 use crate::base::id::ObjectId;
+use crate::codec::chunk_list::ChunkRef;
 use crate::codec::compress::Decompressor;
 use crate::codec::key_tree::KeyTree;
 use crate::codec::pack::PackKind;
-use crate::codec::chunk_list::ChunkRef;
 use crate::codec::{self, Reason, block};
 use crate::storage::{ErrorKind, ObjectName, Storage};
 
@@ -85,12 +85,11 @@ impl Blocks {
     ) -> Result<Vec<u8>> {
         let name = ObjectName::Pack(place.pack);
         let length = u64::from(place.at.stored_length);
-        let mut sealed =
-            storage.read_range(&name, place.at.offset, length).map_err(|error| match error.kind {
-                ErrorKind::Absent => Error::Missing { object: name, generation },
-                ErrorKind::Length => damaged(name)(codec::Error::new("pack", Reason::Truncated)),
-                _ => error.into(),
-            })?;
+        let mut sealed = storage.read_range(&name, place.at.offset, length).map_err(|error| match error.kind {
+            ErrorKind::Absent => Error::Missing { object: name, generation },
+            ErrorKind::Length => damaged(name)(codec::Error::new("pack", Reason::Truncated)),
+            _ => error.into(),
+        })?;
         let decompressor = {
             let mut decompressors = self.decompressors.lock().unwrap_or_else(PoisonError::into_inner);
             decompressors.pop()
@@ -99,9 +98,8 @@ impl Blocks {
             Some(decompressor) => decompressor,
             None => Decompressor::new().map_err(damaged(name))?,
         };
-        let plain =
-            block::open(keys, kind, &mut decompressor, place.at.codec, place.at.plain_length, &mut sealed)
-                .map_err(damaged(name));
+        let plain = block::open(keys, kind, &mut decompressor, place.at.codec, place.at.plain_length, &mut sealed)
+            .map_err(damaged(name));
         self.decompressors.lock().unwrap_or_else(PoisonError::into_inner).push(decompressor);
         plain
     }

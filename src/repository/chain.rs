@@ -21,7 +21,7 @@ use crate::codec::{self, Reason};
 use crate::storage::{Folder, ObjectName, Storage, Stored};
 
 /// Longest head that is read, in bytes. format-spec/head.md, "Limits".
-pub const HEAD_BYTES_MAX: u64 = head::HEAD_BYTES_MAX as u64;
+pub const HEAD_BYTES_MAX: u64 = head::BYTES_MAX as u64;
 
 /// The newest head and what it says.
 #[derive(Debug, Clone)]
@@ -88,10 +88,7 @@ fn examine(
 }
 
 fn needs_newer_program(error: &codec::Error) -> bool {
-    matches!(
-        error.reason,
-        Reason::UnknownVersion { .. } | Reason::UnknownSuite { .. } | Reason::UnknownFeature { .. }
-    )
+    matches!(error.reason, Reason::UnknownVersion { .. } | Reason::UnknownSuite { .. } | Reason::UnknownFeature { .. })
 }
 
 fn generation(name: &ObjectName) -> u64 {
@@ -134,11 +131,11 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
     };
     let head = Arc::new(head);
     let resolve_error = |error| Error::Damaged { object: name_of(head.reference()), error };
-    let checkpoint = if head.is_checkpoint {
+    let checkpoint = if head.is_checkpoint() {
         let state = Arc::new(head.resolve(None).map_err(resolve_error)?);
         (Arc::clone(&head), state)
     } else {
-        let reference = head.checkpoint;
+        let reference = head.checkpoint();
         let name = name_of(reference);
         let checkpoint = match examine(storage, &name, verifying_key, repository) {
             Ok(Candidate::Valid(checkpoint)) => checkpoint,
@@ -155,7 +152,7 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
         let state = checkpoint.resolve(None).map_err(|error| Error::Damaged { object: name, error })?;
         (Arc::new(checkpoint), Arc::new(state))
     };
-    let state = if head.is_checkpoint {
+    let state = if head.is_checkpoint() {
         Arc::clone(&checkpoint.1)
     } else {
         Arc::new(head.resolve(Some(&checkpoint.0)).map_err(resolve_error)?)

@@ -15,8 +15,8 @@ use super::cache::{BlockPlace, Cache, CacheError, NewPack, PackFact, Stamp, Writ
 use super::error::{Error, Result, damaged};
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::head::HeadRef;
-use crate::codec::live_state::LiveState;
 use crate::codec::key_tree::KeyTree;
+use crate::codec::live_state::LiveState;
 use crate::codec::pack::{Block, PackKind};
 use crate::codec::segment::{self, Segment, SegmentPack};
 use crate::storage::{ErrorKind, ObjectName, Storage};
@@ -349,10 +349,5 @@ fn new_pack(pack: SegmentPack, segment: ObjectId) -> NewPack {
 }
 
 const fn place(offset: u64, block: &Block) -> BlockPlace {
-    BlockPlace {
-        offset,
-        stored_length: block.stored_length,
-        plain_length: block.plain_length,
-        codec: block.codec,
-    }
+    BlockPlace { offset, stored_length: block.stored_length, plain_length: block.plain_length, codec: block.codec }
 }

@@ -9,22 +9,12 @@ use super::{Repository, random};
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::time::Time;
 use crate::codec::head::HeadRef;
-use crate::codec::live_state::{LiveState, SLOTS_MAX};
 use crate::codec::kdf::Params;
 use crate::codec::key_slot::{KeySlot, SLOT_BYTES, Secret, SecretKind};
 use crate::codec::key_tree::{KeyTree, MasterKey};
+use crate::codec::live_state::{LiveState, SLOTS_MAX};
 use crate::codec::{self, Reason};
 use crate::storage::{ObjectName, Storage};
-
-/// The words for a kind of secret.
-#[must_use]
-pub const fn describe(kind: SecretKind) -> &'static str {
-    match kind {
-        SecretKind::Passphrase => "passphrase",
-        SecretKind::RecoveryCode => "recovery code",
-        SecretKind::KeyFile => "key file",
-    }
-}
 
 /// One live slot, for a list.
 #[derive(Debug, Clone)]
@@ -62,17 +52,9 @@ impl NewSlot<'_> {
     /// Seals the master key, and proves that the slot opens before anyone relies on it.
     pub(super) fn seal(&self, master: &MasterKey, keys: &KeyTree) -> Result<(ObjectId, Vec<u8>)> {
         let refuse = |error: codec::Error| Error::Refused(format!("the key slot could not be made: {error}"));
-        let bytes = KeySlot::create(
-            master,
-            keys,
-            self.secret,
-            self.kdf,
-            self.label,
-            self.created,
-            true,
-            &random::bytes()?,
-        )
-        .map_err(refuse)?;
+        let bytes =
+            KeySlot::create(master, keys, self.secret, self.kdf, self.label, self.created, true, &random::bytes()?)
+                .map_err(refuse)?;
         let again = KeySlot::parse(&bytes, keys.repository()).and_then(|slot| slot.unlock(self.secret));
         if again.map_err(refuse)?.expose() != master.expose() {
             return Err(Error::Refused("the new key slot does not open to the master key".to_owned()));
@@ -117,7 +99,7 @@ pub(super) fn unlock(
     }
     match failure {
         Some(error) if tried == 0 => Err(error),
-        _ => Err(Error::WrongSecret { secret: describe(secret.kind()), tried }),
+        _ => Err(Error::WrongSecret { secret: secret.kind().describe(), tried }),
     }
 }
 
@@ -138,7 +120,7 @@ impl Repository {
                     kind,
                     label: label.label,
                     created: label.created,
-                    kdf: params,
+                    kdf: (kind != SecretKind::KeyFile).then_some(params),
                     current,
                     damage: None,
                 },

@@ -3,9 +3,9 @@
 use super::Repository;
 use super::error::{Error, Result, damaged};
 use crate::base::id::ObjectId;
+use crate::codec::chunk_list::{ChunkList, ChunkRef, ChunkRefReader, DEPTH_MAX};
 use crate::codec::pack::PackKind;
 use crate::codec::snapshot::{self, Problem, ProblemReader, Snapshot};
-use crate::codec::chunk_list::{ChunkList, ChunkRef, ChunkRefReader, DEPTH_MAX};
 use crate::codec::tree::{Entry, EntryReader};
 use crate::codec::{self, Reason};
 use crate::storage::ObjectName;
@@ -211,11 +211,7 @@ macro_rules! opaque_debug {
 opaque_debug!(Chunks, Listing, Problems);
 
 /// Refuses a snapshot whose bytes are not what its name says.
-pub(super) fn open_snapshot(
-    repository: &Repository,
-    id: ObjectId,
-    bytes: Vec<u8>,
-) -> Result<Snapshot> {
+pub(super) fn open_snapshot(repository: &Repository, id: ObjectId, bytes: Vec<u8>) -> Result<Snapshot> {
     let name = ObjectName::Snapshot(id);
     if ObjectId::of(&bytes) != id {
         return Err(damaged(name)(codec::Error::new("snapshot", Reason::ObjectId)));

@@ -5,8 +5,8 @@
 
 use super::error::{Error, Result};
 use super::run::Run;
-use crate::codec::chunker::{Cutter, Parameters};
 use crate::codec::chunk_list::{self, ChunkList, ChunkRef};
+use crate::codec::chunker::{Cutter, Parameters};
 use crate::codec::tree::{self, Entry};
 
 /// Bytes that are cut with the parameters of trees as they come.

@@ -35,16 +35,15 @@ use self::lock::{Locks, WriterGuard};
 use self::remembered::Remembered;
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::time::Time;
+use crate::codec::chunk_list::ChunkRef;
 use crate::codec::chunker::Parameters;
-use crate::codec::SUITE;
-use crate::codec::config::{CONFIG_BYTES, Config, Features};
+use crate::codec::config::{CONFIG_BYTES, Config};
 use crate::codec::head::HeadRef;
-use crate::codec::live_state::LiveState;
 use crate::codec::key_slot::Secret;
 use crate::codec::key_tree::{KeyTree, MasterKey};
+use crate::codec::live_state::LiveState;
 use crate::codec::pack::PackKind;
 use crate::codec::snapshot::{self, Snapshot};
-use crate::codec::chunk_list::ChunkRef;
 use crate::storage::{ErrorKind, Folder, ObjectName, Storage, Stored};
 
 /// Where a repository is and how it is to be used.
@@ -114,13 +113,7 @@ impl Repository {
         Self::require_empty(&access)?;
         let master = MasterKey::new(random::master()?);
         let verifying_key = master.signing_key().verifying_key().to_bytes();
-        let config = Config {
-            suite: SUITE,
-            files: options.files,
-            verifying_key,
-            features: Features::KNOWN,
-            created: options.created,
-        };
+        let config = Config::new(options.files, verifying_key, options.created);
         let config_bytes = config.encode().to_vec();
         let id = Config::id(&config_bytes);
         let keys = KeyTree::new(&master, id);
@@ -212,10 +205,9 @@ impl Repository {
     fn read_config(access: &Access) -> Result<(Config, Vec<u8>)> {
         let name = ObjectName::Config;
         let bytes = access.storage.read(&name, CONFIG_BYTES as u64 + 1).map_err(|error| match error.kind {
-            ErrorKind::Absent => Error::NoRepository {
-                place: access.place.display().to_string(),
-                why: "there is no config file",
-            },
+            ErrorKind::Absent => {
+                Error::NoRepository { place: access.place.display().to_string(), why: "there is no config file" }
+            }
             ErrorKind::Length => {
                 error::damaged(name)(crate::codec::Error::new("config", crate::codec::Reason::TrailingBytes))
             }
@@ -304,7 +296,9 @@ impl Repository {
         if let Some(remembered) = &self.access.remembered
             && let Err(error) = remembered.store(self.id(), &self.access.place, head)
         {
-            self.warn(format!("this machine could not remember the newest head ({error}): a rollback may go unnoticed"));
+            self.warn(format!(
+                "this machine could not remember the newest head ({error}): a rollback may go unnoticed"
+            ));
         }
     }
 
@@ -342,8 +336,7 @@ impl Repository {
         let mut next = LiveState::clone(&tip.state);
         change(&mut next, tip.reference().generation + 1)?;
         let signing = self.keys.signing();
-        let head =
-            chain::append(self.storage(), signing, self.id(), &self.config_bytes, &tip, &next, Time::now())?;
+        let head = chain::append(self.storage(), signing, self.id(), &self.config_bytes, &tip, &next, Time::now())?;
         self.refresh()?;
         Ok(head)
     }

@@ -16,12 +16,12 @@ use super::error::{Error, Result};
 use super::random;
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::block::{self, SealedBlock};
+use crate::codec::chunk_list::ChunkRef;
 use crate::codec::compress::{Compressor, Decompressor};
 use crate::codec::key_tree::KeyTree;
 use crate::codec::pack::{self, Block, PackDirectory, PackKind};
-use crate::codec::unit;
 use crate::codec::segment::SegmentPack;
-use crate::codec::chunk_list::ChunkRef;
+use crate::codec::unit;
 use crate::storage::{ObjectName, Storage, Upload};
 
 /// How packs are written.
@@ -99,8 +99,7 @@ impl Workshop {
             Some(tools) => tools,
             None => (Compressor::new(self.options.compression).map_err(refuse)?, Decompressor::new().map_err(refuse)?),
         };
-        let sealed =
-            block::seal(&self.keys, kind, &mut compressor, plain, &random::bytes()?).map_err(refuse)?;
+        let sealed = block::seal(&self.keys, kind, &mut compressor, plain, &random::bytes()?).map_err(refuse)?;
         if self.options.verify {
             let refuse = |error: crate::codec::Error| {
                 Error::Refused(format!(
@@ -111,8 +110,8 @@ impl Workshop {
             let mut copy = self.buffer();
             copy.extend_from_slice(&sealed.bytes);
             let length = plain.len() as u32;
-            let again = block::open(&self.keys, kind, &mut decompressor, sealed.codec, length, &mut copy)
-                .map_err(refuse)?;
+            let again =
+                block::open(&self.keys, kind, &mut decompressor, sealed.codec, length, &mut copy).map_err(refuse)?;
             block::verify_chunks(&self.keys, kind, &again, chunks).map_err(refuse)?;
             self.give_back(copy);
         }
@@ -159,13 +158,7 @@ impl OpenPack {
         if let Some(upload) = self.upload {
             upload.finish(&ObjectName::Pack(id))?;
         }
-        Ok(SegmentPack {
-            id,
-            length: self.length,
-            kind: self.kind,
-            directory: self.directory,
-            directory_prefix,
-        })
+        Ok(SegmentPack { id, length: self.length, kind: self.kind, directory: self.directory, directory_prefix })
     }
 }
 
@@ -197,12 +190,9 @@ impl Packer {
             let slot = &mut self.open[pending.kind as usize % 2];
             let pack = match slot {
                 Some(pack) => pack,
-                none => none.insert(OpenPack::begin(
-                    &*self.storage,
-                    &self.workshop.keys,
-                    pending.kind,
-                    options.discard,
-                )?),
+                none => {
+                    none.insert(OpenPack::begin(&*self.storage, &self.workshop.keys, pending.kind, options.discard)?)
+                }
             };
             pack.append(&sealed.bytes)?;
             pack.chunks += pending.chunks.len();
@@ -250,12 +240,8 @@ impl PackWriter {
     pub fn new(storage: Arc<dyn Storage>, keys: Arc<KeyTree>, options: PackOptions) -> Self {
         let (blocks, queue) = bounded(BLOCKS_IN_FLIGHT);
         let (finished_in, finished) = unbounded();
-        let workshop = Arc::new(Workshop {
-            keys,
-            options,
-            compressors: Mutex::new(Vec::new()),
-            buffers: Mutex::new(Vec::new()),
-        });
+        let workshop =
+            Arc::new(Workshop { keys, options, compressors: Mutex::new(Vec::new()), buffers: Mutex::new(Vec::new()) });
         let packer = Packer { storage, workshop: Arc::clone(&workshop), finished: finished_in, open: [None, None] };
         let packer = std::thread::spawn(move || packer.run(&queue));
         Self {

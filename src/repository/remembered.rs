@@ -80,9 +80,7 @@ impl Remembered {
     /// [`Error::Rollback`] for an older generation, [`Error::Fork`] for another head of the same one.
     pub fn check(&self, repository: RepositoryId, found: HeadRef) -> Result<()> {
         match self.head(repository) {
-            Some(remembered) if remembered.generation > found.generation => {
-                Err(Error::Rollback { remembered, found })
-            }
+            Some(remembered) if remembered.generation > found.generation => Err(Error::Rollback { remembered, found }),
             Some(remembered) if remembered.generation == found.generation && remembered.id != found.id => {
                 Err(Error::Fork { one: remembered, other: found })
             }

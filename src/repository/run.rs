@@ -17,17 +17,17 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::pack_reader;
 use super::error::{Error, Result};
 use super::index::Index;
 use super::known::NewChunks;
 use super::lock::WriterGuard;
+use super::pack_reader;
 use super::pack_writer::{PackOptions, PackWriter};
 use super::{Repository, random};
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::head::HeadRef;
-use crate::codec::live_state::{LiveState, SnapshotEntry};
 use crate::codec::key_tree::ChunkKind;
+use crate::codec::live_state::{LiveState, SnapshotEntry};
 use crate::codec::pack::PackKind;
 use crate::codec::segment::{self, Segment, SegmentPack};
 use crate::codec::snapshot::{self, Snapshot};
@@ -119,9 +119,8 @@ impl<'r> Run<'r> {
         let listed = self.repository.storage().list(Folder::Packs)?;
         for found in listed {
             let ObjectName::Pack(id) = found.name else { continue };
-            let known = self.index.packs().contains_key(&id)
-                || live.marked.contains_key(&id)
-                || live.swept.contains_key(&id);
+            let known =
+                self.index.packs().contains_key(&id) || live.marked.contains_key(&id) || live.swept.contains_key(&id);
             if known {
                 continue;
             }

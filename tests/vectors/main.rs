@@ -12,18 +12,17 @@
 mod block;
 mod body;
 mod chunker;
-mod file;
-mod pack;
-mod seal;
-mod segment;
-mod snapshot;
-mod tree;
 mod config;
 mod file;
 mod head;
 mod key_slot;
 mod key_tree;
+mod pack;
 mod recovery_code;
+mod seal;
+mod segment;
+mod snapshot;
+mod tree;
 mod unit;
 
 use std::collections::BTreeSet;

@@ -251,9 +251,9 @@ impl<'r> Scan<'r> {
                 let stat = &entry.stat;
                 let writes_back = entry.parent.writes_back();
                 content.size == stat.size
-                    && self.parent_began.is_some_and(|began| {
-                        !needs_reread(stat.size, stat.mtime, stat.ctime, began, writes_back)
-                    })
+                    && self
+                        .parent_began
+                        .is_some_and(|began| !needs_reread(stat.size, stat.mtime, stat.ctime, began, writes_back))
             }
             (Node::Symlink { .. }, Kind::Symlink)
             | (Node::Fifo, Kind::Fifo)

@@ -4,13 +4,13 @@ use std::io::Read;
 
 use super::Stored;
 use crate::base::time::Time;
+use crate::codec::chunk_list::ChunkList;
 use crate::codec::chunk_list::ChunkRef;
 use crate::codec::chunker::Cutter;
 use crate::codec::key_tree::ChunkKind;
 use crate::codec::pack::PackKind;
 use crate::codec::snapshot::{Counts, Outcome, Summary};
 use crate::codec::tree::{Content, Entry, Metadata, Node, is_name};
-use crate::codec::chunk_list::ChunkList;
 use crate::ops::{Error, Monitor, Result};
 use crate::repository::list_writer::{ChunkListWriter, StreamWriter};
 use crate::repository::run::Run;
@@ -47,8 +47,7 @@ pub(super) fn store(
     let mut entry = Entry { name: file.to_vec(), metadata: metadata(0o644), node: Node::File(content) };
     for directory in directories.iter().rev() {
         let listing = listing(run, &entry)?;
-        entry =
-            Entry { name: directory.to_vec(), metadata: metadata(0o755), node: Node::Directory { listing } };
+        entry = Entry { name: directory.to_vec(), metadata: metadata(0o755), node: Node::Directory { listing } };
     }
     let root = listing(run, &entry)?;
     let directories = directories.len() as u64;

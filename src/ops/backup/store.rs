@@ -278,10 +278,9 @@ impl<'a, 'r> Store<'a, 'r> {
     fn problem(&mut self, path: Vec<u8>, kind: ProblemKind, mut message: String) -> Result<()> {
         let (outcome, severity) = match kind {
             ProblemKind::Vanished | ProblemKind::Changed => (Outcome::Changed, Severity::Note),
-            ProblemKind::Unreadable
-            | ProblemKind::MissingSource
-            | ProblemKind::Metadata
-            | ProblemKind::Unsupported => (Outcome::Partial, Severity::Error),
+            ProblemKind::Unreadable | ProblemKind::MissingSource | ProblemKind::Metadata | ProblemKind::Unsupported => {
+                (Outcome::Partial, Severity::Error)
+            }
         };
         self.stored.outcome = self.stored.outcome.max(outcome);
         self.monitor.problem(severity, &path, &message);
