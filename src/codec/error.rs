@@ -75,6 +75,50 @@ reasons! {
     NonzeroReserved = "nonzero-reserved", "a reserved byte is not zero";
     /// The structure belongs to another repository.
     OtherRepository = "other-repository", "belongs to another repository";
+    /// A section of a head that this program does not know and may not skip.
+    UnknownSection { section: u16 } = "unknown-section", "section {section} needs a newer packstone";
+    /// A section stands where it may not: twice, out of order, empty, or in the wrong sort of head.
+    MisplacedSection { section: u16 } = "misplaced-section", "section {section} is out of place";
+    /// A chunker this program does not know.
+    UnknownChunker { chunker: u32 } = "unknown-chunker", "chunker {chunker} needs a newer packstone";
+    /// A type of secret, or a payload, this program does not know.
+    UnknownSecret { secret: u8 } = "unknown-secret", "secret type {secret} needs a newer packstone";
+    /// The slot opens with another type of secret.
+    OtherSecret = "other-secret", "opens with another type of secret";
+    /// A passphrase of no bytes.
+    EmptyPassphrase = "empty-passphrase", "an empty passphrase protects nothing; choose a longer one";
+    /// The system gave no memory for stretching a secret.
+    OutOfMemory = "out-of-memory", "not enough memory to stretch the secret; free some, or use a machine with more";
+    /// A typed code or key file with a typing error.
+    WrongCheck = "wrong-check", "its check does not match: something was mistyped or damaged";
+    /// A typed code has a character that is no symbol.
+    NoSymbol { position: u64 } = "no-symbol", "symbol {position} is none of 0-9 and A-Z without U";
+    /// A list is not strictly ascending.
+    NotAscending { list: &'static str } = "not-ascending", "its list of {list} is not strictly ascending";
+    /// Another key signed it.
+    OtherSigner = "other-signer", "is signed by another key than the repository's";
+    /// The signature does not verify.
+    Signature = "signature", "its signature does not verify";
+    /// The head does not follow the one it should follow.
+    WrongPrevious = "wrong-previous", "does not follow the head before it";
+    /// The head names another checkpoint than it may, or than the one at hand.
+    WrongCheckpoint = "wrong-checkpoint", "needs another checkpoint";
+    /// Feature bits were taken back.
+    ShrunkFeatures = "shrunk-features", "takes back features that are in use";
+    /// No key slot is live, so nobody could ever open the repository again.
+    NoSlots = "no-slots", "names no key slot";
+    /// An addition of what is there already.
+    AlreadyListed { list: &'static str } = "already-listed", "adds to its {list} what is there already";
+    /// A removal of what is not there.
+    NotListed { list: &'static str } = "not-listed", "removes from its {list} what is not there";
+    /// A mark or a sweep of what is live.
+    LiveMarked = "live-marked", "marks or sweeps what is live";
+    /// A swept name became live or marked again, or something live was swept without having been marked.
+    WrongTransition = "wrong-transition", "breaks the order live, marked, swept";
+    /// The live state has another digest than recorded.
+    WrongDigest = "wrong-digest", "its live state has another digest than recorded";
+    /// The earlier heads it lists are not those it follows.
+    WrongAncestors = "wrong-ancestors", "lists other earlier heads than it follows";
     /// A number is outside its range.
     OutOfRange { field: &'static str } = "out-of-range", "{field} is out of range";
     /// The commitment differs: wrong key, or a changed context.
@@ -87,6 +131,10 @@ reasons! {
     ChunkId = "chunk-id", "a chunk has another id than recorded";
     /// The body does not decode.
     Undecodable = "undecodable", "its body does not decode";
+    /// The body holds a variant (a type of file, a codec, an outcome) that this program does not know.
+    UnknownVariant { variant: u32 } = "unknown-variant", "its body holds variant {variant}: a newer packstone is needed";
+    /// A path, name or list breaks a rule of its structure.
+    BrokenRule { rule: &'static str } = "broken-rule", "{rule}";
     /// The body does not encode to the same bytes again.
     NotCanonical = "not-canonical", "its body is not in canonical form";
     /// The compressed content is damaged, too long, or uses a window over the limit.

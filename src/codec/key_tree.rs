@@ -39,7 +39,8 @@ pub(super) fn derive(context: &'static str, parts: &[&[u8]]) -> blake3::OutputRe
     output
 }
 
-fn derive_key(context: &'static str, parts: &[&[u8]]) -> Key {
+/// The first 32 bytes of [`derive`].
+pub(super) fn derive_key(context: &'static str, parts: &[&[u8]]) -> Key {
     let mut key = [0; 32];
     derive(context, parts).fill(&mut key);
     Key(key)
@@ -149,10 +150,10 @@ impl KeyTree {
         &self.cache
     }
 
-    /// Seals the label of one key slot.
+    /// Seals the label of the key slot that begins with these bytes.
     #[must_use]
-    pub fn slot_info(&self, slot_salt: &[u8; 32]) -> Key {
-        derive_key("packstone v1 slot info", &[&self.root.0, slot_salt])
+    pub fn slot_info(&self, before: &[u8]) -> Key {
+        derive_key("packstone v1 slot info", &[&self.root.0, before])
     }
 
     /// The id of a chunk.

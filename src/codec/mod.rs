@@ -9,20 +9,28 @@
 //! sealed unit is authenticated first and then decoded by [`body`], which refuses whatever does not encode to the same
 //! bytes again.
 
+pub mod block;
 pub mod body;
+pub mod chunk_list;
 pub mod chunker;
 pub mod compress;
 pub mod config;
+pub mod crockford;
 pub mod error;
 pub mod head;
 pub mod head_code;
 pub mod kdf;
+pub mod key_file;
 pub mod key_slot;
 pub mod key_tree;
+pub mod live_state;
 pub mod pack;
+pub mod padding;
 pub mod recovery_code;
+pub mod root;
 pub mod segment;
 pub mod snapshot;
+pub mod stream;
 pub mod tree;
 pub mod unit;
 pub mod wire;

@@ -1,0 +1,214 @@
+//! The sources of a backup as one tree of names: what of them appears where in the snapshot.
+//!
+//! restic's rule: an absolute source `/home/u/Docs` appears as `home/u/Docs`, with its ancestors' own metadata; a relative
+//! one `work/Docs` as `work/Docs`; leading `..` are dropped; `.` and `/` contribute their entries. A source inside
+//! another one is part of it. Two sources that would appear under one name but lie in different places are refused.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::directory::Directory;
+use super::exclude::{Excludes, Level};
+
+/// Bytes as a path.
+#[must_use]
+pub fn as_path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+/// Why sources cannot be walked.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// No source at all.
+    #[error("nothing to back up: name at least one file or directory")]
+    None,
+    /// None of the sources exists.
+    #[error("none of the sources exists ({}); check the spelling, and whether a disk is not mounted", show(.0))]
+    AllMissing(Vec<PathBuf>),
+    /// Two sources would appear under one name.
+    #[error(
+        "{} and {} would both be \"{}\" in the snapshot; give absolute paths, or back them up one at a time",
+        show(std::slice::from_ref(.first)), show(std::slice::from_ref(.second)), crate::base::escape::Escaped(.name)
+    )]
+    Clash {
+        /// Where the first one lies.
+        first: PathBuf,
+        /// Where the second one lies.
+        second: PathBuf,
+        /// The name.
+        name: Vec<u8>,
+    },
+    /// The current directory, or one named as `.` or `/`, cannot be read.
+    #[error("{}: cannot be read: {source}", show(std::slice::from_ref(.path)))]
+    Read {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn show(paths: &[PathBuf]) -> String {
+    let shown: Vec<_> = paths.iter().map(|path| crate::base::escape::escape(path.as_os_str().as_bytes())).collect();
+    shown.join(", ")
+}
+
+/// A name in the snapshot that leads to sources, or is one.
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    /// Everything beneath is wanted.
+    pub wanted: bool,
+    pub children: BTreeMap<Vec<u8>, Node>,
+}
+
+impl Node {
+    /// Paths of all sources at and beneath this node, for messages.
+    pub fn sources(&self, path: &[u8]) -> Vec<Vec<u8>> {
+        let mut found = Vec::new();
+        // A path of the user's has few components, but recursion is not worth a thought about how many.
+        let mut open = vec![(self, path.to_vec())];
+        while let Some((node, path)) = open.pop() {
+            if node.wanted {
+                found.push(path);
+                continue;
+            }
+            for (name, child) in node.children.iter().rev() {
+                open.push((child, [path.as_slice(), b"/", name].concat()));
+            }
+        }
+        found
+    }
+}
+
+impl Drop for Node {
+    /// Takes the tree apart without recursion.
+    fn drop(&mut self) {
+        let mut open: Vec<Self> = std::mem::take(&mut self.children).into_values().collect();
+        while let Some(mut node) = open.pop() {
+            open.extend(std::mem::take(&mut node.children).into_values());
+        }
+    }
+}
+
+/// A directory whose entries stand at the top of the snapshot: `/`, the current one, or one above it.
+#[derive(Debug)]
+pub(super) struct Base {
+    pub directory: Arc<Directory>,
+    /// Absolute path, without a slash at its end; empty for `/`.
+    pub path: Vec<u8>,
+    /// Present when `.` or `/` itself is a source: what its own tag files say, and its device.
+    pub whole: Option<(Level, u64)>,
+}
+
+/// One name at the top of the snapshot.
+#[derive(Debug)]
+pub(super) struct Root {
+    pub name: Vec<u8>,
+    pub base: Arc<Base>,
+    pub node: Node,
+    /// It was not named itself, but is in a directory that was.
+    pub expanded: bool,
+}
+
+/// What is to be walked. Made by [`Sources::new`], consumed by [`super::walk::Walk`].
+#[derive(Debug)]
+pub struct Sources {
+    pub(super) roots: Vec<Root>,
+    /// Absolute paths of what was named, in the order given: what a snapshot records as its paths.
+    pub paths: Vec<Vec<u8>>,
+}
+
+/// A source, taken apart: where it starts, and the names from there.
+fn split(source: &Path, current: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let bytes = source.as_os_str().as_bytes();
+    let absolute = bytes.starts_with(b"/");
+    let mut base = if absolute { Vec::new() } else { current.to_vec() };
+    let mut names: Vec<Vec<u8>> = Vec::new();
+    for name in bytes.split(|&byte| byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." if names.pop().is_some() => {}
+            b".." => {
+                let end = base.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+                base.truncate(end);
+            }
+            other => names.push(other.to_vec()),
+        }
+    }
+    (base, names)
+}
+
+impl Sources {
+    /// Puts the sources into one tree. `a/..` is removed as text, as restic does.
+    ///
+    /// # Errors
+    /// See [`SourceError`]. A missing source among others is no error here: the walk reports it.
+    pub fn new(sources: &[PathBuf], excludes: &Excludes) -> Result<Self, SourceError> {
+        if sources.is_empty() {
+            return Err(SourceError::None);
+        }
+        if sources.iter().all(|source| {
+            source
+                .symlink_metadata()
+                .is_err_and(|error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
+        }) {
+            return Err(SourceError::AllMissing(sources.to_vec()));
+        }
+        let current = if sources.iter().all(|source| source.is_absolute()) {
+            Vec::new()
+        } else {
+            let current = std::env::current_dir();
+            let current = current.map_err(|source| SourceError::Read { path: PathBuf::from("."), source })?;
+            current.as_os_str().as_bytes().strip_suffix(b"/").unwrap_or(current.as_os_str().as_bytes()).to_vec()
+        };
+        let mut places: BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, (Node, bool)>> = BTreeMap::new();
+        let mut whole = Vec::new();
+        let mut paths = Vec::new();
+        for source in sources {
+            let (base, names) = split(source, &current);
+            let full = [base.clone()].into_iter().chain(names.iter().cloned()).collect::<Vec<_>>().join(&b"/"[..]);
+            paths.push(if full.is_empty() { b"/".to_vec() } else { full });
+            let place = places.entry(base.clone()).or_default();
+            let mut names = names.into_iter();
+            let Some(first) = names.next() else {
+                whole.push(base);
+                continue;
+            };
+            let mut node = &mut place.entry(first).or_default().0;
+            for name in names {
+                node = node.children.entry(name).or_default();
+            }
+            node.wanted = true;
+        }
+        let mut roots: BTreeMap<Vec<u8>, Root> = BTreeMap::new();
+        for (path, mut nodes) in places {
+            let shown = || if path.is_empty() { PathBuf::from("/") } else { as_path(&path).to_owned() };
+            let read = |source| SourceError::Read { path: shown(), source };
+            let directory = Arc::new(Directory::open_root(&shown()).map_err(read)?);
+            let mut level = None;
+            if whole.contains(&path) {
+                let names = directory.names().map_err(read)?;
+                level = Some((excludes.level(&directory, &path, &names), directory.stat_self().map_err(read)?.device));
+                for name in names {
+                    let (node, expanded) = nodes.entry(name).or_default();
+                    *expanded = !node.wanted;
+                    node.wanted = true;
+                }
+            }
+            let base = Arc::new(Base { directory, path, whole: level });
+            for (name, (node, expanded)) in nodes {
+                let root = Root { name: name.clone(), base: base.clone(), node, expanded };
+                if let Some(other) = roots.insert(name.clone(), root) {
+                    let full = |base: &Base| as_path(&[&base.path, &b"/"[..], &name].concat()).to_owned();
+                    return Err(SourceError::Clash { first: full(&other.base), second: full(&base), name });
+                }
+            }
+        }
+        Ok(Self { roots: roots.into_values().collect(), paths })
+    }
+}

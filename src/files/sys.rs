@@ -1,0 +1,121 @@
+//! The one audited module with `unsafe`: system calls that the safe wrappers do not offer, each behind a safe function.
+//!
+//! Everything else of the program is compiled with `unsafe_code = "deny"`.
+#![allow(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+
+/// Writes the dirty pages of a file and waits for them, without a journal commit and without flushing the disk.
+///
+/// All three flags together are `WB_SYNC_ALL` since Linux 5.1 (`fs/sync.c`): a page that is dirty again while an older
+/// write of it is under way is waited for and written too. Each page is write-protected in every mapping before it is
+/// written, so that the next store through a mapping takes a fault, and the fault moves mtime and ctime.
+///
+/// # Errors
+/// What the system call says; `ESPIPE` for anything that is no file, directory or block device.
+pub fn write_back(file: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    // SAFETY: the call takes integers only; `file` is an open descriptor for as long as it is borrowed. Length 0 means
+    // "to the end of the file".
+    let result = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Removes a variable from the environment, so that no child inherits a secret.
+///
+/// The caller must be the only thread: call it first thing in `main`, before any thread is started and before any
+/// library that reads the environment from a thread of its own. On Linux this is checked; with more than one thread
+/// the variable stays and the answer is false.
+pub fn remove_environment_variable(name: &OsStr) -> bool {
+    if threads() != Some(1) {
+        return false;
+    }
+    // SAFETY: `remove_var` is unsound only when another thread reads or writes the environment at the same time; the
+    // process has exactly one thread, this one, as the kernel just said.
+    unsafe { std::env::remove_var(name) };
+    true
+}
+
+/// Number of threads of this process as the kernel counts them, when `/proc` is there.
+fn threads() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/task").ok()?.count())
+}
+
+/// Keeps keys out of core dumps and away from other processes of the same user: `PR_SET_DUMPABLE` 0 (which also closes
+/// `/proc/self/mem` and `ptrace`) and a core size limit of 0.
+///
+/// A process that is not dumpable finds its own `/proc/self` owned by root; reading `/proc/self/fd/N` stays allowed.
+///
+/// # Errors
+/// What the system says; the caller may go on with a warning.
+pub fn forbid_core_dumps() -> io::Result<()> {
+    let limit = getrlimit(Resource::Core);
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: limit.maximum })?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
+/// Raises the soft limit of open files to the hard limit: a walk holds one directory open for each level of depth.
+/// Failure is no error: the walk then names the directories that it could not open.
+pub fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    }
+}
+
+/// A shared, writable mapping of a file, for tests of what a store through a mapping does to timestamps.
+#[cfg(test)]
+pub mod mapping {
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsRawFd;
+    use std::ptr;
+
+    /// See the module.
+    pub struct Mapping {
+        address: *mut libc::c_void,
+        length: usize,
+    }
+
+    impl Mapping {
+        /// Maps the first `length` bytes of `file`, which must be at least that long.
+        pub fn new(file: &File, length: usize) -> io::Result<Self> {
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            // SAFETY: a new mapping at an address of the kernel's choice; it aliases no memory of this process.
+            let address =
+                unsafe { libc::mmap(ptr::null_mut(), length, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+            if address == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Self { address, length }) }
+        }
+
+        /// Stores one byte.
+        pub fn store(&mut self, offset: usize, byte: u8) {
+            assert!(offset < self.length);
+            // SAFETY: inside the mapping, which is writable and lives as long as `self`.
+            unsafe { ptr::write_volatile(self.address.cast::<u8>().add(offset), byte) };
+        }
+    }
+
+    impl Drop for Mapping {
+        fn drop(&mut self) {
+            // SAFETY: exactly the range that `new` mapped; nothing borrows from it.
+            unsafe { libc::munmap(self.address, self.length) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_is_left_alone_when_there_are_threads() {
+        // The test runner has a main thread and this one, so the refusal is what can be seen here.
+        assert!(!remove_environment_variable(OsStr::new("PATH")));
+        assert!(std::env::var_os("PATH").is_some());
+    }
+}

@@ -1,0 +1,414 @@
+//! The walk: sources as a sorted, depth-first stream of steps.
+//!
+//! Invariants:
+//! - The steps beneath one [`Step::Enter`] come in ascending order of name bytes and end with its [`Step::Leave`]: the
+//!   order of entries in a stored tree, and of a parent snapshot read beside the walk.
+//! - Every Enter has its Leave. A directory that cannot be listed is still entered (its own metadata is known) and
+//!   the problem stands between.
+//! - No recursion and no path handed to the kernel: depth costs one open directory a level.
+//! - A directory's stat is taken from the opened directory itself, so it belongs to what was listed.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::vec;
+
+use super::directory::{Directory, is_loop};
+use super::exclude::{Excludes, Level};
+use super::source::{Base, Node, Root, Sources};
+use super::stat::{Kind, Stat};
+use super::sys;
+
+/// Directories deeper than this are reported and not entered. format-spec/limits: the depth of a stored tree.
+pub const DEPTH_MAX: usize = 4_096;
+
+/// What the walk leaves out.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// By pattern, size, tag file, gitignore.
+    pub excludes: Excludes,
+    /// Do not enter other file systems than that of the source: a mount point is kept as an empty directory.
+    pub one_file_system: bool,
+    /// Inodes by (device, inode) that are never walked: this program's own repository, cache and state.
+    pub never: HashSet<(u64, u64)>,
+}
+
+/// A directory that begins.
+#[derive(Debug)]
+pub struct Enter {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its path in the snapshot, without a leading slash.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub stat: Stat,
+    /// The open directory.
+    pub directory: Arc<Directory>,
+    /// It only leads to a source: just the wanted entries follow.
+    pub ancestor: bool,
+}
+
+/// Anything that is not a directory.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its path in the snapshot, without a leading slash.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub stat: Stat,
+    /// The directory in which it lies.
+    pub parent: Arc<Directory>,
+}
+
+/// What went wrong with one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// A source that was named is not there.
+    MissingSource,
+    /// It was listed and gone a moment later.
+    Vanished,
+    /// It may not be read, or the disk cannot.
+    Unreadable,
+    /// Deeper than [`DEPTH_MAX`].
+    TooDeep,
+}
+
+/// A path that could not be walked.
+#[derive(Debug)]
+pub struct Problem {
+    /// Path in the snapshot, without a leading slash.
+    pub path: Vec<u8>,
+    /// Absolute path on disk.
+    pub source_path: Vec<u8>,
+    /// What kind of problem.
+    pub kind: ProblemKind,
+    /// What the system says.
+    pub error: io::Error,
+}
+
+/// One step. See the module.
+#[derive(Debug)]
+pub enum Step {
+    /// A directory begins.
+    Enter(Enter),
+    /// The directory entered last ends.
+    Leave,
+    /// Anything else.
+    Entry(Entry),
+    /// A path could not be walked; the walk goes on.
+    Problem(Problem),
+    /// The path is this program's own (see [`Rules::never`]) and was left out.
+    Own(Vec<u8>),
+}
+
+struct Child {
+    name: Vec<u8>,
+    node: Option<Node>,
+}
+
+struct Frame {
+    directory: Arc<Directory>,
+    /// `None` until the directory is listed.
+    children: Option<vec::IntoIter<Child>>,
+    node: Option<Node>,
+    /// Everything beneath is wanted.
+    wanted: bool,
+    /// False when the directory is kept empty: a mount point, or skipped by the caller.
+    enter: bool,
+    device: u64,
+    level: Level,
+    /// Lengths of the two paths where this directory's own end.
+    path_length: usize,
+    source_length: usize,
+}
+
+/// Where a child stands: what its directory says about it.
+struct Place<'a> {
+    /// The directory's other entries are wanted too, so its excludes apply.
+    listed: bool,
+    device: Option<u64>,
+    level: Option<&'a Level>,
+}
+
+/// An iterator of [`Step`]. See the module.
+pub struct Walk {
+    rules: Rules,
+    roots: vec::IntoIter<Root>,
+    base: Option<Arc<Base>>,
+    frames: Vec<Frame>,
+    problems: Vec<Problem>,
+    /// Path of the current directory in the snapshot, and on disk.
+    path: Vec<u8>,
+    source_path: Vec<u8>,
+}
+
+impl Walk {
+    /// A walk over the sources. Raises the soft limit of open files.
+    #[must_use]
+    pub fn new(sources: Sources, rules: Rules) -> Self {
+        sys::raise_open_files();
+        Self {
+            rules,
+            roots: sources.roots.into_iter(),
+            base: None,
+            frames: Vec::new(),
+            problems: Vec::new(),
+            path: Vec::new(),
+            source_path: Vec::new(),
+        }
+    }
+
+    /// After [`Step::Enter`]: the entries of that directory are not walked; its Leave comes next.
+    pub fn skip_children(&mut self) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.enter = false;
+            frame.children = None;
+            frame.node = None;
+        }
+        self.problems.clear();
+    }
+
+    /// Absolute path on disk of an entry of the directory that was entered last, or of that directory for `None`.
+    #[must_use]
+    pub fn source_path(&self, name: Option<&[u8]>) -> Vec<u8> {
+        let mut path = self.source_path.clone();
+        if let Some(name) = name {
+            path.push(b'/');
+            path.extend_from_slice(name);
+        }
+        path
+    }
+
+    fn problem(&self, kind: ProblemKind, error: io::Error) -> Option<Step> {
+        Some(Step::Problem(Problem { path: self.path.clone(), source_path: self.source_path.clone(), kind, error }))
+    }
+
+    /// Lists the directory entered last.
+    fn list(&mut self) {
+        let Some(frame) = self.frames.last_mut() else { return };
+        let mut children: Vec<Child> = Vec::new();
+        let mut nodes = frame.node.take().map(|mut node| std::mem::take(&mut node.children)).unwrap_or_default();
+        if frame.enter && frame.wanted {
+            match frame.directory.names() {
+                Ok(names) => {
+                    frame.level = self.rules.excludes.level(&frame.directory, &self.source_path, &names);
+                    children.extend(names.into_iter().map(|name| {
+                        let node = nodes.remove(&name);
+                        Child { name, node }
+                    }));
+                }
+                Err(error) => self.problems.push(Problem {
+                    path: self.path.clone(),
+                    source_path: self.source_path.clone(),
+                    kind: ProblemKind::Unreadable,
+                    error,
+                }),
+            }
+        }
+        if !nodes.is_empty() {
+            // Named sources that the listing did not show: looked up by name, so that missing ones are reported.
+            children.extend(nodes.into_iter().map(|(name, node)| Child { name, node: Some(node) }));
+            children.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        }
+        frame.children = Some(children.into_iter());
+    }
+
+    fn visit(&mut self, directory: &Arc<Directory>, child: Child, place: &Place<'_>) -> Option<Step> {
+        let lengths = (self.path.len(), self.source_path.len());
+        if !self.path.is_empty() {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(&child.name);
+        self.source_path.push(b'/');
+        self.source_path.extend_from_slice(&child.name);
+        let frames = self.frames.len();
+        let step = self.look(directory, child, place);
+        if self.frames.len() == frames {
+            self.path.truncate(lengths.0);
+            self.source_path.truncate(lengths.1);
+        }
+        step
+    }
+
+    /// The paths already end in the child's name.
+    fn look(&mut self, directory: &Arc<Directory>, mut child: Child, place: &Place<'_>) -> Option<Step> {
+        let named = child.node.as_ref().is_some_and(|node| node.wanted);
+        let leads = child.node.as_ref().is_some_and(|node| !node.children.is_empty());
+        let mut wanted = named || place.listed;
+        if wanted {
+            let tagged = place.listed && place.level.is_some_and(|level| level.tag_rejects(&child.name));
+            wanted = !tagged && !self.rules.excludes.rejects_path(&self.source_path);
+        }
+        if !wanted && !leads {
+            return None;
+        }
+        // An ancestor of a source may be a symbolic link: the user named the path through it.
+        let stat = if leads { Stat::at_following(directory.as_fd(), &child.name) } else { directory.stat(&child.name) };
+        let stat = match stat {
+            Ok(stat) => stat,
+            Err(error) => return self.failed(child.node.as_ref(), error),
+        };
+        let is_directory = stat.kind == Kind::Directory;
+        if wanted
+            && (self.rules.excludes.rejects_stat(&stat)
+                || (place.listed && self.git_rejects(place.level, is_directory)))
+        {
+            wanted = false;
+            if !leads {
+                return None;
+            }
+        }
+        if self.rules.never.contains(&stat.key()) {
+            return Some(Step::Own(self.path.clone()));
+        }
+        if !is_directory {
+            if leads {
+                return self.failed(child.node.as_ref(), io::Error::from(io::ErrorKind::NotADirectory));
+            }
+            return Some(Step::Entry(Entry {
+                name: child.name,
+                path: self.path.clone(),
+                stat,
+                parent: directory.clone(),
+            }));
+        }
+        if self.frames.len() >= DEPTH_MAX {
+            let error = io::Error::other(format!("more than {DEPTH_MAX} directories deep"));
+            return self.problem(ProblemKind::TooDeep, error);
+        }
+        let opened =
+            if leads { directory.open_child_following(&child.name) } else { directory.open_child(&child.name) };
+        let opened = opened.and_then(|directory| Ok((directory.stat_self()?, Arc::new(directory))));
+        let (stat, opened) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return self.failed(child.node.as_ref(), error),
+        };
+        if self.rules.never.contains(&stat.key()) {
+            return Some(Step::Own(self.path.clone()));
+        }
+        let crosses = !named && place.device.is_some_and(|device| device != stat.device);
+        let enter = !(self.rules.one_file_system && crosses && wanted);
+        self.frames.push(Frame {
+            directory: opened.clone(),
+            children: None,
+            node: child.node.take(),
+            wanted,
+            enter,
+            device: stat.device,
+            level: Level::default(),
+            path_length: self.path.len(),
+            source_length: self.source_path.len(),
+        });
+        Some(Step::Enter(Enter {
+            name: child.name,
+            path: self.path.clone(),
+            stat,
+            directory: opened,
+            ancestor: !wanted,
+        }))
+    }
+
+    /// Something that was expected cannot be looked at.
+    fn failed(&mut self, node: Option<&Node>, error: io::Error) -> Option<Step> {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        let gone = matches!(error.kind(), NotFound | NotADirectory) || is_loop(&error);
+        let kind = match node {
+            Some(_) if gone => ProblemKind::MissingSource,
+            None if gone => ProblemKind::Vanished,
+            _ => ProblemKind::Unreadable,
+        };
+        // One problem for each source that is lost with it, so that each is named.
+        let mut missing = node.map(|node| node.sources(&self.source_path)).unwrap_or_default();
+        if missing.len() > 1 {
+            let above = self.source_path.len() - self.path.len();
+            for source_path in missing.drain(1..).rev() {
+                let path = source_path[above..].to_vec();
+                let error = io::Error::from(error.kind());
+                self.problems.push(Problem { path, source_path, kind, error });
+            }
+        }
+        match missing.pop() {
+            Some(source_path) => {
+                let above = self.source_path.len() - self.path.len();
+                let path = source_path[above..].to_vec();
+                Some(Step::Problem(Problem { path, source_path, kind, error }))
+            }
+            None => self.problem(kind, error),
+        }
+    }
+
+    /// The nearest `.gitignore` that says something decides.
+    fn git_rejects(&self, level: Option<&Level>, is_directory: bool) -> bool {
+        let whole = self.base.as_ref().and_then(|base| base.whole.as_ref()).map(|(level, _)| level);
+        let above = self.frames.iter().rev().map(|frame| &frame.level);
+        level.into_iter().chain(above).chain(whole).find_map(|l| l.git_rejects(&self.source_path, is_directory))
+            == Some(true)
+    }
+
+    fn next_root(&mut self) -> Option<Option<Step>> {
+        let root = self.roots.next()?;
+        self.path.clear();
+        self.source_path.clear();
+        self.source_path.extend_from_slice(&root.base.path);
+        let base = root.base;
+        self.base = Some(base.clone());
+        let mut child = Child { name: root.name, node: Some(root.node) };
+        if root.expanded {
+            // As if the base had been listed: its excludes apply, and only what leads to named sources is kept as node.
+            if let Some(node) = child.node.as_mut() {
+                node.wanted = false;
+            }
+            child.node = child.node.filter(|node| !node.children.is_empty());
+        }
+        let place = Place {
+            listed: root.expanded,
+            device: base.whole.as_ref().map(|(_, device)| *device),
+            level: base.whole.as_ref().map(|(level, _)| level),
+        };
+        let directory = base.directory.clone();
+        Some(self.visit(&directory, child, &place))
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Step;
+
+    fn next(&mut self) -> Option<Step> {
+        loop {
+            if let Some(problem) = self.problems.pop() {
+                return Some(Step::Problem(problem));
+            }
+            let Some(frame) = self.frames.last_mut() else {
+                match self.next_root()? {
+                    Some(step) => return Some(step),
+                    None => continue,
+                }
+            };
+            self.path.truncate(frame.path_length);
+            self.source_path.truncate(frame.source_length);
+            let Some(children) = frame.children.as_mut() else {
+                if frame.enter || frame.node.is_some() {
+                    self.list();
+                    continue;
+                }
+                self.frames.pop();
+                return Some(Step::Leave);
+            };
+            let Some(child) = children.next() else {
+                self.frames.pop();
+                return Some(Step::Leave);
+            };
+            let directory = frame.directory.clone();
+            let level = std::mem::take(&mut frame.level);
+            let place = Place { listed: frame.wanted, device: Some(frame.device), level: Some(&level) };
+            let at = self.frames.len() - 1;
+            let step = self.visit(&directory, child, &place);
+            self.frames[at].level = level;
+            if step.is_some() {
+                return step;
+            }
+        }
+    }
+}
