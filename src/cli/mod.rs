@@ -68,7 +68,6 @@ pub struct Cli {
 /// The list of commands, in the order of the help.
 #[derive(Debug, Clone, clap::Subcommand)]
 #[expect(missing_docs, reason = "each stands for the file of its name, whose argument struct says what it does")]
-#[expect(clippy::large_enum_variant, reason = "made once, from the command line")]
 pub enum Command {
     Init(init::Arguments),
     Backup(backup::Arguments),

@@ -71,19 +71,18 @@ impl Selection {
 
 /// What to leave out.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Leaving out")]
 pub struct ExcludeOptions {
     /// Leave out what matches this pattern (can be given multiple times)
-    #[arg(short, long, value_name = "PATTERN")]
+    #[arg(short, long, value_name = "PATTERN", help_heading = "Leaving out")]
     pub exclude: Vec<OsString>,
     /// The same, without regard to upper and lower case
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", help_heading = "Leaving out")]
     pub iexclude: Vec<OsString>,
     /// Read exclude patterns from this file, one a line (can be given multiple times)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Leaving out")]
     pub exclude_file: Vec<PathBuf>,
     /// The same, without regard to upper and lower case
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Leaving out")]
     pub iexclude_file: Vec<PathBuf>,
 }
 
@@ -123,19 +122,18 @@ impl ExcludeOptions {
 
 /// What to take only.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Taking only")]
 pub struct IncludeOptions {
     /// Take only what matches this pattern (can be given multiple times)
-    #[arg(short, long, value_name = "PATTERN")]
+    #[arg(short, long, value_name = "PATTERN", help_heading = "Taking only")]
     pub include: Vec<OsString>,
     /// The same, without regard to upper and lower case
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", help_heading = "Taking only")]
     pub iinclude: Vec<OsString>,
     /// Read include patterns from this file, one a line (can be given multiple times)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Taking only")]
     pub include_file: Vec<PathBuf>,
     /// The same, without regard to upper and lower case
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Taking only")]
     pub iinclude_file: Vec<PathBuf>,
 }
 
