@@ -41,6 +41,7 @@ pub mod snapshots;
 pub mod stats;
 pub mod version;
 
+use crate::files::sys;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
 use exit::{CliError, Exit};
@@ -66,41 +67,24 @@ pub struct Cli {
 
 /// The list of commands, in the order of the help.
 #[derive(Debug, Clone, clap::Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "made once, from the command line")]
+#[expect(missing_docs, reason = "each stands for the file of its name, whose argument struct says what it does")]
 pub enum Command {
-    /// `init`
     Init(init::Arguments),
-    /// `backup`
     Backup(backup::Arguments),
-    /// `restore`
     Restore(restore::Arguments),
-    /// `snapshots`
     Snapshots(snapshots::Arguments),
-    /// `ls`
     Ls(ls::Arguments),
-    /// `find`
     Find(find::Arguments),
-    /// `diff`
     Diff(diff::Arguments),
-    /// `dump`
     Dump(dump::Arguments),
-    /// `check`
     Check(check::Arguments),
-    /// `stats`
     Stats(stats::Arguments),
-    /// `key`
     Key(key::Arguments),
-    /// `repair`
     Repair(repair::Arguments),
-    /// `show`
     Show(show::Arguments),
-    /// `cat`
     Cat(cat::Arguments),
-    /// `completions`
     Completions(completions::Arguments),
-    /// `man`
     Man(man::Arguments),
-    /// `version`
     Version(version::Arguments),
 }
 
@@ -132,13 +116,13 @@ impl Context {
     }
 }
 
-/// The whole program: takes the secrets out of the environment with `remove_variable`, parses `arguments`, runs the command,
-/// says why it failed, and returns the exit code.
-///
-/// Must be called before any thread is started; `remove_variable` is only called then.
-pub fn main(arguments: impl IntoIterator<Item = OsString>, remove_variable: fn(&str)) -> Exit {
-    let environment = Environment::take(remove_variable);
-    no_core_dumps();
+/// The whole program: takes the secrets out of the environment, parses `arguments`, runs the command, says why it failed,
+/// and returns the exit code. Must be called before any thread is started.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let environment = Environment::take();
+    // A dump of this process would hold keys. Failing to forbid it stops nobody from backing up.
+    let _ = sys::forbid_core_dumps();
+    sys::raise_open_files();
     let cli = match parse(arguments) {
         Ok(Parsed::Ours(cli)) => *cli,
         Ok(Parsed::Foreign(foreign)) => return answer(foreign),
@@ -163,6 +147,11 @@ fn start(cli: Cli, environment: Environment, output: Output) -> Result<Exit, Cli
         .map_err(|error| CliError::failed("cannot handle the signals that interrupt").caused_by(error))?;
     if cli.global.no_lock {
         output.warn("--no-lock has no effect: nothing that only reads waits for a lock");
+    }
+    if environment.is_left_behind() {
+        output.warn(
+            "PACKSTONE_PASSWORD could not be removed from the environment: commands that this one runs may see it",
+        );
     }
     let mut context = Context { global: cli.global, output, interrupt, environment };
     run(cli.command, &mut context)
@@ -219,13 +208,6 @@ fn refuse(error: &clap::Error) -> Exit {
         eprintln!("\n{hint}");
     }
     if error.use_stderr() { Exit::Usage } else { Exit::Success }
-}
-
-/// A dump of this process would hold keys. Failing to forbid it stops nobody from backing up.
-fn no_core_dumps() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let maximum = getrlimit(Resource::Core).maximum;
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
 }
 
 #[cfg(test)]
