@@ -8,15 +8,18 @@
 pub mod clock;
 pub mod duration;
 pub mod exit;
+mod failure;
 pub mod foreign;
 pub mod interrupt;
 pub mod json;
 pub mod mode;
+pub mod open;
 pub mod options;
 pub mod output;
 pub mod patterns;
 pub mod progress;
 pub mod rate;
+pub mod recovery;
 pub mod secret;
 pub mod size;
 pub mod snapshot_argument;
@@ -160,6 +163,8 @@ fn start(cli: Cli, environment: Environment, output: Output) -> Result<Exit, Cli
 /// The one match over the list of commands.
 fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
     match command {
+        Command::Init(arguments) => init::run(&arguments, context),
+        Command::Backup(arguments) => backup::run(&arguments, context),
         Command::Completions(arguments) => completions::run(&arguments, context.output),
         Command::Man(arguments) => man::run(&arguments, context.output),
         Command::Version(arguments) => version::run(&arguments, context.output),

@@ -1,10 +1,10 @@
-//! `backup`: what to store, and how to look at it.
+//! What `backup` is asked: what to store, and how to look at it.
 
-use super::clock;
-use super::exit::CliError;
-use super::patterns::ExcludeOptions;
-use super::size;
-use super::snapshot_argument::{GroupBy, SnapshotRef, TagList};
+use crate::cli::clock;
+use crate::cli::exit::CliError;
+use crate::cli::patterns::ExcludeOptions;
+use crate::cli::size;
+use crate::cli::snapshot_argument::{GroupBy, SnapshotRef, TagList};
 use crate::base::time::Time;
 use crate::files::exclude::Excludes;
 use crate::files::list;
@@ -151,6 +151,24 @@ impl Arguments {
         }
         excludes.set_git_ignore(self.git_ignore);
         Ok(excludes)
+    }
+
+    /// The options that decide what is in the snapshot, for its record.
+    #[must_use]
+    pub fn recorded(&self) -> Vec<String> {
+        let mut options: Vec<String> =
+            self.exclude.given().iter().map(|(option, text)| format!("{option}={}", escape(text))).collect();
+        let flags = [
+            (self.exclude_caches, "--exclude-caches"),
+            (self.one_file_system, "--one-file-system"),
+            (self.git_ignore, "--git-ignore"),
+        ];
+        options.extend(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| (*flag).to_owned()));
+        options.extend(
+            self.exclude_if_present.iter().map(|rule| format!("--exclude-if-present={}", escape(rule.as_bytes()))),
+        );
+        options.extend(self.exclude_larger_than.map(|bytes| format!("--exclude-larger-than={bytes}")));
+        options
     }
 
     /// True when something else than the passphrase comes from the standard input.
