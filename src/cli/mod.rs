@@ -5,6 +5,7 @@
 //! [`crate::ops`], shows it, runs it and shows the report. Everything such a function needs is in its [`Context`].
 //! Nothing below this floor prints, asks, or knows an exit code.
 
+pub mod bar;
 pub mod clock;
 pub mod duration;
 pub mod exit;
@@ -24,6 +25,7 @@ pub mod secret;
 pub mod size;
 pub mod snapshot_argument;
 pub mod table;
+pub mod terminal;
 pub mod words;
 
 pub mod backup;
@@ -58,7 +60,7 @@ use std::ffi::OsString;
 
 /// Encrypted, deduplicated snapshots of your files, in a repository that any tool can copy
 #[derive(Debug, Clone, clap::Parser)]
-#[command(name = "packstone", version, after_long_help = Exit::table(), max_term_width = 100)]
+#[command(name = "packstone", version, after_long_help = footer(), max_term_width = 100)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
@@ -170,6 +172,15 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
         Command::Version(arguments) => version::run(&arguments, context.output),
         _ => Err(CliError::usage("this command is not available")),
     }
+}
+
+/// What stands below the help: the variables that no option stands for, and the exit codes.
+fn footer() -> String {
+    format!(
+        "Environment:\n  PACKSTONE_PASSWORD      the passphrase itself; removed before any command is run\n  \
+         PACKSTONE_PROGRESS_FPS  how often progress is shown, 1 to 60 times a second\n\n{}",
+        Exit::table()
+    )
 }
 
 /// What a command line turned out to be.
