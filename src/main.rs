@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    packstone::cli::main(std::env::args_os(), |_| {}).into()
+    packstone::cli::main(std::env::args_os()).into()
 }

@@ -1,5 +1,6 @@
 //! `key`: passphrases, recovery codes and key files that open the repository.
 
+use super::secret::Source;
 use std::path::PathBuf;
 
 /// List, add, change and remove the keys that open the repository
@@ -37,6 +38,19 @@ pub struct NewPassword {
     /// Run this command, without a shell, and take its output as the new passphrase
     #[arg(long, value_name = "COMMAND", conflicts_with = "new_password_file")]
     pub new_password_command: Option<String>,
+}
+
+impl NewPassword {
+    /// Where the new passphrase comes from: what is given here, else the terminal or the standard input. Read it with
+    /// [`Question::Create`](super::secret::Question::Create).
+    #[must_use]
+    pub fn source(&self) -> Source {
+        match (&self.new_password_file, &self.new_password_command) {
+            (Some(file), _) => Source::File(file.clone()),
+            (None, Some(command)) => Source::Command(command.clone()),
+            (None, None) => Source::Ask,
+        }
+    }
 }
 
 /// `key add`

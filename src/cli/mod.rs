@@ -5,22 +5,27 @@
 //! [`crate::ops`], shows it, runs it and shows the report. Everything such a function needs is in its [`Context`].
 //! Nothing below this floor prints, asks, or knows an exit code.
 
+pub mod bar;
 pub mod clock;
 pub mod duration;
 pub mod exit;
+mod failure;
 pub mod foreign;
 pub mod interrupt;
 pub mod json;
 pub mod mode;
+pub mod open;
 pub mod options;
 pub mod output;
 pub mod patterns;
 pub mod progress;
 pub mod rate;
+pub mod recovery;
 pub mod secret;
 pub mod size;
 pub mod snapshot_argument;
 pub mod table;
+pub mod terminal;
 pub mod words;
 
 pub mod backup;
@@ -41,6 +46,7 @@ pub mod snapshots;
 pub mod stats;
 pub mod version;
 
+use crate::files::sys;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
 use exit::{CliError, Exit};
@@ -54,7 +60,7 @@ use std::ffi::OsString;
 
 /// Encrypted, deduplicated snapshots of your files, in a repository that any tool can copy
 #[derive(Debug, Clone, clap::Parser)]
-#[command(name = "packstone", version, after_long_help = Exit::table(), max_term_width = 100)]
+#[command(name = "packstone", version, after_long_help = footer(), max_term_width = 100)]
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
@@ -66,41 +72,24 @@ pub struct Cli {
 
 /// The list of commands, in the order of the help.
 #[derive(Debug, Clone, clap::Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "made once, from the command line")]
+#[expect(missing_docs, reason = "each stands for the file of its name, whose argument struct says what it does")]
 pub enum Command {
-    /// `init`
     Init(init::Arguments),
-    /// `backup`
     Backup(backup::Arguments),
-    /// `restore`
     Restore(restore::Arguments),
-    /// `snapshots`
     Snapshots(snapshots::Arguments),
-    /// `ls`
     Ls(ls::Arguments),
-    /// `find`
     Find(find::Arguments),
-    /// `diff`
     Diff(diff::Arguments),
-    /// `dump`
     Dump(dump::Arguments),
-    /// `check`
     Check(check::Arguments),
-    /// `stats`
     Stats(stats::Arguments),
-    /// `key`
     Key(key::Arguments),
-    /// `repair`
     Repair(repair::Arguments),
-    /// `show`
     Show(show::Arguments),
-    /// `cat`
     Cat(cat::Arguments),
-    /// `completions`
     Completions(completions::Arguments),
-    /// `man`
     Man(man::Arguments),
-    /// `version`
     Version(version::Arguments),
 }
 
@@ -132,13 +121,13 @@ impl Context {
     }
 }
 
-/// The whole program: takes the secrets out of the environment with `remove_variable`, parses `arguments`, runs the command,
-/// says why it failed, and returns the exit code.
-///
-/// Must be called before any thread is started; `remove_variable` is only called then.
-pub fn main(arguments: impl IntoIterator<Item = OsString>, remove_variable: fn(&str)) -> Exit {
-    let environment = Environment::take(remove_variable);
-    no_core_dumps();
+/// The whole program: takes the secrets out of the environment, parses `arguments`, runs the command, says why it failed,
+/// and returns the exit code. Must be called before any thread is started.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let environment = Environment::take();
+    // A dump of this process would hold keys. Failing to forbid it stops nobody from backing up.
+    let _ = sys::forbid_core_dumps();
+    sys::raise_open_files();
     let cli = match parse(arguments) {
         Ok(Parsed::Ours(cli)) => *cli,
         Ok(Parsed::Foreign(foreign)) => return answer(foreign),
@@ -164,6 +153,11 @@ fn start(cli: Cli, environment: Environment, output: Output) -> Result<Exit, Cli
     if cli.global.no_lock {
         output.warn("--no-lock has no effect: nothing that only reads waits for a lock");
     }
+    if environment.is_left_behind() {
+        output.warn(
+            "PACKSTONE_PASSWORD could not be removed from the environment: commands that this one runs may see it",
+        );
+    }
     let mut context = Context { global: cli.global, output, interrupt, environment };
     run(cli.command, &mut context)
 }
@@ -171,11 +165,22 @@ fn start(cli: Cli, environment: Environment, output: Output) -> Result<Exit, Cli
 /// The one match over the list of commands.
 fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
     match command {
+        Command::Init(arguments) => init::run(&arguments, context),
+        Command::Backup(arguments) => backup::run(&arguments, context),
         Command::Completions(arguments) => completions::run(&arguments, context.output),
         Command::Man(arguments) => man::run(&arguments, context.output),
         Command::Version(arguments) => version::run(&arguments, context.output),
         _ => Err(CliError::usage("this command is not available")),
     }
+}
+
+/// What stands below the help: the variables that no option stands for, and the exit codes.
+fn footer() -> String {
+    format!(
+        "Environment:\n  PACKSTONE_PASSWORD      the passphrase itself; removed before any command is run\n  \
+         PACKSTONE_PROGRESS_FPS  how often progress is shown, 1 to 60 times a second\n\n{}",
+        Exit::table()
+    )
 }
 
 /// What a command line turned out to be.
@@ -219,13 +224,6 @@ fn refuse(error: &clap::Error) -> Exit {
         eprintln!("\n{hint}");
     }
     if error.use_stderr() { Exit::Usage } else { Exit::Success }
-}
-
-/// A dump of this process would hold keys. Failing to forbid it stops nobody from backing up.
-fn no_core_dumps() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let maximum = getrlimit(Resource::Core).maximum;
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! Workers only add to counters; one thread reads them a few times a second and draws. `PACKSTONE_PROGRESS_FPS` sets
 //! how often (1 to 60 times a second).
 
-use super::duration;
+use super::bar::{self, Counts};
 use super::interrupt::Interrupt;
 use super::json::{
     BackupMessage, BackupStatus, BackupVerbose, CheckMessage, ItemError, Raw, RestoreCounts, RestoreMessage,
@@ -15,7 +15,7 @@ use super::rate::Rate;
 use super::size;
 use crate::base::escape::escape;
 use crate::ops::{Action, Item, Monitor, Phase, Severity};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,38 +58,6 @@ struct Shared {
     skipped: AtomicU64,
     skipped_bytes: AtomicU64,
     deleted: AtomicU64,
-}
-
-/// One look at the counters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Counts {
-    items_expected: u64,
-    bytes_expected: u64,
-    complete: bool,
-    items_done: u64,
-    bytes_done: u64,
-}
-
-impl Counts {
-    /// Share that is done, 0 to 1: of bytes where there are any, else of items.
-    fn share(&self) -> f64 {
-        let (done, expected) = self.measure();
-        if expected == 0 { 0.0 } else { (done as f64 / expected as f64).min(1.0) }
-    }
-
-    /// What the rate is taken of.
-    const fn measure(&self) -> (u64, u64) {
-        if self.bytes_expected > 0 {
-            (self.bytes_done, self.bytes_expected)
-        } else {
-            (self.items_done, self.items_expected)
-        }
-    }
-
-    fn left(&self, rate: &Rate) -> Option<Duration> {
-        let (done, expected) = self.measure();
-        if self.complete { rate.time_for(expected.saturating_sub(done)) } else { None }
-    }
 }
 
 /// The [`Monitor`] of every command. Ends with [`Progress::finish`], or when dropped.
@@ -211,7 +179,7 @@ impl Shared {
         rate.rate.update(current.since.elapsed(), counts.measure().0);
         let item = self.item.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match &self.bar {
-            Some(bar) => draw(bar, current.phase, &counts, &rate.rate, &item),
+            Some(bar) => bar::draw(bar, current.phase, &counts, &rate.rate, &item),
             None => self.status(&counts, &rate.rate, &item),
         }
     }
@@ -318,74 +286,6 @@ fn verbose_line(work: Work, item: &Item<'_>) -> String {
         }
         (_, action) => format!("{:<9} {path}", backup_action(action)),
     }
-}
-
-/// What a phase is called, and what its items are.
-const fn words(phase: Phase) -> (&'static str, &'static str) {
-    match phase {
-        Phase::LoadIndex => ("loading the index", "segments"),
-        Phase::Scan => ("scanning", "files"),
-        Phase::Backup => ("storing", "files"),
-        Phase::Publish => ("publishing", "objects"),
-        Phase::Compare => ("comparing", "entries"),
-        Phase::Plan => ("planning", "entries"),
-        Phase::Restore => ("restoring", "files"),
-        Phase::Verify => ("verifying", "files"),
-        Phase::CheckStructure => ("checking structure", "objects"),
-        Phase::CheckTrees => ("checking trees", "snapshots"),
-        Phase::CheckData => ("reading packs", "packs"),
-        Phase::RebuildIndex => ("rebuilding the index", "packs"),
-        Phase::Count => ("counting", "snapshots"),
-    }
-}
-
-/// Steps of the bar: indicatif's position and length are set to these, so that phases without a length draw one too.
-const BAR_STEPS: u64 = 1000;
-
-fn draw(bar: &ProgressBar, phase: Option<Phase>, counts: &Counts, rate: &Rate, item: &[u8]) {
-    let Some(phase) = phase else { return };
-    let known = counts.complete && counts.measure().1 > 0;
-    let template = if known { "{bar:20}  {wide_msg}" } else { "{spinner}  {wide_msg}" };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("## "));
-    }
-    if known {
-        bar.set_length(BAR_STEPS);
-        bar.set_position((counts.share() * BAR_STEPS as f64) as u64);
-    }
-    bar.set_message(message(phase, counts, rate, item));
-    bar.tick();
-}
-
-/// The text beside the bar: "storing  81 %  14.1 GB/17.4 GB  60,214 files  11.0 MB/s  5 min left  /home/a/b".
-fn message(phase: Phase, counts: &Counts, rate: &Rate, item: &[u8]) -> String {
-    let (label, noun) = words(phase);
-    let mut parts = vec![label.to_owned()];
-    let known = counts.complete && counts.measure().1 > 0;
-    if known {
-        parts.push(format!("{:.0} %", (counts.share() * 100.0).floor()));
-    }
-    if counts.bytes_expected > 0 || counts.bytes_done > 0 {
-        let done = size::show(counts.bytes_done);
-        parts.push(if known { format!("{done}/{}", size::show(counts.bytes_expected)) } else { done });
-    }
-    if counts.items_expected > 0 || counts.items_done > 0 {
-        let done = size::count(counts.items_done);
-        let of = if known { format!("/{}", size::count(counts.items_expected)) } else { String::new() };
-        parts.push(format!("{done}{of} {noun}"));
-    }
-    if counts.bytes_expected > 0
-        && let Some(rate) = rate.per_second()
-    {
-        parts.push(format!("{}/s", size::show(rate as u64)));
-    }
-    if let Some(left) = counts.left(rate) {
-        parts.push(duration::show_left(left));
-    }
-    if !item.is_empty() {
-        parts.push(escape(item));
-    }
-    parts.join("  ")
 }
 
 impl Monitor for Progress {
@@ -500,27 +400,6 @@ mod tests {
         assert!(!progress.interrupted());
         interrupt.set();
         assert!(progress.interrupted());
-    }
-
-    #[test]
-    fn the_text_says_what_is_known_and_no_more() {
-        let mut rate = Rate::default();
-        rate.update(Duration::from_secs(1), 11_000_000);
-        let scanning = Counts { items_done: 1200, ..Counts::default() };
-        assert_eq!(message(Phase::Scan, &scanning, &Rate::default(), b""), "scanning  1,200 files");
-        let counts = Counts {
-            items_expected: 4,
-            bytes_expected: 77_000_000,
-            complete: true,
-            items_done: 1,
-            bytes_done: 11_000_000,
-        };
-        assert_eq!(
-            message(Phase::Backup, &counts, &rate, b"/a\n"),
-            "storing  14 %  11.0 MB/77.0 MB  1/4 files  11.0 MB/s  6 s left  /a\\n"
-        );
-        let growing = Counts { complete: false, ..counts };
-        assert_eq!(message(Phase::Backup, &growing, &rate, b""), "storing  11.0 MB  1 files  11.0 MB/s");
     }
 
     #[test]

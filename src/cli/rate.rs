@@ -6,11 +6,15 @@ use std::time::Duration;
 const MEMORY_SECONDS: f64 = 8.0;
 
 /// A smoothed rate, fed with how much is done at which time since the start.
+///
+/// An exponentially weighted mean that starts at zero and is divided by the weight seen so far (bias correction as in
+/// Kingma and Ba, Adam, 2015, section 3), so that a burst in the first instant counts for an instant only.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rate {
     seconds: f64,
     done: u64,
-    per_second: Option<f64>,
+    weighted: f64,
+    weight: f64,
 }
 
 impl Rate {
@@ -22,8 +26,9 @@ impl Rate {
             return;
         }
         let now = done.saturating_sub(self.done) as f64 / span;
-        let keep = (-span / MEMORY_SECONDS).exp();
-        self.per_second = Some(self.per_second.map_or(now, |before| before * keep + now * (1.0 - keep)));
+        let gained = -(-span / MEMORY_SECONDS).exp_m1();
+        self.weighted += (now - self.weighted) * gained;
+        self.weight += (1.0 - self.weight) * gained;
         self.seconds = seconds;
         self.done = done;
     }
@@ -31,13 +36,13 @@ impl Rate {
     /// So much a second; `None` before anything is known.
     #[must_use]
     pub fn per_second(&self) -> Option<f64> {
-        self.per_second
+        (self.weight > 0.0).then(|| self.weighted / self.weight)
     }
 
     /// How long `left` more will take; `None` when nothing moves.
     #[must_use]
     pub fn time_for(&self, left: u64) -> Option<Duration> {
-        let seconds = left as f64 / self.per_second.filter(|rate| *rate > 0.0)?;
+        let seconds = left as f64 / self.per_second().filter(|rate| *rate > 0.0)?;
         // Longer than a century is no estimate.
         (seconds < 3.2e9).then(|| Duration::from_secs_f64(seconds))
     }
@@ -61,6 +66,15 @@ mod tests {
         assert!(rate.per_second().unwrap() < 1.0, "a standstill of 50 s is noticed");
         rate.update(Duration::from_secs(60), 2000);
         assert!(rate.per_second().unwrap() < 1.0, "no time, no rate");
+    }
+
+    #[test]
+    fn a_burst_at_the_start_counts_for_an_instant() {
+        let mut rate = Rate::default();
+        rate.update(Duration::from_micros(1), 1_000_000);
+        rate.update(Duration::from_secs(1), 2_000_000);
+        let per_second = rate.per_second().unwrap();
+        assert!((1_500_000.0..2_500_000.0).contains(&per_second), "{per_second}");
     }
 
     #[test]

@@ -31,10 +31,10 @@ pub struct Arguments {
     pub target: PathBuf,
     /// What to take only.
     #[command(flatten)]
-    pub includes: IncludeOptions,
+    pub include: IncludeOptions,
     /// What to leave out.
     #[command(flatten)]
-    pub excludes: ExcludeOptions,
+    pub exclude: ExcludeOptions,
     /// Which snapshots latest counts.
     #[command(flatten)]
     pub filter: SnapshotFilter,

@@ -11,7 +11,8 @@
 use super::exit::{CliError, Exit};
 use super::words;
 use crate::base::escape::escape;
-use std::ffi::OsString;
+use crate::files::sys::remove_environment_variable;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -34,26 +35,36 @@ pub struct Environment {
     command: Option<String>,
     file: Option<PathBuf>,
     key_file: Option<PathBuf>,
+    left_behind: bool,
 }
 
 impl Environment {
-    /// Reads the variables and removes them with `remove`. Must run before any thread or child starts.
+    /// Reads the variables and removes them. Must run before any thread or child starts.
     #[must_use]
-    pub fn take(remove: impl Fn(&str)) -> Self {
-        let take = |name: &str| {
-            let value = std::env::var_os(name).filter(|value| !value.is_empty());
-            if std::env::var_os(name).is_some() {
-                remove(name);
-            }
-            value
-        };
-        let [password, command, file, key_file] = VARIABLES.map(take);
+    pub fn take() -> Self {
+        Self::take_with(|name| std::env::var_os(name), |name| remove_environment_variable(OsStr::new(name)))
+    }
+
+    fn take_with(read: impl Fn(&str) -> Option<OsString>, remove: impl Fn(&str) -> bool) -> Self {
+        let mut left_behind = false;
+        let [password, command, file, key_file] = VARIABLES.map(|name| {
+            let value = read(name)?;
+            left_behind |= !remove(name);
+            Some(value).filter(|value| !value.is_empty())
+        });
         Self {
+            left_behind,
             password: password.map(|value| Zeroizing::new(value.into_vec())),
             command: command.map(|value| value.to_string_lossy().into_owned()),
             file: file.map(PathBuf::from),
             key_file: key_file.map(PathBuf::from),
         }
+    }
+
+    /// True when a variable could not be removed, so that children inherit it.
+    #[must_use]
+    pub const fn is_left_behind(&self) -> bool {
+        self.left_behind
     }
 }
 
@@ -227,7 +238,12 @@ fn from_command(command: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
     };
     let failed =
         |error: io::Error| CliError::failed(format!("cannot run the password command {program}")).caused_by(error);
-    let mut child = Command::new(OsString::from(program))
+    let mut command = Command::new(program);
+    // They are gone already, unless the system could not say that this is the only thread.
+    VARIABLES.iter().for_each(|name| {
+        command.env_remove(name);
+    });
+    let mut child = command
         .args(arguments)
         .stdin(Stdio::inherit())
         .stdout(Stdio::piped())
@@ -342,6 +358,35 @@ mod tests {
         let error = read(Source::Command("false".to_owned())).err().unwrap();
         assert!(error.chain().contains("false failed"), "{}", error.chain());
         assert_eq!(read(Source::Command("'x".to_owned())).err().unwrap().exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn a_descriptor_is_read() {
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(b"secret\n").unwrap();
+        drop(writer);
+        let number = u32::try_from(reader.as_raw_fd()).unwrap();
+        assert_eq!(passphrase(read(Source::Descriptor(number)).unwrap()), b"secret");
+        assert_eq!(read(Source::Descriptor(0)).err().unwrap().exit(), Exit::Usage);
+        assert!(read(Source::Descriptor(u32::MAX)).is_err());
+    }
+
+    #[test]
+    fn the_environment_is_read_and_emptied() {
+        let removed = std::cell::RefCell::new(Vec::new());
+        let read = |name: &str| {
+            (name != "PACKSTONE_KEY_FILE").then(|| OsString::from(if name.ends_with("FILE") { "" } else { "x" }))
+        };
+        let taken = Environment::take_with(read, |name| {
+            removed.borrow_mut().push(name.to_owned());
+            true
+        });
+        assert_eq!(*removed.borrow(), ["PACKSTONE_PASSWORD", "PACKSTONE_PASSWORD_COMMAND", "PACKSTONE_PASSWORD_FILE"]);
+        assert!(taken.password.is_some() && taken.command.is_some() && taken.file.is_none() && !taken.is_left_behind());
+        assert!(Environment::take_with(read, |_| false).is_left_behind());
+        assert!(!Environment::take_with(|_| None, |_| false).is_left_behind());
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 
-/// Show a snapshot's facts and notes: what could not be read, what changed while it was read
+/// Show a snapshot's facts and notes
+///
+/// Notes say what could not be read, and what changed while it was read.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// The snapshot; latest and latest~N count back from the newest

@@ -58,16 +58,21 @@ impl ValueParserFactory for DiffTarget {
 
 /// Which snapshots are meant. Without a filter, all.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Choosing snapshots")]
 pub struct SnapshotFilter {
     /// Only snapshots of this host (can be given multiple times: any of them)
-    #[arg(short = 'H', long = "host", value_name = "HOST", env = "PACKSTONE_HOST")]
+    #[arg(
+        short = 'H',
+        long = "host",
+        value_name = "HOST",
+        env = "PACKSTONE_HOST",
+        help_heading = "Choosing snapshots"
+    )]
     pub hosts: Vec<String>,
     /// Only snapshots with all of these tags, separated by commas (can be given multiple times: any of the lists)
-    #[arg(long = "tag", value_name = "TAG[,TAG...]")]
+    #[arg(long = "tag", value_name = "TAG[,TAG...]", help_heading = "Choosing snapshots")]
     pub tags: Vec<TagList>,
     /// Only snapshots of this path (can be given multiple times: all of them)
-    #[arg(long = "path", value_name = "PATH")]
+    #[arg(long = "path", value_name = "PATH", help_heading = "Choosing snapshots")]
     pub paths: Vec<PathBuf>,
 }
 

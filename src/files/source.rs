@@ -67,18 +67,14 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Paths of all sources at and beneath this node, for messages.
-    pub fn sources(&self, path: &[u8]) -> Vec<Vec<u8>> {
+    /// Paths of the sources beneath this node, which lies at `path`; a source inside another one is part of it.
+    pub fn sources_beneath(&self, path: &[u8]) -> Vec<Vec<u8>> {
         let mut found = Vec::new();
-        // A path of the user's has few components, but recursion is not worth a thought about how many.
         let mut open = vec![(self, path.to_vec())];
         while let Some((node, path)) = open.pop() {
-            if node.wanted {
-                found.push(path);
-                continue;
-            }
             for (name, child) in node.children.iter().rev() {
-                open.push((child, [path.as_slice(), b"/", name].concat()));
+                let path = [path.as_slice(), b"/", name].concat();
+                if child.wanted { found.push(path) } else { open.push((child, path)) }
             }
         }
         found

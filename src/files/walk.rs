@@ -132,6 +132,11 @@ struct Place<'a> {
     level: Option<&'a Level>,
 }
 
+/// There is nothing, or not what was there a moment before.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || is_loop(error)
+}
+
 /// An iterator of [`Step`]. See the module.
 pub struct Walk {
     rules: Rules,
@@ -235,20 +240,29 @@ impl Walk {
     /// The paths already end in the child's name.
     fn look(&mut self, directory: &Arc<Directory>, mut child: Child, place: &Place<'_>) -> Option<Step> {
         let named = child.node.as_ref().is_some_and(|node| node.wanted);
-        let leads = child.node.as_ref().is_some_and(|node| !node.children.is_empty());
+        let mut leads = child.node.as_ref().is_some_and(|node| !node.children.is_empty());
         let mut wanted = named || place.listed;
         if wanted {
             let tagged = place.listed && place.level.is_some_and(|level| level.tag_rejects(&child.name));
             wanted = !tagged && !self.rules.excludes.rejects_path(&self.source_path);
         }
+        let mut stat = None;
+        if leads {
+            // An ancestor of a source may be a symbolic link: the user named the path through it.
+            match Stat::at_following(directory.as_fd(), &child.name) {
+                Ok(found) if found.kind == Kind::Directory => stat = Some(found),
+                other => {
+                    leads = false;
+                    self.lost(child.node.as_ref(), other.err().map_or(io::ErrorKind::NotADirectory, |e| e.kind()));
+                }
+            }
+        }
         if !wanted && !leads {
             return None;
         }
-        // An ancestor of a source may be a symbolic link: the user named the path through it.
-        let stat = if leads { Stat::at_following(directory.as_fd(), &child.name) } else { directory.stat(&child.name) };
-        let stat = match stat {
+        let stat = match stat.map_or_else(|| directory.stat(&child.name), Ok) {
             Ok(stat) => stat,
-            Err(error) => return self.failed(child.node.as_ref(), error),
+            Err(error) => return self.failed(named, error),
         };
         let is_directory = stat.kind == Kind::Directory;
         if wanted
@@ -264,9 +278,6 @@ impl Walk {
             return Some(Step::Own(self.path.clone()));
         }
         if !is_directory {
-            if leads {
-                return self.failed(child.node.as_ref(), io::Error::from(io::ErrorKind::NotADirectory));
-            }
             return Some(Step::Entry(Entry {
                 name: child.name,
                 path: self.path.clone(),
@@ -283,7 +294,10 @@ impl Walk {
         let opened = opened.and_then(|directory| Ok((directory.stat_self()?, Arc::new(directory))));
         let (stat, opened) = match opened {
             Ok(opened) => opened,
-            Err(error) => return self.failed(child.node.as_ref(), error),
+            Err(error) => {
+                self.lost(child.node.as_ref(), error.kind());
+                return self.failed(named, error);
+            }
         };
         if self.rules.never.contains(&stat.key()) {
             return Some(Step::Own(self.path.clone()));
@@ -310,32 +324,23 @@ impl Walk {
         }))
     }
 
-    /// Something that was expected cannot be looked at.
-    fn failed(&mut self, node: Option<&Node>, error: io::Error) -> Option<Step> {
-        use io::ErrorKind::{NotADirectory, NotFound};
-        let gone = matches!(error.kind(), NotFound | NotADirectory) || is_loop(&error);
-        let kind = match node {
-            Some(_) if gone => ProblemKind::MissingSource,
-            None if gone => ProblemKind::Vanished,
-            _ => ProblemKind::Unreadable,
+    /// What the path ends in cannot be looked at.
+    fn failed(&self, named: bool, error: io::Error) -> Option<Step> {
+        let kind = match (is_gone(&error), named) {
+            (true, true) => ProblemKind::MissingSource,
+            (true, false) => ProblemKind::Vanished,
+            (false, _) => ProblemKind::Unreadable,
         };
-        // One problem for each source that is lost with it, so that each is named.
-        let mut missing = node.map(|node| node.sources(&self.source_path)).unwrap_or_default();
-        if missing.len() > 1 {
-            let above = self.source_path.len() - self.path.len();
-            for source_path in missing.drain(1..).rev() {
-                let path = source_path[above..].to_vec();
-                let error = io::Error::from(error.kind());
-                self.problems.push(Problem { path, source_path, kind, error });
-            }
-        }
-        match missing.pop() {
-            Some(source_path) => {
-                let above = self.source_path.len() - self.path.len();
-                let path = source_path[above..].to_vec();
-                Some(Step::Problem(Problem { path, source_path, kind, error }))
-            }
-            None => self.problem(kind, error),
+        self.problem(kind, error)
+    }
+
+    /// The sources beneath a node cannot be reached: each is reported.
+    fn lost(&mut self, node: Option<&Node>, error: io::ErrorKind) {
+        let above = self.source_path.len() - self.path.len();
+        for source_path in node.map(|node| node.sources_beneath(&self.source_path)).unwrap_or_default() {
+            let error = io::Error::from(error);
+            let kind = if is_gone(&error) { ProblemKind::MissingSource } else { ProblemKind::Unreadable };
+            self.problems.push(Problem { path: source_path[above..].to_vec(), source_path, kind, error });
         }
     }
 

@@ -104,7 +104,7 @@ pub enum LsMessage<'a> {
         struct_type: &'static str,
         /// The entry.
         #[serde(flatten)]
-        node: Node<'a>,
+        node: &'a Node<'a>,
     },
 }
 
@@ -117,7 +117,7 @@ impl<'a> LsMessage<'a> {
 
     /// One of the other lines.
     #[must_use]
-    pub const fn node(node: Node<'a>) -> Self {
+    pub const fn node(node: &'a Node<'a>) -> Self {
         Self::Node { struct_type: "node", node }
     }
 }
@@ -324,7 +324,7 @@ mod tests {
         node.size = Some(7);
         node.inode = Some(3);
         assert_eq!(
-            json(&LsMessage::node(node)),
+            json(&LsMessage::node(&node)),
             r#"{"message_type":"node","struct_type":"node","name":"hosts","type":"file","path":"/etc/hosts","uid":0,"gid":0,"size":7,"mode":420,"permissions":"-rw-r--r--","mtime":"1970-01-01T00:00:00+00:00","ctime":"1970-01-01T00:00:00+00:00","inode":3}"#
         );
         let link = Node::new(b"/l", 0o120_777, time, time, &TimeZone::UTC).with_link_target(b"\xff");

@@ -12,6 +12,7 @@
 //! the tick of the clock in which the parent may have read it (`scan.rs`, [`scan::Unchanged`]).
 
 mod group;
+pub mod parent;
 pub mod read;
 pub mod scan;
 pub mod stdin;

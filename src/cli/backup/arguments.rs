@@ -1,15 +1,16 @@
-//! `backup`: what to store, and how to look at it.
+//! What `backup` is asked: what to store, and how to look at it.
 
-use super::clock;
-use super::exit::CliError;
-use super::patterns::{self, ExcludeOptions};
-use super::size;
-use super::snapshot_argument::{GroupBy, SnapshotRef, TagList};
+use crate::cli::clock;
+use crate::cli::exit::CliError;
+use crate::cli::patterns::ExcludeOptions;
+use crate::cli::size;
+use crate::cli::snapshot_argument::{GroupBy, SnapshotRef, TagList};
 use crate::base::time::Time;
-use globset::{GlobBuilder, GlobMatcher};
-use std::ffi::{OsStr, OsString};
+use crate::files::exclude::Excludes;
+use crate::files::list;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Store files and directories as a new snapshot
 ///
@@ -33,7 +34,7 @@ pub struct Arguments {
 
     /// What to leave out by pattern.
     #[command(flatten)]
-    pub excludes: ExcludeOptions,
+    pub exclude: ExcludeOptions,
     /// Leave out the contents of directories that hold a CACHEDIR.TAG file
     #[arg(long, help_heading = "Leaving out")]
     pub exclude_caches: bool,
@@ -114,34 +115,60 @@ impl Arguments {
     /// The paths to store: those given and those of the `--files-from` files, as they are written there.
     ///
     /// # Errors
-    /// A usage error when there is none, or when they are given along with the standard input; a failure when a list
-    /// cannot be read or a pattern matches nothing.
+    /// A usage error when there is none; a failure when a list cannot be read or a pattern in it matches nothing.
     pub fn sources(&self) -> Result<Vec<PathBuf>, CliError> {
         let mut sources: Vec<PathBuf> = self.paths.iter().map(PathBuf::from).collect();
         for file in &self.files_from {
-            for line in patterns::read_list(file)?.split(|byte| *byte == b'\n') {
-                let line = line.trim_ascii();
-                if !line.is_empty() && line[0] != b'#' {
-                    sources.extend(expand(Path::new(OsStr::from_bytes(line)))?);
-                }
-            }
+            sources.extend(list::files_from(file)?);
         }
         for file in &self.files_from_verbatim {
-            let content = patterns::read_list(file)?;
-            let lines = content.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-            sources.extend(lines.filter(|line| !line.is_empty()).map(path));
+            sources.extend(list::files_from_verbatim(file)?);
         }
         for file in &self.files_from_raw {
-            let content = patterns::read_list(file)?;
-            if content.last().is_some_and(|byte| *byte != 0) {
-                return Err(CliError::failed("the list of --files-from-raw ends within a name: expected a NUL byte"));
-            }
-            sources.extend(content.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(path));
+            sources.extend(list::files_from_raw(file)?);
         }
         if sources.is_empty() {
             return Err(CliError::usage("nothing to back up: no path is given").hint("packstone backup PATH..."));
         }
         Ok(sources)
+    }
+
+    /// Everything that decides what is left out, but the file systems.
+    ///
+    /// # Errors
+    /// When a file of patterns cannot be read, or a pattern is none.
+    pub fn excludes(&self) -> Result<Excludes, CliError> {
+        let mut excludes = Excludes::new();
+        self.exclude.add_to(&mut excludes)?;
+        if self.exclude_caches {
+            excludes.add_caches();
+        }
+        for rule in &self.exclude_if_present {
+            excludes.add_if_present(rule.as_bytes()).map_err(CliError::usage)?;
+        }
+        if let Some(bytes) = self.exclude_larger_than {
+            excludes.set_larger_than(bytes);
+        }
+        excludes.set_git_ignore(self.git_ignore);
+        Ok(excludes)
+    }
+
+    /// The options that decide what is in the snapshot, for its record.
+    #[must_use]
+    pub fn recorded(&self) -> Vec<String> {
+        let mut options: Vec<String> =
+            self.exclude.given().iter().map(|(option, text)| format!("{option}={}", escape(text))).collect();
+        let flags = [
+            (self.exclude_caches, "--exclude-caches"),
+            (self.one_file_system, "--one-file-system"),
+            (self.git_ignore, "--git-ignore"),
+        ];
+        options.extend(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| (*flag).to_owned()));
+        options.extend(
+            self.exclude_if_present.iter().map(|rule| format!("--exclude-if-present={}", escape(rule.as_bytes()))),
+        );
+        options.extend(self.exclude_larger_than.map(|bytes| format!("--exclude-larger-than={bytes}")));
+        options
     }
 
     /// True when something else than the passphrase comes from the standard input.
@@ -159,49 +186,6 @@ impl Arguments {
         tags.dedup();
         tags
     }
-}
-
-fn path(bytes: &[u8]) -> PathBuf {
-    PathBuf::from(OsStr::from_bytes(bytes))
-}
-
-/// What a pattern of `--files-from` stands for, in order of name: `*`, `?`, `[...]` within one component, as in Go's
-/// `filepath.Glob`. A path without them stands for itself, whether it exists or not.
-fn expand(pattern: &Path) -> Result<Vec<PathBuf>, CliError> {
-    let special = |text: &OsStr| text.as_bytes().iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
-    if !special(pattern.as_os_str()) {
-        return Ok(vec![pattern.to_owned()]);
-    }
-    let shown = || crate::base::escape::escape(pattern.as_os_str().as_bytes());
-    let mut found = vec![PathBuf::new()];
-    for component in pattern.components() {
-        let name = component.as_os_str();
-        if !special(name) {
-            found.iter_mut().for_each(|path| path.push(name));
-            continue;
-        }
-        let text = name.to_str().ok_or_else(|| CliError::failed(format!("the pattern {} is no UTF-8", shown())))?;
-        let matcher: GlobMatcher = GlobBuilder::new(text)
-            .literal_separator(true)
-            .build()
-            .map_err(|error| CliError::failed(format!("the pattern {} is not understood", shown())).caused_by(error))?
-            .compile_matcher();
-        let mut deeper = Vec::new();
-        for directory in &found {
-            let place = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-            // A directory that cannot be listed matches nothing, as in a shell; the check below says so.
-            let Ok(entries) = std::fs::read_dir(place) else { continue };
-            let names = entries.flatten().map(|entry| entry.file_name()).filter(|name| matcher.is_match(name));
-            deeper.extend(names.map(|name| directory.join(name)));
-        }
-        deeper.sort();
-        found = deeper;
-    }
-    found.retain(|path| path.symlink_metadata().is_ok());
-    if found.is_empty() {
-        return Err(CliError::failed(format!("the pattern {} of --files-from matches nothing", shown())));
-    }
-    Ok(found)
 }
 
 #[cfg(test)]
@@ -224,19 +208,12 @@ mod tests {
     fn sources_come_from_every_kind_of_list() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        for name in ["a1", "a2", "b"] {
-            std::fs::write(at(name), "").unwrap();
-        }
-        let lists = [
-            ("glob", format!("# list\n\n {}/a*\n{}/none\n", dir.path().display(), dir.path().display()).into_bytes()),
-            ("plain", b"# x\n a* \r\n".to_vec()),
-            ("raw", b"one\ntwo\0three\xff\0".to_vec()),
-        ];
-        for (name, content) in &lists {
-            std::fs::write(at(name), content).unwrap();
-        }
+        std::fs::write(at("a1"), "").unwrap();
+        std::fs::write(at("glob"), format!("# list\n{}/a*\n", dir.path().display())).unwrap();
+        std::fs::write(at("plain"), " a* \n").unwrap();
+        std::fs::write(at("raw"), "one\ntwo\0").unwrap();
         let text = |name: &str| at(name).to_str().unwrap().to_owned();
-        let given = arguments(&[
+        let lists = [
             "p",
             "--files-from",
             &text("glob"),
@@ -244,23 +221,18 @@ mod tests {
             &text("plain"),
             "--files-from-raw",
             &text("raw"),
-        ]);
-        let expected: Vec<PathBuf> = vec![
-            "p".into(),
-            at("a1"),
-            at("a2"),
-            at("none"),
-            "# x".into(),
-            " a* ".into(),
-            "one\ntwo".into(),
-            path(b"three\xff"),
         ];
-        assert_eq!(given.sources().unwrap(), expected);
-        std::fs::write(at("raw"), b"one").unwrap();
-        assert!(given.sources().is_err());
-        std::fs::write(at("glob"), format!("{}/z*", dir.path().display())).unwrap();
-        assert!(given.sources().unwrap_err().chain().contains("matches nothing"));
+        let expected: Vec<PathBuf> = vec!["p".into(), at("a1"), " a* ".into(), "one\ntwo".into()];
+        assert_eq!(arguments(&lists).sources().unwrap(), expected);
         assert!(arguments(&[]).sources().is_err());
+    }
+
+    #[test]
+    fn every_way_of_leaving_out_is_heard() {
+        let excludes =
+            arguments(&["-e", "*.o", "--iexclude", "B", "--exclude-if-present", ".nobackup"]).excludes().unwrap();
+        assert!(excludes.rejects_path(b"/x.o") && excludes.rejects_path(b"/b") && !excludes.rejects_path(b"/c"));
+        assert!(arguments(&["--exclude-if-present", ""]).excludes().is_err());
     }
 
     #[test]

@@ -1,0 +1,279 @@
+//! `backup`: what to store, and how to look at it.
+
+mod arguments;
+mod summary;
+
+pub use arguments::Arguments;
+
+use super::Context;
+use super::exit::{CliError, Exit};
+use super::init;
+use super::open;
+use super::options::Compression;
+use super::progress::{Progress, Work};
+use super::snapshot_argument::SnapshotRef;
+use crate::base::id::ObjectId;
+use crate::codec::snapshot::{Outcome, Snapshot};
+use crate::files::exclude::Excludes;
+use crate::files::source::Sources;
+use crate::files::walk::{Rules, Step, Walk};
+use crate::ops::backup::{self, Labels, Options, Report, parent, scan::Unchanged};
+use crate::ops::{Monitor, Phase};
+use crate::repository::Repository;
+use crate::repository::pack_writer::PackOptions;
+use std::collections::HashSet;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Runs the command.
+///
+/// # Errors
+/// Any error means that no snapshot was stored.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    let stream = arguments.stdin || arguments.stdin_from_command;
+    if stream && !arguments.stdin_from_command && !arguments.paths.is_empty() {
+        return Err(CliError::usage("--stdin stores the standard input alone: give no path with it"));
+    }
+    let excludes = arguments.excludes()?;
+    let given = if stream { Vec::new() } else { arguments.sources()? };
+    let current = std::env::current_dir()
+        .map_err(|error| CliError::failed("the current directory cannot be told").caused_by(error))?;
+    // What cannot be read is found before anything is created or asked.
+    let sources = if stream {
+        None
+    } else {
+        Some(Sources::new(&given, &excludes).map_err(|error| CliError::from(crate::ops::Error::from(error)))?)
+    };
+    let repository = open_or_create(arguments, context)?;
+    let labels = labels(arguments, &given, &current)?;
+    let options = options(arguments, context, &repository, &labels)?;
+    let progress = context.progress(Work::Backup);
+    let report = match sources {
+        None => stream_backup(arguments, &repository, &labels, &options, &progress),
+        Some(sources) => {
+            let never = own_directories(context, &repository)?;
+            let rules = || Rules {
+                excludes: excludes.clone(),
+                one_file_system: arguments.one_file_system,
+                never: never.clone(),
+            };
+            let count = !arguments.no_scan && (context.output.terminal || context.output.json);
+            std::thread::scope(|scope| {
+                if count {
+                    let (rules, given, excludes) = (rules(), &given, &excludes);
+                    let progress = &progress;
+                    scope.spawn(move || expect(given, excludes, rules, progress));
+                }
+                backup::run(&repository, sources, rules(), &labels, &options, &progress).map_err(CliError::from)
+            })
+        }
+    };
+    progress.finish();
+    let report = report?;
+    for warning in report.warnings.iter().chain(&repository.take_warnings()) {
+        context.output.warn(warning);
+    }
+    say(arguments, context, &repository, &report, given.first().map(PathBuf::as_path), &current)?;
+    Ok(if report.outcome == Outcome::Partial { Exit::SourcePartlyUnreadable } else { Exit::Success })
+}
+
+fn open_or_create(arguments: &Arguments, context: &mut Context) -> Result<Repository, CliError> {
+    let place = open::place(context)?;
+    if !arguments.init || open::exists(&place) {
+        return open::repository_with(context, "backup", arguments.takes_stdin());
+    }
+    if open::remembered(context)?.at(&place).is_some() {
+        return Err(open::nothing_at(context, &place)?);
+    }
+    if arguments.dry_run {
+        return Err(CliError::usage("--dry-run needs a repository, and --init would have to make one"));
+    }
+    init::create(&init::Arguments::default(), context, &place, "backup", arguments.takes_stdin())
+}
+
+fn labels(arguments: &Arguments, given: &[PathBuf], current: &Path) -> Result<Labels, CliError> {
+    let host = match &arguments.host {
+        Some(host) => host.clone(),
+        None => nix::unistd::gethostname()
+            .map(|name| name.to_string_lossy().into_owned())
+            .map_err(|error| CliError::failed("the system's host name cannot be told").caused_by(error))?,
+    };
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
+    let paths = if given.is_empty() {
+        vec![[b"/".as_slice(), arguments.stdin_filename.as_bytes()].concat()]
+    } else {
+        backup::absolute(given, current)
+    };
+    Ok(Labels {
+        time: arguments.time,
+        host,
+        user: user.map(|user| user.name).unwrap_or_default(),
+        label: arguments.label.clone().unwrap_or_default(),
+        tags: arguments.tags(),
+        paths,
+        options: arguments.recorded(),
+    })
+}
+
+fn options(
+    arguments: &Arguments,
+    context: &Context,
+    repository: &Repository,
+    labels: &Labels,
+) -> Result<Options, CliError> {
+    let cpus = std::thread::available_parallelism().map_or(2, usize::from);
+    Ok(Options {
+        parent: parent(arguments, repository, labels)?,
+        unchanged: Unchanged {
+            force: arguments.force,
+            ignore_ctime: arguments.ignore_ctime,
+            ignore_inode: arguments.ignore_inode,
+        },
+        skip_if_unchanged: arguments.skip_if_unchanged,
+        readers: arguments.read_concurrency.map_or(cpus.clamp(2, 4), usize::from),
+        packs: PackOptions {
+            pack_bytes: context.global.pack_size.unwrap_or(PackOptions::default().pack_bytes),
+            compression: compression(context.global.compression),
+            verify: !arguments.no_extra_verify,
+            discard: arguments.dry_run,
+        },
+    })
+}
+
+const fn compression(compression: Compression) -> Option<i32> {
+    compression.level()
+}
+
+fn parent(arguments: &Arguments, repository: &Repository, labels: &Labels) -> Result<Option<ObjectId>, CliError> {
+    if arguments.force {
+        return Ok(None);
+    }
+    let snapshots = repository.snapshots();
+    let readable: Vec<(ObjectId, Snapshot)> =
+        snapshots.into_iter().filter_map(|(id, snapshot)| Some((id, snapshot.ok()?))).collect();
+    match &arguments.parent {
+        None => {
+            let group = parent::Group {
+                host: arguments.group_by.host,
+                paths: arguments.group_by.paths,
+                tags: arguments.group_by.tags,
+            };
+            Ok(parent::newest(readable.iter().map(|(id, snapshot)| (*id, snapshot)), group, labels))
+        }
+        Some(SnapshotRef::Latest { back }) => readable
+            .iter()
+            .rev()
+            .nth(*back)
+            .map(|(id, _)| Some(*id))
+            .ok_or_else(|| CliError::failed("there is no such parent snapshot").hint("packstone snapshots lists them")),
+        Some(SnapshotRef::Prefix(digits)) => {
+            let found: Vec<ObjectId> =
+                readable.iter().map(|(id, _)| *id).filter(|id| id.to_string().starts_with(digits)).collect();
+            match found[..] {
+                [id] => Ok(Some(id)),
+                [] => Err(CliError::failed(format!("no snapshot {digits} to compare with"))
+                    .hint("packstone snapshots lists them")),
+                _ => Err(CliError::failed(format!("{digits} begins several snapshot ids")).hint("give more digits")),
+            }
+        }
+    }
+}
+
+/// The repository, its cache and this machine's memory are no part of their own backup.
+fn own_directories(context: &Context, repository: &Repository) -> Result<HashSet<(u64, u64)>, CliError> {
+    let mut own = vec![repository.place().to_path_buf(), context.global.state_directory()?];
+    own.extend(context.global.cache_directory()?);
+    own.extend(repository.cache_folder().map(Path::to_path_buf));
+    let key = |path: PathBuf| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    Ok(own.into_iter().filter_map(key).collect())
+}
+
+/// Counts what there is, so that the remaining time can be told.
+fn expect(given: &[PathBuf], excludes: &Excludes, rules: Rules, progress: &Progress) {
+    let Ok(sources) = Sources::new(given, excludes) else { return };
+    let (mut files, mut bytes) = (0, 0);
+    for step in Walk::new(sources, rules) {
+        if progress.interrupted() {
+            return;
+        }
+        if let Step::Entry(entry) = step {
+            files += 1;
+            bytes += if entry.stat.kind == crate::files::stat::Kind::File { entry.stat.size } else { 0 };
+            if files == 1_000 {
+                progress.expect(files, bytes, false);
+                (files, bytes) = (0, 0);
+            }
+        }
+    }
+    progress.expect(files, bytes, true);
+}
+
+fn stream_backup(
+    arguments: &Arguments,
+    repository: &Repository,
+    labels: &Labels,
+    options: &Options,
+    progress: &Progress,
+) -> Result<Report, CliError> {
+    let name = arguments.stdin_filename.as_bytes();
+    progress.phase(Phase::Backup);
+    if !arguments.stdin_from_command {
+        let mut input = std::io::stdin().lock();
+        return Ok(backup::run_stream(repository, &mut input, &mut || Ok(()), name, labels, options, progress)?);
+    }
+    let Some((program, rest)) = arguments.paths.split_first() else {
+        return Err(CliError::usage("--stdin-from-command needs a command")
+            .hint("packstone backup --stdin-from-command --stdin-filename db.sql -- pg_dump db"));
+    };
+    let shown = crate::base::escape::escape(program.as_bytes());
+    let failed = |error| CliError::failed(format!("cannot run {shown}")).caused_by(error);
+    let mut child =
+        Command::new(program).args(rest).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut output: Box<dyn Read> = match child.stdout.take() {
+        Some(output) => Box::new(output),
+        None => Box::new(std::io::empty()),
+    };
+    let mut finish = || match child.wait() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{shown} failed ({status}): no snapshot was made of its output")),
+        Err(error) => Err(format!("{shown} could not be waited for: {error}")),
+    };
+    let report = backup::run_stream(repository, &mut *output, &mut finish, name, labels, options, progress);
+    drop(output);
+    if report.is_err() {
+        // A command whose output nobody reads any more ends by itself or is ended.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    Ok(report?)
+}
+
+fn say(
+    arguments: &Arguments,
+    context: &Context,
+    repository: &Repository,
+    report: &Report,
+    first: Option<&Path>,
+    current: &Path,
+) -> Result<(), CliError> {
+    if context.output.json {
+        return context.output.json(&summary::json(report, arguments.dry_run));
+    }
+    if context.output.verbosity > 0 {
+        for own in &report.own {
+            context.output.info(format!("left out, packstone's own: {}", crate::base::escape::escape(own)))?;
+        }
+    }
+    let example = match first {
+        Some(first) => backup::absolute(&[first.to_path_buf()], current).pop(),
+        None => Some(arguments.stdin_filename.as_bytes().to_vec()),
+    };
+    let words = summary::repository_words(repository.place(), context.global.repository_is_default());
+    for line in summary::text(report, arguments.dry_run, example.as_deref(), &words) {
+        context.output.info(line)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! What a backup says at its end: what happened, whether it is safe now, what to type next.
+
+use crate::base::escape::escape;
+use crate::cli::clock;
+use crate::cli::duration;
+use crate::cli::json::{BackupMessage, BackupSummary};
+use crate::cli::size;
+use crate::codec::snapshot::{Outcome, ProblemKind};
+use crate::ops::backup::Report;
+use std::path::Path;
+
+/// Problems that are repeated in the summary; the rest is in the snapshot.
+const NAMED: usize = 5;
+
+const fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Complete => "complete",
+        Outcome::Changed => "changed",
+        Outcome::Partial => "partial",
+    }
+}
+
+/// restic's summary line.
+#[must_use]
+pub fn json(report: &Report, dry_run: bool) -> BackupMessage<'static> {
+    let zone = clock::local_zone();
+    let end = crate::base::time::Time::now();
+    let summary = &report.summary;
+    BackupMessage::Summary(BackupSummary {
+        dry_run,
+        files_new: summary.files_new,
+        files_changed: summary.files_changed,
+        files_unmodified: summary.files_unmodified,
+        dirs_new: summary.dirs_new,
+        dirs_changed: summary.dirs_changed,
+        dirs_unmodified: summary.dirs_unmodified,
+        data_blobs: summary.data_chunks,
+        tree_blobs: summary.tree_chunks,
+        data_added: summary.data_added,
+        data_added_packed: summary.data_stored,
+        total_files_processed: report.counts.files,
+        total_bytes_processed: report.counts.bytes,
+        total_duration: report.took.as_secs_f64(),
+        backup_start: clock::rfc3339(report.started, &zone),
+        backup_end: clock::rfc3339(end, &zone),
+        snapshot_id: report.snapshot.map(|id| id.to_string()),
+        outcome: word(report.outcome),
+        problems: report.problem_count,
+    })
+}
+
+/// The lines for people. `example` is a path in the snapshot, `repository` what to add to commands, empty for the
+/// default one.
+#[must_use]
+pub fn text(report: &Report, dry_run: bool, example: Option<&[u8]>, repository: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let summary = &report.summary;
+    let stored = if dry_run { "would be stored" } else { "stored" };
+    let what = match (report.snapshot, dry_run) {
+        (Some(id), _) => format!("Snapshot {}", id.short()),
+        (None, true) => "Dry run, nothing written".to_owned(),
+        (None, false) => "Nothing changed, no snapshot made".to_owned(),
+    };
+    let mut line = format!(
+        "{what}  {}  {}  {} read, {} {stored}  {}",
+        size::counted(report.counts.files, "file", "files"),
+        size::show(report.counts.bytes),
+        size::show(summary.bytes_read),
+        size::show(report.written.pack_bytes + report.written.other_bytes),
+        duration::show(report.took),
+    );
+    if let (Some(id), true) = (report.snapshot, report.problem_count > 0) {
+        let notes = size::counted(report.problem_count, "note", "notes");
+        line.push_str(&format!("  {notes}: packstone{repository} show {}", id.short()));
+    }
+    lines.push(line);
+    lines.push(format!(
+        "Files: {} new, {} changed, {} unmodified   Directories: {} new, {} changed, {} unmodified",
+        size::count(summary.files_new),
+        size::count(summary.files_changed),
+        size::count(summary.files_unmodified),
+        size::count(summary.dirs_new),
+        size::count(summary.dirs_changed),
+        size::count(summary.dirs_unmodified),
+    ));
+    if report.written.adopted_packs > 0 {
+        let packs = size::counted(report.written.adopted_packs, "pack", "packs");
+        lines.push(format!("{packs} of an interrupted run taken over"));
+    }
+    if report.outcome == Outcome::Partial {
+        lines.push(format!("! The snapshot is partial: {}", failures(report)));
+    }
+    if report.snapshot.is_some() {
+        lines.push("! Only copy: if its disk fails, the snapshots are gone. Copy the repository's directory elsewhere with any tool; its files never change".to_owned());
+    }
+    if let (Some(id), Some(example)) = (report.snapshot, example) {
+        let example = shell_word(example);
+        lines.push(format!("Get it back: packstone{repository} restore {}:{example} --target ./back", id.short()));
+    }
+    lines
+}
+
+fn failures(report: &Report) -> String {
+    let failed = report
+        .problems
+        .iter()
+        .filter(|problem| !matches!(problem.kind, ProblemKind::Vanished | ProblemKind::Changed));
+    let names: Vec<String> = failed.take(NAMED).map(|problem| escape(&problem.path)).collect();
+    let more = if report.problem_count as usize > names.len() { ", ..." } else { "" };
+    format!("{}{more}", names.join(", "))
+}
+
+/// A path as it can be typed into a shell, when nothing in it needs more than quotes.
+fn shell_word(path: &[u8]) -> String {
+    let text = escape(path);
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+,@%=:".contains(&byte)) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+/// `" -r PATH"` for commands on another repository than the default one.
+#[must_use]
+pub fn repository_words(place: &Path, is_default: bool) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    if is_default { String::new() } else { format!(" -r {}", shell_word(place.as_os_str().as_bytes())) }
+}

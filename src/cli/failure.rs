@@ -1,0 +1,74 @@
+//! From what went wrong below to the sentence, the hint and the exit code that a person gets.
+
+use super::exit::{CliError, Exit};
+use crate::ops;
+use crate::repository;
+use crate::storage::ErrorKind;
+
+impl From<repository::Error> for CliError {
+    fn from(error: repository::Error) -> Self {
+        use repository::Error as E;
+        let (exit, hint) = match &error {
+            E::NoRepository { .. } => (
+                Exit::NoRepository,
+                "name its directory with --repo or PACKSTONE_REPOSITORY, or make one: packstone init",
+            ),
+            E::Occupied { .. } => (Exit::Failed, "choose an empty or a new directory"),
+            E::WrongSecret { .. } => (
+                Exit::WrongPassword,
+                "check the spelling and the keyboard layout; a recovery code or another key opens it as well",
+            ),
+            E::Locked(_) => {
+                (Exit::Locked, "wait for it, for example with --retry-lock 10m; locks end with the process that holds them")
+            }
+            E::Rollback { .. } => (
+                Exit::Rollback,
+                "an older copy was put in its place, or a disk image was set back. If you did that yourself, remove this \
+                 machine's memory of it in the state directory; if not, do not trust this copy",
+            ),
+            E::Fork { .. } => (
+                Exit::Fork,
+                "two machines wrote to copies of one repository. Keep both copies, and use the one whose snapshots you want",
+            ),
+            E::UnreadableHead { .. } | E::NoHead { .. } => (
+                Exit::Damage,
+                "bring the file back from another copy of the repository under the same name; it never changes",
+            ),
+            E::ForeignConfig => (Exit::Damage, "bring the config file back from another copy of the repository"),
+            E::OtherRepository { .. } => (Exit::Failed, "check --repo"),
+            E::Overtaken { .. } => (Exit::Failed, "run the command again"),
+            E::Storage(storage) => match storage.kind {
+                ErrorKind::Full => (
+                    Exit::Failed,
+                    "the disk of the repository is full: nothing was published and all earlier snapshots are safe. \
+                     Free some space and run the command again: what was stored already is taken over",
+                ),
+                ErrorKind::Denied => (Exit::Failed, "check who owns the repository's directory and how it is mounted"),
+                ErrorKind::Durability => (
+                    Exit::Failed,
+                    "the disk could not confirm a write: nothing was published. Look at the kernel's log and the disk's health",
+                ),
+                ErrorKind::Length => (Exit::Damage, "packstone check names everything that is damaged"),
+                ErrorKind::Absent | ErrorKind::Other => (Exit::Failed, ""),
+            },
+            _ if error.is_damage() => (
+                Exit::Damage,
+                "packstone check names everything that is damaged; any copy of the file under the same name heals it",
+            ),
+            _ => (Exit::Failed, ""),
+        };
+        let this = Self::new(exit, error.to_string());
+        if hint.is_empty() { this } else { this.hint(hint) }
+    }
+}
+
+impl From<ops::Error> for CliError {
+    fn from(error: ops::Error) -> Self {
+        match error {
+            ops::Error::Repository(error) => error.into(),
+            ops::Error::Interrupted => Self::interrupted(),
+            ops::Error::Source(error) => Self::failed(error.to_string()),
+            ops::Error::Refused(message) => Self::failed(message),
+        }
+    }
+}

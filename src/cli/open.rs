@@ -1,0 +1,144 @@
+//! From the global options to an open repository.
+
+use super::Context;
+use super::exit::{CliError, Exit};
+use super::secret::{self, Question};
+use crate::base::escape::escape;
+use crate::codec::key_file::KeyFile;
+use crate::codec::key_slot::Secret;
+use crate::codec::recovery_code::RecoveryCode;
+use crate::repository::lock::Locks;
+use crate::repository::remembered::Remembered;
+use crate::repository::{self, Access, Repository};
+use crate::storage::ErrorKind;
+use crate::storage::local::Local;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The repository's directory as an absolute path.
+///
+/// # Errors
+/// As [`super::options::GlobalOptions::repository`].
+pub fn place(context: &Context) -> Result<PathBuf, CliError> {
+    let place = context.global.repository()?;
+    std::path::absolute(&place)
+        .map_err(|error| CliError::failed("the current directory cannot be told").caused_by(error))
+}
+
+/// True when a repository lies there.
+#[must_use]
+pub fn exists(place: &Path) -> bool {
+    place.join("config").symlink_metadata().is_ok()
+}
+
+/// How the repository at `place` is reached. `command` is what another process is told while this one holds a lock.
+///
+/// # Errors
+/// [`Exit::NoRepository`] when there is no such directory.
+pub fn access(context: &Context, place: &Path, storage: Local, command: &str) -> Result<Access, CliError> {
+    Ok(Access {
+        storage: Arc::new(storage),
+        locks: Locks::open(place).for_command(command),
+        place: place.to_path_buf(),
+        cache: context.global.cache_directory()?,
+        remembered: Some(remembered(context)?),
+        retry_lock: context.global.retry_lock.unwrap_or(Duration::ZERO),
+    })
+}
+
+/// What this machine remembers of repositories.
+///
+/// # Errors
+/// When there is no home directory.
+pub fn remembered(context: &Context) -> Result<Remembered, CliError> {
+    Ok(Remembered::new(context.global.state_directory()?.join("repositories")))
+}
+
+/// The sentence for a place where no repository is, with what this machine remembers of it.
+///
+/// # Errors
+/// When there is no home directory.
+pub fn nothing_at(context: &Context, place: &Path) -> Result<CliError, CliError> {
+    let shown = escape(place.as_os_str().as_bytes());
+    Ok(match remembered(context)?.at(place) {
+        Some(id) => CliError::new(
+            Exit::NoRepository,
+            format!("repository {} was at {shown} and is not there now", id.short()),
+        )
+        .hint("is its disk mounted? A new repository is only made there by packstone init, on purpose"),
+        None => CliError::new(Exit::NoRepository, format!("no repository at {shown}: there is no config file")).hint(
+            "name its directory with --repo or PACKSTONE_REPOSITORY, or make one: packstone init, or packstone backup --init",
+        ),
+    })
+}
+
+/// Opens the repository that options and environment name.
+///
+/// # Errors
+/// Each with its exit code; see [`super::failure`].
+pub fn repository(context: &mut Context, command: &str) -> Result<Repository, CliError> {
+    repository_with(context, command, false)
+}
+
+/// The same, for a command that may take something else from the standard input.
+///
+/// # Errors
+/// As [`repository`].
+pub fn repository_with(context: &mut Context, command: &str, stdin_taken: bool) -> Result<Repository, CliError> {
+    let place = place(context)?;
+    if !exists(&place) {
+        return Err(nothing_at(context, &place)?);
+    }
+    let storage = Local::open(&place).map_err(|error| match error.kind {
+        ErrorKind::Absent => CliError::new(Exit::NoRepository, error.to_string()),
+        _ => repository::Error::from(error).into(),
+    })?;
+    let secret = context.secret(Question::Open("Passphrase or recovery code"), stdin_taken)?;
+    let access = access(context, &place, storage, command)?;
+    let opened = open(access, secret)?;
+    for warning in opened.take_warnings() {
+        context.output.warn(&warning);
+    }
+    Ok(opened)
+}
+
+/// Opens with whatever the secret turns out to be: what was typed as a passphrase may be a recovery code.
+fn open(access: Access, secret: secret::Secret) -> Result<Repository, CliError> {
+    match secret {
+        secret::Secret::KeyFile(content) => Ok(Repository::open(access, &key_file(&content)?)?),
+        secret::Secret::Passphrase(passphrase) => {
+            let code = std::str::from_utf8(&passphrase).ok().map(RecoveryCode::parse);
+            if let Some(Ok(code)) = code {
+                match Repository::open(access.clone(), &Secret::RecoveryCode(code)) {
+                    Err(repository::Error::WrongSecret { .. }) => {}
+                    other => return Ok(other?),
+                }
+            }
+            Ok(Repository::open(access, &Secret::Passphrase(passphrase))?)
+        }
+    }
+}
+
+/// Reads the content of a key file.
+///
+/// # Errors
+/// When it is none of ours.
+pub fn key_file(content: &[u8]) -> Result<Secret, CliError> {
+    KeyFile::parse(content).map(Secret::KeyFile).map_err(|error| {
+        CliError::new(Exit::WrongPassword, format!("this is no key file of packstone: {}", error.reason))
+            .hint("a key file is made by packstone key add --new-key-file FILE; a passphrase in a file is given with --password-file")
+    })
+}
+
+/// The secret of a new repository or of a new key.
+///
+/// # Errors
+/// As [`key_file`].
+pub fn new_secret(secret: secret::Secret) -> Result<Secret, CliError> {
+    match secret {
+        secret::Secret::KeyFile(content) => key_file(&content),
+        secret::Secret::Passphrase(passphrase) => Ok(Secret::Passphrase(passphrase)),
+    }
+}

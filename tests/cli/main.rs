@@ -1,0 +1,33 @@
+//! The program from outside: what is typed, what is printed, and the exit code. One binary, one file a subject.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod help;
+mod usage;
+
+use std::process::{Command, Output, Stdio};
+
+/// The program, in an empty environment and without a terminal.
+pub fn packstone(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_packstone"));
+    command.args(words).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// What the program printed, and how it ended.
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("the program prints UTF-8 only");
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+/// Runs it to the end.
+pub fn run(words: &[&str]) -> Ran {
+    packstone(words).output().unwrap().into()
+}
