@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod part;
+pub mod restore;
 pub mod select;
 
 use std::time::Duration;
