@@ -55,6 +55,21 @@ pub fn root_of(kind: ObjectKind, unit: UnitKind, rows: u32, table: &[u8], plain:
     object
 }
 
+/// The content of an authentic unit, for the facts that let a reader be written step by step.
+pub fn opened(keys: &KeyTree, kind: UnitKind, plain_length: u32, clear: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let context = Context { kind, codec: Codec::Stored, plain_length, clear };
+    unit::open(keys, &context, &mut bytes.to_vec()).unwrap().to_vec()
+}
+
+/// The body in an authentic root with so many bytes of clear table.
+pub fn body_of(keys: &KeyTree, kind: UnitKind, root: &[u8], table_bytes: usize) -> Vec<u8> {
+    let (clear, bytes) = root.split_at(64 + table_bytes);
+    let plain_length = u32::from_le_bytes(clear[16..20].try_into().unwrap());
+    let plain = opened(keys, kind, plain_length, clear, bytes);
+    let length = u32::from_le_bytes(plain[..4].try_into().unwrap()) as usize;
+    plain[4..4 + length].to_vec()
+}
+
 /// The content of a root's unit: the body behind its length.
 pub fn framed(body: &[u8]) -> Vec<u8> {
     [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], body].concat()

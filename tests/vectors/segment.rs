@@ -9,7 +9,7 @@ use packstone::codec::unit::{Codec, PREFIX_BYTES, UnitKind};
 use packstone::codec::{ObjectKind, body};
 
 use crate::file::{Outcome, Vector, flip, hex, seed, unhex};
-use crate::seal::{framed, keys, keys_of, root_header, root_of, with_keys};
+use crate::seal::{body_of, framed, keys, keys_of, root_header, root_of, with_keys};
 
 /// Parses the table or opens the whole.
 pub fn read(vector: &Vector) -> Outcome {
@@ -30,6 +30,8 @@ pub fn read(vector: &Vector) -> Outcome {
             facts.extend(chunks.iter().map(|chunk| ("chunk".into(), format!("{} {}", chunk.id, chunk.length))));
         }
     }
+    let table_bytes = segment.packs.len() * ROW_BYTES;
+    facts.push(("body".into(), hex(&body_of(&keys_of(vector), UnitKind::Segment, &vector.bytes, table_bytes))));
     Ok(facts)
 }
 
