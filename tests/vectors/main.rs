@@ -44,8 +44,16 @@ const STRUCTURES: &[Structure] = &[
     Structure { name: "recovery_code", vectors: recovery_code::vectors, read: recovery_code::read },
 ];
 
+/// Longest vector that also is a fuzzing seed, in bytes: longer ones slow the fuzzer down.
+const SEED_BYTES_MAX: usize = 64 << 10;
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("format-spec/vectors")
+}
+
+/// True when the variable asks to write the files anew.
+fn writes() -> bool {
+    std::env::var_os("PACKSTONE_WRITE_VECTORS").is_some()
 }
 
 /// Every `<structure>/<name>.txt` that lies in the folder.
@@ -62,7 +70,7 @@ fn files_present() -> BTreeSet<String> {
 
 #[test]
 fn every_vector_is_what_its_generator_makes_and_is_read_as_expected() {
-    let write = std::env::var_os("PACKSTONE_WRITE_VECTORS").is_some();
+    let write = writes();
     let mut generated = BTreeSet::new();
     for structure in STRUCTURES {
         let directory = folder().join(structure.name);
@@ -102,4 +110,32 @@ fn most_vectors_are_refused() {
     let refused = vectors.iter().filter(|vector| vector.expect != Expect::Accepted).count();
     println!("{} vectors, {refused} of them refused", vectors.len());
     assert!(refused * 2 > vectors.len(), "{refused} of {} refused", vectors.len());
+}
+
+/// `fuzz/seeds/<structure>/<name>` holds the bytes of each vector whose structure has a fuzz target.
+#[test]
+fn the_fuzzer_starts_from_the_vectors() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    for structure in STRUCTURES {
+        if !fuzz.join(format!("fuzz_targets/{}.rs", structure.name)).exists() {
+            continue;
+        }
+        let directory = fuzz.join("seeds").join(structure.name);
+        if writes() {
+            let _ = fs::remove_dir_all(&directory);
+            fs::create_dir_all(&directory).unwrap();
+        }
+        let mut expected = BTreeSet::new();
+        for vector in (structure.vectors)().into_iter().filter(|vector| vector.bytes.len() <= SEED_BYTES_MAX) {
+            let path = directory.join(&vector.name);
+            if writes() {
+                fs::write(&path, &vector.bytes).unwrap();
+            }
+            let present = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert!(present == vector.bytes, "{} differs from its vector", path.display());
+            expected.insert(vector.name);
+        }
+        let found = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().display().to_string());
+        assert_eq!(found.collect::<BTreeSet<_>>(), expected, "{}", directory.display());
+    }
 }
