@@ -101,6 +101,13 @@ pub struct Config {
 }
 
 impl Config {
+    /// The config of a new repository of version 1: this program's suite, no features.
+    #[must_use]
+    pub const fn new(files: Parameters, verifying_key: [u8; 32], created: Time) -> Self {
+        let features = Features { read: 0, write: 0, move_: 0 };
+        Self { suite: SUITE, files, verifying_key, features, created }
+    }
+
     /// The stored bytes. Nanoseconds of `created` are dropped.
     #[must_use]
     pub fn encode(&self) -> [u8; CONFIG_BYTES] {

@@ -78,7 +78,9 @@ reasons! {
     /// A section of a head that this program does not know and may not skip.
     UnknownSection { section: u16 } = "unknown-section", "section {section} needs a newer packstone";
     /// A section stands where it may not: twice, out of order, empty, or in the wrong sort of head.
-    MisplacedSection { section: u16 } = "misplaced-section", "section {section} is out of place";
+    MisplacedSection { section: u16 } = "misplaced-section", "section {section} is empty or out of place";
+    /// A section that must be there is not.
+    MissingSection { section: u16 } = "missing-section", "section {section} is missing";
     /// A chunker this program does not know.
     UnknownChunker { chunker: u32 } = "unknown-chunker", "chunker {chunker} needs a newer packstone";
     /// A type of secret, or a payload, this program does not know.

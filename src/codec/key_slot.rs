@@ -7,11 +7,11 @@
 
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::kdf::{self, Params};
 use super::key_file::KeyFile;
-use super::key_tree::{Key, KeyTree, MasterKey, derive, derive_key};
+use super::key_tree::{Key, KeyTree, MasterKey, derive, derive_committed, derive_key};
 use super::recovery_code::RecoveryCode;
 use super::wire::{Reader, Writer};
 use super::{Error, ObjectKind, Reason, Result};
@@ -55,6 +55,18 @@ pub enum SecretKind {
     RecoveryCode = 2,
     /// A generated file; not stretched.
     KeyFile = 3,
+}
+
+impl SecretKind {
+    /// What people call it.
+    #[must_use]
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Passphrase => "passphrase",
+            Self::RecoveryCode => "recovery code",
+            Self::KeyFile => "key file",
+        }
+    }
 }
 
 /// A secret at hand.
@@ -109,7 +121,7 @@ pub struct SlotLabel {
 pub struct KeySlot {
     bytes: [u8; SLOT_BYTES],
     kind: SecretKind,
-    params: Option<Params>,
+    params: Params,
     mirrored: bool,
 }
 
@@ -119,14 +131,7 @@ fn refuse(reason: Reason) -> Error {
 
 /// Commitment and wrapping key of the slot whose bytes before the commitment are `before`.
 fn wrap(stretched: &Key, before: &[u8]) -> ([u8; 32], Key) {
-    let mut output = derive("packstone v1 slot", &[stretched.expose(), before]);
-    let mut commitment = [0; 32];
-    let mut key = [0; 32];
-    output.fill(&mut commitment);
-    output.fill(&mut key);
-    let wrapping = Key::new(key);
-    key.zeroize();
-    (commitment, wrapping)
+    derive_committed("packstone v1 slot", &[stretched.expose(), before])
 }
 
 fn seal(key: &Key, content: &mut [u8], writer: &mut Writer) -> Result<()> {
@@ -225,11 +230,11 @@ impl KeySlot {
         }
         let params = if kind == SecretKind::KeyFile {
             reader.zero(12)?;
-            None
+            Params { memory_kib: 0, passes: 0, lanes: 0 }
         } else {
             let params = Params { memory_kib: reader.u32()?, passes: reader.u32()?, lanes: reader.u32()? };
             params.check().map_err(|reason| reader.refuse(reason))?;
-            Some(params)
+            params
         };
         reader.zero(8)?;
         reader.repository(repository)?;
@@ -247,9 +252,9 @@ impl KeySlot {
         self.kind
     }
 
-    /// How its secret is stretched; `None` for a key file.
+    /// How its secret is stretched; all zero for a key file, which is not.
     #[must_use]
-    pub const fn params(&self) -> Option<Params> {
+    pub const fn params(&self) -> Params {
         self.params
     }
 
@@ -274,7 +279,7 @@ impl KeySlot {
         let salt: [u8; 32] = reader.array()?;
         let expected: [u8; 32] = reader.array()?;
         let sealed = reader.take(PAYLOAD_BYTES + TAG_BYTES)?;
-        let stretched = secret.stretch(&salt, self.params.unwrap_or(Params::DEFAULT))?;
+        let stretched = secret.stretch(&salt, self.params)?;
         let (commitment, key) = wrap(&stretched, &self.bytes[..COMMITMENT_AT]);
         if !bool::from(commitment.ct_eq(&expected)) {
             return Err(refuse(Reason::Commitment));
@@ -337,7 +342,7 @@ mod tests {
     #[test]
     fn a_key_file_opens_its_slot_and_no_other() {
         let slot = KeySlot::parse(&create(&file(1), "Grüße", true).unwrap(), REPOSITORY).unwrap();
-        assert_eq!((slot.kind(), slot.params(), slot.mirrored()), (SecretKind::KeyFile, None, true));
+        assert_eq!((slot.kind(), slot.params().lanes, slot.mirrored()), (SecretKind::KeyFile, 0, true));
         assert_eq!(slot.unlock(&file(1)).unwrap().expose(), master().expose());
         assert_eq!(slot.label(&keys()), Ok(SlotLabel { label: "Grüße".into(), created: CREATED }));
         assert_eq!(reason(slot.unlock(&file(2))), Reason::Commitment);
@@ -352,7 +357,7 @@ mod tests {
         let slot = KeySlot::parse(&create(&passphrase("correct horse"), "", true).unwrap(), REPOSITORY).unwrap();
         assert_eq!(slot.unlock(&passphrase("correct horse")).unwrap().expose(), master().expose());
         assert_eq!(reason(slot.unlock(&passphrase("correct horsf"))), Reason::Commitment);
-        assert_eq!(slot.params(), Some(Params::DEFAULT));
+        assert_eq!(slot.params(), Params::DEFAULT);
         let code = Secret::RecoveryCode(RecoveryCode::generate(&[8; 16]));
         let slot = KeySlot::parse(&create(&code, "paper", true).unwrap(), REPOSITORY).unwrap();
         assert_eq!(slot.unlock(&code).unwrap().expose(), master().expose());
@@ -380,7 +385,7 @@ mod tests {
             changed[bit / 8] ^= 1 << (bit % 8);
             let at = bit / 8;
             let Ok(slot) = KeySlot::parse(&changed, REPOSITORY) else {
-                assert!(at < HEADER_BYTES || at >= 448, "byte {at}");
+                assert!(!(HEADER_BYTES..448).contains(&at), "byte {at}");
                 continue;
             };
             let unlocked = slot.unlock(&file(1));

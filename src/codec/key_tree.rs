@@ -28,22 +28,32 @@ impl Key {
 }
 
 /// `DK(context, parts...)`: BLAKE3 in key derivation mode, the context prefixed with `packstone v1 `. `context` is
-/// always a literal of this program (BLAKE3 paper, section 2.6).
-pub(super) fn derive(context: &'static str, parts: &[&[u8]]) -> blake3::OutputReader {
+/// always a literal of this program (BLAKE3 paper, section 2.6). Wiped when dropped, like all it was made from here.
+pub(super) fn derive(context: &'static str, parts: &[&[u8]]) -> Zeroizing<blake3::OutputReader> {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     for part in parts {
         hasher.update(part);
     }
-    let output = hasher.finalize_xof();
+    let output = Zeroizing::new(hasher.finalize_xof());
     hasher.zeroize();
     output
 }
 
 /// The first 32 bytes of [`derive`].
 pub(super) fn derive_key(context: &'static str, parts: &[&[u8]]) -> Key {
-    let mut key = [0; 32];
-    derive(context, parts).fill(&mut key);
-    Key(key)
+    let mut key = Key([0; 32]);
+    derive(context, parts).fill(&mut key.0);
+    key
+}
+
+/// `DK64`: a commitment, and the key that it commits to.
+pub(super) fn derive_committed(context: &'static str, parts: &[&[u8]]) -> ([u8; 32], Key) {
+    let mut output = derive(context, parts);
+    let mut commitment = [0; 32];
+    let mut key = Key([0; 32]);
+    output.fill(&mut commitment);
+    output.fill(&mut key.0);
+    (commitment, key)
 }
 
 /// The master key: 32 bytes from the kernel's generator, drawn once, stored only inside key slots.
@@ -172,5 +182,68 @@ impl KeyTree {
 
     pub(super) const fn salt_key(&self) -> &Key {
         &self.salt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn master() -> MasterKey {
+        let mut bytes = [0; 32];
+        (0..32).zip(&mut bytes).for_each(|(value, byte)| *byte = value);
+        MasterKey::new(bytes)
+    }
+
+    fn hex(bytes: &[u8; 32]) -> String {
+        RepositoryId(*bytes).to_string()
+    }
+
+    /// The expected values come from another implementation of the formulas in format-spec/key_tree.md (Python, with
+    /// the blake3 and cryptography packages).
+    #[test]
+    fn every_key_is_derived_as_the_specification_says() {
+        let keys = KeyTree::new(&master(), RepositoryId([0x42; 32]));
+        let expect = |found: &[u8; 32], expected: &str| assert_eq!(hex(found), expected);
+        expect(
+            &keys.signing().verifying_key().to_bytes(),
+            "b04b368f47cbf20e1a196e528ca3c0ad5b56cf5a9959accf6fe72b97c685f507",
+        );
+        expect(&repository_id(b"config bytes").0, "e3b94838d3c6eca81d49de46e7f25249b2858470a63ec0d98a9b9fbcbae770c0");
+        expect(
+            &keys.chunk_id(ChunkKind::Data, b"packstone").0,
+            "e354dbf98e4e75d777b2ccb4c8a9cebc75584b29fb8e21206524b141edd2366c",
+        );
+        expect(
+            &keys.chunk_id(ChunkKind::Tree, b"packstone").0,
+            "ac0ebe598c3adc039840f1cc6a44a28b5bc4c015de5f237083fda972742e9046",
+        );
+        expect(keys.cache().expose(), "66d15d8656a8ac30ef5d52069bf762dbe400ada100907a286cf1e960bc070132");
+        expect(keys.slot_info(b"before").expose(), "76b26a154459d30a6f49a603660a8ba18c8ac49f006604cb2668211156859c0d");
+        expect(keys.salt_key().expose(), "a42f192a722a43f00892740726f6881778a0458166db13a720ac05846811f7dc");
+        let units = [
+            "4580a453302904d0f336d49353e506ad24b62114e63adfb9c48a3923eab831b2",
+            "17cffe4518231b7ad400eda2acfba2263f0894b3954636feb6b7ccd41e282e97",
+            "1df7dceb8f1f7ecd21520d126a930dc1c5b38a465603ed6d9bc11c084191adb8",
+            "c38fcd9c28bdb5da2c40dce53e1aebd2e9b4b4606fe977c69c2582e49fcac542",
+            "d08c476b4217f9ee71bc39c71acdf894ad3f809875dea9c407020b98fb0a6625",
+            "36271004ad49c1b00eb0df8c4a1455a26c65c1e9d8d96992e1735374c2be403d",
+        ];
+        for (kind, expected) in UnitKind::ALL.into_iter().zip(units) {
+            expect(keys.unit_key(kind).expose(), expected);
+        }
+    }
+
+    #[test]
+    fn another_repository_has_other_keys_under_the_same_master() {
+        let of = |repository| KeyTree::new(&master(), RepositoryId([repository; 32]));
+        let (one, other) = (of(1), of(2));
+        assert_ne!(one.chunk_id(ChunkKind::Data, b"x"), other.chunk_id(ChunkKind::Data, b"x"));
+        assert_ne!(one.cache().expose(), other.cache().expose());
+        for kind in UnitKind::ALL {
+            assert_ne!(one.unit_key(kind).expose(), other.unit_key(kind).expose());
+        }
+        // The signing key stands above the repository: the config, and so the id, names its public half.
+        assert_eq!(one.signing().verifying_key(), other.signing().verifying_key());
     }
 }

@@ -16,6 +16,7 @@ pub mod chunker;
 pub mod compress;
 pub mod config;
 pub mod crockford;
+mod difference;
 pub mod error;
 pub mod head;
 pub mod head_code;

@@ -10,9 +10,8 @@
 
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
 
-use super::key_tree::{DOMAIN, Key, KeyTree, derive};
+use super::key_tree::{DOMAIN, Key, KeyTree, derive, derive_committed};
 use super::{Error, Reason, Result};
 
 /// Bytes of the random-looking salt at the front.
@@ -88,7 +87,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// Commitment and cipher key of the unit with this salt.
     fn derive(&self, keys: &KeyTree, salt: &[u8; SALT_BYTES]) -> ([u8; COMMITMENT_BYTES], Key) {
-        let mut output = derive(
+        derive_committed(
             "packstone v1 unit",
             &[
                 keys.unit_key(self.kind).expose(),
@@ -100,14 +99,7 @@ impl Context<'_> {
                 salt,
                 blake3::hash(self.clear).as_bytes(),
             ],
-        );
-        let mut commitment = [0; COMMITMENT_BYTES];
-        let mut key = [0; 32];
-        output.fill(&mut commitment);
-        output.fill(&mut key);
-        let sealed = (commitment, Key::new(key));
-        key.zeroize();
-        sealed
+        )
     }
 }
 
@@ -171,3 +163,92 @@ pub fn open<'a>(keys: &KeyTree, context: &Context<'_>, unit: &'a mut [u8]) -> Re
 
 /// Nonce of every unit: zero, because each unit's key is used once (NIST SP 800-38D, 8.2.1: one invocation).
 const NONCE: [u8; 12] = [0; 12];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::base::id::RepositoryId;
+    use crate::codec::key_tree::MasterKey;
+
+    fn keys() -> KeyTree {
+        KeyTree::new(&MasterKey::new([1; 32]), RepositoryId([2; 32]))
+    }
+
+    fn context(content: &[u8]) -> Context<'static> {
+        Context { kind: UnitKind::DataBlock, codec: Codec::Stored, plain_length: content.len() as u32, clear: b"" }
+    }
+
+    fn sealed(content: &[u8], random: u8) -> Vec<u8> {
+        let mut buffer = [&[0; PREFIX_BYTES], content].concat();
+        seal(&keys(), &context(content), &[random; 32], &mut buffer).unwrap();
+        buffer
+    }
+
+    #[test]
+    fn what_was_sealed_opens() {
+        for content in [b"".as_slice(), b"x", &[7; 100_000]] {
+            let mut unit = sealed(content, 3);
+            assert_eq!(unit.len(), content.len() + OVERHEAD_BYTES);
+            assert_eq!(open(&keys(), &context(content), &mut unit), Ok(content));
+        }
+    }
+
+    #[test]
+    fn every_bit_is_checked() {
+        let unit = sealed(b"content", 3);
+        for bit in 0..unit.len() * 8 {
+            let mut changed = unit.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let reason = open(&keys(), &context(b"content"), &mut changed).unwrap_err().reason;
+            let expected = if bit / 8 < PREFIX_BYTES { Reason::Commitment } else { Reason::Tag };
+            assert_eq!(reason, expected, "byte {}", bit / 8);
+        }
+        for length in 0..OVERHEAD_BYTES {
+            let mut short = unit[..length].to_vec();
+            assert_eq!(open(&keys(), &context(b"content"), &mut short).unwrap_err().reason, Reason::Truncated);
+        }
+    }
+
+    #[test]
+    fn a_buffer_without_room_is_refused() {
+        let mut buffer = vec![0; PREFIX_BYTES - 1];
+        assert!(seal(&keys(), &context(b""), &[0; 32], &mut buffer).is_err());
+        assert_eq!(buffer.len(), PREFIX_BYTES - 1);
+    }
+
+    /// A cloned machine repeats its generator. One key must still never meet two contents: equal salts would be equal
+    /// keys, and AES-GCM under one key and nonce gives both contents away.
+    #[test]
+    fn a_stuck_generator_repeats_no_salt() {
+        let mut salts = std::collections::HashSet::new();
+        for number in 0..1000_u32 {
+            assert!(salts.insert(sealed(&number.to_le_bytes(), 0)[..SALT_BYTES].to_vec()));
+        }
+        // The same content gives the same unit: nothing new is sealed.
+        assert_eq!(sealed(b"content", 0), sealed(b"content", 0));
+        assert_ne!(sealed(b"content", 0), sealed(b"content", 1));
+    }
+
+    /// AES-GCM alone would let one ciphertext open under two keys; the commitment does not.
+    #[test]
+    fn a_unit_opens_under_one_context_only() {
+        let unit = sealed(b"content", 3);
+        let own = context(b"content");
+        for kind in UnitKind::ALL {
+            for codec in [Codec::Stored, Codec::Zstd] {
+                for plain_length in [7, 8] {
+                    for clear in [b"".as_slice(), b"c"] {
+                        let context = Context { kind, codec, plain_length, clear };
+                        let same = kind == own.kind && codec == own.codec && plain_length == 7 && clear.is_empty();
+                        let opened = open(&keys(), &context, &mut unit.clone()).map(<[u8]>::to_vec);
+                        match opened {
+                            Ok(content) => assert!(same && content == b"content"),
+                            Err(error) => assert!(!same && error.reason == Reason::Commitment),
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

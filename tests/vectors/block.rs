@@ -4,10 +4,10 @@ use packstone::codec::block;
 use packstone::codec::chunk_list::ChunkRef;
 use packstone::codec::compress::Decompressor;
 use packstone::codec::pack::PackKind;
-use packstone::codec::unit::{Codec, UnitKind};
+use packstone::codec::unit::{Codec, Context, UnitKind};
 
 use crate::file::{Outcome, Vector, flip, hex, unhex};
-use crate::seal::{keys, keys_of, sealed, with_keys};
+use crate::seal::{keys, keys_of, opened, sealed, with_keys};
 
 fn chunks_text(chunks: &[ChunkRef]) -> String {
     chunks.iter().map(|chunk| format!("{}:{}", chunk.id, chunk.length)).collect::<Vec<_>>().join(" ")
@@ -46,6 +46,15 @@ fn zeros_frame(size: u64, window: u8, blocks: usize) -> Vec<u8> {
         frame.push(0);
     }
     frame
+}
+
+/// The content of the unit, and its plain length.
+pub fn seed_of(vector: &Vector) -> Vec<u8> {
+    let plain_length: u32 = vector.input("plain-length").parse().unwrap();
+    let codec = Codec::try_from(vector.input("codec").parse::<u8>().unwrap()).unwrap();
+    let context = Context { kind: UnitKind::DataBlock, codec, plain_length, clear: b"" };
+    let content = opened(&keys_of(vector), &context, &vector.bytes);
+    [content.as_deref().unwrap_or(&vector.bytes), &plain_length.to_le_bytes()].concat()
 }
 
 pub fn vectors() -> Vec<Vector> {

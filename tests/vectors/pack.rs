@@ -4,7 +4,7 @@ use packstone::base::id::RepositoryId;
 use packstone::codec::chunk_list::ChunkRef;
 use packstone::codec::compress::Decompressor;
 use packstone::codec::pack::{self, Block, FOOTER_BYTES, Footer, HEADER_BYTES, PackDirectory, PackKind};
-use packstone::codec::unit::{Codec, UnitKind};
+use packstone::codec::unit::{Codec, Context, UnitKind};
 use packstone::codec::{Error, block, body};
 
 use crate::block::{FRAME, PARTS};
@@ -44,9 +44,7 @@ pub fn read(vector: &Vector) -> Outcome {
             let footer = pack::parse_footer(&vector.input_hex("footer"), vector.input("length").parse().unwrap())?;
             let kind = pack::parse_header(&vector.input_hex("header"), keys.repository())?;
             let mut facts = describe(&pack::open_directory(&keys, kind, &footer, &mut bytes.clone())?);
-            let clear = [vector.input_hex("header"), vector.input_hex("footer")].concat();
-            let body = opened(&keys, kind.directory_unit(), footer.plain_length, &clear, bytes);
-            facts.push(("body".into(), hex(&body)));
+            facts.push(("body".into(), hex(&directory_body(vector, &footer, kind).unwrap())));
             Ok(facts)
         }
         _ => {
@@ -70,6 +68,27 @@ pub fn read(vector: &Vector) -> Outcome {
             Ok(describe(&directory))
         }
     }
+}
+
+/// The encoded directory, if its unit opens.
+fn directory_body(vector: &Vector, footer: &Footer, kind: PackKind) -> Option<Vec<u8>> {
+    let clear = [vector.input_hex("header"), vector.input_hex("footer")].concat();
+    let Footer { codec, plain_length, .. } = *footer;
+    let context = Context { kind: kind.directory_unit(), codec, plain_length, clear: &clear };
+    opened(&keys_of(vector), &context, &vector.bytes)
+}
+
+/// The directory in its unit and the length of its blocks, or the bytes and the length of the pack.
+pub fn seed_of(vector: &Vector) -> Vec<u8> {
+    let total: u32 = vector.input_if_any("length").map_or(0, |length| length.parse().unwrap());
+    if vector.input("part") == "directory" {
+        let footer = pack::parse_footer(&vector.input_hex("footer"), total.into()).unwrap();
+        if let Some(body) = directory_body(vector, &footer, PackKind::Data) {
+            let blocks = u32::try_from(footer.directory_offset).unwrap() - HEADER_BYTES as u32;
+            return [&body[..], &blocks.to_le_bytes()].concat();
+        }
+    }
+    [&vector.bytes[..], &total.to_le_bytes()].concat()
 }
 
 /// A pack of blocks, each with its codec, its content in that codec, and its chunks.

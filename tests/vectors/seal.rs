@@ -55,19 +55,18 @@ pub fn root_of(kind: ObjectKind, unit: UnitKind, rows: u32, table: &[u8], plain:
     object
 }
 
-/// The content of an authentic unit, for the facts that let a reader be written step by step.
-pub fn opened(keys: &KeyTree, kind: UnitKind, plain_length: u32, clear: &[u8], bytes: &[u8]) -> Vec<u8> {
-    let context = Context { kind, codec: Codec::Stored, plain_length, clear };
-    unit::open(keys, &context, &mut bytes.to_vec()).unwrap().to_vec()
+/// The content of a unit, if it opens: a fact that lets a reader be written step by step, and a seed for the fuzzer.
+pub fn opened(keys: &KeyTree, context: &Context<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
+    unit::open(keys, context, &mut bytes.to_vec()).ok().map(<[u8]>::to_vec)
 }
 
-/// The body in an authentic root with so many bytes of clear table.
-pub fn body_of(keys: &KeyTree, kind: UnitKind, root: &[u8], table_bytes: usize) -> Vec<u8> {
-    let (clear, bytes) = root.split_at(64 + table_bytes);
-    let plain_length = u32::from_le_bytes(clear[16..20].try_into().unwrap());
-    let plain = opened(keys, kind, plain_length, clear, bytes);
-    let length = u32::from_le_bytes(plain[..4].try_into().unwrap()) as usize;
-    plain[4..4 + length].to_vec()
+/// The body in a root with so many bytes of clear table, if it opens.
+pub fn body_of(keys: &KeyTree, kind: UnitKind, root: &[u8], table_bytes: usize) -> Option<Vec<u8>> {
+    let (clear, bytes) = root.split_at_checked(64 + table_bytes)?;
+    let plain_length = u32::from_le_bytes(*clear[16..].first_chunk()?);
+    let plain = opened(keys, &Context { kind, codec: Codec::Stored, plain_length, clear }, bytes)?;
+    let length = u32::from_le_bytes(*plain.first_chunk()?) as usize;
+    Some(plain.get(4..4 + length)?.to_vec())
 }
 
 /// The content of a root's unit: the body behind its length.

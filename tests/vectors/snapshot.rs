@@ -27,8 +27,15 @@ pub fn read(vector: &Vector) -> Outcome {
         return Ok(facts);
     }
     let snapshot = snapshot::open(&keys_of(vector), vector.bytes.clone())?;
-    let body = body_of(&keys_of(vector), UnitKind::Snapshot, &vector.bytes, 0);
+    let body = body_of(&keys_of(vector), UnitKind::Snapshot, &vector.bytes, 0).unwrap();
     Ok(vec![("snapshot".into(), format!("{snapshot:?}")), ("body".into(), hex(&body))])
+}
+
+/// The body in the unit, or the bytes.
+pub fn seed_of(vector: &Vector) -> Vec<u8> {
+    let is_whole = vector.input("part") == "whole";
+    let body = is_whole.then(|| body_of(&keys_of(vector), UnitKind::Snapshot, &vector.bytes, 0)).flatten();
+    body.unwrap_or_else(|| vector.bytes.clone())
 }
 
 fn sample() -> Snapshot {
