@@ -173,3 +173,50 @@ fn the_fuzzer_starts_from_the_vectors() {
         assert_eq!(found.collect::<BTreeSet<_>>(), expected, "{}", directory.display());
     }
 }
+
+/// A page shows a vector's bytes in a fenced block behind `<!-- vector: structure/name -->`, each line an offset, hex (or
+/// `00 * count`) and a word; or lines of the vector's file behind `<!-- lines: structure/name -->`.
+#[test]
+fn the_examples_of_the_pages_are_vectors() {
+    let spec = folder().join("..");
+    for structure in STRUCTURES {
+        let page = spec.join(format!("{}.md", structure.name));
+        let text = fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+        let mut examples = 0;
+        for (marker, whole) in [("<!-- vector: ", true), ("<!-- lines: ", false)] {
+            for example in text.split(marker).skip(1) {
+                let (name, rest) = example.split_once(" -->\n```text\n").expect("a fenced block follows the marker");
+                let (block, _) = rest.split_once("\n```").expect("the block ends");
+                let file = fs::read_to_string(folder().join(format!("{name}.txt"))).expect(name);
+                if whole {
+                    let (folder, name) = name.split_once('/').expect("structure/name");
+                    let bytes = Vector::parse(folder, name, &file).bytes;
+                    assert_eq!(file::hex(&shown(block)), file::hex(&bytes), "{}: {name}", page.display());
+                } else {
+                    let missing: Vec<&str> = block.lines().filter(|line| !file.lines().any(|l| l == *line)).collect();
+                    assert!(missing.is_empty(), "{}: not in {name}: {missing:?}", page.display());
+                }
+                examples += 1;
+            }
+        }
+        assert!(examples > 0, "{} shows no vector", page.display());
+    }
+}
+
+/// The bytes of a block of lines `offset  hex  word`.
+fn shown(block: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in block.lines() {
+        let mut words = line.split_whitespace();
+        let offset = usize::from_str_radix(words.next().expect("an offset"), 16).expect("a hex offset");
+        assert_eq!(offset, bytes.len(), "{line}");
+        let hex = words.next().expect("hex");
+        if words.next() == Some("*") {
+            let count: usize = words.next().expect("a count").parse().expect("a number");
+            bytes.resize(bytes.len() + count, 0);
+        } else {
+            bytes.extend(file::unhex(hex));
+        }
+    }
+    bytes
+}
