@@ -46,19 +46,6 @@ struct Structure {
 /// Every structure that has vectors.
 #[rustfmt::skip]
 const STRUCTURES: &[Structure] = &[
-    Structure { name: "key_tree", vectors: key_tree::vectors, read: key_tree::read },
-    Structure { name: "unit", vectors: unit::vectors, read: unit::read },
-    Structure { name: "body", vectors: body::vectors, read: body::read },
-    Structure { name: "chunker", vectors: chunker::vectors, read: chunker::read },
-    Structure { name: "block", vectors: block::vectors, read: block::read },
-    Structure { name: "pack", vectors: pack::vectors, read: pack::read },
-    Structure { name: "tree", vectors: tree::vectors, read: tree::read },
-    Structure { name: "segment", vectors: segment::vectors, read: segment::read },
-    Structure { name: "snapshot", vectors: snapshot::vectors, read: snapshot::read },
-    Structure { name: "config", vectors: config::vectors, read: config::read },
-    Structure { name: "key_slot", vectors: key_slot::vectors, read: key_slot::read },
-    Structure { name: "head", vectors: head::vectors, read: head::read },
-    Structure { name: "recovery_code", vectors: recovery_code::vectors, read: recovery_code::read },
     Structure { name: "key_tree", vectors: key_tree::vectors, read: key_tree::read, seed: file::bytes_of },
     Structure { name: "unit", vectors: unit::vectors, read: unit::read, seed: file::bytes_of },
     Structure { name: "body", vectors: body::vectors, read: body::read, seed: file::bytes_of },
