@@ -4,8 +4,12 @@
 //! becomes a progress bar, JSON lines, or nothing.
 
 pub mod backup;
+pub mod find;
+pub mod ls;
 pub mod part;
 pub mod select;
+pub mod snapshots;
+pub mod tree_walk;
 
 use std::time::Duration;
 
