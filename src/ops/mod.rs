@@ -8,6 +8,7 @@ pub mod find;
 pub mod ls;
 pub mod part;
 pub mod select;
+pub mod show;
 pub mod snapshots;
 pub mod tree_walk;
 
