@@ -4,9 +4,14 @@
 //! becomes a progress bar, JSON lines, or nothing.
 
 pub mod backup;
+pub mod find;
+pub mod ls;
 pub mod part;
 pub mod restore;
 pub mod select;
+pub mod show;
+pub mod snapshots;
+pub mod tree_walk;
 
 use std::time::Duration;
 
