@@ -323,7 +323,8 @@ impl Shared<'_> {
                     let from = self.directories.get(first.place.directory);
                     let to = self.directories.get(link.place.directory);
                     from.and_then(|from| {
-                        let (from_name, name) = (self.catalog.bytes(first.place.name), self.catalog.bytes(link.place.name));
+                        let (from_name, name) =
+                            (self.catalog.bytes(first.place.name), self.catalog.bytes(link.place.name));
                         to?.hard_link(&from, from_name, made, name, existing(link.replaces))
                     })
                 }

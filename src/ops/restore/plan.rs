@@ -149,7 +149,8 @@ impl Plan {
         let specials =
             catalog.specials.iter().map(move |special| line(written(special.replaces), special.place, false, 0));
         let links = catalog.links.iter().map(move |link| line(written(link.replaces), link.place, false, link.size));
-        let adjusts = catalog.adjusts.iter().map(move |adjust| line(Action::Unchanged, adjust.place, false, adjust.size));
+        let adjusts =
+            catalog.adjusts.iter().map(move |adjust| line(Action::Unchanged, adjust.place, false, adjust.size));
         deletions.chain(directories).chain(files).chain(specials).chain(links).chain(adjusts)
     }
 }

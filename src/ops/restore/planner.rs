@@ -410,7 +410,8 @@ impl Planner<'_> {
             return Ok(None);
         }
         if stat.kind == Kind::Directory {
-            let is_empty = || directory.directory(name).ok().and_then(|inner| inner.names().ok()?.is_empty().then_some(()));
+            let is_empty =
+                || directory.directory(name).ok().and_then(|inner| inner.names().ok()?.is_empty().then_some(()));
             if !self.options.delete && is_empty().is_none() {
                 let message = "a directory that is not empty is in the way; --delete removes it".to_owned();
                 self.problem(path, ProblemKind::Target, message);

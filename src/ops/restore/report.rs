@@ -102,8 +102,7 @@ impl Report {
     }
 
     pub(super) fn not_permitted(&mut self, what: String, path: &[u8]) {
-        let entry =
-            self.not_permitted.entry(what).or_insert_with(|| NotPermitted { count: 0, example: path.to_vec() });
+        let entry = self.not_permitted.entry(what).or_insert_with(|| NotPermitted { count: 0, example: path.to_vec() });
         entry.count += 1;
     }
 }
