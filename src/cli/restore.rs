@@ -70,15 +70,8 @@ pub struct Arguments {
 
 impl Arguments {
     fn selection(&self) -> Result<Selection, CliError> {
-        let refuse = |error: crate::files::pattern::PatternError| CliError::usage(error.to_string());
-        let mut selection = Selection::default();
-        for pattern in self.include.patterns()? {
-            selection.include(&pattern.text, pattern.ignore_case).map_err(refuse)?;
-        }
-        for pattern in self.exclude.patterns()? {
-            selection.exclude(&pattern.text, pattern.ignore_case).map_err(refuse)?;
-        }
-        Ok(selection)
+        let (include, exclude) = (self.include.patterns()?, self.exclude.patterns()?);
+        Ok(Selection::new([include.exact, include.ignoring_case], [exclude.exact, exclude.ignoring_case]))
     }
 
     fn options(&self) -> Result<Options, CliError> {

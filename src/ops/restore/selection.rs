@@ -5,7 +5,7 @@
 //! beneath it may. With excludes, an entry that matches is left out and not looked into. Both together: taken by the
 //! includes and not left out by the excludes.
 
-use crate::files::pattern::{PatternError, Patterns};
+use crate::files::pattern::Patterns;
 
 /// See the module. Takes everything by default.
 #[derive(Debug, Clone)]
@@ -31,20 +31,10 @@ pub struct Choice {
 }
 
 impl Selection {
-    /// `--include`, `--iinclude`.
-    ///
-    /// # Errors
-    /// A pattern that cannot be read.
-    pub fn include(&mut self, pattern: &[u8], ignore_case: bool) -> Result<(), PatternError> {
-        self.includes[usize::from(ignore_case)].add(pattern)
-    }
-
-    /// `--exclude`, `--iexclude`.
-    ///
-    /// # Errors
-    /// A pattern that cannot be read.
-    pub fn exclude(&mut self, pattern: &[u8], ignore_case: bool) -> Result<(), PatternError> {
-        self.excludes[usize::from(ignore_case)].add(pattern)
+    /// Patterns of each kind: those that tell upper from lower case, and those that do not.
+    #[must_use]
+    pub fn new(includes: [Patterns; 2], excludes: [Patterns; 2]) -> Self {
+        Self { includes, excludes }
     }
 
     /// True when everything is taken.
@@ -86,29 +76,32 @@ mod tests {
         assert_eq!(choice(&all, "/a/b"), (true, true));
     }
 
+    fn selection(includes: &[&str], ignoring_case: &[&str], excludes: &[&str]) -> Selection {
+        let list = |ignore_case, given: &[&str]| {
+            let mut patterns = Patterns::new(ignore_case);
+            given.iter().for_each(|pattern| patterns.add(pattern.as_bytes()).unwrap());
+            patterns
+        };
+        Selection::new([list(false, includes), list(true, ignoring_case)], [list(false, excludes), list(true, &[])])
+    }
+
     #[test]
     fn includes_lead_to_what_they_name() {
-        let mut some = Selection::default();
-        some.include(b"/home/*/docs", false).unwrap();
-        some.include(b"*.TXT", true).unwrap();
+        let some = selection(&["/home/*/docs"], &["*.TXT"], &[]);
         assert_eq!(choice(&some, "/home"), (false, true));
         assert_eq!(choice(&some, "/home/u/docs"), (true, true));
         assert_eq!(choice(&some, "/home/u/docs/deep/x"), (true, true));
         assert!(choice(&some, "/etc/a.txt").0);
         assert!(!choice(&some, "/etc/a.png").0);
-        some = Selection::default();
-        some.include(b"/home/u", false).unwrap();
-        assert_eq!(choice(&some, "/etc"), (false, false));
+        assert_eq!(choice(&selection(&["/home/u"], &[], &[]), "/etc"), (false, false));
     }
 
     #[test]
     fn excludes_win_and_are_not_entered() {
-        let mut some = Selection::default();
-        some.exclude(b"*.o", false).unwrap();
-        some.exclude(b"!keep.o", false).unwrap();
+        let some = selection(&[], &[], &["*.o", "!keep.o"]);
         assert_eq!(choice(&some, "/src/a.o"), (false, false));
         assert_eq!(choice(&some, "/src/keep.o"), (true, true));
-        some.include(b"/src", false).unwrap();
+        let some = selection(&["/src"], &[], &["*.o"]);
         assert_eq!(choice(&some, "/src/a.c"), (true, true));
         assert_eq!(choice(&some, "/src/a.o"), (false, false));
         assert!(!choice(&some, "/doc/a.c").0);
