@@ -207,7 +207,7 @@ fn every_name_is_stored_and_shown_safely() {
     symlink("nowhere\n", world.tree().join("link")).unwrap();
     let unreadable = world.tree().join("secret\x1b]0;x\x07");
     fs::write(&unreadable, "3").unwrap();
-    fs::set_permissions(&unreadable, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&unreadable, fs::Permissions::from_mode(0o000)).unwrap();
     let ran = world.run(&["backup", "-vv", "tree"]);
     assert!(!ran.out.contains('\x1b') && !ran.err.contains('\x1b'));
     assert!(ran.out.contains("new\\nline"), "{}", ran.out);
