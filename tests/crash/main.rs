@@ -11,7 +11,9 @@
 mod fail;
 mod interrupted;
 mod keys;
+mod rules;
 mod sweep;
 mod told;
+mod watch;
 mod world;
 mod wrong;

@@ -102,6 +102,7 @@ impl Source {
         let noise = source.noise.bytes(300 << 10);
         source.write("photos/one", &noise);
         fs::hard_link(source.folder.path().join("photos/one"), source.folder.path().join("photos/same")).unwrap();
+        Self::let_the_clock_tick();
         source
     }
 
@@ -119,6 +120,12 @@ impl Source {
         self.write("book", &book);
         let noise = self.noise.bytes(400 << 10);
         self.write("photos/two", &noise);
+        Self::let_the_clock_tick();
+    }
+
+    /// A file whose ctime is of this very tick is read again by the next backup; here it is to be taken over unread.
+    fn let_the_clock_tick() {
+        std::thread::sleep(Duration::from_millis(50));
     }
 
     pub fn write(&self, path: &str, bytes: &[u8]) {
@@ -204,8 +211,40 @@ pub fn backup_with(
     packs: PackOptions,
     monitor: &dyn Monitor,
 ) -> ops::Result<backup::Report> {
-    let excludes = Excludes::new();
-    let sources = Sources::new(&[path.to_path_buf()], &excludes)?;
+    let parent = repository.snapshots().last().map(|(id, _)| *id);
+    backup_as(repository, path, &backup::Options { packs, ..options(parent) }, monitor)
+}
+
+pub fn options(parent: Option<packstone::base::id::ObjectId>) -> backup::Options {
+    backup::Options {
+        parent,
+        unchanged: backup::scan::Unchanged::default(),
+        skip_if_unchanged: false,
+        readers: 2,
+        packs: packs(PACK_BYTES),
+    }
+}
+
+pub fn backup_as(
+    repository: &Repository,
+    path: &Path,
+    options: &backup::Options,
+    monitor: &dyn Monitor,
+) -> ops::Result<backup::Report> {
+    run(repository, Sources::new(&[path.to_path_buf()], &Excludes::new())?, options, monitor)
+}
+
+/// Backs up what lies in `path`, without the folders that lead to it, which others may change.
+pub fn backup_inside(repository: &Repository, path: &Path, options: &backup::Options) -> ops::Result<backup::Report> {
+    run(repository, Sources::new_in(path, &[PathBuf::from(".")], &Excludes::new())?, options, &Silent)
+}
+
+fn run(
+    repository: &Repository,
+    sources: Sources,
+    options: &backup::Options,
+    monitor: &dyn Monitor,
+) -> ops::Result<backup::Report> {
     let labels = backup::Labels {
         time: None,
         host: "host".to_owned(),
@@ -215,14 +254,7 @@ pub fn backup_with(
         paths: sources.paths.clone(),
         options: Vec::new(),
     };
-    let options = backup::Options {
-        parent: repository.snapshots().last().map(|(id, _)| *id),
-        unchanged: backup::scan::Unchanged::default(),
-        skip_if_unchanged: false,
-        readers: 2,
-        packs,
-    };
-    backup::run(repository, sources, Rules::default(), &labels, &options, monitor)
+    backup::run(repository, sources, Rules::default(), &labels, options, monitor)
 }
 
 /// Everything that a snapshot holds beneath `root` (a path without its first slash), read and checked.
