@@ -77,18 +77,16 @@ fn examine(
     if Some(ObjectId::of(&bytes)) != name.id() {
         return Ok(Candidate::Unreadable(codec::Error::new("head", Reason::ObjectId)));
     }
-    match Head::parse(&bytes, verifying_key, repository) {
-        Ok(head) if Some(head.reference().id) == name.id() && generation(name) == head.reference().generation => {
-            Ok(Candidate::Valid(head))
-        }
-        Ok(_) => Ok(Candidate::Junk),
-        Err(error) if needs_newer_program(&error) => Ok(Candidate::Unreadable(error)),
-        Err(_) => Ok(Candidate::Junk),
+    // Whether a signature is ours decides between junk and damage; what the signed bytes say comes after it.
+    if let Err(error) = Head::verify(&bytes, verifying_key, repository) {
+        let newer = error.reason.needs_newer_program();
+        return Ok(if newer { Candidate::Unreadable(error) } else { Candidate::Junk });
     }
-}
-
-fn needs_newer_program(error: &codec::Error) -> bool {
-    matches!(error.reason, Reason::UnknownVersion { .. } | Reason::UnknownSuite { .. } | Reason::UnknownFeature { .. })
+    match Head::parse(&bytes, verifying_key, repository) {
+        Ok(head) if head.generation() == generation(name) => Ok(Candidate::Valid(head)),
+        Ok(_) => Ok(Candidate::Junk),
+        Err(error) => Ok(Candidate::Unreadable(error)),
+    }
 }
 
 fn generation(name: &ObjectName) -> u64 {
