@@ -4,6 +4,9 @@
 //! becomes a progress bar, JSON lines, or nothing.
 
 pub mod backup;
+pub mod content;
+pub mod diff;
+pub mod dump;
 pub mod find;
 pub mod ls;
 pub mod part;
