@@ -4,6 +4,7 @@
 //! becomes a progress bar, JSON lines, or nothing.
 
 pub mod backup;
+pub mod cat;
 pub mod content;
 pub mod diff;
 pub mod dump;
@@ -13,6 +14,7 @@ pub mod part;
 pub mod select;
 pub mod show;
 pub mod snapshots;
+pub mod stats;
 pub mod tree_walk;
 
 use std::time::Duration;
