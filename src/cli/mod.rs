@@ -171,6 +171,7 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
     match command {
         Command::Init(arguments) => init::run(&arguments, context),
         Command::Backup(arguments) => backup::run(&arguments, context),
+        Command::Restore(arguments) => restore::run(&arguments, context),
         Command::Snapshots(arguments) => snapshots::run(&arguments, context),
         Command::Ls(arguments) => ls::run(&arguments, context),
         Command::Find(arguments) => find::run(&arguments, context),

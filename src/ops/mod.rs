@@ -11,6 +11,7 @@ pub mod dump;
 pub mod find;
 pub mod ls;
 pub mod part;
+pub mod restore;
 pub mod select;
 pub mod show;
 pub mod snapshots;
