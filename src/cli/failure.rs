@@ -18,9 +18,10 @@ impl From<repository::Error> for CliError {
                 Exit::WrongPassword,
                 "check the spelling and the keyboard layout; a recovery code or another key opens it as well",
             ),
-            E::Locked(_) => {
-                (Exit::Locked, "wait for it, for example with --retry-lock 10m; locks end with the process that holds them")
-            }
+            E::Locked(_) => (
+                Exit::Locked,
+                "wait for it, for example with --retry-lock 10m; locks end with the process that holds them",
+            ),
             E::Rollback { .. } => (
                 Exit::Rollback,
                 "an older copy was put in its place, or a disk image was set back. If you did that yourself, remove this \

@@ -1,12 +1,13 @@
 //! `init`: a new repository.
 
+use super::Context;
 use super::exit::{CliError, Exit};
 use super::json::Initialized;
 use super::open;
 use super::recovery;
 use super::secret::Question;
 use super::size;
-use super::Context;
+use super::terminal::Terminal;
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::chunker::Parameters;
@@ -95,11 +96,13 @@ pub fn create(
     let storage = Local::create(place).map_err(crate::repository::Error::from)?;
     let access = open::access(context, place, storage, command)?;
     let created = Time::now();
-    let code = if !arguments.no_recovery_code && recovery::can_be_shown(&context.output) && !stdin_taken {
-        let code = recovery::generate()?;
-        recovery::show_once(&code)?.then_some(Secret::RecoveryCode(code))
-    } else {
-        None
+    let wanted = !arguments.no_recovery_code && context.output.terminal && !context.output.json;
+    let code = match wanted.then(|| Terminal::open(&context.interrupt)).flatten() {
+        Some(mut terminal) => {
+            let code = recovery::generate()?;
+            recovery::show_once(&mut terminal, &code)?.then_some(Secret::RecoveryCode(code))
+        }
+        None => None,
     };
     let first = NewSlot { secret: &secret, kdf, label: "", created };
     let mut slots = vec![first];

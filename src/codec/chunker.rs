@@ -245,4 +245,47 @@ mod tests {
             assert!(!bad.is_valid() && Cutter::new(&table, bad).is_err(), "{bad:?}");
         }
     }
+
+    /// The algorithm of format-spec/chunker.md, word for word; `data` is what follows the last cut.
+    fn cut_as_the_page_says(table: &GearTable, p: Parameters, masks: (u64, u64), data: &[u8]) -> usize {
+        let (min, average, max) = (p.min as usize, p.average as usize, p.max as usize);
+        if data.len() <= min {
+            return data.len();
+        }
+        let n = data.len().min(max);
+        let center = average.min(n);
+        let mut h: u64 = 0;
+        for i in (min..2 * (n / 2)).step_by(2) {
+            let m = if i < 2 * (center / 2) { masks.0 } else { masks.1 };
+            h = (h << 2).wrapping_add(table.gear()[usize::from(data[i])] << 1);
+            if h & (m << 1) == 0 {
+                return i;
+            }
+            h = h.wrapping_add(table.gear()[usize::from(data[i + 1])]);
+            if h & m == 0 {
+                return i + 1;
+            }
+        }
+        n
+    }
+
+    #[test]
+    fn cuts_are_those_of_the_page() {
+        let table = table();
+        let cases = [
+            (Parameters { min: 64, average: 256, max: 1024 }, (0x1_9000_3530_00, 0x1803_5100)),
+            (Parameters::TREES, (0xd907_0353_7000, 0xd90f_0353_0000)),
+            (Parameters::FILES, (0xd917_6753_7000, 0xd917_0753_7000)),
+        ];
+        for (parameters, masks) in cases {
+            let cutter = Cutter::new(&table, parameters).unwrap();
+            assert_eq!(cutter.masks, masks);
+            let data = noise(parameters.max as usize * 4 + 77, "page");
+            let mut rest = &data[..];
+            while let Some(length) = cutter.next(rest, true) {
+                assert_eq!(length, cut_as_the_page_says(&table, parameters, masks, rest));
+                rest = &rest[length..];
+            }
+        }
+    }
 }

@@ -21,10 +21,16 @@ const STRUCTURE: &str = "compressed content";
 
 /// Compresses; keeps its working memory between calls.
 pub struct Compressor {
-    context: zstd_safe::CCtx<'static>,
+    context: Option<zstd_safe::CCtx<'static>>,
 }
 
 impl Compressor {
+    /// One that packs nothing: everything is stored as it is.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self { context: None }
+    }
+
     /// A compressor of a zstd level (1 to 22; the default of the program is 3).
     ///
     /// # Errors
@@ -46,7 +52,7 @@ impl Compressor {
         for parameter in fixed.into_iter().chain(window) {
             context.set_parameter(parameter).map_err(|_| refuse("compression level"))?;
         }
-        Ok(Self { context })
+        Ok(Self { context: Some(context) })
     }
 
     /// Appends `plain` to `out`, as a frame when that saves at least two per cent, and says how it was packed.
@@ -55,10 +61,14 @@ impl Compressor {
     /// # Errors
     /// [`Reason::Decompression`] when zstd fails for another reason than a missing gain (never seen).
     pub fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<Codec> {
+        let Some(context) = &mut self.context else {
+            out.extend_from_slice(plain);
+            return Ok(Codec::Stored);
+        };
         let start = out.len();
         let room = plain.len() - plain.len().div_ceil(GAIN_MIN);
         out.resize(start + room, 0);
-        match self.context.compress2(&mut out[start..], plain) {
+        match context.compress2(&mut out[start..], plain) {
             Ok(length) => {
                 out.truncate(start + length);
                 Ok(Codec::Zstd)

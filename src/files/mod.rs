@@ -18,11 +18,13 @@
 pub mod apply;
 pub mod directory;
 pub mod exclude;
+pub mod hard_link;
 pub mod list;
 pub mod metadata;
 pub mod new_file;
 pub mod owner;
 pub mod pattern;
+mod protection;
 pub mod read;
 pub mod remove;
 pub mod source;

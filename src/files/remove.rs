@@ -9,6 +9,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, openat2, unlinkat};
 use rustix::io::Errno;
 
 use super::directory::Directory;
+use super::protection::Lifted;
 use super::stat::Kind;
 use super::target::{TargetDirectory, TargetError, check_name};
 
@@ -54,7 +55,10 @@ impl TargetDirectory {
 
     fn unlink(&self, name: &[u8], flags: AtFlags) -> Result<()> {
         match unlinkat(self.as_fd(), name, flags) {
-            Err(Errno::PERM) if self.unprotect(name) => unlinkat(self.as_fd(), name, flags),
+            Err(Errno::PERM) => {
+                let _lifted = Lifted::from_file(self.as_directory(), name);
+                unlinkat(self.as_fd(), name, flags)
+            }
             other => other,
         }
         .map_err(|error| match error {

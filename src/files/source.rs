@@ -26,6 +26,9 @@ pub enum SourceError {
     /// No source at all.
     #[error("nothing to back up: name at least one file or directory")]
     None,
+    /// A source that is an empty text: an unset variable in a script, mostly.
+    #[error("a source is an empty name; if it comes from a variable, check that it is set (\".\" is this directory)")]
+    Empty,
     /// None of the sources exists.
     #[error("none of the sources exists ({}); check the spelling, and whether a disk is not mounted", show(.0))]
     AllMissing(Vec<PathBuf>),
@@ -163,6 +166,9 @@ impl Sources {
     pub fn new_in(current: &Path, sources: &[PathBuf], excludes: &Excludes) -> Result<Self, SourceError> {
         if sources.is_empty() {
             return Err(SourceError::None);
+        }
+        if sources.iter().any(|source| source.as_os_str().is_empty()) {
+            return Err(SourceError::Empty);
         }
         let is_missing = |source: &PathBuf| {
             current

@@ -13,15 +13,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, linkat, makedev, mkdirat, mknodat, openat, renameat, symlinkat, unlinkat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev, mkdirat, mknodat, openat, renameat, symlinkat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::apply::{Applier, ApplyProblem, Subject, set_flags, set_mode};
+use super::apply::{Applier, ApplyProblem, Subject, set_mode};
 use super::directory::{Directory, is_loop};
-use super::metadata::{APPEND, IMMUTABLE};
+use super::protection::{self, Lifted};
 use super::stat::{Kind, Stat};
 use super::sys;
 use crate::base::escape::Escaped;
@@ -239,7 +237,7 @@ impl TargetDirectory {
     pub(super) fn unlock(&self) -> io::Result<()> {
         let stat = self.directory.stat_self()?;
         if self.directory.is_readable() {
-            clear_protection(&self.directory);
+            protection::clear(&self.directory);
         }
         let me = geteuid();
         if !me.is_root() && stat.uid == me.as_raw() && stat.mode & DIRECTORY_MODE != DIRECTORY_MODE {
@@ -305,31 +303,6 @@ impl TargetDirectory {
         Ok((fd, Made::of(&stat)))
     }
 
-    /// Makes another name for what this restore made under `from_name` in `from`.
-    ///
-    /// # Errors
-    /// [`TargetError::Replaced`] when something else stands there now; [`TargetError::Conflict`].
-    pub fn hard_link(&self, from: &Self, from_name: &[u8], made: Made, name: &[u8], existing: Existing) -> Result<()> {
-        check_name(from_name)?;
-        // Renaming one name of an inode over another one does nothing, so that case is finished here.
-        if self.stat(name)?.is_some_and(|stat| Made::of(&stat) == made) {
-            return Ok(());
-        }
-        let (place, ()) =
-            self.make(name, existing, |at| linkat(&from.directory, from_name, &self.directory, at, AtFlags::empty()))?;
-        match self.stat(place.current()) {
-            Ok(Some(stat)) if Made::of(&stat) == made => place.settle(),
-            Ok(_) => {
-                place.discard();
-                Err(TargetError::Replaced(from_name.to_vec()))
-            }
-            Err(error) => {
-                place.discard();
-                Err(error)
-            }
-        }
-    }
-
     /// Sets metadata of something that was there before and has the right content.
     ///
     /// # Errors
@@ -367,7 +340,7 @@ impl TargetDirectory {
             return Err(TargetError::Linked(name.to_vec()));
         }
         if !path_only {
-            clear_protection(&fd);
+            protection::clear(&fd);
         }
         let subject = Subject { fd: fd.as_fd(), path_only, kind };
         let mut problems = applier.apply(subject, metadata);
@@ -406,41 +379,20 @@ impl TargetDirectory {
         Err(TargetError::io("create", name, Errno::EXIST))
     }
 
-    /// Renames a temporary name over the final one. The final name's old inode may be immutable: if it has no other
-    /// name, that is taken away first.
+    /// Renames a temporary name over the final one, whose old inode may be immutable.
     pub(super) fn rename_over(&self, temporary: &[u8], name: &[u8]) -> Result<()> {
         let rename = || renameat(&self.directory, temporary, &self.directory, name);
         match rename() {
-            Err(Errno::PERM) if self.unprotect(name) => rename(),
+            Err(Errno::PERM) => {
+                let _lifted = Lifted::from_file(&self.directory, name);
+                rename()
+            }
             other => other,
         }
         .map_err(|error| match error {
             Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST => self.conflict(name, error.into()),
             error => TargetError::io("rename", name, error),
         })
-    }
-
-    /// Takes immutable and append-only from a file or directory about to be replaced or removed, when it has no other
-    /// name. Says whether anything changed.
-    pub(super) fn unprotect(&self, name: &[u8]) -> bool {
-        let Ok(fd) = self.directory.open_file(name) else { return false };
-        match Stat::of(&fd) {
-            Ok(stat) if stat.kind == Kind::Directory || stat.kind == Kind::File && stat.links == 1 => {
-                clear_protection(&fd)
-            }
-            _ => false,
-        }
-    }
-}
-
-/// Takes immutable and append-only away where they are set and we may.
-fn clear_protection(fd: impl AsFd) -> bool {
-    let fd = fd.as_fd();
-    match rustix::fs::ioctl_getflags(fd) {
-        Ok(flags) if flags.bits() & (IMMUTABLE | APPEND) != 0 => {
-            set_flags(fd, flags.bits() & !(IMMUTABLE | APPEND)).is_ok()
-        }
-        _ => false,
     }
 }
 
@@ -476,7 +428,7 @@ pub(super) struct Naming<'a> {
 
 impl Naming<'_> {
     /// The name that it has now.
-    fn current(&self) -> &[u8] {
+    pub fn current(&self) -> &[u8] {
         self.temporary.as_ref().unwrap_or(&self.name)
     }
 
@@ -485,11 +437,13 @@ impl Naming<'_> {
         self.temporary
     }
 
-    fn discard(&self) {
+    /// Removes it.
+    pub fn discard(&self) {
         let _ = unlinkat(&self.directory.directory, self.current(), AtFlags::empty());
     }
 
-    fn settle(self) -> Result<()> {
+    /// Gives it the final name.
+    pub fn settle(self) -> Result<()> {
         let Some(temporary) = &self.temporary else { return Ok(()) };
         let result = self.directory.rename_over(temporary, &self.name);
         if result.is_err() {

@@ -20,7 +20,7 @@ use super::source::{Base, Node, Root, Sources};
 use super::stat::{Kind, Stat};
 use super::sys;
 
-/// Directories deeper than this are reported and not entered. format-spec/limits: the depth of a stored tree.
+/// Directories deeper than this are reported and not entered. A stored tree is no deeper.
 pub const DEPTH_MAX: usize = 4_096;
 
 /// What the walk leaves out.
@@ -175,7 +175,7 @@ impl Walk {
         self.problems.clear();
     }
 
-    /// Absolute path on disk of an entry of the directory that was entered last, or of that directory for `None`.
+    /// Absolute path on disk of the directory in which the walk stands (entered last and not left), or of a name in it.
     #[must_use]
     pub fn source_path(&self, name: Option<&[u8]>) -> Vec<u8> {
         let mut path = self.source_path.clone();
@@ -188,6 +188,15 @@ impl Walk {
 
     fn problem(&self, kind: ProblemKind, error: io::Error) -> Option<Step> {
         Some(Step::Problem(Problem { path: self.path.clone(), source_path: self.source_path.clone(), kind, error }))
+    }
+
+    fn leave(&mut self) -> Step {
+        self.frames.pop();
+        let base = self.base.as_ref().map_or(0, |base| base.path.len());
+        let (path, source) = self.frames.last().map_or((0, base), |above| (above.path_length, above.source_length));
+        self.path.truncate(path);
+        self.source_path.truncate(source);
+        Step::Leave
     }
 
     /// Lists the directory entered last.
@@ -398,13 +407,9 @@ impl Iterator for Walk {
                     self.list();
                     continue;
                 }
-                self.frames.pop();
-                return Some(Step::Leave);
+                return Some(self.leave());
             };
-            let Some(child) = children.next() else {
-                self.frames.pop();
-                return Some(Step::Leave);
-            };
+            let Some(child) = children.next() else { return Some(self.leave()) };
             let directory = frame.directory.clone();
             let level = std::mem::take(&mut frame.level);
             let place = Place { listed: frame.wanted, device: Some(frame.device), level: Some(&level) };

@@ -29,8 +29,8 @@ use crate::storage::{ObjectName, Storage, Upload};
 pub struct PackOptions {
     /// A pack is finished when it has reached this many bytes.
     pub pack_bytes: u64,
-    /// zstd level.
-    pub compression: i32,
+    /// zstd level; none to compress nothing.
+    pub compression: Option<i32>,
     /// Open every block again after sealing it.
     pub verify: bool,
     /// Write nothing: for a dry run.
@@ -39,7 +39,7 @@ pub struct PackOptions {
 
 impl Default for PackOptions {
     fn default() -> Self {
-        Self { pack_bytes: 32 << 20, compression: 3, verify: true, discard: false }
+        Self { pack_bytes: 32 << 20, compression: Some(3), verify: true, discard: false }
     }
 }
 
@@ -97,7 +97,13 @@ impl Workshop {
         let tools = lock(&self.compressors).pop();
         let (mut compressor, mut decompressor) = match tools {
             Some(tools) => tools,
-            None => (Compressor::new(self.options.compression).map_err(refuse)?, Decompressor::new().map_err(refuse)?),
+            None => {
+                let compressor = match self.options.compression {
+                    Some(level) => Compressor::new(level).map_err(refuse)?,
+                    None => Compressor::off(),
+                };
+                (compressor, Decompressor::new().map_err(refuse)?)
+            }
         };
         let sealed = block::seal(&self.keys, kind, &mut compressor, plain, &random::bytes()?).map_err(refuse)?;
         if self.options.verify {

@@ -1,7 +1,9 @@
 //! The program from outside: what is typed, what is printed, and the exit code. One binary, one file a subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod backup;
 mod help;
+mod support;
 mod usage;
 
 use std::process::{Command, Output, Stdio};

@@ -217,12 +217,19 @@ fn immutable_comes_last_and_does_not_stop_the_next_restore() {
         let wanted = Metadata { flags, ..metadata(0o600) };
         let (directory, _) = target.make_directory(b"directory").unwrap();
         let file = NewFile::create(&directory, b"file", Existing::Replace).unwrap();
-        assert!(file.finish(&wanted, &applier).unwrap().1.is_empty());
+        let (made, problems) = file.finish(&wanted, &applier).unwrap();
+        assert!(problems.is_empty(), "{problems:?}");
+        // A second name for it comes after its metadata.
+        target.hard_link(&directory, b"file", made, b"second", Existing::Replace).unwrap();
         assert!(directory.finish(&wanted, &applier).is_empty());
+        assert_eq!(captured(place.path(), b"second").0.links, 2);
         let (found, _) = captured(&place.path().join("directory"), b"file");
         assert_eq!((found.flags & FLAGS_MASK, found.mtime), (flags, wanted.mtime));
     }
+    // What has another name keeps its flags there.
     target.remove(b"directory").unwrap();
+    assert_eq!(captured(place.path(), b"second").0.flags & FLAGS_MASK, IMMUTABLE | HARMLESS_FLAGS);
+    target.remove(b"second").unwrap();
     assert!(target.names().unwrap().is_empty());
 }
 
@@ -254,4 +261,28 @@ fn owners_are_found_by_name_first() {
         Metadata { user: b"root".to_vec(), group: b"no such group".to_vec(), uid: 4_711, gid: 4_712, ..metadata(0) };
     assert_eq!(Applier::new(false).owner_of(&known), (0, 4_712));
     assert_eq!(Applier::new(true).owner_of(&known), (4_711, 4_712));
+}
+
+#[test]
+fn everything_is_read_and_set_when_core_dumps_are_forbidden() {
+    if ran_as_ordinary_user("metadata::everything_is_read_and_set_when_core_dumps_are_forbidden") {
+        return;
+    }
+    // From here on /proc/self belongs to root.
+    packstone::files::sys::forbid_core_dumps().unwrap();
+    let work = || {
+        let place = tempfile::tempdir().unwrap();
+        let target = root_of(place.path());
+        let applier = Applier::new(false);
+        let (_, problems) =
+            target.make_special(b"fifo", &Node::Fifo, &metadata(0o622), &applier, Existing::Refuse).unwrap();
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(settable(&captured(place.path(), b"fifo").0), settable(&metadata(0o622)));
+        let node = Node::Symlink { target: b"x".to_vec() };
+        let (_, problems) = target.make_special(b"link", &node, &metadata(0o777), &applier, Existing::Refuse).unwrap();
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(captured(place.path(), b"link").1, Some(node));
+    };
+    work();
+    std::thread::spawn(work).join().unwrap();
 }

@@ -96,6 +96,22 @@ fn a_link_in_the_way_is_not_followed() {
 }
 
 #[test]
+fn a_link_put_in_place_of_an_open_directory_redirects_nothing() {
+    let field = Field::new();
+    let target = root_of(&field.target());
+    let (directory, _) = target.make_directory(b"d").unwrap();
+    fs::rename(field.target().join("d"), field.target().join("moved")).unwrap();
+    symlink("../outside", field.target().join("d")).unwrap();
+    let file = NewFile::create(&directory, b"file", Existing::Replace).unwrap();
+    file.finish(&plain(0o600), &Applier::new(true)).unwrap();
+    directory.make_directory(b"inner").unwrap();
+    directory.remove(b"file").unwrap();
+    assert!(directory.finish(&plain(0o700), &Applier::new(true)).is_empty());
+    assert_eq!(names(&field.target().join("moved")), ["inner"]);
+    field.outside_is_untouched();
+}
+
+#[test]
 fn an_existing_inode_is_never_written_into() {
     let field = Field::new();
     let (file, link) = (field.place.path().join("outside/file"), field.target().join("file"));

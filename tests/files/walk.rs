@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use packstone::files::exclude::Excludes;
 use packstone::files::source::{SourceError, Sources};
 use packstone::files::stat::Kind;
-use packstone::files::walk::{ProblemKind, Rules, Step, Walk};
+use packstone::files::walk::{DEPTH_MAX, ProblemKind, Rules, Step, Walk};
 
 use super::root_of;
 
@@ -66,6 +66,19 @@ fn excluding(patterns: &[&str]) -> Rules {
     }
     Rules { excludes, ..Rules::default() }
 }
+
+/// Each of these is handed from one thread to another during a backup or restore.
+const _: () = {
+    const fn goes_between_threads<T: Send>() {}
+    const fn is_shared_by_threads<T: Send + Sync>() {}
+    goes_between_threads::<Walk>();
+    goes_between_threads::<packstone::files::read::Reader>();
+    is_shared_by_threads::<packstone::files::directory::Directory>();
+    is_shared_by_threads::<packstone::files::target::TargetDirectory>();
+    is_shared_by_threads::<packstone::files::new_file::NewFile>();
+    is_shared_by_threads::<packstone::files::apply::Applier>();
+    is_shared_by_threads::<packstone::files::owner::Owners>();
+};
 
 #[test]
 fn steps_come_in_the_order_of_name_bytes() {
@@ -147,6 +160,8 @@ fn a_missing_source_is_a_problem_and_all_missing_an_error() {
     let none = Sources::new_in(place.path(), &["gone".into()], &Excludes::new());
     assert!(matches!(none, Err(SourceError::AllMissing(_))));
     assert!(matches!(Sources::new_in(place.path(), &[], &Excludes::new()), Err(SourceError::None)));
+    let empty = Sources::new_in(place.path(), &["here".into(), "".into()], &Excludes::new());
+    assert!(matches!(empty, Err(SourceError::Empty)));
 }
 
 #[test]
@@ -302,7 +317,11 @@ fn the_caller_can_skip_a_directory() {
                     walk.skip_children();
                 }
             }
-            Step::Entry(entry) => seen.push(entry.path),
+            Step::Entry(entry) => {
+                let expected = place.path().join(OsStr::from_bytes(&entry.path));
+                assert_eq!(walk.source_path(Some(&entry.name)), expected.as_os_str().as_bytes());
+                seen.push(entry.path);
+            }
             Step::Leave => seen.push(b"<".to_vec()),
             other => panic!("{other:?}"),
         }
@@ -336,6 +355,35 @@ fn a_path_longer_than_the_kernel_takes_is_walked() {
     // std removes by path and cannot; this is the remove of a restore.
     root_of(place.path()).remove(&name).unwrap();
     assert!(root_of(place.path()).names().unwrap().is_empty());
+}
+
+#[test]
+fn what_is_deeper_than_a_tree_may_be_is_reported() {
+    let place = tempfile::tempdir().unwrap();
+    let mut directory = root_of(place.path());
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    if limit.is_some_and(|limit| limit < DEPTH_MAX as u64 + 100) {
+        // A walk holds a directory open for each level, and here it may not.
+        return;
+    }
+    for _ in 0..=DEPTH_MAX {
+        directory = directory.make_directory(b"d").unwrap().0;
+    }
+    let mut steps = (0, 0);
+    let sources = Sources::new_in(place.path(), &["d".into()], &Excludes::new()).unwrap();
+    for step in Walk::new(sources, Rules::default()) {
+        match step {
+            Step::Enter(_) => steps.0 += 1,
+            Step::Leave => steps.1 += 1,
+            Step::Problem(problem) => {
+                assert_eq!((problem.kind, steps), (ProblemKind::TooDeep, (DEPTH_MAX, 0)));
+                assert_eq!(problem.path.len(), 2 * DEPTH_MAX + 1);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(steps, (DEPTH_MAX, DEPTH_MAX));
+    root_of(place.path()).remove(b"d").unwrap();
 }
 
 #[test]

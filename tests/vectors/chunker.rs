@@ -20,6 +20,11 @@ pub fn read(vector: &Vector) -> Outcome {
     Ok(vec![("lengths".into(), lengths.join(" "))])
 }
 
+/// The data, and reads of seven bytes.
+pub fn seed_of(vector: &Vector) -> Vec<u8> {
+    [&vector.bytes[..], &[7, 0]].concat()
+}
+
 pub fn vectors() -> Vec<Vector> {
     let noise = |length: usize| {
         let mut bytes = vec![0; length];

@@ -120,6 +120,11 @@ impl Vector {
     }
 }
 
+/// The bytes as they are, as the seed of a target that reads them so.
+pub fn bytes_of(vector: &Vector) -> Vec<u8> {
+    vector.bytes.clone()
+}
+
 /// Bytes as lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

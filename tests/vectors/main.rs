@@ -39,28 +39,38 @@ struct Structure {
     vectors: fn() -> Vec<Vector>,
     /// Reads one; on success the facts that the `result` lines state.
     read: fn(&Vector) -> file::Outcome,
+    /// What its fuzz target starts from: the bytes, or what is in them, with the parameters that the target wants.
+    seed: fn(&Vector) -> Vec<u8>,
 }
 
 /// Every structure that has vectors.
 #[rustfmt::skip]
 const STRUCTURES: &[Structure] = &[
-    Structure { name: "key_tree", vectors: key_tree::vectors, read: key_tree::read },
-    Structure { name: "unit", vectors: unit::vectors, read: unit::read },
-    Structure { name: "body", vectors: body::vectors, read: body::read },
-    Structure { name: "chunker", vectors: chunker::vectors, read: chunker::read },
-    Structure { name: "block", vectors: block::vectors, read: block::read },
-    Structure { name: "pack", vectors: pack::vectors, read: pack::read },
-    Structure { name: "tree", vectors: tree::vectors, read: tree::read },
-    Structure { name: "segment", vectors: segment::vectors, read: segment::read },
-    Structure { name: "snapshot", vectors: snapshot::vectors, read: snapshot::read },
-    Structure { name: "config", vectors: config::vectors, read: config::read },
-    Structure { name: "key_slot", vectors: key_slot::vectors, read: key_slot::read },
-    Structure { name: "head", vectors: head::vectors, read: head::read },
-    Structure { name: "recovery_code", vectors: recovery_code::vectors, read: recovery_code::read },
+    Structure { name: "key_tree", vectors: key_tree::vectors, read: key_tree::read, seed: file::bytes_of },
+    Structure { name: "unit", vectors: unit::vectors, read: unit::read, seed: file::bytes_of },
+    Structure { name: "body", vectors: body::vectors, read: body::read, seed: file::bytes_of },
+    Structure { name: "chunker", vectors: chunker::vectors, read: chunker::read, seed: chunker::seed_of },
+    Structure { name: "block", vectors: block::vectors, read: block::read, seed: block::seed_of },
+    Structure { name: "pack", vectors: pack::vectors, read: pack::read, seed: pack::seed_of },
+    Structure { name: "tree", vectors: tree::vectors, read: tree::read, seed: tree::seed_of },
+    Structure { name: "segment", vectors: segment::vectors, read: segment::read, seed: segment::seed_of },
+    Structure { name: "snapshot", vectors: snapshot::vectors, read: snapshot::read, seed: snapshot::seed_of },
+    Structure { name: "config", vectors: config::vectors, read: config::read, seed: file::bytes_of },
+    Structure { name: "key_slot", vectors: key_slot::vectors, read: key_slot::read, seed: file::bytes_of },
+    Structure { name: "head", vectors: head::vectors, read: head::read, seed: file::bytes_of },
+    Structure { name: "recovery_code", vectors: recovery_code::vectors, read: recovery_code::read, seed: file::bytes_of },
 ];
+
+/// Longest vector that also is a fuzzing seed, in bytes: longer ones slow the fuzzer down.
+const SEED_BYTES_MAX: usize = 64 << 10;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("format-spec/vectors")
+}
+
+/// True when the variable asks to write the files anew.
+fn writes() -> bool {
+    std::env::var_os("PACKSTONE_WRITE_VECTORS").is_some()
 }
 
 /// Every `<structure>/<name>.txt` that lies in the folder.
@@ -77,7 +87,7 @@ fn files_present() -> BTreeSet<String> {
 
 #[test]
 fn every_vector_is_what_its_generator_makes_and_is_read_as_expected() {
-    let write = std::env::var_os("PACKSTONE_WRITE_VECTORS").is_some();
+    let write = writes();
     let mut generated = BTreeSet::new();
     for structure in STRUCTURES {
         let directory = folder().join(structure.name);
@@ -117,4 +127,83 @@ fn most_vectors_are_refused() {
     let refused = vectors.iter().filter(|vector| vector.expect != Expect::Accepted).count();
     println!("{} vectors, {refused} of them refused", vectors.len());
     assert!(refused * 2 > vectors.len(), "{refused} of {} refused", vectors.len());
+}
+
+/// `fuzz/seeds/<structure>/<name>` holds the seed of each vector whose structure has a fuzz target.
+#[test]
+fn the_fuzzer_starts_from_the_vectors() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    for structure in STRUCTURES {
+        if !fuzz.join(format!("fuzz_targets/{}.rs", structure.name)).exists() {
+            continue;
+        }
+        let directory = fuzz.join("seeds").join(structure.name);
+        if writes() {
+            let _ = fs::remove_dir_all(&directory);
+            fs::create_dir_all(&directory).unwrap();
+        }
+        let mut expected = BTreeSet::new();
+        for vector in (structure.vectors)() {
+            let seed = (structure.seed)(&vector);
+            if seed.len() > SEED_BYTES_MAX {
+                continue;
+            }
+            let path = directory.join(&vector.name);
+            if writes() {
+                fs::write(&path, &seed).unwrap();
+            }
+            let present = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert!(present == seed, "{} differs from its vector", path.display());
+            expected.insert(vector.name);
+        }
+        let found = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().display().to_string());
+        assert_eq!(found.collect::<BTreeSet<_>>(), expected, "{}", directory.display());
+    }
+}
+
+/// A page shows a vector's bytes in a fenced block behind `<!-- vector: structure/name -->`, each line an offset, hex (or
+/// `00 * count`) and a word; or lines of the vector's file behind `<!-- lines: structure/name -->`.
+#[test]
+fn the_examples_of_the_pages_are_vectors() {
+    let spec = folder().join("..");
+    for structure in STRUCTURES {
+        let page = spec.join(format!("{}.md", structure.name));
+        let text = fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+        let mut examples = 0;
+        for (marker, whole) in [("<!-- vector: ", true), ("<!-- lines: ", false)] {
+            for example in text.split(marker).skip(1) {
+                let (name, rest) = example.split_once(" -->\n```text\n").expect("a fenced block follows the marker");
+                let (block, _) = rest.split_once("\n```").expect("the block ends");
+                let file = fs::read_to_string(folder().join(format!("{name}.txt"))).expect(name);
+                if whole {
+                    let (folder, name) = name.split_once('/').expect("structure/name");
+                    let bytes = Vector::parse(folder, name, &file).bytes;
+                    assert_eq!(file::hex(&shown(block)), file::hex(&bytes), "{}: {name}", page.display());
+                } else {
+                    let missing: Vec<&str> = block.lines().filter(|line| !file.lines().any(|l| l == *line)).collect();
+                    assert!(missing.is_empty(), "{}: not in {name}: {missing:?}", page.display());
+                }
+                examples += 1;
+            }
+        }
+        assert!(examples > 0, "{} shows no vector", page.display());
+    }
+}
+
+/// The bytes of a block of lines `offset  hex  word`.
+fn shown(block: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in block.lines() {
+        let mut words = line.split_whitespace();
+        let offset = usize::from_str_radix(words.next().expect("an offset"), 16).expect("a hex offset");
+        assert_eq!(offset, bytes.len(), "{line}");
+        let hex = words.next().expect("hex");
+        if words.next() == Some("*") {
+            let count: usize = words.next().expect("a count").parse().expect("a number");
+            bytes.resize(bytes.len() + count, 0);
+        } else {
+            bytes.extend(file::unhex(hex));
+        }
+    }
+    bytes
 }

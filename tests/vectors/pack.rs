@@ -2,13 +2,14 @@
 
 use packstone::base::id::RepositoryId;
 use packstone::codec::chunk_list::ChunkRef;
-use packstone::codec::compress::{Compressor, Decompressor};
+use packstone::codec::compress::Decompressor;
 use packstone::codec::pack::{self, Block, FOOTER_BYTES, Footer, HEADER_BYTES, PackDirectory, PackKind};
-use packstone::codec::unit::{Codec, UnitKind};
+use packstone::codec::unit::{Codec, Context, UnitKind};
 use packstone::codec::{Error, block, body};
 
-use crate::file::{Outcome, Vector, flip, seed};
-use crate::seal::{keys, keys_of, repository, sealed, with_keys};
+use crate::block::{FRAME, PARTS};
+use crate::file::{Outcome, Vector, flip, hex, seed, unhex};
+use crate::seal::{keys, keys_of, opened, repository, sealed, with_keys};
 
 fn describe(directory: &PackDirectory) -> Vec<(String, String)> {
     let mut facts = Vec::new();
@@ -42,7 +43,9 @@ pub fn read(vector: &Vector) -> Outcome {
         "directory" => {
             let footer = pack::parse_footer(&vector.input_hex("footer"), vector.input("length").parse().unwrap())?;
             let kind = pack::parse_header(&vector.input_hex("header"), keys.repository())?;
-            Ok(describe(&pack::open_directory(&keys, kind, &footer, &mut bytes.clone())?))
+            let mut facts = describe(&pack::open_directory(&keys, kind, &footer, &mut bytes.clone())?);
+            facts.push(("body".into(), hex(&directory_body(vector, &footer, kind).unwrap())));
+            Ok(facts)
         }
         _ => {
             let kind = pack::parse_header(bytes, keys.repository())?;
@@ -67,24 +70,46 @@ pub fn read(vector: &Vector) -> Outcome {
     }
 }
 
-fn pack_of(kind: PackKind, blocks: &[&[&[u8]]]) -> Vec<u8> {
-    let (keys, mut compressor) = (keys(), Compressor::new(3).unwrap());
+/// The encoded directory, if its unit opens.
+fn directory_body(vector: &Vector, footer: &Footer, kind: PackKind) -> Option<Vec<u8>> {
+    let clear = [vector.input_hex("header"), vector.input_hex("footer")].concat();
+    let Footer { codec, plain_length, .. } = *footer;
+    let context = Context { kind: kind.directory_unit(), codec, plain_length, clear: &clear };
+    opened(&keys_of(vector), &context, &vector.bytes)
+}
+
+/// The directory in its unit and the length of its blocks, or the bytes and the length of the pack.
+pub fn seed_of(vector: &Vector) -> Vec<u8> {
+    let total: u32 = vector.input_if_any("length").map_or(0, |length| length.parse().unwrap());
+    if vector.input("part") == "directory" {
+        let footer = pack::parse_footer(&vector.input_hex("footer"), total.into()).unwrap();
+        if let Some(body) = directory_body(vector, &footer, PackKind::Data) {
+            let blocks = u32::try_from(footer.directory_offset).unwrap() - HEADER_BYTES as u32;
+            return [&body[..], &blocks.to_le_bytes()].concat();
+        }
+    }
+    [&vector.bytes[..], &total.to_le_bytes()].concat()
+}
+
+/// A pack of blocks, each with its codec, its content in that codec, and its chunks.
+fn pack_of(kind: PackKind, blocks: &[(Codec, &[u8], &[&[u8]])]) -> Vec<u8> {
+    let keys = keys();
     let mut bytes = pack::header(kind, keys.repository());
     let mut directory = PackDirectory::default();
-    for (number, parts) in blocks.iter().enumerate() {
-        let plain = parts.concat();
-        let sealed = block::seal(&keys, kind, &mut compressor, &plain, &seed(&number.to_string())).unwrap();
+    for &(codec, content, parts) in blocks {
+        let plain_length = parts.concat().len();
+        let unit = sealed(kind.block_unit(), codec, plain_length, b"", content);
         let chunk = |part: &&[u8]| ChunkRef {
             id: keys.chunk_id(kind.chunk_kind(), part),
             length: u32::try_from(part.len()).unwrap(),
         };
         directory.blocks.push(Block {
-            codec: sealed.codec,
-            stored_length: u32::try_from(sealed.bytes.len()).unwrap(),
-            plain_length: u32::try_from(plain.len()).unwrap(),
+            codec,
+            stored_length: u32::try_from(unit.len()).unwrap(),
+            plain_length: u32::try_from(plain_length).unwrap(),
             chunks: parts.iter().map(chunk).collect(),
         });
-        bytes.extend(sealed.bytes);
+        bytes.extend(unit);
     }
     bytes.extend(pack::finish(&keys, kind, &directory, bytes.len() as u64, &seed("random")).unwrap());
     bytes
@@ -119,9 +144,11 @@ fn directory_vector(name: &str, slug: &str, comment: &str, plain: &[u8], body_le
 }
 
 pub fn vectors() -> Vec<Vector> {
-    let text = b"the same line; ".repeat(20);
-    let whole = pack_of(PackKind::Data, &[&[&text, b"a small file"], &[b"another block"]]);
-    let tree = pack_of(PackKind::Tree, &[&[b"a listing"]]);
+    let frame = unhex(FRAME);
+    let stored = |content| (Codec::Stored, content, [content]);
+    let (one, listing) = (stored(&b"another block"[..]), stored(&b"a listing"[..]));
+    let whole = pack_of(PackKind::Data, &[(Codec::Zstd, &frame, &PARTS), (one.0, one.1, &one.2)]);
+    let tree = pack_of(PackKind::Tree, &[(listing.0, listing.1, &listing.2)]);
     let whole_vector = |vector: Vector| with_keys(vector).with("part", "whole");
     let mut noisy_padding = tree.clone();
     noisy_padding[2000] = 1;

@@ -55,6 +55,20 @@ pub fn root_of(kind: ObjectKind, unit: UnitKind, rows: u32, table: &[u8], plain:
     object
 }
 
+/// The content of a unit, if it opens: a fact that lets a reader be written step by step, and a seed for the fuzzer.
+pub fn opened(keys: &KeyTree, context: &Context<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
+    unit::open(keys, context, &mut bytes.to_vec()).ok().map(<[u8]>::to_vec)
+}
+
+/// The body in a root with so many bytes of clear table, if it opens.
+pub fn body_of(keys: &KeyTree, kind: UnitKind, root: &[u8], table_bytes: usize) -> Option<Vec<u8>> {
+    let (clear, bytes) = root.split_at_checked(64 + table_bytes)?;
+    let plain_length = u32::from_le_bytes(*clear[16..].first_chunk()?);
+    let plain = opened(keys, &Context { kind, codec: Codec::Stored, plain_length, clear }, bytes)?;
+    let length = u32::from_le_bytes(*plain.first_chunk()?) as usize;
+    Some(plain.get(4..4 + length)?.to_vec())
+}
+
 /// The content of a root's unit: the body behind its length.
 pub fn framed(body: &[u8]) -> Vec<u8> {
     [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], body].concat()

@@ -9,7 +9,7 @@ use packstone::codec::unit::{Codec, PREFIX_BYTES, UnitKind};
 use packstone::codec::{ObjectKind, body};
 
 use crate::file::{Outcome, Vector, flip, hex, seed, unhex};
-use crate::seal::{framed, keys, keys_of, root_header, root_of, with_keys};
+use crate::seal::{body_of, framed, keys, keys_of, root_header, root_of, with_keys};
 
 /// Parses the table or opens the whole.
 pub fn read(vector: &Vector) -> Outcome {
@@ -30,7 +30,22 @@ pub fn read(vector: &Vector) -> Outcome {
             facts.extend(chunks.iter().map(|chunk| ("chunk".into(), format!("{} {}", chunk.id, chunk.length))));
         }
     }
+    let table_bytes = segment.packs.len() * ROW_BYTES;
+    let body = body_of(&keys_of(vector), UnitKind::Segment, &vector.bytes, table_bytes).unwrap();
+    facts.push(("body".into(), hex(&body)));
     Ok(facts)
+}
+
+/// The table, the body in the unit and the number of rows, or the bytes and the number of rows.
+pub fn seed_of(vector: &Vector) -> Vec<u8> {
+    let rows = vector.bytes[20];
+    let table_bytes = usize::from(rows) * ROW_BYTES;
+    let is_whole = vector.input("part") == "whole";
+    let body = is_whole.then(|| body_of(&keys_of(vector), UnitKind::Segment, &vector.bytes, table_bytes)).flatten();
+    match body {
+        Some(body) => [&vector.bytes[HEADER_BYTES..HEADER_BYTES + table_bytes], &body, &[rows]].concat(),
+        None => [&vector.bytes[..], &[rows]].concat(),
+    }
 }
 
 fn row(number: u8, length: u64, kind: u8) -> Vec<u8> {

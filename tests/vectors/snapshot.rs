@@ -11,7 +11,7 @@ use packstone::codec::unit::UnitKind;
 use packstone::codec::{ObjectKind, body};
 
 use crate::file::{Outcome, Vector, flip, hex, seed};
-use crate::seal::{framed, keys, keys_of, root_header, root_of, with_keys};
+use crate::seal::{body_of, framed, keys, keys_of, root_header, root_of, with_keys};
 
 /// Opens the snapshot, or reads the stream of problems.
 pub fn read(vector: &Vector) -> Outcome {
@@ -27,7 +27,15 @@ pub fn read(vector: &Vector) -> Outcome {
         return Ok(facts);
     }
     let snapshot = snapshot::open(&keys_of(vector), vector.bytes.clone())?;
-    Ok(vec![("snapshot".into(), format!("{snapshot:?}"))])
+    let body = body_of(&keys_of(vector), UnitKind::Snapshot, &vector.bytes, 0).unwrap();
+    Ok(vec![("snapshot".into(), format!("{snapshot:?}")), ("body".into(), hex(&body))])
+}
+
+/// The body in the unit, or the bytes.
+pub fn seed_of(vector: &Vector) -> Vec<u8> {
+    let is_whole = vector.input("part") == "whole";
+    let body = is_whole.then(|| body_of(&keys_of(vector), UnitKind::Snapshot, &vector.bytes, 0)).flatten();
+    body.unwrap_or_else(|| vector.bytes.clone())
 }
 
 fn sample() -> Snapshot {

@@ -81,6 +81,11 @@ fn content(size: u64, chunks: &[ChunkRef], holes: &[(u64, u64)], digest: bool) -
     Node::File(Content { size, chunks: list(chunks), holes, digest })
 }
 
+/// The stream, and pieces of seven bytes.
+pub fn seed_of(vector: &Vector) -> Vec<u8> {
+    [&vector.bytes[..], &[7]].concat()
+}
+
 pub fn vectors() -> Vec<Vector> {
     let small = entry(b"cv.odt", content(7, &[chunk(0xc1, 7)], &[], false));
     let stream = |entries: &[Entry]| entries.iter().flat_map(record).collect::<Vec<u8>>();

@@ -1,11 +1,12 @@
 //! What `backup` is asked: what to store, and how to look at it.
 
+use crate::base::escape::escape;
+use crate::base::time::Time;
 use crate::cli::clock;
 use crate::cli::exit::CliError;
 use crate::cli::patterns::ExcludeOptions;
 use crate::cli::size;
 use crate::cli::snapshot_argument::{GroupBy, SnapshotRef, TagList};
-use crate::base::time::Time;
 use crate::files::exclude::Excludes;
 use crate::files::list;
 use std::ffi::OsString;
@@ -157,7 +158,7 @@ impl Arguments {
     #[must_use]
     pub fn recorded(&self) -> Vec<String> {
         let mut options: Vec<String> =
-            self.exclude.given().iter().map(|(option, text)| format!("{option}={}", escape(text))).collect();
+            self.exclude.given().iter().map(|text| format!("--exclude={}", escape(text))).collect();
         let flags = [
             (self.exclude_caches, "--exclude-caches"),
             (self.one_file_system, "--one-file-system"),

@@ -9,7 +9,6 @@ use super::Context;
 use super::exit::{CliError, Exit};
 use super::init;
 use super::open;
-use super::options::Compression;
 use super::progress::{Progress, Work};
 use super::snapshot_argument::SnapshotRef;
 use crate::base::id::ObjectId;
@@ -136,15 +135,11 @@ fn options(
         readers: arguments.read_concurrency.map_or(cpus.clamp(2, 4), usize::from),
         packs: PackOptions {
             pack_bytes: context.global.pack_size.unwrap_or(PackOptions::default().pack_bytes),
-            compression: compression(context.global.compression),
+            compression: context.global.compression.level(),
             verify: !arguments.no_extra_verify,
             discard: arguments.dry_run,
         },
     })
-}
-
-const fn compression(compression: Compression) -> Option<i32> {
-    compression.level()
 }
 
 fn parent(arguments: &Arguments, repository: &Repository, labels: &Labels) -> Result<Option<ObjectId>, CliError> {
@@ -163,12 +158,11 @@ fn parent(arguments: &Arguments, repository: &Repository, labels: &Labels) -> Re
             };
             Ok(parent::newest(readable.iter().map(|(id, snapshot)| (*id, snapshot)), group, labels))
         }
-        Some(SnapshotRef::Latest { back }) => readable
-            .iter()
-            .rev()
-            .nth(*back)
-            .map(|(id, _)| Some(*id))
-            .ok_or_else(|| CliError::failed("there is no such parent snapshot").hint("packstone snapshots lists them")),
+        Some(SnapshotRef::Latest { back }) => {
+            readable.iter().rev().nth(*back).map(|(id, _)| Some(*id)).ok_or_else(|| {
+                CliError::failed("there is no such parent snapshot").hint("packstone snapshots lists them")
+            })
+        }
         Some(SnapshotRef::Prefix(digits)) => {
             let found: Vec<ObjectId> =
                 readable.iter().map(|(id, _)| *id).filter(|id| id.to_string().starts_with(digits)).collect();

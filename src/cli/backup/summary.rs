@@ -101,10 +101,8 @@ pub fn text(report: &Report, dry_run: bool, example: Option<&[u8]>, repository: 
 }
 
 fn failures(report: &Report) -> String {
-    let failed = report
-        .problems
-        .iter()
-        .filter(|problem| !matches!(problem.kind, ProblemKind::Vanished | ProblemKind::Changed));
+    let failed =
+        report.problems.iter().filter(|problem| !matches!(problem.kind, ProblemKind::Vanished | ProblemKind::Changed));
     let names: Vec<String> = failed.take(NAMED).map(|problem| escape(&problem.path)).collect();
     let more = if report.problem_count as usize > names.len() { ", ..." } else { "" };
     format!("{}{more}", names.join(", "))

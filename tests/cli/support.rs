@@ -1,0 +1,107 @@
+//! A world of one's own for each test: home, repository, key file and source tree in one temporary directory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Ran, packstone};
+
+/// One test's world. Everything lies beneath one directory and goes with it.
+pub struct World {
+    root: tempfile::TempDir,
+}
+
+impl World {
+    /// An empty world.
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["home", "tree"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+        }
+        Self { root }
+    }
+
+    /// A world with a repository at [`World::repository`] that opens with the key file [`World::key`].
+    pub fn with_repository() -> Self {
+        let world = Self::new();
+        let ran: Ran = world.bare(&["init", "--new-key-file", world.text(&world.key())]).output().unwrap().into();
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        world
+    }
+
+    /// A path in the world.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> PathBuf {
+        self.path("repository")
+    }
+
+    /// The key file.
+    pub fn key(&self) -> PathBuf {
+        self.path("key")
+    }
+
+    /// The tree that is backed up.
+    pub fn tree(&self) -> PathBuf {
+        self.path("tree")
+    }
+
+    /// A path as text.
+    pub fn text<'a>(&self, path: &'a Path) -> &'a str {
+        path.to_str().unwrap()
+    }
+
+    /// Writes a file beneath the tree, making its directories.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.tree().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// The program with this world's home and repository, and no secret.
+    pub fn bare(&self, words: &[&str]) -> Command {
+        let mut command = packstone(words);
+        command
+            .env("HOME", self.path("home"))
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("PACKSTONE_REPOSITORY", self.repository())
+            .env("TZ", "UTC")
+            .current_dir(self.root.path());
+        command
+    }
+
+    /// The program with the key file too.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.bare(words);
+        command.env("PACKSTONE_KEY_FILE", self.key());
+        command
+    }
+
+    /// Runs it to the end.
+    pub fn run(&self, words: &[&str]) -> Ran {
+        self.command(words).output().unwrap().into()
+    }
+
+    /// Runs it and expects success.
+    pub fn ok(&self, words: &[&str]) -> Ran {
+        let ran = self.run(words);
+        assert_eq!(ran.code, Some(0), "{words:?}\n{}\n{}", ran.out, ran.err);
+        ran
+    }
+
+    /// Backs the tree up (as the relative path `tree`) and returns the snapshot's id.
+    pub fn backup(&self) -> String {
+        let ran = self.ok(&["backup", "--json", "tree"]);
+        snapshot_id(&ran)
+    }
+}
+
+/// The snapshot id in the summary of `backup --json`.
+pub fn snapshot_id(ran: &Ran) -> String {
+    let summary = ran.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let summary = summary.filter(|line| line["message_type"] == "summary").last().unwrap();
+    summary["snapshot_id"].as_str().unwrap().to_owned()
+}
