@@ -167,6 +167,9 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
     match command {
         Command::Init(arguments) => init::run(&arguments, context),
         Command::Backup(arguments) => backup::run(&arguments, context),
+        Command::Check(arguments) => check::run(&arguments, context),
+        Command::Key(arguments) => key::run(&arguments, context),
+        Command::Repair(arguments) => repair::run(&arguments, context),
         Command::Completions(arguments) => completions::run(&arguments, context.output),
         Command::Man(arguments) => man::run(&arguments, context.output),
         Command::Version(arguments) => version::run(&arguments, context.output),

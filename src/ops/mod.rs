@@ -4,6 +4,8 @@
 //! becomes a progress bar, JSON lines, or nothing.
 
 pub mod backup;
+pub mod check;
+pub mod repair_index;
 
 use std::time::Duration;
 

@@ -87,7 +87,9 @@ fn examine(
     }
 }
 
-fn needs_newer_program(error: &codec::Error) -> bool {
+/// True for a head that a newer program may have written: it may be ours, so it is not passed over as junk.
+#[must_use]
+pub const fn needs_newer_program(error: &codec::Error) -> bool {
     matches!(error.reason, Reason::UnknownVersion { .. } | Reason::UnknownSuite { .. } | Reason::UnknownFeature { .. })
 }
 
