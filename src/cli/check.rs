@@ -172,10 +172,10 @@ fn affected(finding: &Finding) -> Vec<String> {
     if affected.paths == 0 {
         return vec!["no file of a live snapshot needs it".to_owned()];
     }
-    let files = size::counted(affected.paths, "file", "files");
+    let files = size::counted(affected.paths, "path", "paths");
     let snapshots = size::counted(affected.snapshots, "snapshot", "snapshots");
     let list = finding.pack.map_or(String::new(), |pack| format!(": packstone check --list {}", pack.short()));
-    let mut lines = vec![format!("holds parts of {files} in {snapshots}{list}")];
+    let mut lines = vec![format!("needed by {files} in {snapshots}{list}")];
     lines.extend(affected.first.iter().map(|(path, snapshot)| format!("{}:{}", snapshot.short(), escape(path))));
     let more = affected.paths - affected.first.len() as u64;
     if more > 0 {

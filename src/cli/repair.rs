@@ -117,6 +117,9 @@ fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
     if plan.keeps_segments() {
         return output.info(format_args!("The segments are whole; the cache {would}made again from them"));
     }
+    if plan.replaced() == 0 && plan.packs() == 0 {
+        return Ok(());
+    }
     output.info(format_args!(
         "{} {would}replaced, {} {would}listed in new ones",
         size::counted(plan.replaced() as u64, "segment", "segments"),

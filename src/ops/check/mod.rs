@@ -19,7 +19,7 @@ pub use self::data::Data;
 use self::places::Places;
 pub(super) use self::trees::reason;
 use self::trees::{Cause, Source, Trees};
-use super::{Error, Monitor, Phase, Result, Severity};
+use super::{Error, Monitor, Phase, Result};
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::ChunkList;
@@ -207,9 +207,6 @@ pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) ->
     report_packs(&places, found.packs, &found.missing, &mut impacts, &mut report);
     report_causes(impacts, found.broken_segments, &mut report);
     report.repair_index = report.findings.iter().any(|finding| finding.next.contains("repair index"));
-    for finding in &report.findings {
-        monitor.problem(Severity::Error, b"", &finding.message);
-    }
     report.took = begun.elapsed();
     Ok(report)
 }

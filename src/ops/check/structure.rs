@@ -243,7 +243,7 @@ impl Structure {
         let gone = kept.count();
         if gone > 0 {
             self.notes.push(format!(
-                "{} not there: nothing live needs them, and they cannot be brought back to life",
+                "{} not there, and cannot be brought back to life without",
                 counted(gone, "marked pack is", "marked packs are")
             ));
         }
@@ -301,10 +301,13 @@ fn read_head(repository: &Repository, key: &[u8; 32], name: &ObjectName) -> Head
     if Some(ObjectId::of(&bytes)) != name.id() {
         return HeadFile::Damaged("its bytes have another hash than its name says".to_owned());
     }
+    if let Err(error) = Head::verify(&bytes, key, repository.id()) {
+        let why = error.reason.to_string();
+        return if error.reason.needs_newer_program() { HeadFile::Damaged(why) } else { HeadFile::Junk(why) };
+    }
     match Head::parse(&bytes, key, repository.id()) {
         Ok(head) if chain::name_of(head.reference()) == *name => HeadFile::Valid(Box::new(head)),
         Ok(_) => HeadFile::Junk("its name says another generation".to_owned()),
-        Err(error) if chain::needs_newer_program(&error) => HeadFile::Damaged(error.reason.to_string()),
-        Err(error) => HeadFile::Junk(error.reason.to_string()),
+        Err(error) => HeadFile::Damaged(error.reason.to_string()),
     }
 }
