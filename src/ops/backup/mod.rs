@@ -220,7 +220,7 @@ fn publish(
         took: Duration::ZERO,
     };
     let unchanged = parent_root.is_some_and(|root| root == stored.root);
-    if !options.packs.discard && !(options.skip_if_unchanged && unchanged) {
+    if !(options.packs.discard || options.skip_if_unchanged && unchanged) {
         let snapshot = Snapshot {
             time: labels.time.unwrap_or(started),
             written: started,

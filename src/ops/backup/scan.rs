@@ -134,8 +134,7 @@ impl<'r> Scan<'r> {
     }
 
     pub(super) fn run(mut self, sources: Sources, rules: Rules, monitor: &dyn Monitor) -> Result<()> {
-        let mut walk = Walk::new(sources, rules);
-        while let Some(step) = walk.next() {
+        for step in Walk::new(sources, rules) {
             if monitor.interrupted() {
                 return Err(Error::Interrupted);
             }
