@@ -84,7 +84,10 @@ impl Vector {
             text.push('\n');
         }
         match outcome {
-            Ok(facts) => facts.iter().for_each(|(key, value)| text.push_str(&format!("result: {key} {value}\n"))),
+            Ok(facts) => facts.iter().for_each(|(key, value)| {
+                text.push_str(format!("result: {key} {value}").trim_end());
+                text.push('\n');
+            }),
             Err(error) => text.push_str(&format!("message: {error}\n")),
         }
         text.push('\n');
