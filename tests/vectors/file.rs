@@ -84,10 +84,7 @@ impl Vector {
             text.push('\n');
         }
         match outcome {
-            Ok(facts) => facts.iter().for_each(|(key, value)| {
-                text.push_str(format!("result: {key} {value}").trim_end());
-                text.push('\n');
-            }),
+            Ok(facts) => facts.iter().for_each(|(key, value)| text.push_str(&format!("result: {key} {value}\n"))),
             Err(error) => text.push_str(&format!("message: {error}\n")),
         }
         text.push('\n');
