@@ -3,7 +3,7 @@
 
 It exists to show that the pages suffice, and to get data back when the program is not at hand. It is slow, only reads,
 and shares no line with the program. Start with ../README.md: names of objects, order of trust. The structures are in
-packstone_format.py, the test vectors in packstone_vectors.py; here are repositories, walks and files.
+packstone_format.py and packstone_objects.py, the test vectors in packstone_vectors.py; here are repositories, walks and files.
 
     packstone_reader.py list REPOSITORY SECRET                     snapshots as JSON lines
     packstone_reader.py verify REPOSITORY SECRET                   every byte of every object
@@ -21,6 +21,7 @@ import re
 import sys
 
 import packstone_format as f
+import packstone_objects as o
 from packstone_format import Refused, require
 
 HEAD_NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{64})")
@@ -60,7 +61,7 @@ class Repository:
     def object(self, name, expected_id, length=None):
         data = self.read(name)
         require(length is None or len(data) == length, "wrong-length", name)
-        require(f.H(data) == expected_id, "wrong-id", name)
+        require(f.H(data) == expected_id, "object-id", name)
         return data
 
     def pack(self, name):
@@ -76,15 +77,21 @@ class Repository:
 
     def read_head(self, generation, head_id):
         head = f.Head(self.object(f"heads/{generation:016x}-{head_id.hex()}", head_id), self.config.vk, self.config.id)
-        require(head.generation == generation, "wrong-id", "a head under the name of another generation")
+        require(head.generation == generation, "object-id", "a head under the name of another generation")
         return head
 
     def newest_head(self):
-        for name in reversed(self.listing("heads")):
+        newest, matches = None, []
+        for name in self.listing("heads"):
             match = HEAD_NAME.fullmatch(name)
-            if not match:
+            if match:
+                matches.append(match)
+            else:
                 self.notes.append(f"heads/{name}: no name of a head")
-                continue
+        for match in reversed(matches):
+            name = match[0]
+            if newest and int(match[1], 16) < newest.generation:
+                break
             try:
                 head = self.read_head(int(match[1], 16), bytes.fromhex(match[2]))
             except Refused as refused:
@@ -92,10 +99,12 @@ class Repository:
                     raise
                 self.notes.append(f"heads/{name}: {refused}")
                 continue
-            if head.is_checkpoint:
-                return head.resolve()
-            return head.resolve(self.read_head(head.checkpoint_generation, head.checkpoint_id))
-        raise Refused("missing", "no head verifies")
+            require(newest is None, "fork", f"two heads of generation {head.generation}")
+            newest = head
+        require(newest is not None, "missing", "no head verifies")
+        if newest.is_checkpoint:
+            return newest.resolve()
+        return newest.resolve(self.read_head(newest.checkpoint_generation, newest.checkpoint_id))
 
     # Slots: key_slot.md, "Opening".
 
@@ -116,7 +125,7 @@ class Repository:
         """Fills `segments` ({id: packs}) and `places` ({(is tree, chunk id): Place}) from the live segments."""
         dead = {row[0] for kind in (f.MARKED, f.SWEPT) for row in self.state[kind]}
         for segment_id, length in self.state[f.SEGMENTS]:
-            packs, _ = f.open_segment(self.keys, self.object(f"index/{segment_id.hex()}", segment_id, length))
+            packs, _ = o.open_segment(self.keys, self.object(f"index/{segment_id.hex()}", segment_id, length))
             self.segments[segment_id] = packs
             for pack in packs:
                 if pack.id in dead:
@@ -148,7 +157,7 @@ class Repository:
             with open(os.path.join(self.path, self.pack(place.pack)), "rb") as file:
                 file.seek(place.offset)
                 unit = file.read(place.block.stored)
-            self.blocks[key] = f.open_block(self.keys, is_tree, place.block, unit)
+            self.blocks[key] = o.open_block(self.keys, is_tree, place.block, unit)
             if len(self.blocks) > CACHED_BLOCKS:
                 self.blocks.popitem(last=False)
         return self.blocks[key][place.begin : place.begin + place.length]
@@ -157,7 +166,7 @@ class Repository:
         """The content of a chunk list, a chunk at a time; `due` bytes of it where the length is known."""
         chunks = iter(chunk_list.chunks)
         for depth in range(chunk_list.depth, 0, -1):
-            chunks = f.read_chunk_records(self.counted(chunks, depth))
+            chunks = o.read_chunk_records(self.counted(chunks, depth))
         length = 0
         for chunk in chunks:
             length += chunk.length
@@ -171,10 +180,10 @@ class Repository:
         for chunk in chunks:
             length += chunk.length
             yield self.chunk(chunk, True)
-        f.check_list_stream(length)
+        o.check_list_stream(length)
 
     def entries(self, chunk_list):
-        return f.read_entries(self.pieces(chunk_list, True))
+        return o.read_entries(self.pieces(chunk_list, True))
 
     # Snapshots.
 
@@ -183,7 +192,7 @@ class Repository:
         found = []
         for snapshot_id, length, _ in self.state[f.SNAPSHOTS]:
             data = self.object(f"snapshots/{snapshot_id.hex()}", snapshot_id, length)
-            found.append((snapshot_id, f.open_snapshot(self.keys, data)[0]))
+            found.append((snapshot_id, o.open_snapshot(self.keys, data)[0]))
         return sorted(found, key=lambda item: (item[1].time, item[0]))
 
     def walk(self, snapshot):
@@ -198,14 +207,14 @@ class Repository:
                     yield tuple(path), None
                     path.pop()
                 continue
-            kind = f.kind_of(entry)
+            kind = o.kind_of(entry)
             counted = {"File": "files", "Directory": "directories"}.get(kind, "others")
             left[counted] -= 1
             left["bytes"] -= entry.node.size if kind == "File" else 0
             require(left[counted] >= 0 and left["bytes"] >= 0, "broken-rule", "more than the snapshot counts")
             yield (*path, entry.name), entry
             if kind == "Directory":
-                require(len(stack) < DEPTH, "out-of-range", "depth of directories")
+                require(len(stack) <= DEPTH, "out-of-range", "depth of directories")
                 path.append(entry.name)
                 stack.append(self.entries(entry.node.listing))
         require(not any(left.values()), "broken-rule", f"less than the snapshot counts: {left}")
@@ -213,7 +222,7 @@ class Repository:
     def file_pieces(self, node):
         """The data of a file without its holes, checked against size and digest."""
         digest = f.blake3()
-        for piece in self.pieces(node.content, False, f.data_length(node)):
+        for piece in self.pieces(node.content, False, o.data_length(node)):
             digest.update(piece)
             yield piece
         for offset, length in node.holes:
@@ -224,7 +233,7 @@ class Repository:
 def is_junk(refused):
     """A file under heads/ that was never a head of this repository, or is damaged: reported and passed over."""
     return refused.reason in (
-        "truncated", "wrong-magic", "wrong-kind", "wrong-length", "other-repository", "other-signer", "signature", "wrong-id",
+        "truncated", "wrong-magic", "wrong-kind", "wrong-length", "other-repository", "other-signer", "signature", "object-id",
     )  # fmt: skip
 
 
@@ -327,13 +336,13 @@ class Verification:
         """The pack against what its segment tells; every block opens; the padding is as it must be."""
         r = self.repository
         data = r.object(r.pack(told.id), told.id, told.length)
-        kind, footer, blocks, _, prefix = f.open_pack(r.keys, data)
+        kind, footer, blocks, _, prefix = o.open_pack(r.keys, data)
         same = (kind, blocks, prefix, footer.directory_offset) == (told.kind, told.blocks, told.prefix, told.end)
         require(same, "broken-rule", "segment and pack tell different directories")
-        f.check_padding(data, footer)
+        o.check_padding(data, footer)
         at = 48
         for block in blocks:
-            f.open_block(r.keys, kind == f.TREE_PACK, block, data[at : at + block.stored])
+            o.open_block(r.keys, kind == f.TREE_PACK, block, data[at : at + block.stored])
             at += block.stored
             self.seen["blocks"] += 1
             self.seen["chunks"] += len(block.chunks)
@@ -341,11 +350,12 @@ class Verification:
     def snapshot(self, snapshot):
         r = self.repository
         for path, entry in r.walk(snapshot):
-            if entry is not None and f.kind_of(entry) == "File":
+            if entry is not None and o.kind_of(entry) == "File":
                 for _ in r.file_pieces(entry.node):
                     pass
                 self.seen["files"] += 1
-        problems = sum(1 for _ in f.read_problems(r.pieces(snapshot.problems, True)))
+                self.seen["long_lists"] += entry.node.content.depth > 0
+        problems = sum(1 for _ in o.read_problems(r.pieces(snapshot.problems, True)))
         require(problems == snapshot.problem_count, "broken-rule", "number of problems")
 
 
@@ -364,7 +374,7 @@ def extract(repository, wanted, target):
             os.chmod(place, done.mode)
             os.utime(place, ns=(done.mtime, done.mtime))
             continue
-        kind, same = f.kind_of(entry), (entry.device, entry.inode)
+        kind, same = o.kind_of(entry), (entry.device, entry.inode)
         if kind == "Directory":
             os.mkdir(place, 0o700)
             directories.append(entry)
@@ -403,7 +413,9 @@ def read_secret(arguments):
         with open(arguments.key_file, "rb") as file:
             return f.KEY_FILE, f.parse_key_file(file.read(1025))
     with open(arguments.password_file or arguments.recovery_code_file, "rb") as file:
-        text = file.read().removesuffix(b"\n").removesuffix(b"\r")
+        text = file.read()
+    if text.endswith(b"\n"):
+        text = text[:-1].removesuffix(b"\r")
     if arguments.password_file:
         return f.PASSPHRASE, text
     return f.RECOVERY_CODE, f.parse_recovery_code(text.decode("utf-8", "replace"))

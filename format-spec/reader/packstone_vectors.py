@@ -3,6 +3,7 @@ import json
 import os
 
 import packstone_format as f
+import packstone_objects as o
 from packstone_format import Refused
 
 
@@ -38,35 +39,35 @@ def chunk_lines(chunks):
 
 def block(v, data):
     chunks = [item.split(":") for item in v["chunks"].split()]
-    chunks = [f.Chunk(bytes.fromhex(name), int(length)) for name, length in chunks]
-    block = f.Block(int(v["codec"]), len(data), int(v["plain-length"]), chunks)
-    return ["plain " + f.open_block(keys_of(v), v["kind"] == "tree", block, data).hex()]
+    chunks = [o.Chunk(bytes.fromhex(name), int(length)) for name, length in chunks]
+    block = o.Block(int(v["codec"]), len(data), int(v["plain-length"]), chunks)
+    return ["plain " + o.open_block(keys_of(v), v["kind"] == "tree", block, data).hex()]
 
 
 def body(v, data):
-    numbers = {"u16": f.a_u16, "u32": f.a_u32, "u64": f.a_u64, "i64": f.an_i64}
+    numbers = {"u16": o.a_u16, "u32": o.a_u32, "u64": o.a_u64, "i64": o.an_i64}
     if v["type"] in numbers:
-        value = str(f.decode(numbers[v["type"]], data))
+        value = str(o.decode(numbers[v["type"]], data))
     elif v["type"] == "bool":
-        value = str(f.decode(f.a_bool, data)).lower()
+        value = str(o.decode(o.a_bool, data)).lower()
     elif v["type"] == "option of u8":
-        value = f.decode(f.optional(f.a_byte), data)
+        value = o.decode(o.optional(o.a_byte), data)
         value = "None" if value is None else f"Some({value})"
     elif v["type"] == "array of 3 bytes":
-        value = str(list(f.decode(f.array(3), data)))
+        value = str(list(o.decode(o.array(3), data)))
     elif v["type"] == "bytes":
-        value = str(list(f.decode(f.some_bytes, data)))
+        value = str(list(o.decode(o.some_bytes, data)))
     elif v["type"] == "list of u64":
-        value = str(f.decode(f.list_of(f.a_u64), data))
+        value = str(o.decode(o.list_of(o.a_u64), data))
     elif v["type"] == "text":
-        value = '"' + f.decode(f.a_text, data) + '"'
+        value = '"' + o.decode(o.a_text, data) + '"'
     else:
         raise KeyError(v["type"])
     return ["value " + value]
 
 
 def chunker(v, data):
-    lengths = f.cut_all(keys_of(v).gear, data, int(v["min"]), int(v["average"]), int(v["max"]))
+    lengths = o.cut_all(keys_of(v).gear, data, int(v["min"]), int(v["average"]), int(v["max"]))
     return [" ".join(["lengths", *map(str, lengths)])]
 
 
@@ -145,23 +146,23 @@ def key_tree(v, data):
 def pack(v, data):
     keys = keys_of(v)
     if v["part"] == "header":
-        kind = f.parse_pack_header(data, keys.repository)
+        kind = o.parse_pack_header(data, keys.repository)
         return ["kind " + ("Data" if kind == f.DATA_PACK else "Tree")]
     if v["part"] == "footer":
-        footer = f.parse_pack_footer(data, int(v["length"]))
+        footer = o.parse_pack_footer(data, int(v["length"]))
         directory = f"{footer.directory_offset}, {footer.directory_length} bytes, {footer.plain_length} plain"
         return [f"directory at {directory}", f"padding {footer.padding}"]
     if v["part"] == "directory":
         header, end = bytes.fromhex(v["header"]), bytes.fromhex(v["footer"])
-        kind = f.parse_pack_header(header, keys.repository)
-        footer = f.parse_pack_footer(end, int(v["length"]))
-        blocks, plain = f.open_directory(keys, kind, header, end, footer, data)
+        kind = o.parse_pack_header(header, keys.repository)
+        footer = o.parse_pack_footer(end, int(v["length"]))
+        blocks, plain = o.open_directory(keys, kind, header, end, footer, data)
         return [*block_lines(blocks), "body " + plain.hex()]
-    kind, footer, blocks, _, _ = f.open_pack(keys, data)
-    f.check_padding(data, footer)
+    kind, footer, blocks, _, _ = o.open_pack(keys, data)
+    o.check_padding(data, footer)
     at = 48
     for block in blocks:
-        f.open_block(keys, kind == f.TREE_PACK, block, data[at : at + block.stored])
+        o.open_block(keys, kind == f.TREE_PACK, block, data[at : at + block.stored])
         at += block.stored
     return list(block_lines(blocks))
 
@@ -183,8 +184,8 @@ def segment(v, data):
         return f"pack {name.hex()} {length} " + ("Data" if kind == f.DATA_PACK else "Tree")
 
     if v["part"] == "table":
-        return [row(*r) for r in f.parse_segment_table(data, bytes.fromhex(v["repository"]))[1]]
-    packs, plain = f.open_segment(keys_of(v), data)
+        return [row(*r) for r in o.parse_segment_table(data, bytes.fromhex(v["repository"]))[1]]
+    packs, plain = o.open_segment(keys_of(v), data)
     lines = []
     for p in packs:
         lines += [row(p.id, p.length, p.kind), "prefix " + p.prefix.hex(), *block_lines(p.blocks)]
@@ -193,11 +194,32 @@ def segment(v, data):
 
 def snapshot(v, data):
     if v["part"] == "problems":
-        problems = f.read_problems([data])
-        words = dict(zip(f.PROBLEMS, "Unreadable MissingSource Vanished Changed Metadata Unsupported".split()))
+        problems = o.read_problems([data])
+        words = dict(zip(o.PROBLEMS, "Unreadable MissingSource Vanished Changed Metadata Unsupported".split()))
         return [f"problem {p.path.hex()} {words[p.kind]} {p.message}".strip() for p in problems]
-    _, plain = f.open_snapshot(keys_of(v), data)
-    return ["body " + plain.hex()]
+    s, plain = o.open_snapshot(keys_of(v), data)
+
+    def chunk_list(value):
+        return " ".join([str(value.depth), *(f"{c.id.hex()}:{c.length}" for c in value.chunks)])
+
+    return [
+        *(f"{name} {ns // 10**9} {ns % 10**9}" for name, ns in (("time", s.time), ("written", s.written))),
+        f"host {s.host}",
+        f"user {s.user}",
+        *(f"path {path.hex()}" for path in s.paths),
+        f"label {s.label}".strip(),
+        *(f"tag {tag}" for tag in s.tags),
+        f"root {chunk_list(s.root)}",
+        *(f"{name} {value.hex()}" for name, value in (("parent", s.parent), ("original", s.original)) if value),
+        f"outcome {s.outcome}",
+        f"problems {chunk_list(s.problems)}",
+        f"problem-count {s.problem_count}",
+        "counts " + " ".join(map(str, s.counts)),
+        "summary " + " ".join(map(str, s.summary)),
+        *(f"option {option}" for option in s.options),
+        f"program {s.program}",
+        "body " + plain.hex(),
+    ]
 
 
 def node_words(node):
@@ -214,8 +236,8 @@ def node_words(node):
 def tree(v, data):
     pieces = [data[i : i + 7] for i in range(0, len(data), 7)] if len(data) < 4096 else [data]
     if v["stream"] == "chunk list":
-        return chunk_lines(f.read_chunk_records(pieces))
-    return [f"entry {e.name.hex()} {e.mode:o} {node_words(e.node)}" for e in f.read_entries(pieces)]
+        return chunk_lines(o.read_chunk_records(pieces))
+    return [f"entry {e.name.hex()} {e.mode:o} {node_words(e.node)}" for e in o.read_entries(pieces)]
 
 
 def unit(v, data):
