@@ -4,6 +4,10 @@
 //! becomes a progress bar, JSON lines, or nothing.
 
 pub mod backup;
+pub mod cat;
+pub mod content;
+pub mod diff;
+pub mod dump;
 pub mod find;
 pub mod ls;
 pub mod part;
@@ -11,7 +15,10 @@ pub mod restore;
 pub mod select;
 pub mod show;
 pub mod snapshots;
+pub mod stats;
 pub mod tree_walk;
+pub mod check;
+pub mod repair_index;
 
 use std::time::Duration;
 

@@ -56,7 +56,7 @@ impl Tip {
 
 /// What one file under `heads/` turned out to be.
 enum Candidate {
-    Valid(Head),
+    Valid(Box<Head>),
     Junk,
     Unreadable(codec::Error),
 }
@@ -83,7 +83,7 @@ fn examine(
         return Ok(if newer { Candidate::Unreadable(error) } else { Candidate::Junk });
     }
     match Head::parse(&bytes, verifying_key, repository) {
-        Ok(head) if head.generation() == generation(name) => Ok(Candidate::Valid(head)),
+        Ok(head) if head.generation() == generation(name) => Ok(Candidate::Valid(Box::new(head))),
         Ok(_) => Ok(Candidate::Junk),
         Err(error) => Ok(Candidate::Unreadable(error)),
     }
@@ -106,7 +106,7 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
     names.sort_unstable_by_key(|name| std::cmp::Reverse((generation(name), name.id())));
     let found = names.len();
     let (mut junk, mut unreadable) = (Vec::new(), None);
-    let mut newest: Option<Head> = None;
+    let mut newest: Option<Box<Head>> = None;
     for name in names {
         if newest.as_ref().is_some_and(|head| head.reference().generation != generation(&name)) {
             break;
@@ -127,7 +127,7 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
             None => Error::NoHead { found },
         });
     };
-    let head = Arc::new(head);
+    let head: Arc<Head> = Arc::from(head);
     let resolve_error = |error| Error::Damaged { object: name_of(head.reference()), error };
     let checkpoint = if head.is_checkpoint() {
         let state = Arc::new(head.resolve(None).map_err(resolve_error)?);
@@ -148,7 +148,7 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
             Err(error) => return Err(error),
         };
         let state = checkpoint.resolve(None).map_err(|error| Error::Damaged { object: name, error })?;
-        (Arc::new(checkpoint), Arc::new(state))
+        (Arc::from(checkpoint), Arc::new(state))
     };
     let state = if head.is_checkpoint() {
         Arc::clone(&checkpoint.1)

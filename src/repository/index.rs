@@ -249,7 +249,7 @@ impl Index {
         }
     }
 
-    fn from_cache(&self, id: &ChunkId) -> Option<Place> {
+    fn locate_in_cache(&self, id: &ChunkId) -> Option<Place> {
         let cache = self.cache.as_ref()?;
         let found = cache.lookup(id).and_then(|location| match location {
             Some(location) if self.packs.contains_key(&location.pack) => {
@@ -273,7 +273,7 @@ impl Index {
     /// Where a chunk lies. Asked by readers: a miss in the cache sends us to the segments.
     #[must_use]
     pub fn locate(&self, sources: &Sources<'_>, id: &ChunkId) -> Option<Place> {
-        self.memory.get(id).or_else(|| self.from_cache(id)).or_else(|| {
+        self.memory.get(id).or_else(|| self.locate_in_cache(id)).or_else(|| {
             self.cache.as_ref()?;
             self.from_segments(sources, id)
         })
@@ -309,6 +309,16 @@ impl Index {
             let _ = catch_up(folder, sources, &missing, from_scratch);
         }
     }
+}
+
+/// Makes the cache again from the segments. Without a cache folder there is nothing to do.
+///
+/// # Errors
+/// [`CacheError::Busy`] while another process has it open; [`CacheError::Io`].
+pub fn rebuild_cache(sources: &Sources<'_>) -> std::result::Result<(), CacheError> {
+    let Some(folder) = sources.cache_folder else { return Ok(()) };
+    let segments: Vec<ObjectId> = sources.state.segments.keys().copied().collect();
+    catch_up(folder, sources, &segments, true)
 }
 
 /// Adds segments to the cache, one after the other. One that cannot be read is left out and not claimed as covered.

@@ -26,7 +26,7 @@ use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::head::HeadRef;
-use crate::codec::snapshot::{Counts, Outcome, Problem, Snapshot, Summary};
+use crate::codec::snapshot::{self, Counts, Outcome, Problem, Snapshot, Summary};
 use crate::files::source::Sources;
 use crate::files::walk::Rules;
 use crate::repository::Repository;
@@ -50,6 +50,33 @@ pub struct Labels {
     pub paths: Vec<Vec<u8>>,
     /// Excludes and other options that decide what is in it.
     pub options: Vec<String>,
+}
+
+impl Labels {
+    /// Refuses before anything is read what could not be stored after hours of reading.
+    fn check(&self) -> Result<()> {
+        let counts = [("paths", self.paths.len()), ("tags", self.tags.len()), ("options", self.options.len())];
+        if let Some((what, count)) = counts.into_iter().find(|(_, count)| *count > snapshot::LIST_MAX) {
+            return Err(Error::Refused(format!(
+                "{count} {what}: a snapshot names at most {}; name a directory above them and exclude the rest",
+                snapshot::LIST_MAX
+            )));
+        }
+        let texts = [&self.host, &self.user, &self.label].into_iter().chain(&self.tags).chain(&self.options);
+        if let Some(length) = texts.clone().map(String::len).find(|length| *length > snapshot::TEXT_MAX) {
+            return Err(Error::Refused(format!(
+                "a host, user, label, tag or option of {length} bytes: {} is the most that a snapshot holds",
+                snapshot::TEXT_MAX
+            )));
+        }
+        let bytes = texts.map(String::len).chain(self.paths.iter().map(Vec::len)).sum::<usize>();
+        if self.paths.iter().any(|path| path.len() > snapshot::PATH_MAX) || bytes > snapshot::PLAIN_MAX as usize / 2 {
+            return Err(Error::Refused(format!(
+                "{bytes} bytes of paths, tags and options are more than a snapshot holds; name fewer paths"
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// How to run.
@@ -126,16 +153,19 @@ pub fn run(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Report> {
+    labels.check()?;
     let begun = Instant::now();
     monitor.phase(Phase::LoadIndex);
     let mut run = Run::begin(repository, options.packs)?;
+    let options = &with_live_parent(&mut run, options);
     let parent = match options.parent {
         Some(id) => Some((id, repository.snapshot(id)?)),
         None => None,
     };
     let started = Time::now();
     monitor.phase(Phase::Backup);
-    let stored = store::files(&mut run, sources, rules, parent.as_ref().map(|(_, parent)| parent), options, monitor)?;
+    let stored =
+        store::files(&mut run, sources, rules, parent.as_ref().map(|(id, parent)| (*id, parent)), options, monitor)?;
     let parent_root = parent.as_ref().map(|(_, parent)| parent.root.clone());
     publish(run, stored, parent_root, started, begun, labels, options, monitor)
 }
@@ -153,9 +183,11 @@ pub fn run_stream(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Report> {
+    labels.check()?;
     let begun = Instant::now();
     monitor.phase(Phase::LoadIndex);
     let mut run = Run::begin(repository, options.packs)?;
+    let options = &with_live_parent(&mut run, options);
     let started = Time::now();
     monitor.phase(Phase::Backup);
     let stored = stdin::store(&mut run, source, name, started, monitor)?;
@@ -165,6 +197,18 @@ pub fn run_stream(
         None => None,
     };
     publish(run, stored, parent_root, started, begun, labels, options, monitor)
+}
+
+/// Only a live snapshot can be a parent: what is taken over from it unread lies in live packs because it is live. It
+/// was chosen before this run had its lock, and may have been forgotten since.
+fn with_live_parent(run: &mut Run<'_>, options: &Options) -> Options {
+    let mut options = options.clone();
+    let dead = options.parent.filter(|id| !run.repository().tip().state.snapshots.contains_key(id));
+    if let Some(id) = dead {
+        options.parent = None;
+        run.warn(format!("snapshot {}, the parent, was forgotten meanwhile: every file was read", id.short()));
+    }
+    options
 }
 
 #[allow(clippy::too_many_arguments)] // the tail that both kinds of backup share
@@ -206,7 +250,8 @@ fn publish(
         took: Duration::ZERO,
     };
     let unchanged = parent_root.is_some_and(|root| root == stored.root);
-    if !options.packs.discard && !(options.skip_if_unchanged && unchanged) {
+    let skipped = options.skip_if_unchanged && unchanged;
+    if !options.packs.discard && !skipped {
         let snapshot = Snapshot {
             time: labels.time.unwrap_or(started),
             written: started,
@@ -229,6 +274,9 @@ fn publish(
         let (id, head) = run.publish(&snapshot)?;
         report.snapshot = Some(id);
         report.head = Some(head);
+    } else if !options.packs.discard && written.adopted_packs > 0 {
+        // What an interrupted run left is taken over for good, or every later run would do it again.
+        report.head = run.publish_segments()?;
     }
     report.took = begun.elapsed();
     Ok(report)
