@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod backup;
+mod check;
 mod help;
+mod key;
+mod repair;
 mod support;
 mod usage;
 
