@@ -96,8 +96,8 @@ fn an_older_copy_in_its_place_is_a_rollback() {
 fn another_writer_is_named_and_waited_for() {
     let world = World::with_repository();
     world.write("a", "a");
-    // A backup of a stream that does not end holds the lock.
-    let mut holder = world.command(&["backup", "--stdin"]).stdin(Stdio::piped()).spawn().unwrap();
+    // A backup of a stream that does not end holds the lock, as soon as it gets it from one of those below.
+    let mut holder = world.command(&["backup", "--retry-lock", "5m", "--stdin"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut input = holder.stdin.take().unwrap();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let ran = loop {
@@ -213,4 +213,15 @@ fn every_name_is_stored_and_shown_safely() {
     assert!(ran.out.contains("new\\nline"), "{}", ran.out);
     assert!(ran.code == Some(0) || ran.code == Some(3), "{}", ran.err);
     snapshot_id(&world.run(&["backup", "--json", "tree"]));
+}
+
+#[test]
+fn a_file_that_is_read_again_and_is_the_same_is_unmodified() {
+    let world = World::with_repository();
+    world.write("fresh", "written a moment ago, so it is not trusted to be unchanged");
+    world.backup();
+    let ran = world.ok(&["backup", "--json", "tree"]);
+    let summary = last_json(&ran.out);
+    assert_eq!(summary["files_unmodified"], 1, "{summary}");
+    assert_eq!(summary["files_changed"], 0, "{summary}");
 }

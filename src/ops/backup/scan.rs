@@ -287,8 +287,10 @@ impl<'r> Scan<'r> {
     fn entry(&mut self, found: walk::Entry) -> std::result::Result<(), Stopped> {
         let device = self.device(&found.stat);
         let old = self.parent(&found.name);
-        let known = old.is_some();
-        let unchanged = old.filter(|old| self.is_unchanged(old, &found) && self.is_whole(old));
+        let (unchanged, old) = match old {
+            Some(old) if self.is_unchanged(&old, &found) && self.is_whole(&old) => (Some(old), None),
+            old => (None, old.map(Box::new)),
+        };
         let walk::Entry { name, path, stat, parent } = found;
         let key = (stat.links > 1).then_some((u64::from(device), stat.inode));
         if let Some(mut entry) = unchanged {
@@ -302,7 +304,7 @@ impl<'r> Scan<'r> {
                 }
                 self.work.push(Work::Unchanged { path, entry });
             } else {
-                self.work.push(Work::Other { path, entry, known: true });
+                self.work.push(Work::Other { path, entry, old: true });
             }
             return Ok(());
         }
@@ -310,7 +312,7 @@ impl<'r> Scan<'r> {
             if let Some(key) = key
                 && !self.linked.insert(key)
             {
-                self.work.push(Work::Link { path, name, key, known });
+                self.work.push(Work::Link { path, name, key, old });
                 return Ok(());
             }
             if stat.size >= GROUP_BYTES && !self.files.is_empty() {
@@ -318,13 +320,14 @@ impl<'r> Scan<'r> {
             }
             self.bytes += stat.size;
             self.files.push(Job { directory: parent, name: name.clone(), stat });
-            self.work.push(Work::Read { path, name, device, known, key });
+            self.work.push(Work::Read { path, name, device, old, key });
             return Ok(());
         }
         match metadata::capture(&Place::Named(&parent, &name), &stat, device, self.owners) {
             Ok(Captured { metadata, node: Some(node), problems }) => {
                 self.metadata_problems(&path, &problems);
-                self.work.push(Work::Other { path, entry: Entry { name, metadata, node }, known });
+                let entry = Entry { name, metadata, node };
+                self.work.push(Work::Other { path, entry, old: old.is_some() });
             }
             Ok(_) => self.problem(path, ProblemKind::Changed, "was replaced while the backup ran".to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
