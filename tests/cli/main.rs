@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod backup;
+mod check;
 mod help;
 mod restore;
+mod key;
+mod repair;
 mod support;
 mod usage;
 
