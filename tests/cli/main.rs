@@ -2,7 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod backup;
+mod cat;
+mod diff;
+mod dump;
+mod find;
 mod help;
+mod ls;
+mod reading;
+mod show;
+mod snapshots;
+mod stats;
 mod support;
 mod usage;
 
