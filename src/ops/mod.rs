@@ -11,11 +11,14 @@ pub mod dump;
 pub mod find;
 pub mod ls;
 pub mod part;
+pub mod restore;
 pub mod select;
 pub mod show;
 pub mod snapshots;
 pub mod stats;
 pub mod tree_walk;
+pub mod check;
+pub mod repair_index;
 
 use std::time::Duration;
 
