@@ -7,7 +7,7 @@ use super::chunk_list::ChunkRef;
 use super::compress::{Compressor, Decompressor};
 use super::key_tree::KeyTree;
 use super::pack::PackKind;
-use super::unit::{self, Codec, Context, OVERHEAD_BYTES, PREFIX_BYTES, TAG_BYTES};
+use super::unit::{self, Codec, Context, OVERHEAD_BYTES, PREFIX_BYTES};
 use super::{Error, Reason, Result};
 
 /// Longest content of a block, in bytes: 16 MiB. format-spec/block.md.
@@ -39,8 +39,7 @@ pub fn seal(
 ) -> Result<SealedBlock> {
     let plain_length = u32::try_from(plain.len()).unwrap_or(u32::MAX);
     check_length(plain_length)?;
-    let mut bytes = Vec::with_capacity(PREFIX_BYTES + plain.len() + TAG_BYTES);
-    bytes.resize(PREFIX_BYTES, 0);
+    let mut bytes = vec![0; PREFIX_BYTES];
     let codec = compressor.compress(plain, &mut bytes)?;
     let context = Context { kind: kind.block_unit(), codec, plain_length, clear: b"" };
     unit::seal(keys, &context, random, &mut bytes)?;

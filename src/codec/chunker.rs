@@ -273,7 +273,7 @@ mod tests {
     fn cuts_are_those_of_the_page() {
         let table = table();
         let cases = [
-            (Parameters { min: 64, average: 256, max: 1024 }, (0x1_9000_3530_00, 0x1803_5100)),
+            (Parameters { min: 64, average: 256, max: 1024 }, (0x0190_0035_3000, 0x1803_5100)),
             (Parameters::TREES, (0xd907_0353_7000, 0xd90f_0353_0000)),
             (Parameters::FILES, (0xd917_6753_7000, 0xd917_0753_7000)),
         ];

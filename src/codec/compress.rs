@@ -7,7 +7,7 @@
 
 use zstd::zstd_safe::{self, CParameter, get_error_name};
 
-use super::unit::Codec;
+use super::unit::{Codec, TAG_BYTES};
 use super::{Error, Reason, Result};
 
 /// Largest window that a frame may ask for, as a power of two: 16 MiB, the longest block.
@@ -22,13 +22,15 @@ const STRUCTURE: &str = "compressed content";
 /// Compresses; keeps its working memory between calls.
 pub struct Compressor {
     context: Option<zstd_safe::CCtx<'static>>,
+    /// Where a frame is made before its length is known, so that the unit is given no more room than it takes.
+    frame: Vec<u8>,
 }
 
 impl Compressor {
     /// One that packs nothing: everything is stored as it is.
     #[must_use]
     pub const fn off() -> Self {
-        Self { context: None }
+        Self { context: None, frame: Vec::new() }
     }
 
     /// A compressor of a zstd level (1 to 22; the default of the program is 3).
@@ -52,7 +54,7 @@ impl Compressor {
         for parameter in fixed.into_iter().chain(window) {
             context.set_parameter(parameter).map_err(|_| refuse("compression level"))?;
         }
-        Ok(Self { context: Some(context) })
+        Ok(Self { context: Some(context), frame: Vec::new() })
     }
 
     /// Appends `plain` to `out`, as a frame when that saves at least two per cent, and says how it was packed.
@@ -65,23 +67,22 @@ impl Compressor {
             out.extend_from_slice(plain);
             return Ok(Codec::Stored);
         };
-        let start = out.len();
         let room = plain.len() - plain.len().div_ceil(GAIN_MIN);
-        out.resize(start + room, 0);
-        match context.compress2(&mut out[start..], plain) {
+        if self.frame.len() < room {
+            self.frame.resize(room, 0);
+        }
+        match context.compress2(&mut self.frame[..room], plain) {
             Ok(length) => {
-                out.truncate(start + length);
+                out.reserve_exact(length + TAG_BYTES);
+                out.extend_from_slice(&self.frame[..length]);
                 Ok(Codec::Zstd)
             }
             Err(code) if is_too_small(code) => {
-                out.truncate(start);
+                out.reserve_exact(plain.len() + TAG_BYTES);
                 out.extend_from_slice(plain);
                 Ok(Codec::Stored)
             }
-            Err(_) => {
-                out.truncate(start);
-                Err(Error::new(STRUCTURE, Reason::Decompression))
-            }
+            Err(_) => Err(Error::new(STRUCTURE, Reason::Decompression)),
         }
     }
 }

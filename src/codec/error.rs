@@ -20,6 +20,25 @@ impl Error {
     }
 }
 
+impl Reason {
+    /// True when the object may be sound and this program too old for it: never to be called damaged, and never to be
+    /// skipped.
+    #[must_use]
+    pub const fn needs_newer_program(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownVersion { .. }
+                | Self::UnknownSuite { .. }
+                | Self::UnknownKeyMode { .. }
+                | Self::UnknownCodec { .. }
+                | Self::UnknownFeature { .. }
+                | Self::UnknownSection { .. }
+                | Self::UnknownChunker { .. }
+                | Self::UnknownSecret { .. }
+        )
+    }
+}
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident $({ $($field:ident : $type:ty),* })? = $slug:literal, $text:literal;)*) => {
         /// The check that failed.

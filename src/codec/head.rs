@@ -65,46 +65,61 @@ fn message(body: &[u8]) -> Vec<u8> {
 }
 
 impl Head {
-    /// Reads and verifies a head of `repository` under the config's `verifying_key`.
+    /// Whether these bytes are a head that the holder of the signing key made, whatever it says. The body that was
+    /// signed.
+    ///
+    /// Who has a file under `heads/` that fails here has junk; one that passes here and fails [`Head::parse`] is ours
+    /// and must not be skipped.
     ///
     /// # Errors
-    /// Before the signature: length, magic, version, kind, repository, signer; then [`Reason::Signature`]; then the
-    /// first field or section that is wrong. Unknown read features are refused, the other masks are for the caller.
-    pub fn parse(bytes: &[u8], verifying_key: &[u8; 32], repository: RepositoryId) -> Result<Self> {
+    /// Length, magic, version, kind, repository, signer, then [`Reason::Signature`]. [`Reason::UnknownVersion`] may hide
+    /// a head of ours.
+    pub fn verify<'a>(bytes: &'a [u8], verifying_key: &[u8; 32], repository: RepositoryId) -> Result<&'a [u8]> {
         let mut reader = Reader::new("head", bytes);
         reader.clear_header(ObjectKind::Head)?;
         if bytes.len() > BYTES_MAX {
             return Err(refuse(Reason::OutOfRange { field: "length" }));
         }
-        let flags = reader.u8()?;
-        let reserved = reader.u8()?;
-        let total = reader.u32()?;
-        if u64::from(total) != bytes.len() as u64 {
-            return Err(refuse(Reason::WrongLength { expected: total.into(), found: bytes.len() as u64 }));
+        reader.take(2)?;
+        let total = u64::from(reader.u32()?);
+        if total != bytes.len() as u64 {
+            return Err(refuse(Reason::WrongLength { expected: total, found: bytes.len() as u64 }));
         }
         let body_bytes = bytes.len().checked_sub(SIGNATURE_BYTES).filter(|length| *length >= FIXED_BYTES);
-        let body_bytes = body_bytes.ok_or(refuse(Reason::Truncated))?;
+        let (body, signature) = bytes.split_at(body_bytes.ok_or(refuse(Reason::Truncated))?);
         reader.repository(repository)?;
-        let generation = reader.u64()?;
-        let previous = reader.object_id()?;
-        let time = Time::from_seconds(reader.i64()?);
+        reader.take(48)?;
         if reader.array::<32>()? != *verifying_key {
             return Err(refuse(Reason::OtherSigner));
         }
-        let (body, signature) = bytes.split_at(body_bytes);
-        verify(verifying_key, body, signature)?;
+        check_signature(verifying_key, body, signature)?;
+        Ok(body)
+    }
 
-        // Signed from here on.
-        if flags & !FLAG_CHECKPOINT != 0 || reserved != 0 {
+    /// Reads and verifies a head of `repository` under the config's `verifying_key`.
+    ///
+    /// # Errors
+    /// What [`Head::verify`] refuses, then the first field or section that is wrong. Unknown read features are refused,
+    /// the other masks are for the caller.
+    pub fn parse(bytes: &[u8], verifying_key: &[u8; 32], repository: RepositoryId) -> Result<Self> {
+        let mut reader = Reader::new("head", Self::verify(bytes, verifying_key, repository)?);
+        reader.clear_header(ObjectKind::Head)?;
+        let flags = reader.u8()?;
+        if flags & !FLAG_CHECKPOINT != 0 {
             return Err(refuse(Reason::NonzeroReserved));
         }
         let is_checkpoint = flags & FLAG_CHECKPOINT != 0;
+        reader.zero(1)?;
+        reader.take(4 + ID_BYTES)?;
+        let generation = reader.u64()?;
+        let previous = reader.object_id()?;
+        let time = Time::from_seconds(reader.i64()?);
+        reader.take(32)?;
         let features = Features::read(&mut reader)?;
         features.check_read().map_err(refuse)?;
         let checkpoint = HeadRef { generation: reader.u64()?, id: reader.object_id()? };
         let digest = reader.array()?;
-        let mut sections = Reader::new("head", reader.take(body_bytes - FIXED_BYTES)?);
-        let (difference, config) = Difference::read(&mut sections, is_checkpoint)?;
+        let (difference, config) = Difference::read(&mut reader, is_checkpoint)?;
 
         let previous = match (generation, previous) {
             (0, _) => return Err(refuse(Reason::OutOfRange { field: "generation" })),
@@ -239,7 +254,7 @@ impl Head {
     }
 }
 
-fn verify(verifying_key: &[u8; 32], body: &[u8], signature: &[u8]) -> Result<()> {
+fn check_signature(verifying_key: &[u8; 32], body: &[u8], signature: &[u8]) -> Result<()> {
     let key = VerifyingKey::from_bytes(verifying_key).map_err(|_| refuse(Reason::Signature))?;
     let signature = Signature::from_slice(signature).map_err(|_| refuse(Reason::Signature))?;
     // Strict: no small-order points, no second encoding of a signature (a head has one id).

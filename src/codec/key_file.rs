@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::key_tree::derive;
@@ -23,8 +24,14 @@ const CODE_BYTES: usize = SECRET_BYTES + 3;
 const SYMBOLS: usize = CODE_BYTES * 8 / 5;
 
 /// The secret of a key file.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Eq)]
 pub struct KeyFile(Zeroizing<[u8; SECRET_BYTES]>);
+
+impl PartialEq for KeyFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(other.0.as_slice()).into()
+    }
+}
 
 impl fmt::Debug for KeyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -99,16 +106,16 @@ mod tests {
 
     #[test]
     fn a_key_file_is_read_as_written_and_as_pasted() {
-        let key = KeyFile::generate(&[0xa5; 32]);
-        let text = key.encode();
+        let key = || KeyFile::generate(&[0xa5; 32]);
+        let text = key().encode();
         assert_eq!(text.lines().count(), 1);
-        assert_eq!(KeyFile::parse(text.as_bytes()), Ok(key.clone()));
+        assert_eq!(KeyFile::parse(text.as_bytes()), Ok(key()));
         let pasted = format!(
             "  \n{}\r\n",
             text.trim().to_lowercase().replace('-', " ").replace("packstone key 1", PREFIX.trim_end_matches(':'))
         );
-        assert_eq!(KeyFile::parse(pasted.as_bytes()), Ok(key.clone()));
-        assert_eq!(format!("{key:?}"), "KeyFile(..)");
+        assert_eq!(KeyFile::parse(pasted.as_bytes()), Ok(key()));
+        assert_eq!(format!("{:?}", key()), "KeyFile(..)");
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) fn derive(context: &'static str, parts: &[&[u8]]) -> Zeroizing<blake3
     output
 }
 
-/// The first 32 bytes of [`derive`].
+/// The first 32 bytes of [`derive()`].
 pub(super) fn derive_key(context: &'static str, parts: &[&[u8]]) -> Key {
     let mut key = Key([0; 32]);
     derive(context, parts).fill(&mut key.0);

@@ -1,6 +1,6 @@
 //! What is live: the lists that a head signs. format-spec/head.md, "The live state".
 //!
-//! Nothing here is signed or secret: signatures are [`super::head`]'s business, the encoding is [`super::difference`]'s.
+//! Nothing here is signed or secret: signatures are [`super::head`]'s business, the encoding is `super::difference`'s.
 //! There is exactly one encoding of a state, so its digest says everything.
 //!
 //! A packed object's life: live, marked (revivable), swept (never again). The head lists segments, snapshots and slots

@@ -17,6 +17,7 @@ pub mod compress;
 pub mod config;
 pub mod crockford;
 mod difference;
+pub mod directory;
 pub mod error;
 pub mod head;
 pub mod head_code;

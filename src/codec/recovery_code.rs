@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::key_tree::derive;
@@ -22,8 +23,14 @@ const CODE_BYTES: usize = 1 + SECRET_BYTES + 3;
 pub const SYMBOLS: usize = CODE_BYTES * 8 / 5;
 
 /// A recovery code. Never printed by accident: only [`RecoveryCode::text`] gives it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Eq)]
 pub struct RecoveryCode(Zeroizing<[u8; SECRET_BYTES]>);
+
+impl PartialEq for RecoveryCode {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(other.0.as_slice()).into()
+    }
+}
 
 impl fmt::Debug for RecoveryCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

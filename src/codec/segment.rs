@@ -8,8 +8,9 @@
 
 use bincode::{Decode, Encode};
 
+use super::directory::DirectoryBody;
 use super::key_tree::KeyTree;
-use super::pack::{self, DirectoryBody, PackDirectory, PackKind};
+use super::pack::{self, PackDirectory, PackKind};
 use super::root::Shape;
 use super::unit::{OVERHEAD_BYTES, PREFIX_BYTES, UnitKind};
 use super::wire::Reader;

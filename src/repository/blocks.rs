@@ -31,10 +31,13 @@ impl std::ops::Deref for Chunk {
     }
 }
 
+/// A pack and the number of a block in it.
+type BlockKey = (ObjectId, u16);
+
 #[derive(Default)]
 struct Kept {
     /// Most recently used last.
-    blocks: Vec<((ObjectId, u16), Arc<Vec<u8>>)>,
+    blocks: Vec<(BlockKey, Arc<Vec<u8>>)>,
     bytes: usize,
 }
 
@@ -52,7 +55,7 @@ impl std::fmt::Debug for Blocks {
 }
 
 impl Blocks {
-    fn kept(&self, key: (ObjectId, u16)) -> Option<Arc<Vec<u8>>> {
+    fn kept(&self, key: BlockKey) -> Option<Arc<Vec<u8>>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let position = kept.blocks.iter().rposition(|(other, _)| *other == key)?;
         let entry = kept.blocks.remove(position);
@@ -61,7 +64,7 @@ impl Blocks {
         Some(block)
     }
 
-    fn keep(&self, key: (ObjectId, u16), block: &Arc<Vec<u8>>) {
+    fn keep(&self, key: BlockKey, block: &Arc<Vec<u8>>) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.bytes += block.len();
         kept.blocks.push((key, Arc::clone(block)));

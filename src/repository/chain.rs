@@ -56,7 +56,7 @@ impl Tip {
 
 /// What one file under `heads/` turned out to be.
 enum Candidate {
-    Valid(Head),
+    Valid(Box<Head>),
     Junk,
     Unreadable(codec::Error),
 }
@@ -77,18 +77,16 @@ fn examine(
     if Some(ObjectId::of(&bytes)) != name.id() {
         return Ok(Candidate::Unreadable(codec::Error::new("head", Reason::ObjectId)));
     }
-    match Head::parse(&bytes, verifying_key, repository) {
-        Ok(head) if Some(head.reference().id) == name.id() && generation(name) == head.reference().generation => {
-            Ok(Candidate::Valid(head))
-        }
-        Ok(_) => Ok(Candidate::Junk),
-        Err(error) if needs_newer_program(&error) => Ok(Candidate::Unreadable(error)),
-        Err(_) => Ok(Candidate::Junk),
+    // Whether a signature is ours decides between junk and damage; what the signed bytes say comes after it.
+    if let Err(error) = Head::verify(&bytes, verifying_key, repository) {
+        let newer = error.reason.needs_newer_program();
+        return Ok(if newer { Candidate::Unreadable(error) } else { Candidate::Junk });
     }
-}
-
-fn needs_newer_program(error: &codec::Error) -> bool {
-    matches!(error.reason, Reason::UnknownVersion { .. } | Reason::UnknownSuite { .. } | Reason::UnknownFeature { .. })
+    match Head::parse(&bytes, verifying_key, repository) {
+        Ok(head) if head.generation() == generation(name) => Ok(Candidate::Valid(Box::new(head))),
+        Ok(_) => Ok(Candidate::Junk),
+        Err(error) => Ok(Candidate::Unreadable(error)),
+    }
 }
 
 fn generation(name: &ObjectName) -> u64 {
@@ -108,7 +106,7 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
     names.sort_unstable_by_key(|name| std::cmp::Reverse((generation(name), name.id())));
     let found = names.len();
     let (mut junk, mut unreadable) = (Vec::new(), None);
-    let mut newest: Option<Head> = None;
+    let mut newest: Option<Box<Head>> = None;
     for name in names {
         if newest.as_ref().is_some_and(|head| head.reference().generation != generation(&name)) {
             break;
@@ -129,7 +127,7 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
             None => Error::NoHead { found },
         });
     };
-    let head = Arc::new(head);
+    let head: Arc<Head> = Arc::from(head);
     let resolve_error = |error| Error::Damaged { object: name_of(head.reference()), error };
     let checkpoint = if head.is_checkpoint() {
         let state = Arc::new(head.resolve(None).map_err(resolve_error)?);
@@ -150,7 +148,7 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
             Err(error) => return Err(error),
         };
         let state = checkpoint.resolve(None).map_err(|error| Error::Damaged { object: name, error })?;
-        (Arc::new(checkpoint), Arc::new(state))
+        (Arc::from(checkpoint), Arc::new(state))
     };
     let state = if head.is_checkpoint() {
         Arc::clone(&checkpoint.1)

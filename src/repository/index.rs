@@ -249,7 +249,7 @@ impl Index {
         }
     }
 
-    fn from_cache(&self, id: &ChunkId) -> Option<Place> {
+    fn locate_in_cache(&self, id: &ChunkId) -> Option<Place> {
         let cache = self.cache.as_ref()?;
         let found = cache.lookup(id).and_then(|location| match location {
             Some(location) if self.packs.contains_key(&location.pack) => {
@@ -273,7 +273,7 @@ impl Index {
     /// Where a chunk lies. Asked by readers: a miss in the cache sends us to the segments.
     #[must_use]
     pub fn locate(&self, sources: &Sources<'_>, id: &ChunkId) -> Option<Place> {
-        self.memory.get(id).or_else(|| self.from_cache(id)).or_else(|| {
+        self.memory.get(id).or_else(|| self.locate_in_cache(id)).or_else(|| {
             self.cache.as_ref()?;
             self.from_segments(sources, id)
         })

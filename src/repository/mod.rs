@@ -293,9 +293,13 @@ impl Repository {
 
     fn remember(&self) {
         let head = self.tip().reference();
-        if let Some(remembered) = &self.access.remembered
-            && let Err(error) = remembered.store(self.id(), &self.access.place, head)
-        {
+        let Some(remembered) = &self.access.remembered else { return };
+        if remembered.head(self.id()) != Some(head) {
+            // Whoever published it may have been killed before the folder was synced. What is remembered must not outlive
+            // the head itself, or the next power cut looks like a rollback. A read-only place cannot be settled.
+            let _ = self.storage().settle(&chain::name_of(head));
+        }
+        if let Err(error) = remembered.store(self.id(), &self.access.place, head) {
             self.warn(format!(
                 "this machine could not remember the newest head ({error}): a rollback may go unnoticed"
             ));
@@ -311,6 +315,9 @@ impl Repository {
         let before = self.tip().reference();
         if tip.reference().generation < before.generation {
             return Err(Error::Rollback { remembered: before, found: tip.reference() });
+        }
+        if tip.reference().generation == before.generation && tip.reference() != before {
+            return Err(Error::Fork { one: before, other: tip.reference() });
         }
         if tip.reference() != before {
             *lock(&self.tip) = tip;
@@ -337,7 +344,10 @@ impl Repository {
         change(&mut next, tip.reference().generation + 1)?;
         let signing = self.keys.signing();
         let head = chain::append(self.storage(), signing, self.id(), &self.config_bytes, &tip, &next, Time::now())?;
-        self.refresh()?;
+        // It is published, whatever happens from here on: who hears an error would take a removed key for a live one.
+        if let Err(error) = self.refresh() {
+            self.warn(format!("head {} was published and could not be read back: {error}", head.generation));
+        }
         Ok(head)
     }
 

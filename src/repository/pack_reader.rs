@@ -33,8 +33,10 @@ fn open_directory(
     bytes: &[u8],
 ) -> codec::Result<(PackKind, PackDirectory, [u8; unit::PREFIX_BYTES])> {
     let truncated = || codec::Error::new("pack", Reason::Truncated);
-    let kind = pack::parse_header(bytes, repository.id())?;
-    let footer = pack::parse_footer(bytes, bytes.len() as u64)?;
+    let header = bytes.get(..pack::HEADER_BYTES).ok_or_else(truncated)?;
+    let kind = pack::parse_header(header, repository.id())?;
+    let footer = bytes.len().checked_sub(pack::FOOTER_BYTES).and_then(|at| bytes.get(at..)).ok_or_else(truncated)?;
+    let footer = pack::parse_footer(footer, bytes.len() as u64)?;
     let start = usize::try_from(footer.directory_offset).map_err(|_| truncated())?;
     let length = footer.directory_length as usize;
     let mut sealed = bytes.get(start..).and_then(|rest| rest.get(..length)).ok_or_else(truncated)?.to_vec();

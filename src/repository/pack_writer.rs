@@ -208,7 +208,6 @@ impl Packer {
                 plain_length: pending.plain_length,
                 chunks: pending.chunks,
             });
-            self.workshop.give_back(sealed.bytes);
         }
         self.close(PackKind::Data)?;
         self.close(PackKind::Tree)

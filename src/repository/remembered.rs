@@ -96,7 +96,6 @@ impl Remembered {
         if self.head(repository).is_some_and(|known| known.generation > head.generation) {
             return Ok(());
         }
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let memory = Memory {
             repository: repository.to_string(),
             place: place.display().to_string(),
@@ -104,6 +103,10 @@ impl Remembered {
             generation: head.generation,
             head: head.id.to_string(),
         };
+        if Self::read(&self.file(repository)).as_ref() == Some(&memory) {
+            return Ok(());
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let temporary = self.folder.join(format!("{repository}.{}.tmp", std::process::id()));
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(&serde_json::to_vec_pretty(&memory)?)?;

@@ -44,7 +44,7 @@ pub struct Written {
     pub data_bytes: u64,
     /// Plain bytes of new tree chunks.
     pub tree_bytes: u64,
-    /// Bytes of all finished packs.
+    /// Bytes of the packs that it has finished; those taken over are not among them.
     pub pack_bytes: u64,
     /// Bytes of segments and the snapshot.
     pub other_bytes: u64,
@@ -55,7 +55,6 @@ pub struct Written {
 /// One run that adds to the repository.
 pub struct Run<'r> {
     repository: &'r Repository,
-    _lock: Option<WriterGuard>,
     index: Index,
     new: NewChunks,
     packs: Option<PackWriter>,
@@ -67,6 +66,8 @@ pub struct Run<'r> {
     discard: bool,
     written: Written,
     warnings: Vec<String>,
+    /// The last field, so that it is dropped last: an abandoned run still finishes its packs, under the lock.
+    _lock: Option<WriterGuard>,
 }
 
 impl std::fmt::Debug for Run<'_> {
@@ -95,7 +96,6 @@ impl<'r> Run<'r> {
         }
         let mut run = Self {
             repository,
-            _lock: lock,
             new: NewChunks::new(repository.cache_folder().map(Path::new)),
             packs: Some(PackWriter::new(repository.shared_storage(), repository.shared_keys(), options)),
             pending: Vec::new(),
@@ -107,6 +107,7 @@ impl<'r> Run<'r> {
             written: Written::default(),
             warnings: Vec::new(),
             index,
+            _lock: lock,
         };
         if !options.discard {
             run.adopt()?;
@@ -126,13 +127,17 @@ impl<'r> Run<'r> {
             }
             match pack_reader::examine(self.repository, id, found.length) {
                 Ok(pack) => {
+                    // Whoever stored it may have been killed before the folder was synced.
+                    self.repository.storage().settle(&found.name)?;
                     for chunk in pack.directory.blocks.iter().flat_map(|block| &block.chunks) {
                         if !self.new.contains(&chunk.id).map_err(spill_error)? {
                             self.new.insert(&chunk.id).map_err(spill_error)?;
                         }
                     }
                     self.written.adopted_packs += 1;
+                    let stored_earlier = pack.length;
                     self.take(pack)?;
+                    self.written.pack_bytes -= stored_earlier;
                 }
                 Err(error) => self.warnings.push(format!(
                     "{}: left by an interrupted run or not ours, and not usable ({error}); it is left alone",
@@ -147,6 +152,11 @@ impl<'r> Run<'r> {
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Adds to what a person should hear about.
+    pub fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
     }
 
     /// What was stored so far.

@@ -289,6 +289,18 @@ impl<D: Disk> Storage for Local<D> {
         Ok(self.shared.walk(folder)?.strays)
     }
 
+    fn settle(&self, name: &ObjectName) -> Result<()> {
+        self.shared.check_not_failed("fsync", name)?;
+        let path = name.to_string();
+        let (folder, _) = split(&path);
+        self.shared.disk.length(&path).map_err(|error| Error::new("read", name, error))?;
+        // The folder may be as new as the object.
+        self.shared.make_folder(folder)?;
+        self.shared.durable(name, self.shared.disk.sync_existing(&path))?;
+        self.shared.durable(name, self.shared.disk.sync_directory(folder))?;
+        self.shared.check_not_failed("fsync", name)
+    }
+
     fn remove(&self, name: &ObjectName) -> Result<()> {
         self.shared.check_not_failed("remove", name)?;
         let path = name.to_string();

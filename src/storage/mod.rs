@@ -140,6 +140,16 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Whatever else lies in a folder, as text for a message.
     fn strays(&self, folder: Folder) -> Result<Vec<String>>;
 
+    /// Makes an object that was found in a listing as durable as one that this process has put: whoever stored it may
+    /// have been killed between its rename and the fsync of its folder. To be called before anything that is published
+    /// relies on it. Where whatever is listed is durable there is nothing to do, and so says the default.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Absent`], or [`ErrorKind::Durability`], which is final for the run.
+    fn settle(&self, _name: &ObjectName) -> Result<()> {
+        Ok(())
+    }
+
     /// Removes an object and makes the removal durable. An absent one is [`ErrorKind::Absent`].
     fn remove(&self, name: &ObjectName) -> Result<()>;
 

@@ -47,8 +47,7 @@ fn a_wrong_passphrase_has_its_own_exit_code() {
     let world = World::new();
     let init = world.bare(&["init"]).env("PACKSTONE_PASSWORD", "right").output().unwrap();
     assert!(init.status.success());
-    let ran: super::Ran =
-        world.bare(&["backup", "tree"]).env("PACKSTONE_PASSWORD", "wrong").output().unwrap().into();
+    let ran: super::Ran = world.bare(&["backup", "tree"]).env("PACKSTONE_PASSWORD", "wrong").output().unwrap().into();
     assert_eq!(ran.code, Some(12));
     assert!(ran.err.contains("no key of this repository opens with this passphrase (1 tried)"), "{}", ran.err);
 }
@@ -133,7 +132,8 @@ fn what_cannot_be_read_is_named_and_the_rest_is_stored() {
 #[test]
 fn excludes_work_as_in_restic() {
     let world = World::with_repository();
-    for name in ["keep.c", "drop.o", "sub/drop.o", "sub/Keep.O", "cache/CACHEDIR.TAG", "cache/big", "no/.nobackup", "no/x"]
+    for name in
+        ["keep.c", "drop.o", "sub/drop.o", "sub/Keep.O", "cache/CACHEDIR.TAG", "cache/big", "no/.nobackup", "no/x"]
     {
         world.write(name, name);
     }
@@ -155,7 +155,8 @@ fn excludes_work_as_in_restic() {
 #[test]
 fn a_stream_becomes_a_file_and_a_failing_command_no_snapshot() {
     let world = World::with_repository();
-    let ran = world.ok(&["backup", "--json", "--stdin-from-command", "--stdin-filename", "db.sql", "--", "echo", "dump"]);
+    let ran =
+        world.ok(&["backup", "--json", "--stdin-from-command", "--stdin-filename", "db.sql", "--", "echo", "dump"]);
     assert_eq!(last_json(&ran.out)["total_bytes_processed"], 5);
     let failed = world.run(&["backup", "--stdin-from-command", "--", "false"]);
     assert_eq!(failed.code, Some(1));
@@ -206,7 +207,7 @@ fn every_name_is_stored_and_shown_safely() {
     symlink("nowhere\n", world.tree().join("link")).unwrap();
     let unreadable = world.tree().join("secret\x1b]0;x\x07");
     fs::write(&unreadable, "3").unwrap();
-    fs::set_permissions(&unreadable, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&unreadable, fs::Permissions::from_mode(0o000)).unwrap();
     let ran = world.run(&["backup", "-vv", "tree"]);
     assert!(!ran.out.contains('\x1b') && !ran.err.contains('\x1b'));
     assert!(ran.out.contains("new\\nline"), "{}", ran.out);

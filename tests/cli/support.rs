@@ -101,7 +101,7 @@ impl World {
 
 /// The snapshot id in the summary of `backup --json`.
 pub fn snapshot_id(ran: &Ran) -> String {
-    let summary = ran.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let summary = summary.filter(|line| line["message_type"] == "summary").last().unwrap();
+    let mut lines = ran.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let summary = lines.rfind(|line| line["message_type"] == "summary").unwrap();
     summary["snapshot_id"].as_str().unwrap().to_owned()
 }

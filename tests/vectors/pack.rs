@@ -91,8 +91,11 @@ pub fn seed_of(vector: &Vector) -> Vec<u8> {
     [&vector.bytes[..], &total.to_le_bytes()].concat()
 }
 
-/// A pack of blocks, each with its codec, its content in that codec, and its chunks.
-fn pack_of(kind: PackKind, blocks: &[(Codec, &[u8], &[&[u8]])]) -> Vec<u8> {
+/// A block: its codec, its content in that codec, and its chunks.
+type AnyBlock<'a> = (Codec, &'a [u8], &'a [&'a [u8]]);
+
+/// A pack of these blocks.
+fn pack_of(kind: PackKind, blocks: &[AnyBlock<'_>]) -> Vec<u8> {
     let keys = keys();
     let mut bytes = pack::header(kind, keys.repository());
     let mut directory = PackDirectory::default();

@@ -129,6 +129,7 @@ pub fn run(
     let begun = Instant::now();
     monitor.phase(Phase::LoadIndex);
     let mut run = Run::begin(repository, options.packs)?;
+    let options = &with_live_parent(&mut run, options);
     let parent = match options.parent {
         Some(id) => Some((id, repository.snapshot(id)?)),
         None => None,
@@ -156,6 +157,7 @@ pub fn run_stream(
     let begun = Instant::now();
     monitor.phase(Phase::LoadIndex);
     let mut run = Run::begin(repository, options.packs)?;
+    let options = &with_live_parent(&mut run, options);
     let started = Time::now();
     monitor.phase(Phase::Backup);
     let stored = stdin::store(&mut run, source, name, started, monitor)?;
@@ -165,6 +167,18 @@ pub fn run_stream(
         None => None,
     };
     publish(run, stored, parent_root, started, begun, labels, options, monitor)
+}
+
+/// Only a live snapshot can be a parent: what is taken over from it unread lies in live packs because it is live. It
+/// was chosen before this run had its lock, and may have been forgotten since.
+fn with_live_parent(run: &mut Run<'_>, options: &Options) -> Options {
+    let mut options = options.clone();
+    let dead = options.parent.filter(|id| !run.repository().tip().state.snapshots.contains_key(id));
+    if let Some(id) = dead {
+        options.parent = None;
+        run.warn(format!("snapshot {}, the parent, was forgotten meanwhile: every file was read", id.short()));
+    }
+    options
 }
 
 #[allow(clippy::too_many_arguments)] // the tail that both kinds of backup share
@@ -206,7 +220,8 @@ fn publish(
         took: Duration::ZERO,
     };
     let unchanged = parent_root.is_some_and(|root| root == stored.root);
-    if !options.packs.discard && !(options.skip_if_unchanged && unchanged) {
+    let skipped = options.skip_if_unchanged && unchanged;
+    if !options.packs.discard && !skipped {
         let snapshot = Snapshot {
             time: labels.time.unwrap_or(started),
             written: started,
@@ -229,6 +244,9 @@ fn publish(
         let (id, head) = run.publish(&snapshot)?;
         report.snapshot = Some(id);
         report.head = Some(head);
+    } else if !options.packs.discard && written.adopted_packs > 0 {
+        // What an interrupted run left is taken over for good, or every later run would do it again.
+        report.head = run.publish_segments()?;
     }
     report.took = begun.elapsed();
     Ok(report)

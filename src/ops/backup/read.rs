@@ -16,9 +16,11 @@ use crate::files::read::{OpenError, Reader};
 use crate::files::xattr::Place;
 
 /// A piece is handed on when it holds this many bytes.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 512 << 10;
 /// At most so many bytes are read at once.
 const READ_BYTES: usize = 1 << 20;
+/// A buffer that has grown beyond this (a chunk may be several megabytes) is not used again.
+const BUFFER_BYTES_MAX: usize = 2 << 20;
 
 /// Works on groups until there are no more.
 pub(super) fn files(
@@ -70,9 +72,13 @@ impl Reading<'_> {
     }
 
     fn buffer(&self) -> Vec<u8> {
-        let mut buffer = self.buffers.try_recv().unwrap_or_default();
-        buffer.clear();
-        buffer
+        match self.buffers.try_recv() {
+            Ok(mut buffer) if buffer.capacity() <= BUFFER_BYTES_MAX => {
+                buffer.clear();
+                buffer
+            }
+            _ => Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 2),
+        }
     }
 
     fn failed(&mut self, kind: ProblemKind, message: String) {
@@ -109,6 +115,7 @@ impl Reading<'_> {
         loop {
             let filled = self.data.len();
             let want = usize::try_from(reader.remaining()).unwrap_or(usize::MAX).min(READ_BYTES);
+            self.data.reserve_exact(want);
             self.data.resize(filled + want, 0);
             let got = match reader.read(&mut self.data[filled..]) {
                 Ok(got) => got,

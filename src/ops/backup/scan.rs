@@ -97,6 +97,12 @@ pub(super) struct Scan<'r> {
 /// The stage behind us has stopped.
 struct Stopped;
 
+/// When the next stage failed its own error comes first, and is the run's. Were it to stop without one, half a tree must
+/// not become a snapshot.
+fn stopped() -> Error {
+    Error::Refused("what stores the files ended before the walk did".to_owned())
+}
+
 impl<'r> Scan<'r> {
     pub(super) fn new(
         repository: &'r Repository,
@@ -128,18 +134,13 @@ impl<'r> Scan<'r> {
     }
 
     pub(super) fn run(mut self, sources: Sources, rules: Rules, monitor: &dyn Monitor) -> Result<()> {
-        let mut walk = Walk::new(sources, rules);
-        while let Some(step) = walk.next() {
+        for step in Walk::new(sources, rules) {
             if monitor.interrupted() {
                 return Err(Error::Interrupted);
             }
-            // When the next stage has stopped it knows why, and its error is the run's.
-            if self.step(step).is_err() {
-                return Ok(());
-            }
+            self.step(step).map_err(|Stopped| stopped())?;
         }
-        let _ = self.hand_on();
-        Ok(())
+        self.hand_on().map_err(|Stopped| stopped())
     }
 
     fn step(&mut self, step: Step) -> std::result::Result<(), Stopped> {
@@ -273,6 +274,8 @@ impl<'r> Scan<'r> {
         let key = (stat.links > 1).then_some((u64::from(device), stat.inode));
         if let Some(mut entry) = unchanged {
             entry.metadata.device = device;
+            // With another inode accepted: names that share one are restored as one file.
+            entry.metadata.inode = stat.inode;
             entry.metadata.links = stat.links;
             if stat.kind == Kind::File {
                 if let Some(key) = key {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::group::{Finished, Group, Item, Piece, Work};
 use super::{Options, PROBLEMS_SHOWN, Stored, read, scan};
@@ -19,6 +19,9 @@ use crate::repository::run::Run;
 
 /// Groups that wait to be stored, at most. Each holds a few megabytes.
 const GROUPS_WAITING: usize = 3;
+
+/// Buffers that are kept for reading, at most.
+const BUFFERS_KEPT: usize = 8;
 
 /// A directory whose entries are being gathered.
 struct Frame {
@@ -54,7 +57,7 @@ pub(super) fn files(
     let repository = run.repository();
     let (groups, waiting) = bounded(GROUPS_WAITING);
     let (jobs, work) = bounded(GROUPS_WAITING);
-    let (spare, buffers) = unbounded();
+    let (spare, buffers) = bounded(BUFFERS_KEPT);
     let parameters = repository.config().files;
     let owners = Owners::new();
     std::thread::scope(|scope| {
@@ -312,8 +315,8 @@ impl Pieces {
                 return Ok(item);
             }
             if let Some((buffer, _)) = self.current.take() {
-                // The readers take their buffers from here; when they are gone, it is dropped.
-                let _ = spare.send(buffer);
+                // The readers take their buffers from here; one too many is dropped.
+                let _ = spare.try_send(buffer);
             }
             let ended = || Error::Refused("a reading thread ended unexpectedly".to_owned());
             let piece = self.channel.recv().map_err(|_| ended())?;
