@@ -96,8 +96,8 @@ fn an_older_copy_in_its_place_is_a_rollback() {
 fn another_writer_is_named_and_waited_for() {
     let world = World::with_repository();
     world.write("a", "a");
-    // A backup of a stream that does not end holds the lock.
-    let mut holder = world.command(&["backup", "--stdin"]).stdin(Stdio::piped()).spawn().unwrap();
+    // A backup of a stream that does not end holds the lock, as soon as it gets it from one of those below.
+    let mut holder = world.command(&["backup", "--retry-lock", "5m", "--stdin"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut input = holder.stdin.take().unwrap();
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let ran = loop {
