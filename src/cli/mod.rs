@@ -186,7 +186,6 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
         Command::Completions(arguments) => completions::run(&arguments, context.output),
         Command::Man(arguments) => man::run(&arguments, context.output),
         Command::Version(arguments) => version::run(&arguments, context.output),
-        _ => Err(CliError::usage("this command is not available")),
     }
 }
 
