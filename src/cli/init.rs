@@ -17,7 +17,7 @@ use crate::codec::key_slot::Secret;
 use crate::repository::keyring::NewSlot;
 use crate::repository::{CreateOptions, Repository};
 use crate::storage::local::Local;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -128,6 +128,9 @@ pub fn make_key_file(path: &Path) -> Result<Secret, CliError> {
     let key = KeyFile::generate(&random);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(key.encode().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    // It may be the only key: its name must be as durable as the repository.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
     Ok(Secret::KeyFile(key))
 }
 

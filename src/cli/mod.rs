@@ -180,10 +180,12 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
         Command::Stats(arguments) => stats::run(&arguments, context),
         Command::Cat(arguments) => cat::run(&arguments, context),
         Command::Show(arguments) => show::run(&arguments, context),
+        Command::Check(arguments) => check::run(&arguments, context),
+        Command::Key(arguments) => key::run(&arguments, context),
+        Command::Repair(arguments) => repair::run(&arguments, context),
         Command::Completions(arguments) => completions::run(&arguments, context.output),
         Command::Man(arguments) => man::run(&arguments, context.output),
         Command::Version(arguments) => version::run(&arguments, context.output),
-        _ => Err(CliError::usage("this command is not available")),
     }
 }
 

@@ -17,6 +17,8 @@ pub mod show;
 pub mod snapshots;
 pub mod stats;
 pub mod tree_walk;
+pub mod check;
+pub mod repair_index;
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 
 mod backup;
 mod help;
+mod restore;
 mod support;
 mod usage;
 

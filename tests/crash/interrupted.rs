@@ -125,7 +125,7 @@ fn an_interrupted_first_backup_stores_at_most_two_packs_again() {
 fn a_first_backup_without_power_stores_at_most_two_packs_again() {
     let trial = Trial::new();
     let (mut images, mut worst, mut adopted) = (0, 0, 0);
-    let step = if is_full() { 3 } else { 23 };
+    let step = if is_full() { 7 } else { 23 };
     for stop in (0..).step_by(step) {
         let (disk, storage) = trial.storage();
         disk.stop_after(stop);

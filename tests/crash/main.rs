@@ -12,6 +12,7 @@ mod fail;
 mod interrupted;
 mod keys;
 mod rules;
+mod structure;
 mod sweep;
 mod told;
 mod watch;

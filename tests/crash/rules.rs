@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use packstone::codec::tree::Node;
-use packstone::ops::{Silent, backup};
+use packstone::files::exclude::Excludes;
+use packstone::files::source::Sources;
+use packstone::files::walk::Rules;
+use packstone::ops::{self, Silent, backup};
 use packstone::repository::chain;
 use packstone::repository::list_reader::Listing;
 use packstone::repository::{Error, Repository};
@@ -56,7 +59,7 @@ fn an_interrupted_run_keeps_its_lock_until_its_last_pack_is_stored() {
     let repository = Repository::open(access, &world::secret(1)).unwrap();
     let monitor = crate::interrupted::Impatient::after(20);
     let ended = world::backup_with(&repository, source.path(), packs(world::PACK_BYTES), &monitor);
-    assert!(matches!(ended, Err(packstone::ops::Error::Interrupted)), "{ended:?}");
+    assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
     assert!(packs_seen.load(Ordering::SeqCst) > 0, "the run was interrupted before its first pack");
     assert_eq!(*unlocked.lock().unwrap(), []);
 }
@@ -174,4 +177,27 @@ fn a_skipped_snapshot_still_takes_over_what_an_interrupted_run_left() {
         assert_eq!((skipped.written.adopted_packs, skipped.head), (0, None));
     }
     assert_eq!(segments(), before + 1);
+}
+
+/// Story: a list of 20,000 files was read to its end, and then the snapshot could not hold their names. Promised now: what
+/// cannot be stored is refused before anything is read.
+#[test]
+fn more_paths_than_a_snapshot_holds_are_refused_at_once() {
+    let (_, storage) = repository();
+    let repository = Machine::default().open(storage, 1).unwrap();
+    let source = Source::new();
+    let refused = |change: &dyn Fn(&mut backup::Labels)| {
+        let sources = Sources::new_in(source.path(), &[".".into()], &Excludes::new()).unwrap();
+        let mut labels = world::labels(sources.paths.clone());
+        change(&mut labels);
+        let monitor = crate::interrupted::Impatient::after(0);
+        let ran = backup::run(&repository, sources, Rules::default(), &labels, &options(None), &monitor);
+        match ran {
+            Err(ops::Error::Refused(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(refused(&|labels| labels.paths = vec![b"/a".to_vec(); 20_000]).contains("20000 paths"));
+    assert!(refused(&|labels| labels.paths = vec![vec![b'a'; 4_000]; 1_000]).contains("4000008 bytes"));
+    assert!(refused(&|labels| labels.label = "x".repeat(5_000)).contains("5000 bytes"));
 }

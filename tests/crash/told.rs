@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use packstone::base::id::ObjectId;
-use packstone::repository::{Error, Repository, index, pack_reader};
+use packstone::repository::{Error, Repository};
+use packstone::storage::Storage;
 use packstone::storage::crash::CrashDisk;
 use packstone::storage::disk::Disk;
 use packstone::storage::local::Local;
-use packstone::storage::{Folder, Storage};
 
+use crate::structure;
 use crate::world::{self, Contents, Machine};
 
 /// What a user was told so far.
@@ -135,37 +136,12 @@ fn same(found: &Contents, wanted: &Contents) -> Result<(), String> {
     Err(format!("a snapshot has other contents than its source had: {first:?} first"))
 }
 
-/// Every live pack is there, whole, and holds what its segment says; every live snapshot reads to its end.
+/// [`structure::check`], and every live snapshot reads to its end.
 fn structure(repository: &Repository) -> Result<(), String> {
-    let tip = repository.tip();
-    if let Some((name, error)) = &tip.unreadable {
-        return Err(format!("{name} cannot be read: {error}"));
-    }
-    if !tip.junk.is_empty() {
-        return Err(format!("junk under heads/: {:?}", tip.junk));
-    }
-    let generation = tip.reference().generation;
-    for (id, length) in &tip.state.segments {
-        let segment = index::read_segment(repository.storage(), repository.keys(), *id, *length, generation);
-        for pack in segment.map_err(|error| error.to_string())?.packs {
-            let (found, bytes) =
-                pack_reader::read_whole(repository, pack.id, pack.length).map_err(|error| error.to_string())?;
-            if found != pack {
-                return Err(format!("pack {} is not what its segment says", pack.id.short()));
-            }
-            pack_reader::verify_blocks(repository, &found, &bytes)
-                .map_err(|(block, error)| format!("pack {}, block {block}: {error}", pack.id.short()))?;
-        }
-    }
+    structure::check(repository)?;
     for (id, snapshot) in repository.snapshots() {
         snapshot.map_err(|error| error.to_string())?;
         world::contents(repository, id, b"")?;
-    }
-    for folder in Folder::ALL {
-        let strays = repository.storage().strays(folder).map_err(|error| error.to_string())?;
-        if !strays.is_empty() {
-            return Err(format!("strays: {strays:?}"));
-        }
     }
     Ok(())
 }

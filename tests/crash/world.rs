@@ -245,16 +245,20 @@ fn run(
     options: &backup::Options,
     monitor: &dyn Monitor,
 ) -> ops::Result<backup::Report> {
-    let labels = backup::Labels {
+    let labels = labels(sources.paths.clone());
+    backup::run(repository, sources, Rules::default(), &labels, options, monitor)
+}
+
+pub fn labels(paths: Vec<Vec<u8>>) -> backup::Labels {
+    backup::Labels {
         time: None,
         host: "host".to_owned(),
         user: "user".to_owned(),
         label: String::new(),
         tags: Vec::new(),
-        paths: sources.paths.clone(),
+        paths,
         options: Vec::new(),
-    };
-    backup::run(repository, sources, Rules::default(), &labels, options, monitor)
+    }
 }
 
 /// Everything that a snapshot holds beneath `root` (a path without its first slash), read and checked.

@@ -26,7 +26,7 @@ use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::head::HeadRef;
-use crate::codec::snapshot::{Counts, Outcome, Problem, Snapshot, Summary};
+use crate::codec::snapshot::{self, Counts, Outcome, Problem, Snapshot, Summary};
 use crate::files::source::Sources;
 use crate::files::walk::Rules;
 use crate::repository::Repository;
@@ -50,6 +50,33 @@ pub struct Labels {
     pub paths: Vec<Vec<u8>>,
     /// Excludes and other options that decide what is in it.
     pub options: Vec<String>,
+}
+
+impl Labels {
+    /// Refuses before anything is read what could not be stored after hours of reading.
+    fn check(&self) -> Result<()> {
+        let counts = [("paths", self.paths.len()), ("tags", self.tags.len()), ("options", self.options.len())];
+        if let Some((what, count)) = counts.into_iter().find(|(_, count)| *count > snapshot::LIST_MAX) {
+            return Err(Error::Refused(format!(
+                "{count} {what}: a snapshot names at most {}; name a directory above them and exclude the rest",
+                snapshot::LIST_MAX
+            )));
+        }
+        let texts = [&self.host, &self.user, &self.label].into_iter().chain(&self.tags).chain(&self.options);
+        if let Some(length) = texts.clone().map(String::len).find(|length| *length > snapshot::TEXT_MAX) {
+            return Err(Error::Refused(format!(
+                "a host, user, label, tag or option of {length} bytes: {} is the most that a snapshot holds",
+                snapshot::TEXT_MAX
+            )));
+        }
+        let bytes = texts.map(String::len).chain(self.paths.iter().map(Vec::len)).sum::<usize>();
+        if self.paths.iter().any(|path| path.len() > snapshot::PATH_MAX) || bytes > snapshot::PLAIN_MAX as usize / 2 {
+            return Err(Error::Refused(format!(
+                "{bytes} bytes of paths, tags and options are more than a snapshot holds; name fewer paths"
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// How to run.
@@ -126,6 +153,7 @@ pub fn run(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Report> {
+    labels.check()?;
     let begun = Instant::now();
     monitor.phase(Phase::LoadIndex);
     let mut run = Run::begin(repository, options.packs)?;
@@ -136,7 +164,8 @@ pub fn run(
     };
     let started = Time::now();
     monitor.phase(Phase::Backup);
-    let stored = store::files(&mut run, sources, rules, parent.as_ref().map(|(_, parent)| parent), options, monitor)?;
+    let stored =
+        store::files(&mut run, sources, rules, parent.as_ref().map(|(id, parent)| (*id, parent)), options, monitor)?;
     let parent_root = parent.as_ref().map(|(_, parent)| parent.root.clone());
     publish(run, stored, parent_root, started, begun, labels, options, monitor)
 }
@@ -154,6 +183,7 @@ pub fn run_stream(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Report> {
+    labels.check()?;
     let begun = Instant::now();
     monitor.phase(Phase::LoadIndex);
     let mut run = Run::begin(repository, options.packs)?;

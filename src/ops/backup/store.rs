@@ -6,6 +6,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::group::{Finished, Group, Item, Piece, Work};
 use super::{Options, PROBLEMS_SHOWN, Stored, read, scan};
+use crate::base::id::ObjectId;
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::pack::PackKind;
 use crate::codec::snapshot::{self, Counts, Outcome, Problem, ProblemKind, Snapshot, Summary};
@@ -50,7 +51,7 @@ pub(super) fn files(
     run: &mut Run<'_>,
     sources: Sources,
     rules: Rules,
-    parent: Option<&Snapshot>,
+    parent: Option<(ObjectId, &Snapshot)>,
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Stored> {
