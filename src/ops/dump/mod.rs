@@ -18,7 +18,7 @@ use crate::ops::Action;
 use crate::repository::Repository;
 
 /// Longest run of zeros that is written at once, in bytes.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// How a directory is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
