@@ -1,6 +1,15 @@
 //! `check`: is everything there, and is it right?
 
+use super::Context;
+use super::duration;
+use super::exit::{CliError, Exit};
+use super::json::{CheckMessage, CheckSummary};
+use super::open;
+use super::progress::Work;
 use super::size;
+use crate::base::escape::{Escaped, escape};
+use crate::ops::check::{self, Data, Finding, Options, Report};
+use crate::repository::Repository;
 use std::str::FromStr;
 
 /// Which part of the packs to read.
@@ -48,8 +57,9 @@ impl FromStr for Subset {
 
 /// Check the repository for damage
 ///
-/// Without options everything but the packs' contents is checked: heads, segments, snapshots, trees, and that every pack
-/// is there with its size. Exit code 17 means that damage was found.
+/// Without options everything but the packs' contents is checked: heads, key slots, segments, snapshots, every listing,
+/// that every chunk of every file is known, and that every pack is there with its length. Nothing is changed and no lock
+/// is taken. Exit code 17 means that damage was found.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// Read every pack and check every chunk
@@ -58,9 +68,159 @@ pub struct Arguments {
     /// Read a part of the packs: n/t, x%, or a size (k, M, G, T: powers of 1024)
     #[arg(long, value_name = "SUBSET", conflicts_with = "read_data")]
     pub read_data_subset: Option<Subset>,
-    /// Use the cache, which is otherwise not trusted
+    /// Choose the same packs again as a check that showed this number
+    #[arg(long, value_name = "NUMBER", requires = "read_data_subset")]
+    pub read_data_seed: Option<u64>,
+    /// Compare the whole cache with the segments, not only a sample of it; it is never trusted
     #[arg(long)]
     pub with_cache: bool,
+    /// Check nothing, list every file in every snapshot that needs this pack
+    #[arg(long, value_name = "PACK", conflicts_with_all = ["read_data", "read_data_subset", "with_cache"])]
+    pub list: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the repository cannot be opened or listed; damage is no error but exit code 17.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    let repository = open::repository(context, "check")?;
+    if let Some(pack) = &arguments.list {
+        return list(pack, &repository, context);
+    }
+    let options = options(arguments);
+    let progress = context.progress(Work::Other);
+    let report = check::run(&repository, &options, &progress);
+    progress.finish();
+    let report = report?;
+    for warning in repository.take_warnings() {
+        context.output.warn(&warning);
+    }
+    if context.output.json {
+        say_json(&report, context)?;
+    } else {
+        say(&report, &options, context)?;
+    }
+    Ok(if report.findings.is_empty() { Exit::Success } else { Exit::Damage })
+}
+
+fn options(arguments: &Arguments) -> Options {
+    let data = match arguments.read_data_subset {
+        _ if arguments.read_data => Data::All,
+        None => Data::None,
+        Some(Subset::Part { part, parts }) => Data::Part { part, parts },
+        Some(Subset::Percent(percent)) => Data::Percent(percent),
+        Some(Subset::Bytes(bytes)) => Data::Bytes(bytes),
+    };
+    // Any number will do: it only has to differ from time to time, so that in the end every pack is read.
+    let now = crate::base::time::Time::now();
+    let chance = (now.seconds.unsigned_abs() << 16) ^ u64::from(now.nanoseconds);
+    let seed = arguments.read_data_seed.unwrap_or(chance % 1_000_000_000);
+    Options { data, seed, whole_cache: arguments.with_cache }
+}
+
+fn list(pack: &str, repository: &Repository, context: &Context) -> Result<Exit, CliError> {
+    let progress = context.progress(Work::Other);
+    let mut found = Vec::new();
+    let pack = check::needs_pack(repository, pack, &progress, &mut |snapshot, path| {
+        found.push((snapshot, path.to_vec()));
+    });
+    progress.finish();
+    let pack = pack?;
+    let mut output = context.output.stream();
+    for (snapshot, path) in &found {
+        if context.output.json {
+            output.json(&serde_json::json!({
+                "message_type": "affected",
+                "snapshot_id": snapshot.to_string(),
+                "path": String::from_utf8_lossy(path),
+            }))?;
+        } else {
+            output.line(format_args!("{}:{}", snapshot.short(), Escaped(path)))?;
+        }
+    }
+    output.finish()?;
+    if found.is_empty() {
+        context.output.info(format!("no file of a live snapshot needs pack {}", pack.short()))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn say_json(report: &Report, context: &Context) -> Result<(), CliError> {
+    for finding in &report.findings {
+        let mut message = finding.message.clone();
+        for line in affected(finding) {
+            message.push_str("; ");
+            message.push_str(&line);
+        }
+        context.output.json_to_stderr(&CheckMessage::Error { message: &message });
+    }
+    for note in &report.notes {
+        context.output.warn(note);
+    }
+    context.output.json(&CheckMessage::Summary(CheckSummary {
+        num_errors: report.findings.len() as u64,
+        broken_packs: report.broken_packs.iter().map(ToString::to_string).collect(),
+        suggest_repair_index: report.repair_index,
+        suggest_prune: false,
+    }))
+}
+
+/// What a finding keeps from being restored, in lines.
+fn affected(finding: &Finding) -> Vec<String> {
+    let Some(affected) = &finding.affected else { return Vec::new() };
+    if affected.paths == 0 {
+        return vec!["no file of a live snapshot needs it".to_owned()];
+    }
+    let files = size::counted(affected.paths, "path", "paths");
+    let snapshots = size::counted(affected.snapshots, "snapshot", "snapshots");
+    let list = finding.pack.map_or(String::new(), |pack| format!(": packstone check --list {}", pack.short()));
+    let mut lines = vec![format!("needed by {files} in {snapshots}{list}")];
+    lines.extend(affected.first.iter().map(|(path, snapshot)| format!("{}:{}", snapshot.short(), escape(path))));
+    let more = affected.paths - affected.first.len() as u64;
+    if more > 0 {
+        lines.push(format!("and {} more", size::count(more)));
+    }
+    lines
+}
+
+fn say(report: &Report, options: &Options, context: &Context) -> Result<(), CliError> {
+    let output = context.output;
+    for finding in &report.findings {
+        output.line(&finding.message)?;
+        for line in affected(finding) {
+            output.line(format_args!("  {line}"))?;
+        }
+        output.line(format_args!("  Next: {}", finding.next))?;
+    }
+    for note in &report.notes {
+        output.info(format_args!("Note: {note}"))?;
+    }
+    let read = if report.packs_read == 0 {
+        String::new()
+    } else {
+        format!(", {} of them read ({})", size::count(report.packs_read), size::show(report.bytes_read))
+    };
+    let checked = format!(
+        "generation {}: {}, {}, {}{read}  {}",
+        report.generation,
+        size::counted(report.snapshots, "snapshot", "snapshots"),
+        size::counted(report.trees, "listing", "listings"),
+        size::counted(report.packs, "pack", "packs"),
+        duration::show(report.took),
+    );
+    if matches!(options.data, Data::Percent(_) | Data::Bytes(_)) {
+        let seed = options.seed;
+        output.info(format_args!("The packs were chosen by chance; the same ones again: --read-data-seed {seed}"))?;
+    }
+    if report.findings.is_empty() {
+        output.info(format_args!("No damage found  {checked}"))?;
+        if options.data == Data::None {
+            output.info("The packs' contents were not read: packstone check --read-data")?;
+        }
+        return Ok(());
+    }
+    output.line(format_args!("{} found  {checked}", size::counted(report.findings.len() as u64, "problem", "problems")))
 }
 
 #[cfg(test)]

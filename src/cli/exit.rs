@@ -151,6 +151,13 @@ impl CliError {
         self
     }
 
+    /// The same with its subject in front of the sentence: the path that was being read.
+    #[must_use]
+    pub fn about(mut self, subject: &str) -> Self {
+        self.message = format!("{subject}: {}", self.message);
+        self
+    }
+
     /// The exit code.
     #[must_use]
     pub const fn exit(&self) -> Exit {

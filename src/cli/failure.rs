@@ -1,6 +1,7 @@
 //! From what went wrong below to the sentence, the hint and the exit code that a person gets.
 
 use super::exit::{CliError, Exit};
+use crate::base::escape::escape;
 use crate::ops;
 use crate::repository;
 use crate::storage::ErrorKind;
@@ -67,6 +68,7 @@ impl From<ops::Error> for CliError {
     fn from(error: ops::Error) -> Self {
         match error {
             ops::Error::Repository(error) => error.into(),
+            ops::Error::At { path, source } => Self::from(source).about(&escape(&path)),
             ops::Error::Interrupted => Self::interrupted(),
             ops::Error::Source(error) => Self::failed(error.to_string()),
             ops::Error::Refused(message) => Self::failed(message),

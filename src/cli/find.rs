@@ -1,14 +1,24 @@
 //! `find`: files by name in all snapshots.
 
-use super::clock;
+use super::exit::{CliError, Exit};
+use super::json::FindGroup;
+use super::ls::incomplete;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
+use super::watch::{Watch, tell_warnings};
+use super::{Context, clock, entry, open, size};
+use crate::base::escape::Escaped;
 use crate::base::time::Time;
+use crate::files::pattern::Patterns;
+use crate::ops::find::{self, Wanted};
+use crate::ops::tree_walk::Visited;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
 /// Find files by name in snapshots
 ///
-/// A pattern without / is compared with names, one with / with whole paths: * and ? and [...] stand for anything but /,
-/// ** for any number of directories.
+/// * and ? and [...] stand for anything but /, ** for any number of directories. A pattern that begins with / is compared
+/// with whole paths, any other one with names and with any run of them (a/b). What lies in a directory that matches is found
+/// too.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// What to look for
@@ -38,4 +48,72 @@ pub struct Arguments {
     /// Newest snapshots last
     #[arg(short = 'R', long)]
     pub reverse: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A usage error for a pattern that is not understood; [`Exit::Damage`] when a snapshot or a listing cannot be read,
+/// after everything else has been shown.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    let mut patterns = Patterns::new(arguments.ignore_case);
+    for pattern in &arguments.patterns {
+        patterns.add(pattern.as_bytes()).map_err(|error| CliError::usage(error.to_string()))?;
+    }
+    let wanted = Wanted { patterns, oldest: arguments.oldest, newest: arguments.newest };
+    let repository = open::repository(context, "find")?;
+    let filter = arguments.filter.resolve();
+    let selection = find::snapshots(&repository, &arguments.snapshots, &filter, arguments.reverse)?;
+    tell_warnings(&repository, context.output);
+    let (json, zone, watch) = (context.output.json, clock::local_zone(), Watch::new(context));
+    let mut stream = context.output.stream();
+    let (mut damaged, mut groups) = (0, 0_u64);
+    if json {
+        stream.bytes(b"[")?;
+    }
+    for chosen in &selection.chosen {
+        let mut matches: Vec<Visited> = Vec::new();
+        let mut hits = 0_u64;
+        let mut show = |visited: Visited| -> Result<(), CliError> {
+            hits += 1;
+            if json {
+                matches.push(visited);
+                return Ok(());
+            }
+            if hits == 1 {
+                let gap = if groups == 0 { "" } else { "\n" };
+                let time = clock::show(chosen.snapshot.time, &zone);
+                stream
+                    .line(format_args!("{gap}Found matching entries in snapshot {} from {time}", chosen.id.short()))?;
+            }
+            if arguments.long {
+                stream.line(entry::long_line(&visited, arguments.human_readable, &zone))
+            } else {
+                stream.line(Escaped(&visited.path))
+            }
+        };
+        damaged += find::execute(&repository, chosen, &wanted, &mut show, &watch)?;
+        if hits == 0 {
+            continue;
+        }
+        if json {
+            let nodes = matches.iter().map(|visited| entry::node(visited, &zone)).collect();
+            if groups > 0 {
+                stream.bytes(b",")?;
+            }
+            let group = FindGroup { matches: nodes, hits, snapshot: chosen.id.to_string() };
+            stream.bytes(&super::json::to_vec(&group).map_err(CliError::output)?)?;
+        }
+        groups += 1;
+    }
+    if json {
+        stream.line("]")?;
+    }
+    stream.finish()?;
+    if let Some((id, error)) = selection.damaged.first() {
+        let count = size::counted(selection.damaged.len() as u64, "snapshot", "snapshots");
+        return Err(CliError::new(Exit::Damage, format!("{count} cannot be read: {} ({error})", id.short()))
+            .hint("packstone check names everything that is damaged"));
+    }
+    if damaged == 0 { Ok(Exit::Success) } else { Err(incomplete(damaged)) }
 }

@@ -1,6 +1,24 @@
 //! `key`: passphrases, recovery codes and key files that open the repository.
 
-use super::secret::Source;
+use super::Context;
+use super::clock;
+use super::exit::{CliError, Exit};
+use super::init;
+use super::json::Key;
+use super::open;
+use super::recovery;
+use super::secret::{Question, Source};
+use super::size;
+use super::table::{Align, Table};
+use super::terminal::Terminal;
+use crate::base::escape::escape;
+use crate::base::id::ObjectId;
+use crate::base::time::Time;
+use crate::codec::kdf::Params;
+use crate::codec::key_slot::{LABEL_BYTES_MAX, Secret, SecretKind};
+use crate::repository::Repository;
+use crate::repository::keyring::{NewSlot, SlotInfo};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// List, add, change and remove the keys that open the repository
@@ -38,11 +56,14 @@ pub struct NewPassword {
     /// Run this command, without a shell, and take its output as the new passphrase
     #[arg(long, value_name = "COMMAND", conflicts_with = "new_password_file")]
     pub new_password_command: Option<String>,
+    /// Memory that one guess of the new secret costs, 64M to 1G
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub kdf_memory: Option<u64>,
 }
 
 impl NewPassword {
     /// Where the new passphrase comes from: what is given here, else the terminal or the standard input. Read it with
-    /// [`Question::Create`](super::secret::Question::Create).
+    /// [`Question::Create`].
     #[must_use]
     pub fn source(&self) -> Source {
         match (&self.new_password_file, &self.new_password_command) {
@@ -60,7 +81,7 @@ pub struct AddArguments {
     #[command(flatten)]
     pub password: NewPassword,
     /// Make a key file here instead of asking for a passphrase; the file must not exist
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["new_password_file", "new_password_command"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["new_password_file", "new_password_command", "kdf_memory"])]
     pub new_key_file: Option<PathBuf>,
     /// A few words to know it by
     #[arg(long, value_name = "TEXT")]
@@ -95,7 +116,204 @@ pub struct PasswdArguments {
 /// `key recovery-code`
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct RecoveryCodeArguments {
+    /// Memory that one guess of the recovery code costs, 64M to 1G
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub kdf_memory: Option<u64>,
     /// Change nothing, only say what would be done
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the repository cannot be opened, the new secret cannot be had, or nothing was changed.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    match &arguments.command {
+        KeyCommand::List => list(context),
+        KeyCommand::Add(arguments) => add(arguments, context),
+        KeyCommand::Remove(arguments) => remove(arguments, context),
+        KeyCommand::Passwd(arguments) => passwd(arguments, context),
+        KeyCommand::RecoveryCode(arguments) => recovery_code(arguments, context),
+    }?;
+    Ok(Exit::Success)
+}
+
+fn list(context: &mut Context) -> Result<(), CliError> {
+    let repository = open::repository(context, "key list")?;
+    let zone = clock::local_zone();
+    let mut slots = repository.slots();
+    slots.sort_by_key(|slot| (slot.created, slot.id));
+    if context.output.json {
+        let key = |slot: &SlotInfo| Key {
+            current: slot.current,
+            id: slot.id.to_string(),
+            kind: if slot.damage.is_some() { "damaged" } else { slot.kind.describe() },
+            label: slot.label.clone(),
+            created: clock::show(slot.created, &zone),
+        };
+        return context.output.json(&slots.iter().map(key).collect::<Vec<_>>());
+    }
+    let columns = [" ID", "Opens with", "Created", "Guessing costs", "Label"].map(|name| (name, Align::Left));
+    let mut table = Table::new(&columns);
+    for slot in &slots {
+        let mark = if slot.current { "*" } else { " " };
+        let id = format!("{mark}{}", slot.id.short());
+        match &slot.damage {
+            Some(damage) => table.row([id, format!("damaged: {}", escape(damage.as_bytes()))]),
+            None => table.row([
+                id,
+                slot.kind.describe().to_owned(),
+                clock::show(slot.created, &zone),
+                slot.kdf.map_or(String::new(), |kdf| size::show(u64::from(kdf.memory_kib) << 10)),
+                escape(slot.label.as_bytes()),
+            ]),
+        }
+    }
+    context.output.text(&table.render())
+}
+
+/// The new passphrase, from wherever the options say.
+fn new_passphrase(options: &NewPassword) -> Result<Secret, CliError> {
+    open::new_secret(options.source().read(Question::Create("New passphrase"), false)?)
+}
+
+fn label(text: Option<&str>) -> Result<&str, CliError> {
+    let label = text.unwrap_or_default();
+    if label.len() > LABEL_BYTES_MAX {
+        return Err(CliError::usage(format!("a label has at most {LABEL_BYTES_MAX} bytes, this one {}", label.len())));
+    }
+    Ok(label)
+}
+
+/// Puts a new slot into the repository, in place of another one or beside all others.
+fn add_slot(
+    repository: &Repository,
+    (secret, kdf, label): (&Secret, Params, &str),
+    replacing: Option<ObjectId>,
+) -> Result<ObjectId, CliError> {
+    let new = NewSlot { secret, kdf, label, created: Time::now() };
+    let (id, _) = repository.add_slot(&new, replacing)?;
+    Ok(id)
+}
+
+fn added(context: &Context, id: ObjectId, what: &str) -> Result<(), CliError> {
+    if context.output.json {
+        return context.output.json(&serde_json::json!({ "message_type": "key_added", "id": id.to_string() }));
+    }
+    context.output.info(format!("{what}: key {}", id.short()))
+}
+
+fn add(arguments: &AddArguments, context: &mut Context) -> Result<(), CliError> {
+    let label = label(arguments.label.as_deref())?;
+    let kdf = init::kdf(arguments.password.kdf_memory)?;
+    let repository = open::repository(context, "key add")?;
+    if arguments.dry_run {
+        let kind = if arguments.new_key_file.is_some() { "key file" } else { "passphrase" };
+        return context.output.info(format!("would add a {kind}"));
+    }
+    let secret = match &arguments.new_key_file {
+        Some(path) => init::make_key_file(path)?,
+        None => new_passphrase(&arguments.password)?,
+    };
+    let kind = secret.kind().describe();
+    let id = match add_slot(&repository, (&secret, kdf, label), None) {
+        Ok(id) => id,
+        Err(error) => {
+            // The file was made by this command, opens nothing, and must not pass for a key.
+            if let Some(path) = &arguments.new_key_file {
+                let _ = std::fs::remove_file(path);
+            }
+            return Err(error);
+        }
+    };
+    let place = match &arguments.new_key_file {
+        Some(path) => format!(" in {}", escape(path.as_os_str().as_bytes())),
+        None => String::new(),
+    };
+    added(context, id, &format!("Added a {kind}{place}"))
+}
+
+fn find(repository: &Repository, prefix: &str) -> Result<SlotInfo, CliError> {
+    let mut found = repository.slots().into_iter().filter(|slot| slot.id.to_string().starts_with(prefix));
+    let hint = "packstone key list shows the keys and their ids";
+    match (found.next(), found.next()) {
+        (Some(slot), None) if !prefix.is_empty() => Ok(slot),
+        (Some(_), _) => Err(CliError::usage(format!("{prefix:?} is the beginning of several keys' ids")).hint(hint)),
+        (None, _) => Err(CliError::usage(format!("{prefix:?} is the beginning of no key's id")).hint(hint)),
+    }
+}
+
+fn remove(arguments: &RemoveArguments, context: &mut Context) -> Result<(), CliError> {
+    let repository = open::repository(context, "key remove")?;
+    let slot = find(&repository, &arguments.id)?;
+    let what = format!("key {} ({})", slot.id.short(), slot.kind.describe());
+    if slot.current {
+        return Err(CliError::failed(format!("{what} is the one in use"))
+            .hint("open the repository with another key to remove it, or change it: packstone key passwd"));
+    }
+    if arguments.dry_run {
+        return context.output.info(format!("would remove {what}"));
+    }
+    repository.remove_slot(slot.id)?;
+    if context.output.json {
+        return context.output.json(&serde_json::json!({ "message_type": "key_removed", "id": slot.id.to_string() }));
+    }
+    context.output.info(format!("Removed {what}: from now on it opens nothing"))?;
+    context.output.info(
+        "Whoever used it may have kept the master key or an older copy of the repository: real revocation is a copy of \
+         the snapshots into a new repository",
+    )
+}
+
+fn passwd(arguments: &PasswdArguments, context: &mut Context) -> Result<(), CliError> {
+    let kdf = init::kdf(arguments.password.kdf_memory)?;
+    let repository = open::repository(context, "key passwd")?;
+    let old = repository.slots().into_iter().find(|slot| slot.current);
+    let old = old.ok_or_else(|| CliError::failed("the key that opened the repository is not live any more"))?;
+    if old.kind != SecretKind::Passphrase {
+        return Err(CliError::usage(format!(
+            "the repository was opened with a {}, not with a passphrase",
+            old.kind.describe()
+        ))
+        .hint("open it with the passphrase that is to be changed, or add another one: packstone key add"));
+    }
+    if arguments.dry_run {
+        return context.output.info(format!("would change the passphrase of key {}", old.id.short()));
+    }
+    let secret = new_passphrase(&arguments.password)?;
+    let id = add_slot(&repository, (&secret, kdf, &old.label), Some(old.id))?;
+    added(context, id, "Changed the passphrase; the old one opens nothing any more")
+}
+
+fn recovery_code(arguments: &RecoveryCodeArguments, context: &mut Context) -> Result<(), CliError> {
+    let kdf = init::kdf(arguments.kdf_memory)?;
+    let shown = context.output.terminal && !context.output.json;
+    let terminal = if shown { Terminal::open(&context.interrupt) } else { None };
+    if terminal.is_none() && !arguments.dry_run {
+        return Err(CliError::failed("a recovery code is shown on a terminal only, never in JSON, a pipe or a file")
+            .hint("run packstone key recovery-code on a terminal; for unattended use make a key file: packstone key add --new-key-file FILE"));
+    }
+    let repository = open::repository(context, "key recovery-code")?;
+    let old = repository
+        .slots()
+        .into_iter()
+        .filter(|slot| slot.kind == SecretKind::RecoveryCode && slot.damage.is_none())
+        .max_by_key(|slot| (slot.created, slot.id));
+    let replaces = match &old {
+        Some(old) => format!("replaces the one of key {}, which then opens nothing any more", old.id.short()),
+        None => "the repository has none yet".to_owned(),
+    };
+    let Some(mut terminal) = terminal.filter(|_| !arguments.dry_run) else {
+        return context.output.info(format!("would make a new recovery code ({replaces})"));
+    };
+    context.output.info(format!("A new recovery code: {replaces}"))?;
+    let code = recovery::generate()?;
+    if !recovery::show_once(&mut terminal, &code)? {
+        return Err(CliError::failed("the recovery code was not confirmed: nothing was changed")
+            .hint("run the command again for another one"));
+    }
+    let label = old.as_ref().map(|old| old.label.clone()).unwrap_or_default();
+    let id = add_slot(&repository, (&Secret::RecoveryCode(code), kdf, &label), old.map(|old| old.id))?;
+    added(context, id, "The recovery code opens the repository")
 }

@@ -8,6 +8,7 @@
 pub mod bar;
 pub mod clock;
 pub mod duration;
+pub mod entry;
 pub mod exit;
 mod failure;
 pub mod foreign;
@@ -24,8 +25,10 @@ pub mod recovery;
 pub mod secret;
 pub mod size;
 pub mod snapshot_argument;
+pub mod snapshot_json;
 pub mod table;
 pub mod terminal;
+pub mod watch;
 pub mod words;
 
 pub mod backup;
@@ -34,6 +37,7 @@ pub mod check;
 pub mod completions;
 pub mod diff;
 pub mod dump;
+pub mod fields;
 pub mod find;
 pub mod init;
 pub mod key;
@@ -167,10 +171,21 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
     match command {
         Command::Init(arguments) => init::run(&arguments, context),
         Command::Backup(arguments) => backup::run(&arguments, context),
+        Command::Restore(arguments) => restore::run(&arguments, context),
+        Command::Snapshots(arguments) => snapshots::run(&arguments, context),
+        Command::Ls(arguments) => ls::run(&arguments, context),
+        Command::Find(arguments) => find::run(&arguments, context),
+        Command::Diff(arguments) => diff::run(&arguments, context),
+        Command::Dump(arguments) => dump::run(&arguments, context),
+        Command::Stats(arguments) => stats::run(&arguments, context),
+        Command::Cat(arguments) => cat::run(&arguments, context),
+        Command::Show(arguments) => show::run(&arguments, context),
+        Command::Check(arguments) => check::run(&arguments, context),
+        Command::Key(arguments) => key::run(&arguments, context),
+        Command::Repair(arguments) => repair::run(&arguments, context),
         Command::Completions(arguments) => completions::run(&arguments, context.output),
         Command::Man(arguments) => man::run(&arguments, context.output),
         Command::Version(arguments) => version::run(&arguments, context.output),
-        _ => Err(CliError::usage("this command is not available")),
     }
 }
 

@@ -56,12 +56,26 @@ pub fn remembered(context: &Context) -> Result<Remembered, CliError> {
     Ok(Remembered::new(context.global.state_directory()?.join("repositories")))
 }
 
+/// True when heads lie there: a repository that has lost its config.
+fn has_heads(place: &Path) -> bool {
+    std::fs::read_dir(place.join("heads")).is_ok_and(|mut heads| heads.next().is_some())
+}
+
 /// The sentence for a place where no repository is, with what this machine remembers of it.
 ///
 /// # Errors
 /// When there is no home directory.
 pub fn nothing_at(context: &Context, place: &Path) -> Result<CliError, CliError> {
     let shown = escape(place.as_os_str().as_bytes());
+    if has_heads(place) {
+        return Ok(CliError::new(
+            Exit::Damage,
+            format!("damaged: the config file of the repository at {shown} is not there"),
+        )
+        .hint(
+            "copy the file config back from any other copy of the repository: it is the same there and never changes",
+        ));
+    }
     Ok(match remembered(context)?.at(place) {
         Some(id) => CliError::new(
             Exit::NoRepository,

@@ -1,5 +1,13 @@
 //! `repair`: make again what can be made again.
 
+use super::Context;
+use super::exit::{CliError, Exit};
+use super::open;
+use super::progress::Work;
+use super::size;
+use crate::base::escape::escape;
+use crate::ops::repair_index::{self, Options, Plan};
+
 /// Repair parts of the repository
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
@@ -12,16 +20,109 @@ pub struct Arguments {
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum RepairCommand {
     /// Make the cache again from segments, and missing segments from packs
+    ///
+    /// Nothing is removed. Packs that are gone are marked, so that backups go on without them; after copying them back
+    /// from another copy of the repository, --read-all-packs brings them to life.
     Index(IndexArguments),
 }
 
 /// `repair index`
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct IndexArguments {
-    /// Trust no segment: read all packs
-    #[arg(long)]
+    /// Trust no segment: read what every pack says about itself
+    #[arg(long, alias = "from-packs")]
     pub read_all_packs: bool,
+    /// Check every block of the packs that are read
+    #[arg(long)]
+    pub read_data: bool,
     /// Change nothing, only say what would be done
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the repository cannot be opened, or the repair cannot be published.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    match &arguments.command {
+        RepairCommand::Index(arguments) => index(arguments, context),
+    }
+}
+
+fn index(arguments: &IndexArguments, context: &mut Context) -> Result<Exit, CliError> {
+    let repository = open::repository(context, "repair index")?;
+    let options = Options { all_packs: arguments.read_all_packs, read_data: arguments.read_data };
+    let progress = context.progress(Work::Other);
+    let plan = repair_index::plan(&repository, options, &progress);
+    progress.finish();
+    let plan = plan?;
+    show(&plan, arguments.dry_run, context)?;
+    let exit = if plan.leaves_damage() { Exit::Damage } else { Exit::Success };
+    if arguments.dry_run {
+        return Ok(exit);
+    }
+    let report = repair_index::execute(&repository, plan)?;
+    if let Some(head) = report.head {
+        context.output.info(format!("Published generation {}", head.generation))?;
+    }
+    match report.cache_failure {
+        Some(why) => context.output.warn(&format!("the cache could not be made again: {why}; it may be deleted")),
+        None if repository.cache_folder().is_some() => context.output.info("The cache was made again")?,
+        None => {}
+    }
+    context.output.info("Next: packstone check")?;
+    Ok(exit)
+}
+
+fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
+    let output = context.output;
+    if output.json {
+        let ids = |all: &[(crate::base::id::ObjectId, String)]| -> Vec<String> {
+            all.iter().map(|(id, _)| id.to_string()).collect()
+        };
+        return output.json(&serde_json::json!({
+            "message_type": "repair_index",
+            "dry_run": dry_run,
+            "broken_segments": ids(&plan.broken),
+            "replaced_segments": plan.replaced(),
+            "packs_listed": plan.packs(),
+            "packs_revived": plan.revived(),
+            "unusable_packs": ids(&plan.unusable),
+            "damaged_packs": ids(&plan.damaged),
+            "missing_packs": plan.gone.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        }));
+    }
+    for (id, why) in &plan.broken {
+        output.info(format_args!("broken: segment {}: {}", id.short(), escape(why.as_bytes())))?;
+    }
+    for (id, why) in &plan.unusable {
+        let (name, why) = (repair_index::pack_name(*id), escape(why.as_bytes()));
+        output.line(format_args!("unusable: {name}: {why}; it is left as it is, and what it held is not listed"))?;
+    }
+    for (id, why) in &plan.damaged {
+        let (name, why) = (repair_index::pack_name(*id), escape(why.as_bytes()));
+        output.line(format_args!("damaged: {name}: {why}; it stays listed as its segment says"))?;
+    }
+    for id in &plan.gone {
+        output.line(format_args!("missing: {}; backups go on without it", repair_index::pack_name(*id)))?;
+    }
+    if plan.leaves_damage() {
+        output.line(
+            "  Next: copy files of these names back from any other copy of the repository, then packstone repair index \
+             --read-all-packs",
+        )?;
+    }
+    let would = if dry_run { "would be " } else { "" };
+    if plan.keeps_segments() {
+        return output.info(format_args!("The segments are whole; the cache {would}made again from them"));
+    }
+    if plan.replaced() == 0 && plan.packs() == 0 {
+        return Ok(());
+    }
+    output.info(format_args!(
+        "{} {would}replaced, {} {would}listed in new ones",
+        size::counted(plan.replaced() as u64, "segment", "segments"),
+        size::counted(plan.packs() as u64, "pack", "packs"),
+    ))
 }

@@ -1,13 +1,23 @@
 //! `restore`: from a snapshot to files.
 
+use super::exit::{CliError, Exit};
+use super::json::{RestoreCounts, RestoreMessage, RestoreSummary};
+use super::output::Output;
 use super::patterns::{ExcludeOptions, IncludeOptions};
+use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
-use std::path::PathBuf;
+use super::watch::tell_warnings;
+use super::{Context, duration, open, size};
+use crate::base::escape::escape;
+use crate::ops::restore::{self, Options, Plan, ProblemKind, Report, Selection};
+use crate::ops::{Action, Item, Monitor, select};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 /// When a file that is there already is written over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Overwrite {
-    /// Always; parts that are the same are not written
+    /// Always; a file of the same size is compared first, and written only if it differs
     #[default]
     Always,
     /// If size or modification time differ
@@ -41,7 +51,7 @@ pub struct Arguments {
     /// When to write over a file that is there
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, help_heading = "At the target")]
     pub overwrite: Overwrite,
-    /// Remove what is in the target's directories but not in the snapshot
+    /// Remove what is in the target's directories but not in the snapshot (not beside the way to what was backed up)
     #[arg(long, help_heading = "At the target")]
     pub delete: bool,
     /// Make long runs of zeros holes, whatever they were
@@ -56,4 +66,196 @@ pub struct Arguments {
     /// Change nothing, only say what would be written
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+impl Arguments {
+    fn selection(&self) -> Result<Selection, CliError> {
+        let (include, exclude) = (self.include.patterns()?, self.exclude.patterns()?);
+        Ok(Selection::new([include.exact, include.ignoring_case], [exclude.exact, exclude.ignoring_case]))
+    }
+
+    fn options(&self) -> Result<Options, CliError> {
+        let selection = self.selection()?;
+        if self.target.as_os_str().is_empty() {
+            return Err(CliError::usage("the target's path is empty").hint("give a directory with --target"));
+        }
+        if self.delete && selection.is_everything() && is_root(&self.target) {
+            return Err(CliError::usage("--delete in / would remove what the snapshot never meant to hold")
+                .hint("say what is meant with --include or --exclude"));
+        }
+        Ok(Options {
+            target: self.target.clone(),
+            selection,
+            overwrite: match self.overwrite {
+                Overwrite::Always => restore::Overwrite::Always,
+                Overwrite::IfChanged => restore::Overwrite::IfChanged,
+                Overwrite::IfNewer => restore::Overwrite::IfNewer,
+                Overwrite::Never => restore::Overwrite::Never,
+            },
+            delete: self.delete,
+            sparse: self.sparse,
+            numeric_owner: self.numeric_owner,
+            verify: self.verify,
+        })
+    }
+}
+
+/// True for every way to write `/`.
+fn is_root(path: &Path) -> bool {
+    path.canonicalize().is_ok_and(|path| path.components().all(|component| component == Component::RootDir))
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Any error means that the restore did not come to its end; what was restored until then is complete, file by file.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    let options = arguments.options()?;
+    let repository = open::repository(context, "restore")?;
+    let (chosen, found) = select::argument(&repository, &arguments.snapshot, &arguments.filter.resolve())?;
+    tell_warnings(&repository, context.output);
+    let part = if found.path == b"/" { String::new() } else { format!(":{}", escape(&found.path)) };
+    let source = format!("{}{part}", chosen.id.short());
+    let progress = context.progress(Work::Restore);
+    let planned = restore::plan(&repository, &chosen, &found, &options, &progress);
+    let plan = match planned {
+        Ok(plan) => plan,
+        Err(error) => {
+            progress.finish();
+            return Err(error.into());
+        }
+    };
+    if arguments.dry_run {
+        for line in plan.lines() {
+            let item = Item { directory: line.directory, size: line.size, ..Item::new(&line.path, line.action) };
+            if !(line.directory && line.action == Action::Unchanged) {
+                progress.item(&item);
+            }
+        }
+        let elapsed = progress.elapsed();
+        progress.finish();
+        tell_warnings(&repository, context.output);
+        show_plan(&plan, &source, &arguments.target, elapsed.as_secs(), context.output)?;
+        return Ok(exit(plan.damage_count(), plan.problem_count() == 0));
+    }
+    let done = restore::execute(&repository, plan, &progress);
+    let elapsed = progress.elapsed();
+    progress.finish();
+    tell_warnings(&repository, context.output);
+    let report = done.map_err(|error| match error {
+        crate::ops::Error::Interrupted => CliError::interrupted().hint("the same command goes on from here"),
+        other => other.into(),
+    })?;
+    show_report(&report, &source, &arguments.target, elapsed, context.output)?;
+    Ok(exit(report.damage_count, report.is_complete()))
+}
+
+const fn exit(damage: u64, complete: bool) -> Exit {
+    match (damage, complete) {
+        (0, true) => Exit::Success,
+        (0, false) => Exit::Failed,
+        _ => Exit::Damage,
+    }
+}
+
+fn shown(target: &Path) -> String {
+    escape(target.as_os_str().as_bytes())
+}
+
+fn show_plan(plan: &Plan, source: &str, target: &Path, seconds: u64, output: Output) -> Result<(), CliError> {
+    let totals = plan.totals();
+    if output.json {
+        let counts = RestoreCounts {
+            total_files: totals.entries,
+            files_restored: totals.files + totals.directories + totals.others,
+            files_skipped: totals.skipped + totals.unchanged,
+            files_deleted: totals.deleted,
+            total_bytes: totals.entry_bytes,
+            bytes_restored: totals.bytes,
+            bytes_skipped: totals.skipped_bytes + totals.unchanged_bytes,
+        };
+        let error_count = plan.problem_count();
+        return output.json(&RestoreMessage::Summary(RestoreSummary { seconds_elapsed: seconds, counts, error_count }));
+    }
+    output.line(format!(
+        "Would restore {source} to {}: {}, {}, {} others, {} to write",
+        shown(target),
+        size::counted(totals.files, "file", "files"),
+        size::counted(totals.directories, "new directory", "new directories"),
+        size::count(totals.others),
+        size::show(totals.bytes)
+    ))?;
+    output.info(format!(
+        "{} in {} to read ({}); {} unchanged, {} skipped, {} to delete. Nothing was changed",
+        size::counted(totals.blocks, "block", "blocks"),
+        size::counted(totals.packs, "pack", "packs"),
+        size::show(totals.stored_bytes),
+        size::count(totals.unchanged),
+        size::count(totals.skipped),
+        size::count(totals.deleted)
+    ))?;
+    if plan.problem_count() > 0 {
+        output.warn(&format!("{}, named above", size::counted(plan.problem_count(), "problem", "problems")));
+    }
+    Ok(())
+}
+
+fn show_report(
+    report: &Report,
+    source: &str,
+    target: &Path,
+    elapsed: std::time::Duration,
+    output: Output,
+) -> Result<(), CliError> {
+    for (what, lacking) in &report.not_permitted {
+        let entries = size::counted(lacking.count, "entry", "entries");
+        let example = escape(&lacking.example);
+        output.warn(&format!("{what}: not permitted for {entries}, {example} among them; run as root to restore it"));
+    }
+    let error_count = report.problem_count + report.not_permitted.values().map(|lacking| lacking.count).sum::<u64>();
+    if output.json {
+        let counts = RestoreCounts {
+            total_files: report.total_entries,
+            files_restored: report.files + report.directories + report.others,
+            files_skipped: report.skipped + report.unchanged,
+            files_deleted: report.deleted,
+            total_bytes: report.total_bytes,
+            bytes_restored: report.bytes,
+            bytes_skipped: report.skipped_bytes.saturating_add(report.unchanged_bytes),
+        };
+        let summary = RestoreSummary { seconds_elapsed: elapsed.as_secs(), counts, error_count };
+        return output.json(&RestoreMessage::Summary(summary));
+    }
+    let mut line = format!(
+        "Restored {source} to {}  {}, {}, {} others  {} written  {}",
+        shown(target),
+        size::counted(report.files, "file", "files"),
+        size::counted(report.directories, "directory", "directories"),
+        size::count(report.others),
+        size::show(report.bytes),
+        duration::show(elapsed)
+    );
+    let more = [(report.unchanged, "unchanged"), (report.skipped, "skipped"), (report.deleted, "deleted")];
+    for (count, word) in more.into_iter().filter(|(count, _)| *count > 0) {
+        line.push_str(&format!("  {} {word}", size::count(count)));
+    }
+    if report.verified > 0 {
+        let wrong = report.problems.iter().any(|problem| problem.kind == ProblemKind::Verify);
+        let word = if wrong { "read back, not all as in the snapshot" } else { "read back and identical" };
+        line.push_str(&format!("  {} {word}", size::counted(report.verified, "file", "files")));
+    }
+    if !output.quiet {
+        output.line(line)?;
+    }
+    for (pack, files) in &report.damaged_packs {
+        let files = size::counted(*files, "file", "files");
+        output.warn(&format!("damaged: pack {} holds parts of {files} that are not restored", pack.short()));
+    }
+    if report.damage_count > 0 {
+        output.warn("the rest is restored. Next: packstone check --read-data; a good copy of the file under the same name heals it, then run the same command again");
+    } else if report.problem_count > 0 {
+        let problems = size::counted(report.problem_count, "entry is", "entries are");
+        output.warn(&format!("{problems} not as in the snapshot, named above; everything else is"));
+    }
+    Ok(())
 }

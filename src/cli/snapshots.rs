@@ -1,6 +1,16 @@
 //! `snapshots`: the list of them.
 
+use super::exit::{CliError, Exit};
+use super::output::{Output, safe};
 use super::snapshot_argument::{GroupBy, SnapshotFilter, SnapshotRef};
+use super::table::{Align, Table};
+use super::watch::tell_warnings;
+use super::{Context, clock, json, open, size, snapshot_json};
+use crate::base::escape::escape;
+use crate::codec::snapshot::Outcome;
+use crate::ops::select::{Chosen, GroupKey};
+use crate::ops::snapshots::{self, Group, Report, Wanted};
+use serde::Serialize;
 
 /// List snapshots
 #[derive(Debug, Clone, clap::Args)]
@@ -20,4 +30,162 @@ pub struct Arguments {
     /// One short line each
     #[arg(short, long)]
     pub compact: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Exit::Damage`] when a snapshot cannot be read, after the others have been shown.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    let repository = open::repository(context, "snapshots")?;
+    let by_host_and_paths = GroupBy { host: true, paths: true, tags: false };
+    let group_by = match (arguments.group_by, arguments.latest) {
+        (Some(group_by), _) => group_by,
+        (None, Some(_)) => by_host_and_paths,
+        (None, None) => GroupBy::default(),
+    };
+    let wanted = Wanted {
+        names: arguments.snapshots.clone(),
+        filter: arguments.filter.resolve(),
+        newest: arguments.latest.map(|newest| newest as usize),
+        group_by,
+    };
+    let mut report = snapshots::list(&repository, &wanted)?;
+    tell_warnings(&repository, context.output);
+    let is_grouped = arguments.group_by.is_some_and(|group_by| group_by != GroupBy::default());
+    if !is_grouped {
+        let mut all: Vec<Chosen> = report.groups.drain(..).flat_map(|group| group.snapshots).collect();
+        all.sort_by_key(|chosen| chosen.snapshot.time);
+        report.groups.push(Group { key: GroupKey::default(), snapshots: all });
+    }
+    if context.output.json {
+        show_json(&report, is_grouped, context.output)?;
+    } else {
+        show_text(&report, arguments, is_grouped, context)?;
+    }
+    if report.damaged.is_empty() {
+        return Ok(Exit::Success);
+    }
+    let named: Vec<String> = report.damaged.iter().map(|(id, error)| format!("{} ({error})", id.short())).collect();
+    let count = size::counted(named.len() as u64, "snapshot", "snapshots");
+    Err(CliError::new(Exit::Damage, format!("{count} cannot be read: {}", named.join(", ")))
+        .hint("packstone check names everything that is damaged; any copy of the file under the same name heals it"))
+}
+
+/// What the snapshots of a group have in common, as restic writes it.
+#[derive(Debug, Serialize)]
+struct GroupKeyJson {
+    hostname: String,
+    paths: Option<Vec<String>>,
+    tags: Option<Vec<String>>,
+}
+
+/// One group, as restic writes it.
+#[derive(Debug, Serialize)]
+struct GroupJson {
+    group_key: GroupKeyJson,
+    snapshots: Vec<json::Snapshot>,
+}
+
+fn show_json(report: &Report, is_grouped: bool, output: Output) -> Result<(), CliError> {
+    let zone = clock::local_zone();
+    let list = |group: &Group| group.snapshots.iter().map(|chosen| snapshot_json::snapshot(chosen, &zone)).collect();
+    if !is_grouped {
+        let all: Vec<json::Snapshot> = report.groups.first().map(list).unwrap_or_default();
+        return output.json(&all);
+    }
+    let lossy =
+        |paths: &Vec<Vec<u8>>| json::texts(paths.iter().map(Vec::as_slice)).into_iter().map(Into::into).collect();
+    let groups: Vec<GroupJson> = report
+        .groups
+        .iter()
+        .map(|group| GroupJson {
+            group_key: GroupKeyJson {
+                hostname: group.key.host.clone().unwrap_or_default(),
+                paths: group.key.paths.as_ref().map(lossy),
+                tags: group.key.tags.clone(),
+            },
+            snapshots: list(group),
+        })
+        .collect();
+    output.json(&groups)
+}
+
+fn show_text(report: &Report, arguments: &Arguments, is_grouped: bool, context: &Context) -> Result<(), CliError> {
+    let output = context.output;
+    for (number, group) in report.groups.iter().enumerate() {
+        if is_grouped {
+            let gap = if number == 0 { "" } else { "\n" };
+            output.line(format!("{gap}snapshots for ({}):", describe(&group.key)))?;
+        }
+        output.text(&table(&group.snapshots, arguments.compact))?;
+    }
+    if report.groups.is_empty() && report.damaged.is_empty() {
+        output.text(&table(&[], arguments.compact))?;
+    }
+    for (id, error) in &report.damaged {
+        output.line(format!("! {}  damaged: {}", id.short(), safe(&error.to_string())))?;
+    }
+    Ok(())
+}
+
+/// restic's words for a group.
+fn describe(key: &GroupKey) -> String {
+    let mut words = Vec::new();
+    if let Some(host) = &key.host {
+        words.push(format!("host [{}]", escape(host.as_bytes())));
+    }
+    if let Some(tags) = &key.tags {
+        words.push(format!("tags [{}]", escape(tags.join(", ").as_bytes())));
+    }
+    if let Some(paths) = &key.paths {
+        let paths: Vec<String> = paths.iter().map(|path| escape(path)).collect();
+        words.push(format!("paths [{}]", paths.join(", ")));
+    }
+    words.join(", ")
+}
+
+fn table(snapshots: &[Chosen], compact: bool) -> String {
+    let zone = clock::local_zone();
+    let is_flawed = |chosen: &Chosen| chosen.snapshot.outcome != Outcome::Complete;
+    let (has_label, has_flaw) =
+        (snapshots.iter().any(|chosen| !chosen.snapshot.label.is_empty()), snapshots.iter().any(is_flawed));
+    let mut columns = vec![("ID", Align::Left), ("Time", Align::Left), ("Host", Align::Left), ("Tags", Align::Left)];
+    if has_label && !compact {
+        columns.push(("Label", Align::Left));
+    }
+    if !compact {
+        columns.push(("Paths", Align::Left));
+    }
+    columns.push(("Size", Align::Right));
+    if has_flaw {
+        columns.push(("", Align::Left));
+    }
+    let mut table = Table::new(&columns);
+    for chosen in snapshots {
+        let snapshot = &chosen.snapshot;
+        let tags: Vec<String> = snapshot.tags.iter().map(|tag| escape(tag.as_bytes())).collect();
+        let mut row = vec![
+            vec![chosen.id.short()],
+            vec![clock::show(snapshot.time, &zone)],
+            vec![escape(snapshot.host.as_bytes())],
+            if compact { vec![tags.join(",")] } else { tags },
+        ];
+        if has_label && !compact {
+            row.push(vec![escape(snapshot.label.as_bytes())]);
+        }
+        if !compact {
+            row.push(snapshot.paths.iter().map(|path| escape(path)).collect());
+        }
+        row.push(vec![size::show(snapshot.counts.bytes)]);
+        if is_flawed(chosen) {
+            row.push(vec![format!("! {}", snapshot_json::outcome(snapshot.outcome))]);
+        }
+        table.row_of_lines(row);
+    }
+    table.footer(size::counted(snapshots.len() as u64, "snapshot", "snapshots"));
+    if let Some(chosen) = snapshots.iter().rev().find(|chosen| is_flawed(chosen)) {
+        table.footer(format!("! not everything was read as it was: packstone show {}", chosen.id.short()));
+    }
+    table.render()
 }

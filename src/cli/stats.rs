@@ -1,6 +1,13 @@
 //! `stats`: how much there is.
 
+use super::exit::{CliError, Exit};
+use super::json;
+use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
+use super::watch::tell_warnings;
+use super::{Context, open, size};
+use crate::ops::stats::{self, Objects, Report, Stored, Wanted};
+use serde::Serialize;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -13,6 +20,7 @@ pub enum Mode {
     /// What the repository stores for them
     RawData,
     /// What their chunks are, each counted once in each file
+    #[value(alias = "chunks-per-file")]
     BlobsPerFile,
 }
 
@@ -28,4 +36,145 @@ pub struct Arguments {
     /// Which snapshots.
     #[command(flatten)]
     pub filter: SnapshotFilter,
+}
+
+/// restic's figures, and ours about the repository.
+#[derive(Debug, Serialize)]
+struct Message {
+    #[serde(flatten)]
+    stats: json::Stats,
+    repository: Repository,
+}
+
+/// Stored objects by kind (ours). Sizes are bytes.
+#[derive(Debug, Serialize)]
+struct Repository {
+    data_packs: Kind,
+    tree_packs: Kind,
+    other_packs: Kind,
+    segments: Kind,
+    snapshots: Kind,
+    heads: Kind,
+    keys: Kind,
+    total_size: u64,
+}
+
+/// Objects of one kind.
+#[derive(Debug, Serialize)]
+struct Kind {
+    count: u64,
+    size: u64,
+}
+
+impl From<Stored> for Kind {
+    fn from(stored: Stored) -> Self {
+        Self { count: stored.count, size: stored.bytes }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Exit::Damage`] when something cannot be read, after the rest has been counted.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    let repository = open::repository(context, "stats")?;
+    let wanted = Wanted {
+        snapshots: arguments.snapshots.clone(),
+        filter: arguments.filter.resolve(),
+        mode: match arguments.mode {
+            Mode::RestoreSize => stats::Mode::RestoreSize,
+            Mode::FilesByContents => stats::Mode::FilesByContents,
+            Mode::RawData => stats::Mode::RawData,
+            Mode::BlobsPerFile => stats::Mode::ChunksPerFile,
+        },
+    };
+    let progress = context.progress(Work::Other);
+    let report = stats::run(&repository, &wanted, &progress);
+    progress.finish();
+    tell_warnings(&repository, context.output);
+    let report = report?;
+    if context.output.json {
+        context.output.json(&message(&report))?;
+    } else {
+        context.output.text(&text(&report, arguments.mode))?;
+    }
+    if report.damaged == 0 {
+        return Ok(Exit::Success);
+    }
+    let count = size::counted(report.damaged, "snapshot or directory", "snapshots and directories");
+    Err(CliError::new(Exit::Damage, format!("{count} cannot be read and could not be counted"))
+        .hint("packstone check names everything that is damaged; any copy of the file under the same name heals it"))
+}
+
+/// The second by the first; nothing by nothing is 1.
+fn ratio(stored: u64, plain: u64) -> f64 {
+    if stored == 0 { 1.0 } else { plain as f64 / stored as f64 }
+}
+
+fn message(report: &Report) -> Message {
+    let objects = &report.objects;
+    let ratio = report.plain_size.map(|plain| ratio(report.size, plain));
+    Message {
+        stats: json::Stats {
+            total_size: report.size,
+            total_uncompressed_size: report.plain_size,
+            compression_ratio: ratio,
+            compression_progress: ratio.map(|_| 100.0),
+            compression_space_saving: ratio.map(|ratio| (1.0 - 1.0 / ratio) * 100.0),
+            total_file_count: report.files,
+            total_blob_count: report.chunks,
+            snapshots_count: report.snapshots,
+        },
+        repository: Repository {
+            data_packs: objects.data_packs.into(),
+            tree_packs: objects.tree_packs.into(),
+            other_packs: objects.other_packs.into(),
+            segments: objects.segments.into(),
+            snapshots: objects.snapshots.into(),
+            heads: objects.heads.into(),
+            keys: objects.keys.into(),
+            total_size: objects.bytes(),
+        },
+    }
+}
+
+fn text(report: &Report, mode: Mode) -> String {
+    let (name, of) = match mode {
+        Mode::RestoreSize => ("restore-size", "a restore of each would write"),
+        Mode::FilesByContents => ("files-by-contents", "different contents"),
+        Mode::RawData => ("raw-data", "stored for them"),
+        Mode::BlobsPerFile => ("blobs-per-file", "chunks, each once in each file"),
+    };
+    let mut lines = vec![format!("Stats in {name} mode:")];
+    let mut fact = |name: &str, value: String| lines.push(format!("{name:>18}:  {value}"));
+    fact("Snapshots", size::count(report.snapshots));
+    if let Some(files) = report.files {
+        fact("Files", size::count(files));
+    }
+    if let Some(chunks) = report.chunks {
+        fact("Chunks", size::count(chunks));
+    }
+    if let Some(plain) = report.plain_size {
+        fact("Before compression", size::show(plain));
+        fact("Ratio", format!("{:.2}x", ratio(report.size, plain)));
+    }
+    fact("Size", format!("{} ({of})", size::show(report.size)));
+    lines.push("Repository:".to_owned());
+    let Objects { data_packs, tree_packs, other_packs, segments, snapshots, heads, keys } = report.objects;
+    for (name, stored) in [
+        ("Data packs", data_packs),
+        ("Tree packs", tree_packs),
+        ("Other packs", other_packs),
+        ("Segments", segments),
+        ("Snapshots", snapshots),
+        ("Heads", heads),
+        ("Keys", keys),
+    ] {
+        if stored.count > 0 {
+            lines.push(format!("{name:>18}:  {:>6}  {}", size::count(stored.count), size::show(stored.bytes)));
+        }
+    }
+    lines.push(format!("{:>18}:  {}", "Together", size::show(report.objects.bytes())));
+    lines.push(String::new());
+    lines.join("\n")
 }

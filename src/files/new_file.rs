@@ -19,13 +19,29 @@ type Result<T> = std::result::Result<T, TargetError>;
 
 const FLAGS: OFlags = OFlags::WRONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
-/// A file that is not open at the moment. Costs no descriptor; dropping it leaves the unfinished file.
+/// A file that is not open at the moment. Holds its directory; dropping it leaves the unfinished file.
 #[derive(Debug, Clone)]
 pub struct Pending {
     directory: Arc<TargetDirectory>,
     name: Vec<u8>,
     temporary: Option<Vec<u8>>,
     made: Made,
+}
+
+/// A [`Pending`] file without its directory: costs no descriptor at all.
+#[derive(Debug, Clone)]
+pub struct Detached {
+    name: Vec<u8>,
+    temporary: Option<Vec<u8>>,
+    made: Made,
+}
+
+impl Detached {
+    /// The same in its directory, which may have been opened again.
+    #[must_use]
+    pub fn attach(self, directory: Arc<TargetDirectory>) -> Pending {
+        Pending { directory, name: self.name, temporary: self.temporary, made: self.made }
+    }
 }
 
 /// An open file on its way. Dropping it without [`NewFile::finish`] or [`NewFile::suspend`] removes it.
@@ -60,6 +76,12 @@ impl Pending {
         if is_ours {
             let _ = unlinkat(self.directory.as_fd(), self.current(), AtFlags::empty());
         }
+    }
+
+    /// Lets go of the directory too.
+    #[must_use]
+    pub fn detach(self) -> Detached {
+        Detached { name: self.name, temporary: self.temporary, made: self.made }
     }
 
     /// The inode that was made.

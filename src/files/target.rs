@@ -107,7 +107,9 @@ pub struct Made {
 }
 
 impl Made {
-    pub(super) const fn of(stat: &Stat) -> Self {
+    /// The inode that a stat describes.
+    #[must_use]
+    pub const fn of(stat: &Stat) -> Self {
         Self { device: stat.device, inode: stat.inode }
     }
 }

@@ -4,6 +4,21 @@
 //! becomes a progress bar, JSON lines, or nothing.
 
 pub mod backup;
+pub mod cat;
+pub mod check;
+pub mod content;
+pub mod diff;
+pub mod dump;
+pub mod find;
+pub mod ls;
+pub mod part;
+pub mod repair_index;
+pub mod restore;
+pub mod select;
+pub mod show;
+pub mod snapshots;
+pub mod stats;
+pub mod tree_walk;
 
 use std::time::Duration;
 
@@ -138,6 +153,14 @@ pub enum Error {
     /// The repository said no.
     #[error(transparent)]
     Repository(#[from] crate::repository::Error),
+    /// The repository said no while this path of a snapshot was read.
+    #[error("{}: {source}", crate::base::escape::Escaped(.path))]
+    At {
+        /// The path.
+        path: Vec<u8>,
+        /// Why.
+        source: crate::repository::Error,
+    },
     /// The sources said no.
     #[error(transparent)]
     Source(#[from] crate::files::source::SourceError),
@@ -147,6 +170,29 @@ pub enum Error {
     /// A request that cannot be met.
     #[error("{0}")]
     Refused(String),
+}
+
+impl Error {
+    /// The repository's refusal, with the path of the snapshot that was being read.
+    #[must_use]
+    pub fn at(path: &[u8], source: crate::repository::Error) -> Self {
+        Self::At { path: path.to_vec(), source }
+    }
+
+    /// What the repository said, when it was the repository.
+    #[must_use]
+    pub const fn repository(&self) -> Option<&crate::repository::Error> {
+        match self {
+            Self::Repository(error) | Self::At { source: error, .. } => Some(error),
+            Self::Source(_) | Self::Interrupted | Self::Refused(_) => None,
+        }
+    }
+
+    /// True when stored bytes are wrong or gone.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        self.repository().is_some_and(crate::repository::Error::is_damage)
+    }
 }
 
 /// Result of an operation.

@@ -311,6 +311,16 @@ impl Index {
     }
 }
 
+/// Makes the cache again from the segments. Without a cache folder there is nothing to do.
+///
+/// # Errors
+/// [`CacheError::Busy`] while another process has it open; [`CacheError::Io`].
+pub fn rebuild_cache(sources: &Sources<'_>) -> std::result::Result<(), CacheError> {
+    let Some(folder) = sources.cache_folder else { return Ok(()) };
+    let segments: Vec<ObjectId> = sources.state.segments.keys().copied().collect();
+    catch_up(folder, sources, &segments, true)
+}
+
 /// Adds segments to the cache, one after the other. One that cannot be read is left out and not claimed as covered.
 fn catch_up(
     folder: &Path,

@@ -1,6 +1,7 @@
 //! Reading chunked streams: a listing entry by entry, a chunk list chunk by chunk, without holding the whole.
 
 use super::Repository;
+use super::blocks::Chunk;
 use super::error::{Error, Result, damaged};
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::{ChunkList, ChunkRef, ChunkRefReader, DEPTH_MAX};
@@ -10,9 +11,25 @@ use crate::codec::tree::{Entry, EntryReader};
 use crate::codec::{self, Reason};
 use crate::storage::ObjectName;
 
+/// Where the chunks of trees are read from. The repository itself reads as its index says; a check reads as the
+/// segments say, whatever the cache believes.
+pub trait TreeChunks: Sync {
+    /// Reads one chunk of a tree and checks its id.
+    ///
+    /// # Errors
+    /// [`Error::ChunkMissing`], or the damage that was found.
+    fn tree_chunk(&self, chunk: &ChunkRef) -> Result<Chunk>;
+}
+
+impl TreeChunks for Repository {
+    fn tree_chunk(&self, chunk: &ChunkRef) -> Result<Chunk> {
+        self.chunk(PackKind::Tree, chunk)
+    }
+}
+
 /// The chunks that a list stands for, in order.
 pub struct Chunks<'r> {
-    repository: &'r Repository,
+    source: &'r dyn TreeChunks,
     /// One level of indirection each, the outermost first.
     levels: Vec<Level>,
 }
@@ -26,9 +43,9 @@ struct Level {
 impl<'r> Chunks<'r> {
     /// Reads `list`.
     #[must_use]
-    pub fn new(repository: &'r Repository, list: ChunkList) -> Self {
+    pub fn new(source: &'r dyn TreeChunks, list: ChunkList) -> Self {
         let outermost = Level { depth: list.depth, pending: list.chunks.into_iter(), reader: None };
-        Self { repository, levels: vec![outermost] }
+        Self { source, levels: vec![outermost] }
     }
 
     fn step(&mut self) -> Result<Option<ChunkRef>> {
@@ -47,7 +64,7 @@ impl<'r> Chunks<'r> {
             if level.depth == 0 {
                 return Ok(Some(chunk));
             }
-            let bytes = self.repository.chunk(PackKind::Tree, &chunk)?;
+            let bytes = self.source.tree_chunk(&chunk)?;
             // The records of one list run on across its chunks, so the reader is handed from chunk to chunk.
             let depth = level.depth - 1;
             let mut reader = level.reader.take().unwrap_or_default();
@@ -131,8 +148,8 @@ struct Stream<'r, R> {
 }
 
 impl<'r, R: Records> Stream<'r, R> {
-    fn new(repository: &'r Repository, list: ChunkList) -> Self {
-        Self { chunks: Chunks::new(repository, list), reader: Some(R::default()) }
+    fn new(source: &'r dyn TreeChunks, list: ChunkList) -> Self {
+        Self { chunks: Chunks::new(source, list), reader: Some(R::default()) }
     }
 
     fn step(&mut self) -> Result<Option<R::Record>> {
@@ -142,7 +159,7 @@ impl<'r, R: Records> Stream<'r, R> {
                 return Ok(Some(record));
             }
             match self.chunks.step()? {
-                Some(chunk) => reader.push(&self.chunks.repository.chunk(PackKind::Tree, &chunk)?),
+                Some(chunk) => reader.push(&self.chunks.source.tree_chunk(&chunk)?),
                 None => {
                     if let Some(reader) = self.reader.take() {
                         reader.finish().map_err(unplaced)?;
@@ -167,8 +184,8 @@ pub struct Listing<'r>(Stream<'r, EntryReader>);
 impl<'r> Listing<'r> {
     /// Reads the listing that `list` stands for.
     #[must_use]
-    pub fn new(repository: &'r Repository, list: ChunkList) -> Self {
-        Self(Stream::new(repository, list))
+    pub fn new(source: &'r dyn TreeChunks, list: ChunkList) -> Self {
+        Self(Stream::new(source, list))
     }
 }
 
@@ -186,8 +203,8 @@ pub struct Problems<'r>(Stream<'r, ProblemReader>);
 impl<'r> Problems<'r> {
     /// Reads the problems that `list` stands for.
     #[must_use]
-    pub fn new(repository: &'r Repository, list: ChunkList) -> Self {
-        Self(Stream::new(repository, list))
+    pub fn new(source: &'r dyn TreeChunks, list: ChunkList) -> Self {
+        Self(Stream::new(source, list))
     }
 }
 

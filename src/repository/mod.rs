@@ -18,6 +18,7 @@ pub mod lock;
 pub mod pack_reader;
 pub mod pack_writer;
 mod random;
+pub mod reindex;
 pub mod remembered;
 pub mod run;
 

@@ -48,6 +48,36 @@ fn open_directory(
     Ok((kind, directory, prefix))
 }
 
+/// Reads what a pack says about itself, its header and what stands behind its blocks, and leaves the blocks unread.
+///
+/// # Errors
+/// [`Error::Damaged`] with the first check that failed.
+pub fn read_directory(repository: &Repository, id: ObjectId, length: u64) -> Result<SegmentPack> {
+    let name = ObjectName::Pack(id);
+    let refuse = damaged(name);
+    let storage = repository.storage();
+    let truncated = || codec::Error::new("pack", Reason::Truncated);
+    let footer_bytes = pack::FOOTER_BYTES as u64;
+    if length > pack::LENGTH_MAX {
+        return Err(refuse(codec::Error::new("pack", Reason::OutOfRange { field: "pack length" })));
+    }
+    let footer_at = length.checked_sub(footer_bytes).filter(|at| *at >= pack::HEADER_BYTES as u64);
+    let footer_at = footer_at.ok_or_else(|| refuse(truncated()))?;
+    let header = storage.read_range(&name, 0, pack::HEADER_BYTES as u64)?;
+    let kind = pack::parse_header(&header, repository.id()).map_err(&refuse)?;
+    let footer = pack::parse_footer(&storage.read_range(&name, footer_at, footer_bytes)?, length).map_err(&refuse)?;
+    let behind = footer_at.checked_sub(footer.directory_offset).ok_or_else(|| refuse(truncated()))?;
+    let mut sealed = storage.read_range(&name, footer.directory_offset, behind)?;
+    let mut open = || {
+        let (sealed, padding) = sealed.split_at_mut_checked(footer.directory_length as usize).ok_or_else(truncated)?;
+        pack::check_padding(&footer, padding)?;
+        let prefix = *sealed.first_chunk().ok_or_else(truncated)?;
+        Ok((prefix, pack::open_directory(repository.keys(), kind, &footer, sealed)?))
+    };
+    let (directory_prefix, directory) = open().map_err(&refuse)?;
+    Ok(SegmentPack { id, length, kind, directory, directory_prefix })
+}
+
 /// Opens every block of a pack that was read whole and hashes every chunk.
 ///
 /// # Errors

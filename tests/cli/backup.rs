@@ -214,3 +214,14 @@ fn every_name_is_stored_and_shown_safely() {
     assert!(ran.code == Some(0) || ran.code == Some(3), "{}", ran.err);
     snapshot_id(&world.run(&["backup", "--json", "tree"]));
 }
+
+#[test]
+fn a_file_that_is_read_again_and_is_the_same_is_unmodified() {
+    let world = World::with_repository();
+    world.write("fresh", "written a moment ago, so it is not trusted to be unchanged");
+    world.backup();
+    let ran = world.ok(&["backup", "--json", "tree"]);
+    let summary = last_json(&ran.out);
+    assert_eq!(summary["files_unmodified"], 1, "{summary}");
+    assert_eq!(summary["files_changed"], 0, "{summary}");
+}

@@ -28,7 +28,57 @@ pub fn read(vector: &Vector) -> Outcome {
     }
     let snapshot = snapshot::open(&keys_of(vector), vector.bytes.clone())?;
     let body = body_of(&keys_of(vector), UnitKind::Snapshot, &vector.bytes, 0).unwrap();
-    Ok(vec![("snapshot".into(), format!("{snapshot:?}")), ("body".into(), hex(&body))])
+    let mut facts = facts_of(&snapshot);
+    facts.push(("body".into(), hex(&body)));
+    Ok(facts)
+}
+
+/// Every field in the order of the page, in words that any language can print: a list is one fact for each element.
+fn facts_of(snapshot: &Snapshot) -> Vec<(String, String)> {
+    let mut facts: Vec<(String, String)> = Vec::new();
+    let mut fact = |name: &str, value: String| facts.push((name.into(), value));
+    let list = |list: &ChunkList| {
+        let chunks = list.chunks.iter().map(|chunk| format!(" {}:{}", hex(&chunk.id.0), chunk.length));
+        format!("{}{}", list.depth, chunks.collect::<String>())
+    };
+    let Snapshot { counts, summary, .. } = snapshot;
+    fact("time", format!("{} {}", snapshot.time.seconds, snapshot.time.nanoseconds));
+    fact("written", format!("{} {}", snapshot.written.seconds, snapshot.written.nanoseconds));
+    fact("host", snapshot.host.clone());
+    fact("user", snapshot.user.clone());
+    snapshot.paths.iter().for_each(|path| fact("path", hex(path)));
+    fact("label", snapshot.label.clone());
+    snapshot.tags.iter().for_each(|tag| fact("tag", tag.clone()));
+    fact("root", list(&snapshot.root));
+    snapshot.parent.iter().for_each(|id| fact("parent", hex(&id.0)));
+    snapshot.original.iter().for_each(|id| fact("original", hex(&id.0)));
+    let outcome = match snapshot.outcome {
+        Grade::Complete => "complete",
+        Grade::Changed => "changed",
+        Grade::Partial => "partial",
+    };
+    fact("outcome", outcome.into());
+    fact("problems", list(&snapshot.problems));
+    fact("problem-count", snapshot.problem_count.to_string());
+    fact("counts", format!("{} {} {} {}", counts.files, counts.directories, counts.others, counts.bytes));
+    let numbers = [
+        summary.files_new,
+        summary.files_changed,
+        summary.files_unmodified,
+        summary.dirs_new,
+        summary.dirs_changed,
+        summary.dirs_unmodified,
+        summary.data_chunks,
+        summary.tree_chunks,
+        summary.data_added,
+        summary.data_stored,
+        summary.bytes_read,
+        summary.duration_nanoseconds,
+    ];
+    fact("summary", numbers.map(|number| number.to_string()).join(" "));
+    snapshot.options.iter().for_each(|option| fact("option", option.clone()));
+    fact("program", snapshot.program.clone());
+    facts
 }
 
 /// The body in the unit, or the bytes.

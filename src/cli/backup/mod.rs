@@ -176,8 +176,11 @@ fn parent(arguments: &Arguments, repository: &Repository, labels: &Labels) -> Re
     }
 }
 
-/// The repository, its cache and this machine's memory are no part of their own backup.
-fn own_directories(context: &Context, repository: &Repository) -> Result<HashSet<(u64, u64)>, CliError> {
+/// The repository, its cache and this machine's memory, by (device, inode): they are no part of their own backup.
+///
+/// # Errors
+/// When there is no home directory.
+pub(super) fn own_directories(context: &Context, repository: &Repository) -> Result<HashSet<(u64, u64)>, CliError> {
     let mut own = vec![repository.place().to_path_buf(), context.global.state_directory()?];
     own.extend(context.global.cache_directory()?);
     own.extend(repository.cache_folder().map(Path::to_path_buf));

@@ -26,10 +26,6 @@ pub struct Snapshot {
     pub hostname: String,
     /// The user.
     pub username: String,
-    /// The user's id.
-    pub uid: u32,
-    /// The user's group.
-    pub gid: u32,
     /// What was left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub excludes: Vec<String>,

@@ -50,12 +50,18 @@ impl<'a> Raw<'a> {
 
 impl Serialize for Raw<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut hex = String::with_capacity(self.0.len() * 2);
-        for byte in self.0 {
-            let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
-        }
-        serializer.serialize_str(&hex)
+        serializer.serialize_str(&hex(self.0))
     }
+}
+
+/// Bytes as lower-case hex.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
+    }
+    hex
 }
 
 /// The lossy form of many paths, for lists that have no room for a second field.

@@ -11,7 +11,7 @@ use crate::codec::tree::{Entry, Hole, Metadata};
 use crate::files::directory::Directory;
 use crate::files::stat::Stat;
 
-/// One step of the walk, decided.
+/// One step of the walk, decided. `old` is the parent's entry of the same name, or whether there is one.
 pub(super) enum Work {
     /// A directory begins.
     Enter {
@@ -26,11 +26,11 @@ pub(super) enum Work {
     /// A file that is the parent's.
     Unchanged { path: Vec<u8>, entry: Entry },
     /// A file that is being read: its pieces come through the group's channel, in this order.
-    Read { path: Vec<u8>, name: Vec<u8>, device: u32, known: bool, key: Option<(u64, u64)> },
+    Read { path: Vec<u8>, name: Vec<u8>, device: u32, old: Option<Box<Entry>>, key: Option<(u64, u64)> },
     /// Another name of a file that this run has met already.
-    Link { path: Vec<u8>, name: Vec<u8>, key: (u64, u64), known: bool },
+    Link { path: Vec<u8>, name: Vec<u8>, key: (u64, u64), old: Option<Box<Entry>> },
     /// A symlink, pipe, socket or device.
-    Other { path: Vec<u8>, entry: Entry, known: bool },
+    Other { path: Vec<u8>, entry: Entry, old: bool },
     /// Something could not be done.
     Problem { path: Vec<u8>, kind: ProblemKind, message: String },
     /// A path of this program's own that was left out.

@@ -164,7 +164,8 @@ pub fn run(
     };
     let started = Time::now();
     monitor.phase(Phase::Backup);
-    let stored = store::files(&mut run, sources, rules, parent.as_ref().map(|(_, parent)| parent), options, monitor)?;
+    let stored =
+        store::files(&mut run, sources, rules, parent.as_ref().map(|(id, parent)| (*id, parent)), options, monitor)?;
     let parent_root = parent.as_ref().map(|(_, parent)| parent.root.clone());
     publish(run, stored, parent_root, started, begun, labels, options, monitor)
 }

@@ -10,8 +10,10 @@ use std::os::fd::AsFd;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::group::{Group, Job, Piece, Work};
+use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkList;
+use crate::codec::live_state::{LiveState, MarkedKind};
 use crate::codec::snapshot::{ProblemKind, Snapshot};
 use crate::codec::tree::{Entry, Metadata, Node};
 use crate::files::metadata::{self, Captured};
@@ -23,7 +25,7 @@ use crate::files::walk::{self, Rules, Step, Walk};
 use crate::files::xattr::Place;
 use crate::ops::{Error, Monitor, Result};
 use crate::repository::Repository;
-use crate::repository::list_reader::Listing;
+use crate::repository::list_reader::{Chunks, Listing};
 
 /// Which differences make a file worth reading again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,6 +78,13 @@ impl ParentListing<'_> {
     }
 }
 
+/// True when packs were marked since the snapshot arrived. A prune marks none that a live snapshot needs, but packs that
+/// are gone are marked too, when the index is repaired; a file may only be taken over from a snapshot that has it.
+fn may_have_lost(state: &LiveState, snapshot: ObjectId) -> bool {
+    let arrival = state.snapshots.get(&snapshot).map_or(0, |entry| entry.arrival);
+    state.marked.values().any(|mark| mark.kind == MarkedKind::Pack && mark.since >= arrival)
+}
+
 /// The first stage.
 pub(super) struct Scan<'r> {
     repository: &'r Repository,
@@ -84,6 +93,8 @@ pub(super) struct Scan<'r> {
     /// When the parent's run began: what was read then was read no earlier.
     parent_began: Option<Time>,
     unchanged: Unchanged,
+    /// The parent may have lost chunks: what is taken over from it is looked up first.
+    confirm: bool,
     groups: Sender<Group>,
     jobs: Sender<Jobs>,
     work: Vec<Work>,
@@ -107,18 +118,19 @@ impl<'r> Scan<'r> {
     pub(super) fn new(
         repository: &'r Repository,
         owners: &'r Owners,
-        parent: Option<&Snapshot>,
+        parent: Option<(ObjectId, &Snapshot)>,
         unchanged: Unchanged,
         groups: Sender<Group>,
         jobs: Sender<Jobs>,
     ) -> Self {
-        let root = parent.map(|parent| parent.root.clone());
+        let root = parent.map(|(_, parent)| parent.root.clone());
         Self {
             repository,
             owners,
             parents: vec![root.map(|list| Self::listing(repository, list))],
-            parent_began: parent.map(|parent| parent.written),
+            parent_began: parent.map(|(_, parent)| parent.written),
             unchanged,
+            confirm: parent.is_some_and(|(id, _)| may_have_lost(&repository.tip().state, id)),
             groups,
             jobs,
             work: Vec::new(),
@@ -265,11 +277,20 @@ impl<'r> Scan<'r> {
         }
     }
 
+    /// True when every chunk of the parent's entry is still to be had.
+    fn is_whole(&self, old: &Entry) -> bool {
+        let Node::File(content) = &old.node else { return true };
+        let mut chunks = Chunks::new(self.repository, content.chunks.clone());
+        !self.confirm || chunks.all(|chunk| chunk.is_ok_and(|chunk| self.repository.locate(&chunk).is_ok()))
+    }
+
     fn entry(&mut self, found: walk::Entry) -> std::result::Result<(), Stopped> {
         let device = self.device(&found.stat);
         let old = self.parent(&found.name);
-        let known = old.is_some();
-        let unchanged = old.filter(|old| self.is_unchanged(old, &found));
+        let (unchanged, old) = match old {
+            Some(old) if self.is_unchanged(&old, &found) && self.is_whole(&old) => (Some(old), None),
+            old => (None, old.map(Box::new)),
+        };
         let walk::Entry { name, path, stat, parent } = found;
         let key = (stat.links > 1).then_some((u64::from(device), stat.inode));
         if let Some(mut entry) = unchanged {
@@ -283,7 +304,7 @@ impl<'r> Scan<'r> {
                 }
                 self.work.push(Work::Unchanged { path, entry });
             } else {
-                self.work.push(Work::Other { path, entry, known: true });
+                self.work.push(Work::Other { path, entry, old: true });
             }
             return Ok(());
         }
@@ -291,7 +312,7 @@ impl<'r> Scan<'r> {
             if let Some(key) = key
                 && !self.linked.insert(key)
             {
-                self.work.push(Work::Link { path, name, key, known });
+                self.work.push(Work::Link { path, name, key, old });
                 return Ok(());
             }
             if stat.size >= GROUP_BYTES && !self.files.is_empty() {
@@ -299,13 +320,14 @@ impl<'r> Scan<'r> {
             }
             self.bytes += stat.size;
             self.files.push(Job { directory: parent, name: name.clone(), stat });
-            self.work.push(Work::Read { path, name, device, known, key });
+            self.work.push(Work::Read { path, name, device, old, key });
             return Ok(());
         }
         match metadata::capture(&Place::Named(&parent, &name), &stat, device, self.owners) {
             Ok(Captured { metadata, node: Some(node), problems }) => {
                 self.metadata_problems(&path, &problems);
-                self.work.push(Work::Other { path, entry: Entry { name, metadata, node }, known });
+                let entry = Entry { name, metadata, node };
+                self.work.push(Work::Other { path, entry, old: old.is_some() });
             }
             Ok(_) => self.problem(path, ProblemKind::Changed, "was replaced while the backup ran".to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

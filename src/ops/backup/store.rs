@@ -6,6 +6,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::group::{Finished, Group, Item, Piece, Work};
 use super::{Options, PROBLEMS_SHOWN, Stored, read, scan};
+use crate::base::id::ObjectId;
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::pack::PackKind;
 use crate::codec::snapshot::{self, Counts, Outcome, Problem, ProblemKind, Snapshot, Summary};
@@ -50,7 +51,7 @@ pub(super) fn files(
     run: &mut Run<'_>,
     sources: Sources,
     rules: Rules,
-    parent: Option<&Snapshot>,
+    parent: Option<(ObjectId, &Snapshot)>,
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Stored> {
@@ -142,14 +143,14 @@ impl<'a, 'r> Store<'a, 'r> {
                     }
                     self.push(&entry)?;
                 }
-                Work::Read { path, name, device, known, key } => {
-                    self.file(&mut pieces, path, name, device, known, key)?;
+                Work::Read { path, name, device, old, key } => {
+                    self.file(&mut pieces, path, name, device, old.as_deref(), key)?;
                 }
-                Work::Link { path, name, key, known } => self.link(path, name, key, known)?,
-                Work::Other { path, entry, known } => {
+                Work::Link { path, name, key, old } => self.link(path, name, key, old.as_deref())?,
+                Work::Other { path, entry, old } => {
                     self.stored.counts.others += 1;
                     self.monitor.advance(1, 0);
-                    self.seen(&path, if known { Action::Unchanged } else { Action::New }, 0, 0);
+                    self.seen(&path, if old { Action::Unchanged } else { Action::New }, 0, 0);
                     self.push(&entry)?;
                 }
                 Work::Problem { path, kind, message } => self.problem(path, kind, message)?,
@@ -206,14 +207,16 @@ impl<'a, 'r> Store<'a, 'r> {
         self.monitor.item(&Seen { size, added, ..Seen::new(path, action) });
     }
 
-    fn count_action(&mut self, known: bool) -> Action {
-        if known {
-            self.stored.summary.files_changed += 1;
-            Action::Changed
-        } else {
-            self.stored.summary.files_new += 1;
-            Action::New
-        }
+    /// A file that had to be read again may turn out to be the parent's.
+    fn count_action(&mut self, old: Option<&Entry>, new: &Entry) -> Action {
+        let summary = &mut self.stored.summary;
+        let (count, action) = match old {
+            None => (&mut summary.files_new, Action::New),
+            Some(old) if old == new => (&mut summary.files_unmodified, Action::Unchanged),
+            Some(_) => (&mut summary.files_changed, Action::Changed),
+        };
+        *count += 1;
+        action
     }
 
     fn file(
@@ -222,7 +225,7 @@ impl<'a, 'r> Store<'a, 'r> {
         path: Vec<u8>,
         name: Vec<u8>,
         device: u32,
-        known: bool,
+        old: Option<&Entry>,
         key: Option<(u64, u64)>,
     ) -> Result<()> {
         self.monitor.item(&Seen::new(&path, Action::Started));
@@ -257,25 +260,28 @@ impl<'a, 'r> Store<'a, 'r> {
         if content.needs_digest() {
             content.digest = Some(Content::digest_of(data, &content.holes));
         }
-        let action = self.count_action(known);
-        self.count_file(size);
-        self.seen(&path, action, size, added);
         if let Some(key) = key {
             self.linked.insert(key, (metadata.clone(), content.clone()));
         }
-        self.push(&Entry { name, metadata, node: Node::File(content) })
+        let entry = Entry { name, metadata, node: Node::File(content) };
+        let action = self.count_action(old, &entry);
+        self.count_file(size);
+        self.seen(&path, action, size, added);
+        self.push(&entry)
     }
 
-    fn link(&mut self, path: Vec<u8>, name: Vec<u8>, key: (u64, u64), known: bool) -> Result<()> {
+    fn link(&mut self, path: Vec<u8>, name: Vec<u8>, key: (u64, u64), old: Option<&Entry>) -> Result<()> {
         let Some((metadata, content)) = self.linked.get(&key).cloned() else {
             self.monitor.advance(1, 0);
             let message = "another name of the same file could not be read".to_owned();
             return self.problem(path, ProblemKind::Unreadable, message);
         };
-        let action = self.count_action(known);
-        self.count_file(content.size);
-        self.seen(&path, action, content.size, 0);
-        self.push(&Entry { name, metadata, node: Node::File(content) })
+        let size = content.size;
+        let entry = Entry { name, metadata, node: Node::File(content) };
+        let action = self.count_action(old, &entry);
+        self.count_file(size);
+        self.seen(&path, action, size, 0);
+        self.push(&entry)
     }
 
     fn problem(&mut self, path: Vec<u8>, kind: ProblemKind, mut message: String) -> Result<()> {

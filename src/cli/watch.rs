@@ -1,0 +1,47 @@
+//! The [`Monitor`] of commands whose result is lines: nothing is drawn between them, problems are warned of as they are
+//! met, and the user's interrupt ends the work.
+
+use super::Context;
+use super::interrupt::Interrupt;
+use super::output::{Output, safe};
+use crate::base::escape::escape;
+use crate::ops::{Item, Monitor, Phase, Severity};
+use crate::repository::Repository;
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    output: Output,
+    interrupt: Interrupt,
+}
+
+impl Watch {
+    /// Watches on behalf of a command.
+    #[must_use]
+    pub fn new(context: &Context) -> Self {
+        Self { output: context.output, interrupt: context.interrupt.clone() }
+    }
+}
+
+impl Monitor for Watch {
+    fn phase(&self, _: Phase) {}
+    fn expect(&self, _: u64, _: u64, _: bool) {}
+    fn advance(&self, _: u64, _: u64) {}
+    fn item(&self, _: &Item<'_>) {}
+
+    fn problem(&self, _: Severity, path: &[u8], message: &str) {
+        let message = safe(message);
+        self.output.warn(&if path.is_empty() { message } else { format!("{}: {message}", escape(path)) });
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupt.is_set()
+    }
+}
+
+/// Says what the repository has gathered to be said since it was opened.
+pub fn tell_warnings(repository: &Repository, output: Output) {
+    for warning in repository.take_warnings() {
+        output.warn(&warning);
+    }
+}

@@ -1,0 +1,249 @@
+//! Reading packs back: every byte is hashed, every block opened, every chunk hashed.
+//!
+//! A pack is read in runs of blocks, so memory does not depend on its length, and its damage is told block by block: the
+//! segment says where the blocks are even when the pack's own directory is damaged.
+
+use rayon::prelude::*;
+
+use super::places::Places;
+use super::trees::reason;
+use crate::base::id::ObjectId;
+use crate::codec::compress::Decompressor;
+use crate::codec::pack::{self, Block};
+use crate::codec::segment::SegmentPack;
+use crate::codec::{self, Reason, block};
+use crate::ops::{Error, Monitor, Result};
+use crate::repository::chain::Tip;
+use crate::repository::{Repository, index};
+use crate::storage::ObjectName;
+
+/// Stored bytes of neighbouring blocks that are read and opened together.
+const RUN_BYTES: u64 = 16 << 20;
+
+/// Which packs to read.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Data {
+    /// None: structure only.
+    #[default]
+    None,
+    /// Every live pack.
+    All,
+    /// The `part`-th (from 1) of `parts` parts, which together are all packs: by the first byte of the pack's id.
+    Part {
+        /// Which one, from 1.
+        part: u32,
+        /// Of how many.
+        parts: u32,
+    },
+    /// About this share of the packs, in percent, chosen by chance.
+    Percent(f64),
+    /// About so many bytes of packs, chosen by chance.
+    Bytes(u64),
+}
+
+/// The numbers of the packs that `data` chooses. The same `seed` chooses the same packs.
+pub(super) fn choose(places: &Places, data: Data, seed: u64) -> Vec<u32> {
+    let all = (0..).zip(places.packs()).map(|(number, _)| number);
+    let wanted = match data {
+        Data::None => return Vec::new(),
+        Data::All => return all.collect(),
+        Data::Part { part, parts } => {
+            let chosen = |pack: &super::places::LivePack| u32::from(pack.id.0[0]) % parts.max(1) + 1 == part;
+            return (0..).zip(places.packs()).filter(|(_, pack)| chosen(pack)).map(|(number, _)| number).collect();
+        }
+        Data::Percent(percent) => {
+            let share = percent.clamp(0.0, 100.0) / 100.0;
+            (places.packs().len() as f64 * share) as usize
+        }
+        Data::Bytes(_) => usize::MAX,
+    };
+    // In the order of a hash that takes the seed in: anyone can repeat the choice.
+    let order = |number: &u32| {
+        let id = places.pack(*number).map_or([0; 32], |pack| pack.id.0);
+        *blake3::Hasher::new().update(&seed.to_le_bytes()).update(&id).finalize().as_bytes()
+    };
+    let mut chosen: Vec<u32> = all.collect();
+    chosen.sort_by_cached_key(order);
+    if let Data::Bytes(bytes) = data {
+        let mut sum: u64 = 0;
+        let enough = chosen.iter().position(|number| {
+            sum = sum.saturating_add(places.pack(*number).map_or(0, |pack| pack.length));
+            sum >= bytes
+        });
+        chosen.truncate(enough.map_or(usize::MAX, |last| last + 1));
+    } else {
+        chosen.truncate(wanted.max(1));
+    }
+    chosen
+}
+
+/// What is wrong with one pack.
+pub(super) struct Damage {
+    pub number: u32,
+    /// The blocks that do not open.
+    pub blocks: Vec<u16>,
+    /// What is wrong, in sentences.
+    pub messages: Vec<String>,
+}
+
+/// Reads the packs with these numbers.
+pub(super) fn check(
+    repository: &Repository,
+    tip: &Tip,
+    places: &Places,
+    numbers: &[u32],
+    monitor: &dyn Monitor,
+) -> Result<Vec<Damage>> {
+    let wanted: std::collections::HashSet<u32> = numbers.iter().copied().collect();
+    let bytes = numbers.iter().filter_map(|number| places.pack(*number)).map(|pack| pack.length).sum();
+    monitor.expect(numbers.len() as u64, bytes, true);
+    let mut damage = Vec::new();
+    let generation = tip.reference().generation;
+    for (id, length) in &tip.state.segments {
+        let is_wanted = |pack: &ObjectId| {
+            let number = places.number(pack)?;
+            let listed_here = places.pack(number).is_some_and(|pack| pack.segment == *id);
+            (listed_here && wanted.contains(&number)).then_some(number)
+        };
+        if !places.packs().iter().any(|pack| pack.segment == *id && is_wanted(&pack.id).is_some()) {
+            continue;
+        }
+        // It was opened a moment ago; a segment that breaks in between is the next check's finding.
+        let segment = index::read_segment(repository.storage(), repository.keys(), *id, *length, generation)?;
+        let packs: Vec<(u32, &SegmentPack)> =
+            segment.packs.iter().filter_map(|pack| Some((is_wanted(&pack.id)?, pack))).collect();
+        let found: Vec<Option<Damage>> = packs
+            .par_iter()
+            .with_max_len(1)
+            .map(|(number, pack)| {
+                if monitor.interrupted() {
+                    return None;
+                }
+                let damage = verify(repository, *number, pack, monitor);
+                monitor.advance(1, 0);
+                (!damage.messages.is_empty()).then_some(damage)
+            })
+            .collect();
+        if monitor.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        damage.extend(found.into_iter().flatten());
+    }
+    Ok(damage)
+}
+
+fn verify(repository: &Repository, number: u32, pack: &SegmentPack, monitor: &dyn Monitor) -> Damage {
+    let mut damage = Damage { number, blocks: Vec::new(), messages: Vec::new() };
+    let mut hasher = blake3::Hasher::new();
+    read(repository, pack, &mut hasher, &mut damage, monitor);
+    if *hasher.finalize().as_bytes() != pack.id.0 && damage.messages.is_empty() {
+        damage.messages.push(Reason::ObjectId.to_string());
+    }
+    damage
+}
+
+fn read(
+    repository: &Repository,
+    pack: &SegmentPack,
+    hasher: &mut blake3::Hasher,
+    damage: &mut Damage,
+    monitor: &dyn Monitor,
+) {
+    let (storage, name) = (repository.storage(), ObjectName::Pack(pack.id));
+    match storage.read_range(&name, 0, pack::HEADER_BYTES as u64) {
+        Ok(header) => {
+            hasher.update(&header);
+            match pack::parse_header(&header, repository.id()) {
+                Ok(kind) if kind == pack.kind => {}
+                Ok(_) => damage.messages.push("its header says another kind than its segment".to_owned()),
+                Err(error) => damage.messages.push(format!("its header: {}", error.reason)),
+            }
+        }
+        Err(error) => damage.messages.push(format!("its header: {}", reason(&error.into()))),
+    }
+    let mut at = pack::HEADER_BYTES as u64;
+    let mut first = 0;
+    let mut one_by_one = 0;
+    while let Some(rest) = pack.directory.blocks.get(first..).filter(|rest| !rest.is_empty()) {
+        let mut length = 0;
+        // Where a run cannot be read, its blocks are read one by one: some of them may be whole.
+        let run_bytes = if first < one_by_one { 0 } else { RUN_BYTES };
+        let fits = |block: &&Block| {
+            let before = length;
+            length += u64::from(block.stored_length);
+            before == 0 || length <= run_bytes
+        };
+        let run = rest.iter().take_while(fits).count().max(1);
+        let blocks = &rest[..run];
+        let length: u64 = blocks.iter().map(|block| u64::from(block.stored_length)).sum();
+        let mut bytes = match storage.read_range(&name, at, length) {
+            Ok(bytes) => bytes,
+            Err(_) if run > 1 => {
+                one_by_one = first + run;
+                continue;
+            }
+            Err(error) => {
+                damage.blocks.push(first as u16);
+                let of = pack.directory.blocks.len();
+                damage.messages.push(format!("block {} of {of}: {}", first + 1, reason(&error.into())));
+                at += length;
+                first += 1;
+                continue;
+            }
+        };
+        hasher.update(&bytes);
+        let mut sealed = Vec::with_capacity(run);
+        let mut left = bytes.as_mut_slice();
+        for block in blocks {
+            let (unit, behind) = left.split_at_mut(block.stored_length as usize);
+            sealed.push((block, unit));
+            left = behind;
+        }
+        let open = |decompressor: &mut codec::Result<Decompressor>, (block, unit): (&Block, &mut [u8])| {
+            let decompressor = decompressor.as_mut().map_err(|error| error.reason)?;
+            let keys = repository.keys();
+            block::open(keys, pack.kind, decompressor, block.codec, block.plain_length, unit)
+                .and_then(|plain| block::verify_chunks(keys, pack.kind, &plain, &block.chunks))
+                .map_err(|error| error.reason)
+        };
+        let opened: Vec<std::result::Result<(), Reason>> =
+            sealed.into_par_iter().with_max_len(1).map_init(Decompressor::new, open).collect();
+        for (index, result) in (first..).zip(opened) {
+            if let Err(reason) = result {
+                let of = pack.directory.blocks.len();
+                damage.blocks.push(index as u16);
+                damage.messages.push(format!("block {} of {of} {reason}", index + 1));
+            }
+        }
+        monitor.advance(0, length);
+        at += length;
+        first += run;
+    }
+    match storage.read_range(&name, at, pack.length.saturating_sub(at)) {
+        Ok(rest) => {
+            hasher.update(&rest);
+            if let Err(error) = check_end(repository, pack, &rest) {
+                damage.messages.push(format!("its directory or footer: {}", error.reason));
+            }
+            monitor.advance(0, rest.len() as u64);
+        }
+        Err(error) => damage.messages.push(format!("its directory or footer: {}", reason(&error.into()))),
+    }
+}
+
+/// Checks what stands behind the blocks: directory, padding and footer.
+fn check_end(repository: &Repository, pack: &SegmentPack, rest: &[u8]) -> codec::Result<()> {
+    let truncated = || codec::Error::new("pack", Reason::Truncated);
+    let before_footer = rest.len().checked_sub(pack::FOOTER_BYTES).ok_or_else(truncated)?;
+    let footer = pack::parse_footer(&rest[before_footer..], pack.length)?;
+    let (sealed, padding) =
+        rest[..before_footer].split_at_checked(footer.directory_length as usize).ok_or_else(truncated)?;
+    let mut sealed = sealed.to_vec();
+    let same_unit = sealed.starts_with(&pack.directory_prefix);
+    let directory = pack::open_directory(repository.keys(), pack.kind, &footer, &mut sealed)?;
+    pack::check_padding(&footer, padding)?;
+    if !same_unit || directory != pack.directory || footer.directory_offset != pack.directory.body_length() {
+        return Err(codec::Error::new("pack", Reason::BrokenRule { rule: "it differs from what its segment says" }));
+    }
+    Ok(())
+}

@@ -1,0 +1,434 @@
+//! `check`: is everything there that the newest head promises, and is it right?
+//!
+//! Three stages: the structure (heads, key slots, segments, snapshots, and one listing of the packs), the trees (every
+//! distinct listing once, every chunk of every file), and the packs' contents when they are asked for. Nothing but
+//! segments is believed about where a chunk lies; the cache is compared with them and thrown away when it disagrees.
+//!
+//! A check takes no lock and writes nothing into the repository. It checks the head that was the newest when it began:
+//! what a backup publishes meanwhile is no damage, and neither is what it has not published yet.
+
+mod data;
+mod places;
+mod structure;
+mod trees;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::{Duration, Instant};
+
+pub use self::data::Data;
+use self::places::Places;
+pub(super) use self::trees::reason;
+use self::trees::{Cause, Source, Trees};
+use super::{Error, Monitor, Phase, Result};
+use crate::base::escape::escape;
+use crate::base::id::ObjectId;
+use crate::codec::chunk_list::ChunkList;
+use crate::codec::snapshot::{Outcome, Snapshot};
+use crate::repository::cache::{Cache, CacheError};
+use crate::repository::chain::Tip;
+use crate::repository::list_reader::Problems;
+use crate::repository::{Repository, index, pack_reader};
+use crate::storage::ObjectName;
+
+/// What to do about an object that only another copy has.
+pub(crate) const COPY_BACK: &str =
+    "copy the file of that name back from any other copy of the repository: it is the same there and never changes";
+
+/// Paths that a finding names.
+const PATHS_SHOWN: usize = 5;
+/// Chunks that are looked up in the cache when not all are.
+const CACHE_SAMPLE: usize = 20_000;
+
+/// What to check.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Which packs to read.
+    pub data: Data,
+    /// Decides a choice by chance: the same seed, the same packs.
+    pub seed: u64,
+    /// Compare every record of the cache with the segments, not only a sample.
+    pub whole_cache: bool,
+}
+
+/// Which files a finding keeps from being restored.
+#[derive(Debug, Clone, Default)]
+pub struct Affected {
+    /// How many paths, each counted once however many snapshots have it.
+    pub paths: u64,
+    /// How many snapshots.
+    pub snapshots: u64,
+    /// The first ones, with a snapshot each. Paths are raw bytes: whoever shows them escapes them.
+    pub first: Vec<(Vec<u8>, ObjectId)>,
+}
+
+/// Something is wrong.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// The object, and what was expected of it. Safe to show.
+    pub message: String,
+    /// What it is to next.
+    pub next: String,
+    /// The pack it is about.
+    pub pack: Option<ObjectId>,
+    /// What it keeps from being restored; none when that was not asked (a key slot).
+    pub affected: Option<Affected>,
+}
+
+impl Finding {
+    fn new(message: String, next: &str) -> Self {
+        Self { message, next: next.to_owned(), pack: None, affected: None }
+    }
+}
+
+/// What a check found.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+    /// What is worth knowing and is no damage.
+    pub notes: Vec<String>,
+    /// Damaged and missing packs.
+    pub broken_packs: Vec<ObjectId>,
+    /// `repair index` would help.
+    pub repair_index: bool,
+    /// Generation of the head that was checked.
+    pub generation: u64,
+    /// Live snapshots that were read.
+    pub snapshots: u64,
+    /// Distinct listings that were read.
+    pub trees: u64,
+    /// Live packs.
+    pub packs: u64,
+    /// Packs that were read back.
+    pub packs_read: u64,
+    /// Their length, in bytes.
+    pub bytes_read: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Paths that one cause affects, as they come in.
+#[derive(Default)]
+struct Impact {
+    paths: HashSet<u64>,
+    snapshots: HashSet<ObjectId>,
+    first: Vec<(Vec<u8>, ObjectId)>,
+}
+
+impl Impact {
+    fn add(&mut self, snapshot: ObjectId, path: &[u8]) {
+        let hash = blake3::hash(path);
+        let is_new = hash.as_bytes().first_chunk().is_none_or(|first| self.paths.insert(u64::from_le_bytes(*first)));
+        self.snapshots.insert(snapshot);
+        if is_new && self.first.len() < PATHS_SHOWN {
+            self.first.push((path.to_vec(), snapshot));
+        }
+    }
+
+    fn affected(self) -> Affected {
+        Affected { paths: self.paths.len() as u64, snapshots: self.snapshots.len() as u64, first: self.first }
+    }
+}
+
+/// Checks the repository.
+///
+/// # Errors
+/// [`Error::Interrupted`]; [`Error::Repository`] when a folder cannot be listed at all. Damage is no error: it is in the
+/// report.
+pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+    let begun = Instant::now();
+    monitor.phase(Phase::CheckStructure);
+    let tip = repository.tip();
+    let mut found = structure::check(repository, &tip, monitor)?;
+    let mut report = Report {
+        generation: tip.reference().generation,
+        snapshots: found.snapshots.len() as u64,
+        packs: found.places.packs().len() as u64,
+        ..Report::default()
+    };
+    report.notes.extend(compare_cache(repository, &tip, &found.places, options.whole_cache));
+
+    monitor.phase(Phase::CheckTrees);
+    let places = std::mem::take(&mut found.places);
+    let roots: Vec<&ChunkList> = found.snapshots.iter().map(|(_, snapshot)| &snapshot.root).collect();
+    let mut source = Source::new(repository, &places, found.bad.clone());
+    let mut trees = Trees::read(&source, &roots, monitor)?;
+    report.trees = trees.len() as u64;
+    let mut impacts: BTreeMap<Cause, Impact> = BTreeMap::new();
+    check_problems(&source, &found.snapshots, &mut impacts);
+    let mut grew = false;
+    for ((pack, block), why) in source.failures() {
+        grew |= found.bad.add_block(pack, block);
+        let messages = found.packs.entry(pack).or_default();
+        if messages.is_empty() {
+            messages.push(format!("block {} {why}", u32::from(block) + 1));
+        }
+    }
+
+    // Packs of a wrong length are read whatever was asked for: most of their blocks may be good.
+    let mut chosen = data::choose(&places, options.data, options.seed);
+    chosen.extend(&found.wrong_length);
+    chosen.retain(|number| !found.missing.contains(number));
+    chosen.sort_unstable();
+    chosen.dedup();
+    if !chosen.is_empty() {
+        monitor.phase(Phase::CheckData);
+        let lengths = chosen.iter().filter_map(|number| places.pack(*number)).map(|pack| pack.length);
+        (report.packs_read, report.bytes_read) = (chosen.len() as u64, lengths.sum());
+        for damage in data::check(repository, &tip, &places, &chosen, monitor)? {
+            for block in &damage.blocks {
+                grew |= found.bad.add_block(damage.number, *block);
+            }
+            let messages = found.packs.entry(damage.number).or_default();
+            if found.wrong_length.contains(&damage.number) {
+                messages.extend(damage.messages);
+            } else {
+                *messages = damage.messages;
+            }
+        }
+    }
+    if options.data != Data::None && found.broken_segments > 0 {
+        found.findings.extend(check_orphans(repository, &found.orphans, monitor)?);
+    }
+    if grew {
+        // More is known to be unreadable than when the trees were read: see again what it affects.
+        source = Source::new(repository, &places, found.bad.clone());
+        trees = Trees::read(&source, &roots, &super::Silent)?;
+    }
+    for (id, snapshot) in &found.snapshots {
+        trees::affected(&source, &trees, (*id, &snapshot.root, snapshot.counts), &mut |cause, snapshot, path| {
+            impacts.entry(cause.clone()).or_default().add(snapshot, path);
+        });
+    }
+    report.findings = found.findings;
+    report.notes.extend(found.notes);
+    report.findings.extend(trees.findings());
+    check_counts(&trees, &found.snapshots, &mut report);
+    report_packs(&places, found.packs, &found.missing, &mut impacts, &mut report);
+    report_causes(impacts, found.broken_segments, &mut report);
+    report.repair_index = report.findings.iter().any(|finding| finding.next.contains("repair index"));
+    report.took = begun.elapsed();
+    Ok(report)
+}
+
+/// Reads the list of problems of every snapshot.
+fn check_problems(source: &Source<'_>, snapshots: &[(ObjectId, Snapshot)], impacts: &mut BTreeMap<Cause, Impact>) {
+    for (id, snapshot) in snapshots {
+        let path = b"(the list of what could not be saved)";
+        let mut count = 0;
+        let mut causes = Vec::new();
+        for problem in Problems::new(source, snapshot.problems.clone()) {
+            match problem {
+                Ok(_) => count += 1,
+                Err(error) => causes = trees::listing_causes(source, &error),
+            }
+        }
+        if causes.is_empty() && count != snapshot.problem_count {
+            let why = format!("the list of problems has {count} records, the snapshot says {}", snapshot.problem_count);
+            causes.push(Cause::Refused(why));
+        }
+        for cause in causes {
+            impacts.entry(cause).or_default().add(*id, path);
+        }
+    }
+}
+
+/// Every snapshot holds what it says it holds.
+fn check_counts(trees: &Trees, snapshots: &[(ObjectId, Snapshot)], report: &mut Report) {
+    for (id, snapshot) in snapshots {
+        if trees.is_tainted(&snapshot.root) {
+            continue;
+        }
+        let Some(total) = trees.total(&snapshot.root) else { continue };
+        let said = snapshot.counts;
+        // What a partial snapshot could not store, it may have counted.
+        let fits = total.entries() <= said.entries() && total.bytes <= said.bytes;
+        if total != said && !(snapshot.outcome == Outcome::Partial && fits) {
+            report.findings.push(Finding::new(
+                format!(
+                    "refused: {}: it says {} entries and {} bytes, its tree has {} and {}",
+                    ObjectName::Snapshot(*id),
+                    said.entries(),
+                    said.bytes,
+                    total.entries(),
+                    total.bytes
+                ),
+                "whoever wrote it had a key of this repository: restore what you need from it, and make a new backup",
+            ));
+        }
+    }
+}
+
+fn report_packs(
+    places: &Places,
+    packs: BTreeMap<u32, Vec<String>>,
+    missing: &BTreeSet<u32>,
+    impacts: &mut BTreeMap<Cause, Impact>,
+    report: &mut Report,
+) {
+    let hit = impacts.keys().filter_map(|cause| if let Cause::Pack(number) = cause { Some(*number) } else { None });
+    let numbers: BTreeSet<u32> = packs.keys().copied().chain(hit).collect();
+    for number in numbers {
+        let Some(pack) = places.pack(number) else { continue };
+        let messages = packs.get(&number).map(Vec::as_slice).unwrap_or_default();
+        let gone = missing.contains(&number);
+        let why = match messages {
+            [] => "it cannot be read".to_owned(),
+            [first] => first.clone(),
+            [first, rest @ ..] => format!("{first}, and {} more", rest.len()),
+        };
+        let name = ObjectName::Pack(pack.id);
+        let message = if gone { format!("missing: {name}: {why}") } else { format!("damaged: {name}: {why}") };
+        let affected = impacts.remove(&Cause::Pack(number)).map(Impact::affected).unwrap_or_default();
+        let next = if gone {
+            format!(
+                "{COPY_BACK}; without one: packstone repair index, so that backups go on and store again what they meet"
+            )
+        } else {
+            COPY_BACK.to_owned()
+        };
+        report.broken_packs.push(pack.id);
+        report.findings.push(Finding { message, next, pack: Some(pack.id), affected: Some(affected) });
+    }
+}
+
+fn report_causes(impacts: BTreeMap<Cause, Impact>, broken_segments: usize, report: &mut Report) {
+    for (cause, impact) in impacts {
+        let (message, next) = match cause {
+            Cause::ChunkMissing if broken_segments > 0 => (
+                "missing: chunks that are in no segment that can be read".to_owned(),
+                "packstone repair index: it reads what the packs hold from the packs themselves",
+            ),
+            Cause::ChunkMissing => (
+                "missing: chunks that are in no live pack".to_owned(),
+                "packstone repair index --read-all-packs, after copying missing packs back from any other copy; \
+                 a backup with --force stores again what is still on this machine",
+            ),
+            Cause::Refused(why) => (
+                format!("refused: {why}"),
+                "whoever wrote it had a key of this repository: restore the other files, and make a new backup",
+            ),
+            Cause::Pack(_) => continue,
+        };
+        report.findings.push(Finding { affected: Some(impact.affected()), ..Finding::new(message, next) });
+    }
+}
+
+/// Checks the packs that no readable segment lists, while a segment is broken: they may be what it listed.
+fn check_orphans(repository: &Repository, orphans: &[(ObjectId, u64)], monitor: &dyn Monitor) -> Result<Vec<Finding>> {
+    use rayon::prelude::*;
+    let examine = |(id, length): &(ObjectId, u64)| {
+        if monitor.interrupted() {
+            return None;
+        }
+        let error = pack_reader::examine(repository, *id, *length).err()?;
+        let message = format!("damaged: {}: {}", ObjectName::Pack(*id), reason(&error));
+        Some(Finding { pack: Some(*id), ..Finding::new(message, COPY_BACK) })
+    };
+    let findings = orphans.par_iter().map(examine).collect::<Vec<_>>();
+    if monitor.interrupted() { Err(Error::Interrupted) } else { Ok(findings.into_iter().flatten().collect()) }
+}
+
+/// Compares the cache with the segments, and makes it again when it disagrees. Says what a person should know.
+fn compare_cache(repository: &Repository, tip: &Tip, places: &Places, whole: bool) -> Option<String> {
+    let folder = repository.cache_folder()?;
+    let why = match Cache::try_open(folder, repository.keys().cache(), repository.id()) {
+        Ok(cache) => disagreement(&cache, repository, tip, places, whole)?,
+        Err(CacheError::Absent) => return None,
+        Err(CacheError::Busy) => return Some("the cache is in use by another process and was not compared".to_owned()),
+        Err(error) => error.to_string(),
+    };
+    let why = escape(why.as_bytes());
+    Some(match index::rebuild_cache(&repository.sources(tip)) {
+        Ok(()) => format!("the cache was wrong and was made again ({why}); no backup is affected by that"),
+        Err(error) => format!("the cache is wrong ({why}) and could not be made again: {error}; it may be deleted"),
+    })
+}
+
+fn disagreement(cache: &Cache, repository: &Repository, tip: &Tip, places: &Places, whole: bool) -> Option<String> {
+    let covered: Vec<(&ObjectId, &u64)> =
+        tip.state.segments.iter().filter(|(id, _)| cache.stamp().segments.contains(*id)).collect();
+    for fact in cache.packs().iter().filter(|fact| tip.state.segments.contains_key(&fact.segment)) {
+        match places.number(&fact.id).and_then(|number| places.pack(number)) {
+            Some(pack) if pack.length == fact.length && pack.kind.object_kind() as u8 == fact.kind => {}
+            None if !tip.state.keeps(&fact.id) => {}
+            _ => return Some(format!("it describes pack {} otherwise than the segments", fact.id.short())),
+        }
+    }
+    let step = if whole { 1 } else { (places.len() / CACHE_SAMPLE).max(1) };
+    let mut number = 0;
+    for (id, length) in covered {
+        let generation = tip.reference().generation;
+        let Ok(segment) = index::read_segment(repository.storage(), repository.keys(), *id, *length, generation) else {
+            continue;
+        };
+        for pack in segment.packs.iter().filter(|pack| tip.state.keeps(&pack.id)) {
+            for chunk in pack.directory.blocks.iter().flat_map(|block| &block.chunks) {
+                number += 1;
+                if number % step != 0 {
+                    continue;
+                }
+                match cache.lookup(&chunk.id) {
+                    Ok(Some(location)) if !tip.state.keeps(&location.pack) => {}
+                    Ok(Some(location)) => {
+                        let same = |record: &places::Record| {
+                            places.number(&location.pack) == Some(record.pack)
+                                && (record.block, record.offset) == (location.block, location.offset)
+                        };
+                        if !places.copies(pack.kind, chunk).any(same) {
+                            return Some("it finds a chunk where the segments do not".to_owned());
+                        }
+                    }
+                    Ok(None) => return Some("it lacks a chunk that the segments have".to_owned()),
+                    Err(error) => return Some(error.to_string()),
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Calls `each` with every path of every live snapshot that needs the pack, whatever state the pack is in.
+///
+/// # Errors
+/// [`Error::Refused`] when no live pack has this id; as [`run`].
+pub fn needs_pack(
+    repository: &Repository,
+    prefix: &str,
+    monitor: &dyn Monitor,
+    each: &mut dyn FnMut(ObjectId, &[u8]),
+) -> Result<ObjectId> {
+    monitor.phase(Phase::CheckStructure);
+    let tip = repository.tip();
+    let mut found = structure::check(repository, &tip, monitor)?;
+    let places = std::mem::take(&mut found.places);
+    let fits = |pack: &&places::LivePack| !prefix.is_empty() && pack.id.to_string().starts_with(prefix);
+    let mut packs = places.packs().iter().filter(fits);
+    let shown = escape(prefix.as_bytes());
+    let pack = match (packs.next(), packs.next()) {
+        (Some(pack), None) => pack.id,
+        (None, _) => return Err(Error::Refused(format!("no live pack has an id that begins with {shown}"))),
+        (Some(_), Some(_)) => {
+            return Err(Error::Refused(format!(
+                "more than one pack has an id that begins with {shown}: type more of it"
+            )));
+        }
+    };
+    if let Some(number) = places.number(&pack) {
+        found.bad.add_pack(number);
+        monitor.phase(Phase::CheckTrees);
+        let source = Source::without(repository, &places, found.bad, number);
+        let roots: Vec<&ChunkList> = found.snapshots.iter().map(|(_, snapshot)| &snapshot.root).collect();
+        let trees = Trees::read(&source, &roots, monitor)?;
+        for (id, snapshot) in &found.snapshots {
+            let wanted = Cause::Pack(number);
+            let snapshot = (*id, &snapshot.root, snapshot.counts);
+            trees::affected(&source, &trees, snapshot, &mut |cause, snapshot, path| {
+                if *cause == wanted {
+                    each(snapshot, path);
+                }
+            });
+        }
+    }
+    Ok(pack)
+}

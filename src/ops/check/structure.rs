@@ -1,0 +1,311 @@
+//! Everything but trees and the packs' contents: heads, key slots, segments, snapshots, and that every live pack is
+//! there with its length. One listing a folder.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use rayon::prelude::*;
+
+use super::places::{Bad, Places};
+use super::trees::reason;
+use super::{COPY_BACK, Finding};
+use crate::base::id::ObjectId;
+use crate::codec::head::{self, Head, HeadRef};
+use crate::codec::live_state::MarkedKind;
+use crate::codec::snapshot::Snapshot;
+use crate::ops::{Error, Monitor, Result};
+use crate::repository::chain::{self, HEAD_BYTES_MAX, Tip};
+use crate::repository::{Repository, index};
+use crate::storage::{Folder, ObjectName};
+
+/// Segments that are open at the same time, at most.
+const SEGMENTS_AT_ONCE: usize = 8;
+/// Newest heads that must follow one another without a gap. format-spec/head.md: the last 16 are kept.
+const HEADS_KEPT: u64 = 16;
+/// Strange names that are told one by one.
+const NAMES_SHOWN: usize = 5;
+
+/// What was found on the way.
+pub(super) struct Structure {
+    pub findings: Vec<Finding>,
+    pub notes: Vec<String>,
+    pub places: Places,
+    /// Packs that are missing.
+    pub bad: Bad,
+    pub missing: BTreeSet<u32>,
+    /// Packs that have another length than their segments say.
+    pub wrong_length: BTreeSet<u32>,
+    /// What is wrong with which pack, by number.
+    pub packs: BTreeMap<u32, Vec<String>>,
+    pub snapshots: Vec<(ObjectId, Snapshot)>,
+    /// Packs that no segment lists, with their length in bytes.
+    pub orphans: Vec<(ObjectId, u64)>,
+    pub broken_segments: usize,
+}
+
+/// Checks what `tip` says.
+pub(super) fn check(repository: &Repository, tip: &Tip, monitor: &dyn Monitor) -> Result<Structure> {
+    let mut this = Structure {
+        findings: Vec::new(),
+        notes: Vec::new(),
+        places: Places::default(),
+        bad: Bad::default(),
+        missing: BTreeSet::new(),
+        wrong_length: BTreeSet::new(),
+        packs: BTreeMap::new(),
+        snapshots: Vec::new(),
+        orphans: Vec::new(),
+        broken_segments: 0,
+    };
+    this.heads(repository, tip)?;
+    this.slots(repository);
+    this.segments(repository, tip, monitor)?;
+    this.snapshots(repository, tip);
+    let listed = repository.storage().list(Folder::Packs).map_err(crate::repository::Error::from)?;
+    // Whatever was published, marked or swept while this check ran is no damage.
+    let later = repository.refresh().map_or_else(|_| tip.clone(), |()| repository.tip());
+    this.packs(tip, &later, listed.into_iter().filter_map(|found| Some((found.name.id()?, found.length))).collect());
+    this.others(repository, tip, &later)?;
+    Ok(this)
+}
+
+impl Structure {
+    fn finding(&mut self, message: String, next: &str) {
+        self.findings.push(Finding::new(message, next));
+    }
+
+    fn heads(&mut self, repository: &Repository, tip: &Tip) -> Result<()> {
+        let storage = repository.storage();
+        let mut names: Vec<ObjectName> = storage
+            .list(Folder::Heads)
+            .map_err(crate::repository::Error::from)?
+            .into_iter()
+            .map(|listed| listed.name)
+            .collect();
+        names.sort_unstable();
+        let key = &repository.config().verifying_key;
+        let parsed: Vec<(ObjectName, HeadFile)> =
+            names.into_par_iter().map(|name| (name, read_head(repository, key, &name))).collect();
+        let newest = tip.reference();
+        let mut valid: BTreeMap<u64, Head> = BTreeMap::new();
+        let mut present: Vec<u64> = Vec::new();
+        for (name, file) in parsed {
+            let ObjectName::Head { generation, .. } = name else { continue };
+            match file {
+                HeadFile::Valid(head) => {
+                    present.push(generation);
+                    let reference = head.reference();
+                    // A newer one was published after this check began.
+                    if generation < newest.generation && !tip.state.is_ancestor(generation, &reference.id) {
+                        let message = format!("fork: {name} is signed, and the newest head does not build on it");
+                        self.finding(
+                            message,
+                            "keep both copies, and find out which machine wrote to a copy of this repository",
+                        );
+                    }
+                    if generation <= newest.generation {
+                        valid.insert(generation, *head);
+                    }
+                }
+                HeadFile::Damaged(why) => {
+                    present.push(generation);
+                    let what = if generation > newest.generation {
+                        "it is newer than the newest head that can be read: snapshots may be missing from what is shown"
+                    } else {
+                        "it is an older one: what is live now does not depend on it"
+                    };
+                    self.finding(format!("damaged: {name}: {why}; {what}"), COPY_BACK);
+                }
+                HeadFile::Junk(why) => {
+                    self.notes.push(format!("{name} is not a head of this repository ({why}) and is ignored"));
+                }
+            }
+        }
+        let first = present.iter().copied().filter(|generation| *generation + HEADS_KEPT > newest.generation).min();
+        for generation in first.unwrap_or(newest.generation)..newest.generation {
+            if !present.contains(&generation) {
+                let known = usize::try_from(generation - 1).ok().and_then(|index| tip.state.ancestors.get(index));
+                let start: String = known.into_iter().flatten().map(|byte| format!("{byte:02x}")).collect();
+                let message = format!(
+                    "missing: heads/{generation:016x}-{start}…; it is an older one: what is live now does not depend on it"
+                );
+                self.finding(message, COPY_BACK);
+            }
+        }
+        for (generation, head) in &valid {
+            if let Some(previous) = valid.get(&(generation - 1))
+                && let Err(error) = head::check_succession(previous, head)
+            {
+                let name = chain::name_of(HeadRef { generation: *generation, id: head.reference().id });
+                self.finding(format!("damaged: {name}: {}", error.reason), COPY_BACK);
+            }
+        }
+        Ok(())
+    }
+
+    fn slots(&mut self, repository: &Repository) {
+        for slot in repository.slots() {
+            if let Some(damage) = slot.damage {
+                let message = format!("{damage}: what opened this key slot opens the repository no more");
+                let next = "copy the file back from any other copy of the repository, or make another key \
+                            (packstone key add) and remove this one (packstone key remove)";
+                self.finding(message, next);
+            }
+        }
+    }
+
+    fn segments(&mut self, repository: &Repository, tip: &Tip, monitor: &dyn Monitor) -> Result<()> {
+        let (storage, keys) = (repository.storage(), repository.keys());
+        let generation = tip.reference().generation;
+        let all: Vec<(ObjectId, u64)> = tip.state.segments.iter().map(|(id, length)| (*id, *length)).collect();
+        monitor.expect(all.len() as u64, 0, false);
+        for batch in all.chunks(SEGMENTS_AT_ONCE) {
+            if monitor.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            let read: Vec<_> = batch
+                .par_iter()
+                .map(|(id, length)| (*id, index::read_segment(storage, keys, *id, *length, generation)))
+                .collect();
+            for (id, segment) in read {
+                match segment {
+                    Ok(segment) => self.places.add(id, &segment, |pack| tip.state.keeps(pack)),
+                    Err(error) => {
+                        self.broken_segments += 1;
+                        let name = ObjectName::Segment(id);
+                        self.finding(
+                            format!("damaged: {name}: {}; what its packs hold cannot be found", reason(&error)),
+                            "packstone repair index",
+                        );
+                    }
+                }
+            }
+            monitor.advance(batch.len() as u64, 0);
+        }
+        self.places.finish();
+        Ok(())
+    }
+
+    fn snapshots(&mut self, repository: &Repository, tip: &Tip) {
+        let ids: Vec<ObjectId> = tip.state.snapshots.keys().copied().collect();
+        let read: Vec<_> = ids.into_par_iter().map(|id| (id, repository.snapshot(id))).collect();
+        for (id, snapshot) in read {
+            match snapshot {
+                Ok(snapshot) => self.snapshots.push((id, snapshot)),
+                Err(error) => {
+                    let name = ObjectName::Snapshot(id);
+                    let message = format!("damaged: {name}: {}; this one snapshot cannot be restored", reason(&error));
+                    self.finding(message, COPY_BACK);
+                }
+            }
+        }
+        // Newest first: what is said about damage names the snapshots that are wanted most.
+        self.snapshots.sort_by_key(|(id, snapshot)| (std::cmp::Reverse(snapshot.time), *id));
+    }
+
+    fn packs(&mut self, tip: &Tip, later: &Tip, there: HashMap<ObjectId, u64>) {
+        for (number, pack) in (0..).zip(self.places.packs()) {
+            let wrong = match there.get(&pack.id) {
+                Some(found) if *found == pack.length => continue,
+                Some(found) => {
+                    self.wrong_length.insert(number);
+                    format!("it has {found} bytes, its segment says {}", pack.length)
+                }
+                None if !later.state.keeps(&pack.id) => continue,
+                None => {
+                    self.bad.add_pack(number);
+                    self.missing.insert(number);
+                    "it is not there".to_owned()
+                }
+            };
+            self.packs.entry(number).or_default().push(wrong);
+        }
+        if later.reference() != tip.reference() {
+            self.notes.push(format!(
+                "generation {} was published while this check ran; generation {} was checked",
+                later.reference().generation,
+                tip.reference().generation
+            ));
+            return;
+        }
+        let known = |id: &ObjectId| self.places.number(id).is_some() || !tip.state.keeps(id);
+        self.orphans = there.iter().filter(|(id, _)| !known(id)).map(|(id, length)| (*id, *length)).collect();
+        self.orphans.sort_unstable();
+        if self.broken_segments == 0 && !self.orphans.is_empty() {
+            self.notes.push(format!(
+                "{} in no segment, left by a backup that was interrupted (or is running now): the next backup takes over \
+                 what is whole",
+                counted(self.orphans.len(), "pack is", "packs are")
+            ));
+        }
+        let kept =
+            tip.state.marked.iter().filter(|(id, mark)| mark.kind == MarkedKind::Pack && !there.contains_key(id));
+        let gone = kept.count();
+        if gone > 0 {
+            self.notes.push(format!(
+                "{} not there, and cannot be brought back to life without",
+                counted(gone, "marked pack is", "marked packs are")
+            ));
+        }
+    }
+
+    /// Objects that no head names, and whatever else lies in the repository's folders.
+    fn others(&mut self, repository: &Repository, tip: &Tip, later: &Tip) -> Result<()> {
+        let storage = repository.storage();
+        let known = |id: &ObjectId| [tip, later].iter().any(|tip| tip.state.lists(id) || !tip.state.keeps(id));
+        for (folder, one, many) in [
+            (Folder::Keys, "key slot is", "key slots are"),
+            (Folder::Index, "segment is", "segments are"),
+            (Folder::Snapshots, "snapshot is", "snapshots are"),
+        ] {
+            let listed = storage.list(folder).map_err(crate::repository::Error::from)?;
+            let unknown = listed.iter().filter_map(|found| found.name.id()).filter(|id| !known(id)).count();
+            if unknown > 0 {
+                self.notes.push(format!(
+                    "{} named by no head: removed, or left by a command that was interrupted; not used",
+                    counted(unknown, one, many)
+                ));
+            }
+        }
+        for folder in Folder::ALL {
+            let strays = storage.strays(folder).map_err(crate::repository::Error::from)?;
+            for stray in strays.iter().take(NAMES_SHOWN) {
+                self.notes.push(format!("{stray} is not part of the repository"));
+            }
+            if let Some(more) = strays.len().checked_sub(NAMES_SHOWN).filter(|more| *more > 0) {
+                self.notes.push(format!("{}: {more} more files are not part of the repository", folder.as_str()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A number with its noun and verb.
+pub(super) fn counted(number: usize, one: &str, many: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
+}
+
+/// What a file under `heads/` turned out to be.
+enum HeadFile {
+    Valid(Box<Head>),
+    Damaged(String),
+    Junk(String),
+}
+
+fn read_head(repository: &Repository, key: &[u8; 32], name: &ObjectName) -> HeadFile {
+    let bytes = match repository.storage().read(name, HEAD_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(error) => return HeadFile::Damaged(reason(&error.into())),
+    };
+    if Some(ObjectId::of(&bytes)) != name.id() {
+        return HeadFile::Damaged("its bytes have another hash than its name says".to_owned());
+    }
+    if let Err(error) = Head::verify(&bytes, key, repository.id()) {
+        let why = error.reason.to_string();
+        return if error.reason.needs_newer_program() { HeadFile::Damaged(why) } else { HeadFile::Junk(why) };
+    }
+    match Head::parse(&bytes, key, repository.id()) {
+        Ok(head) if chain::name_of(head.reference()) == *name => HeadFile::Valid(Box::new(head)),
+        Ok(_) => HeadFile::Junk("its name says another generation".to_owned()),
+        Err(error) => HeadFile::Damaged(error.reason.to_string()),
+    }
+}

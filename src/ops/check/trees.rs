@@ -1,0 +1,420 @@
+//! Trees: every distinct listing of every snapshot is read once, and every chunk that a file names is looked for.
+//!
+//! The walk goes level by level. The listings of a level are read in the order in which they lie in their packs, by all
+//! threads, so that a block is opened about once a level and not once a listing. What is remembered of a listing is its
+//! number of entries and its subdirectories; a second, cheap pass adds them up for each snapshot. Nothing recurses: how
+//! deep a tree goes is decided by whoever wrote it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::Finding;
+use super::places::{Bad, Places};
+use crate::base::id::ObjectId;
+use crate::codec::chunk_list::{ChunkList, ChunkRef};
+use crate::codec::pack::PackKind;
+use crate::codec::snapshot::Counts;
+use crate::codec::tree::{Content, Node};
+use crate::ops::{Error, Monitor, Result};
+use crate::repository::blocks::{Blocks, Chunk};
+use crate::repository::list_reader::{Chunks, Listing, TreeChunks};
+use crate::repository::{self, Repository};
+use crate::storage::{ErrorKind, ObjectName};
+
+/// Listings that are read before their results are put together.
+const BATCH: usize = 8_192;
+/// Deepest tree. format-spec/tree.md, "Limits".
+const DEPTH_MAX: usize = 4_096;
+
+/// Reads chunks of trees as the segments say, trying every copy, and remembers what could not be read.
+pub(super) struct Source<'a> {
+    pub repository: &'a Repository,
+    pub places: &'a Places,
+    pub bad: Bad,
+    blocks: Blocks,
+    generation: u64,
+    /// A pack that is to be taken as gone.
+    hidden: Option<u32>,
+    failures: Mutex<HashMap<(u32, u16), String>>,
+}
+
+impl<'a> Source<'a> {
+    pub fn new(repository: &'a Repository, places: &'a Places, bad: Bad) -> Self {
+        Self {
+            repository,
+            places,
+            bad,
+            blocks: Blocks::default(),
+            generation: repository.tip().reference().generation,
+            hidden: None,
+            failures: Mutex::default(),
+        }
+    }
+
+    /// Reads as if the pack with this number were gone.
+    pub fn without(repository: &'a Repository, places: &'a Places, bad: Bad, pack: u32) -> Self {
+        Self { hidden: Some(pack), ..Self::new(repository, places, bad) }
+    }
+
+    /// Blocks of tree packs that could not be read, and why.
+    pub fn failures(&self) -> Vec<((u32, u16), String)> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = failures.iter().map(|(place, why)| (*place, why.clone())).collect();
+        all.sort_unstable();
+        all
+    }
+}
+
+impl TreeChunks for Source<'_> {
+    fn tree_chunk(&self, chunk: &ChunkRef) -> repository::Result<Chunk> {
+        let mut failure = None;
+        for record in self.places.copies(PackKind::Tree, chunk) {
+            let Some(place) = self.places.place(record) else { continue };
+            if self.hidden == Some(record.pack) {
+                let object = ObjectName::Pack(place.pack);
+                failure = Some(repository::Error::Missing { object, generation: self.generation });
+                continue;
+            }
+            let repository = self.repository;
+            let (storage, keys) = (repository.storage(), repository.keys());
+            match self.blocks.chunk(storage, keys, PackKind::Tree, chunk, &place, self.generation) {
+                Ok(chunk) => return Ok(chunk),
+                Err(error) => {
+                    let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+                    failures.entry((record.pack, record.block)).or_insert_with(|| reason(&error));
+                    failure = Some(error);
+                }
+            }
+        }
+        Err(failure.unwrap_or(repository::Error::ChunkMissing { chunk: chunk.id }))
+    }
+}
+
+/// Why an object was refused, without its name, for a sentence that has named it already.
+pub(in crate::ops) fn reason(error: &repository::Error) -> String {
+    match error {
+        repository::Error::Damaged { error, .. } => error.reason.to_string(),
+        repository::Error::Missing { .. } => "it is not there".to_owned(),
+        repository::Error::Storage(error) if error.kind == ErrorKind::Absent => "it is not there".to_owned(),
+        repository::Error::Storage(error) if error.kind == ErrorKind::Length => "it has another length".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+/// Why something of a snapshot is not to be had.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Cause {
+    /// A pack is missing or damaged.
+    Pack(u32),
+    /// A chunk is in no live pack.
+    ChunkMissing,
+    /// Whoever wrote it wrote nonsense.
+    Refused(String),
+}
+
+/// What stops a file or listing from being read, as far as the index and what is known to be bad can tell.
+fn chunk_causes(places: &Places, bad: &Bad, kind: PackKind, chunk: &ChunkRef, causes: &mut Vec<Cause>) {
+    let mut first = None;
+    for record in places.copies(kind, chunk) {
+        if !bad.contains(record) {
+            return;
+        }
+        first = first.or(Some(record.pack));
+    }
+    let cause = first.map_or(Cause::ChunkMissing, Cause::Pack);
+    if !causes.contains(&cause) {
+        causes.push(cause);
+    }
+}
+
+/// What stops a tree chunk from being read: an error of [`Source`].
+fn tree_causes(source: &Source<'_>, error: &repository::Error, causes: &mut Vec<Cause>) {
+    let cause = match error {
+        repository::Error::ChunkMissing { .. } => Cause::ChunkMissing,
+        repository::Error::Damaged { object: ObjectName::Pack(id), .. }
+        | repository::Error::Missing { object: ObjectName::Pack(id), .. } => {
+            source.places.number(id).map_or(Cause::ChunkMissing, Cause::Pack)
+        }
+        error => Cause::Refused(error.to_string()),
+    };
+    if !causes.contains(&cause) {
+        causes.push(cause);
+    }
+}
+
+/// What stops a file from being restored; empty when nothing does.
+pub(super) fn file_causes(source: &Source<'_>, content: &Content) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let list = &content.chunks;
+    if list.depth == 0 {
+        // That the lengths add up was checked when the entry was read.
+        for chunk in &list.chunks {
+            chunk_causes(source.places, &source.bad, PackKind::Data, chunk, &mut causes);
+        }
+        return causes;
+    }
+    let mut length: u64 = 0;
+    for chunk in Chunks::new(source, list.clone()) {
+        match chunk {
+            Ok(chunk) => {
+                length = length.saturating_add(u64::from(chunk.length));
+                chunk_causes(source.places, &source.bad, PackKind::Data, &chunk, &mut causes);
+            }
+            Err(error) => {
+                tree_causes(source, &error, &mut causes);
+                return causes;
+            }
+        }
+    }
+    if content.data_length() != Some(length) {
+        causes.push(Cause::Refused("the lengths of its chunks do not add up to its size".to_owned()));
+    }
+    causes
+}
+
+/// What stops a listing from being read.
+pub(super) fn listing_causes(source: &Source<'_>, error: &repository::Error) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    tree_causes(source, error, &mut causes);
+    causes
+}
+
+/// One distinct listing.
+#[derive(Debug, Clone, Default)]
+struct Directory {
+    /// Its own entries.
+    own: Counts,
+    children: Vec<u32>,
+    /// It, or a file in it, cannot be read.
+    bad: bool,
+    /// It, or anything below it, cannot be read.
+    tainted: bool,
+    total: Counts,
+}
+
+/// Every distinct listing of all snapshots.
+#[derive(Debug, Default)]
+pub(super) struct Trees {
+    directories: Vec<Directory>,
+    numbers: HashMap<u128, u32>,
+    too_deep: bool,
+}
+
+/// Two lists with the same key are the same list: the key is taken from the chunks' ids, which are hashes.
+fn key(list: &ChunkList) -> u128 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&[list.depth]);
+    for chunk in &list.chunks {
+        hasher.update(chunk.id.as_bytes()).update(&chunk.length.to_le_bytes());
+    }
+    let mut bytes = [0; 16];
+    hasher.finalize_xof().fill(&mut bytes);
+    u128::from_le_bytes(bytes)
+}
+
+/// What one listing holds.
+struct Read {
+    number: u32,
+    own: Counts,
+    children: Vec<ChunkList>,
+    bad: bool,
+}
+
+fn read(source: &Source<'_>, number: u32, list: ChunkList) -> Read {
+    let mut read = Read { number, own: Counts::default(), children: Vec::new(), bad: false };
+    for entry in Listing::new(source, list) {
+        let Ok(entry) = entry else {
+            read.bad = true;
+            break;
+        };
+        match &entry.node {
+            Node::File(content) => {
+                read.own.files += 1;
+                read.own.bytes = read.own.bytes.saturating_add(content.size);
+                read.bad |= !file_causes(source, content).is_empty();
+            }
+            Node::Directory { listing } => {
+                read.own.directories += 1;
+                read.children.push(listing.clone());
+            }
+            _ => read.own.others += 1,
+        }
+    }
+    read
+}
+
+impl Trees {
+    /// Reads every listing below `roots`.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn read(source: &Source<'_>, roots: &[&ChunkList], monitor: &dyn Monitor) -> Result<Self> {
+        let mut trees = Self::default();
+        let mut level = Vec::new();
+        for root in roots {
+            trees.meet((*root).clone(), &mut level);
+        }
+        let mut depth = 0;
+        while !level.is_empty() {
+            depth += 1;
+            if depth > DEPTH_MAX {
+                trees.too_deep = true;
+                for (number, _) in level {
+                    if let Some(directory) = trees.directories.get_mut(number as usize) {
+                        directory.bad = true;
+                    }
+                }
+                break;
+            }
+            monitor.expect(level.len() as u64, 0, false);
+            level.par_sort_by_cached_key(|(_, list)| {
+                let first = list.chunks.first()?;
+                source.places.copies(PackKind::Tree, first).next().map(|record| (record.pack, record.block))
+            });
+            let mut next = Vec::new();
+            let mut rest = level.into_iter();
+            loop {
+                let batch: Vec<_> = rest.by_ref().take(BATCH).collect();
+                if batch.is_empty() {
+                    break;
+                }
+                if monitor.interrupted() {
+                    return Err(Error::Interrupted);
+                }
+                let length = batch.len() as u64;
+                // Neighbours stay together on one thread: they lie in the same blocks.
+                let read: Vec<Read> =
+                    batch.into_par_iter().with_min_len(32).map(|(number, list)| read(source, number, list)).collect();
+                for read in read {
+                    let children = read.children.into_iter().map(|list| trees.meet(list, &mut next)).collect();
+                    if let Some(directory) = trees.directories.get_mut(read.number as usize) {
+                        *directory = Directory { own: read.own, children, bad: read.bad, ..Directory::default() };
+                    }
+                }
+                monitor.advance(length, 0);
+            }
+            level = next;
+        }
+        trees.add_up();
+        Ok(trees)
+    }
+
+    /// The number of a listing; one that was not met before is to be read.
+    fn meet(&mut self, list: ChunkList, pending: &mut Vec<(u32, ChunkList)>) -> u32 {
+        let next = self.directories.len() as u32;
+        match self.numbers.entry(key(&list)) {
+            std::collections::hash_map::Entry::Occupied(known) => *known.get(),
+            std::collections::hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(next);
+                self.directories.push(Directory::default());
+                pending.push((next, list));
+                next
+            }
+        }
+    }
+
+    /// Adds up entries and damage from the leaves to the roots. Listings are named by hashes, so there is no circle.
+    fn add_up(&mut self) {
+        let mut done = vec![false; self.directories.len()];
+        for root in 0..self.directories.len() {
+            let mut stack = vec![(root, 0)];
+            while let Some((number, position)) = stack.pop() {
+                if done[number] {
+                    continue;
+                }
+                if let Some(child) = self.directories[number].children.get(position) {
+                    let child = *child as usize;
+                    stack.push((number, position + 1));
+                    if !done[child] {
+                        stack.push((child, 0));
+                    }
+                    continue;
+                }
+                let directory = &self.directories[number];
+                let (mut total, mut tainted) = (directory.own, directory.bad);
+                for child in &directory.children {
+                    let child = &self.directories[*child as usize];
+                    tainted |= child.tainted;
+                    total.files = total.files.saturating_add(child.total.files);
+                    total.directories = total.directories.saturating_add(child.total.directories);
+                    total.others = total.others.saturating_add(child.total.others);
+                    total.bytes = total.bytes.saturating_add(child.total.bytes);
+                }
+                let directory = &mut self.directories[number];
+                (directory.total, directory.tainted) = (total, tainted);
+                done[number] = true;
+            }
+        }
+    }
+
+    fn directory(&self, list: &ChunkList) -> Option<&Directory> {
+        self.directories.get(*self.numbers.get(&key(list))? as usize)
+    }
+
+    /// How many distinct listings there are.
+    pub fn len(&self) -> usize {
+        self.directories.len()
+    }
+
+    /// What is wrong with the trees as a whole.
+    pub fn findings(&self) -> Vec<Finding> {
+        let too_deep = || {
+            Finding::new(
+                format!("refused: a tree is deeper than {DEPTH_MAX} directories"),
+                "whoever wrote it had a key of this repository: restore what is above, and make a new backup",
+            )
+        };
+        self.too_deep.then(too_deep).into_iter().collect()
+    }
+
+    /// Everything below a listing that was read.
+    pub fn total(&self, list: &ChunkList) -> Option<Counts> {
+        self.directory(list).map(|directory| directory.total)
+    }
+
+    /// True when something below the listing cannot be read.
+    pub fn is_tainted(&self, list: &ChunkList) -> bool {
+        self.directory(list).is_none_or(|directory| directory.tainted)
+    }
+}
+
+/// Calls `each` with the path of every file and directory of a snapshot that cannot be read in full, and why. Goes only
+/// where `trees` says that there is something, and stops after as many entries as the snapshot holds.
+pub(super) fn affected(
+    source: &Source<'_>,
+    trees: &Trees,
+    (snapshot, root, counts): (ObjectId, &ChunkList, Counts),
+    each: &mut dyn FnMut(&Cause, ObjectId, &[u8]),
+) {
+    let mut left = counts.entries();
+    let mut stack = vec![(Vec::new(), root.clone())];
+    while let Some((path, list)) = stack.pop() {
+        if !trees.is_tainted(&list) {
+            continue;
+        }
+        for entry in Listing::new(source, list) {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let shown: &[u8] = if path.is_empty() { b"/" } else { &path };
+                    listing_causes(source, &error).iter().for_each(|cause| each(cause, snapshot, shown));
+                    break;
+                }
+            };
+            if left == 0 {
+                return;
+            }
+            left -= 1;
+            let path = [&path[..], b"/", &entry.name].concat();
+            match entry.node {
+                Node::File(content) => {
+                    file_causes(source, &content).iter().for_each(|cause| each(cause, snapshot, &path));
+                }
+                Node::Directory { listing } => stack.push((path, listing)),
+                _ => {}
+            }
+        }
+    }
+}

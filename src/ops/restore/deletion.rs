@@ -1,0 +1,129 @@
+//! What `--delete` may remove: entries of restored directories that the snapshot does not have.
+//!
+//! A snapshot of `/home/u/docs` holds `home` and `home/u` too, with nothing in them but the way to `docs`. What else lies in
+//! such a directory was never asked about, so it is not removed: only directories at or beneath a source are cleared.
+
+use crate::codec::chunk_list::ChunkList;
+use crate::codec::tree::Node;
+use crate::files::stat::Kind;
+use crate::files::target::TargetDirectory;
+use crate::repository::Repository;
+use crate::repository::list_reader::Listing;
+
+use super::selection::Selection;
+
+/// Directories that a snapshot holds completely.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// Paths in the snapshot, without a slash at either end; an empty one is the root.
+    places: Vec<Vec<u8>>,
+}
+
+fn names(path: &[u8]) -> Vec<&[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect()
+}
+
+impl Sources {
+    /// Finds the sources of a snapshot in its tree. An absolute source stands there under its whole path, a relative
+    /// one under the end of it, `.` and `/` are the root itself. The longest end that is there is taken: when in doubt,
+    /// less is removed.
+    pub fn find(repository: &Repository, root: &ChunkList, paths: &[Vec<u8>]) -> Self {
+        let mut places = Vec::new();
+        for path in paths {
+            let names = names(path);
+            let found = (0..names.len()).find(|from| is_there(repository, root, &names[*from..]));
+            places.push(found.map_or_else(Vec::new, |from| names[from..].join(&b'/')));
+        }
+        if places.iter().any(|place| !place.is_empty()) {
+            // A source that is not there at all looks like the root: it says nothing while others are there.
+            places.retain(|place| !place.is_empty());
+        }
+        Self { places }
+    }
+
+    /// True when everything in the directory at `path` (a slash before each name) was asked for.
+    pub fn cover(&self, path: &[u8]) -> bool {
+        let path = path.strip_prefix(b"/").unwrap_or(path);
+        self.places.iter().any(|place| {
+            place.is_empty()
+                || path.strip_prefix(place.as_slice()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        })
+    }
+}
+
+/// A listing that cannot be read counts as one that holds nothing.
+fn is_there(repository: &Repository, root: &ChunkList, names: &[&[u8]]) -> bool {
+    let mut listing = root.clone();
+    let mut left = names.iter();
+    while let Some(name) = left.next() {
+        let found = Listing::new(repository, listing.clone())
+            .map_while(Result::ok)
+            .take_while(|entry| entry.name.as_slice() <= *name)
+            .find(|entry| entry.name.as_slice() == *name);
+        match found.map(|entry| entry.node) {
+            Some(Node::Directory { listing: inner }) => listing = inner,
+            Some(_) => return left.next().is_none(),
+            None => return false,
+        }
+    }
+    true
+}
+
+/// Whether an entry and everything beneath it may go: nothing in it is left out by the selection. What cannot be
+/// looked at stays.
+pub fn is_free(selection: &Selection, directory: &TargetDirectory, name: &[u8], path: &[u8]) -> bool {
+    if !selection.choose(path).selected {
+        return false;
+    }
+    if selection.is_everything() {
+        return true;
+    }
+    let mut open = Vec::new();
+    let look = |directory: &TargetDirectory, name: &[u8], path: Vec<u8>| -> Option<Option<_>> {
+        match directory.stat(name) {
+            Ok(Some(stat)) if stat.kind == Kind::Directory => {
+                let inner = directory.directory(name).ok()?;
+                let names = inner.names().ok()?.into_iter();
+                Some(Some((inner, names, path)))
+            }
+            Ok(_) => Some(None),
+            Err(_) => None,
+        }
+    };
+    match look(directory, name, path.to_vec()) {
+        Some(inner) => open.extend(inner),
+        None => return false,
+    }
+    while let Some((directory, names, path)) = open.last_mut() {
+        let Some(name) = names.next() else {
+            open.pop();
+            continue;
+        };
+        let path = [path.as_slice(), b"/", &name].concat();
+        if !selection.choose(&path).selected {
+            return false;
+        }
+        match look(&directory.clone(), &name, path) {
+            Some(inner) => open.extend(inner),
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_sources_are_covered() {
+        let sources = Sources { places: vec![b"home/u".to_vec(), b"etc".to_vec()] };
+        for (path, covered) in
+            [("", false), ("/home", false), ("/home/u", true), ("/home/u/x", true), ("/home/uu", false), ("/etc", true)]
+        {
+            assert_eq!(sources.cover(path.as_bytes()), covered, "{path}");
+        }
+        assert!(Sources { places: vec![Vec::new()] }.cover(b""));
+        assert!(!Sources::default().cover(b""));
+    }
+}

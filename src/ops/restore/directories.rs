@@ -1,0 +1,112 @@
+//! Open directories of the target, by their row in the catalog. A bounded number is kept open; any other one is opened again
+//! beneath the nearest directory above it that is, and must then be the inode that was made or found first.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::catalog::Catalog;
+use crate::files::target::{Made, TargetDirectory, TargetError};
+
+/// Directories that are kept open.
+const OPEN_MAX: usize = 384;
+
+#[derive(Debug, Default)]
+struct Kept {
+    open: HashMap<u32, Arc<TargetDirectory>>,
+    /// Rows in the order in which they were opened.
+    order: VecDeque<u32>,
+    /// Which inode each row is, once it was open.
+    made: Vec<Option<Made>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Directories<'a> {
+    catalog: &'a Catalog,
+    root: Arc<TargetDirectory>,
+    kept: Mutex<Kept>,
+}
+
+impl<'a> Directories<'a> {
+    /// The directories of a catalog, whose row 0 is `root`.
+    pub fn new(catalog: &'a Catalog, root: Arc<TargetDirectory>) -> Self {
+        let kept = Kept { made: vec![None; catalog.directories.len()], ..Kept::default() };
+        Self { catalog, root, kept: Mutex::new(kept) }
+    }
+
+    /// A directory that is there.
+    ///
+    /// # Errors
+    /// It, or one above it, is not there, is no directory, or is another one than before.
+    pub fn get(&self, row: u32) -> Result<Arc<TargetDirectory>, TargetError> {
+        if row == 0 {
+            return Ok(self.root.clone());
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = kept.open.get(&row) {
+            return Ok(open.clone());
+        }
+        // Up to the nearest open one, then down again.
+        let mut missing = vec![row];
+        let mut directory = loop {
+            let Some(top) = missing.last().and_then(|row| self.catalog.directories.get(*row as usize)) else {
+                return Ok(self.root.clone());
+            };
+            match top.place.directory {
+                0 => break self.root.clone(),
+                above => match kept.open.get(&above) {
+                    Some(open) => break open.clone(),
+                    None => missing.push(above),
+                },
+            }
+        };
+        while let Some(row) = missing.pop() {
+            let Some(entry) = self.catalog.directories.get(row as usize) else { continue };
+            let name = self.catalog.bytes(entry.place.name);
+            directory = directory.directory(name)?;
+            kept.keep(row, &directory, name)?;
+        }
+        Ok(directory)
+    }
+
+    /// Makes a directory, or opens it for writing when it is there. The answer says whether it is new.
+    ///
+    /// # Errors
+    /// Something else is there, or the system says no.
+    pub fn make(&self, row: u32) -> Result<bool, TargetError> {
+        let Some(entry) = self.catalog.directories.get(row as usize) else { return Ok(false) };
+        let above = self.get(entry.place.directory)?;
+        let name = self.catalog.bytes(entry.place.name);
+        if entry.obstacle {
+            above.remove(name)?;
+        }
+        let (directory, new) = above.make_directory(name)?;
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(row, &directory, name)?;
+        Ok(new)
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, row: u32, directory: &Arc<TargetDirectory>, name: &[u8]) -> Result<(), TargetError> {
+        let stat = directory.as_directory().stat_self().map_err(|source| TargetError::Io {
+            operation: "stat",
+            name: name.to_vec(),
+            source,
+        })?;
+        if let Some(slot) = self.made.get_mut(row as usize) {
+            let now = Made::of(&stat);
+            if *slot.get_or_insert(now) != now {
+                return Err(TargetError::Replaced(name.to_vec()));
+            }
+        }
+        if self.open.insert(row, directory.clone()).is_none() {
+            self.order.push_back(row);
+        }
+        while self.order.len() > OPEN_MAX {
+            if let Some(oldest) = self.order.pop_front() {
+                self.open.remove(&oldest);
+            }
+        }
+        Ok(())
+    }
+}

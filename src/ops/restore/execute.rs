@@ -1,0 +1,379 @@
+//! Carrying a plan out. The order of the steps stands at the top of [`super`].
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use super::catalog::{Catalog, NONE, Place};
+use super::directories::Directories;
+use super::plan::Plan;
+use super::planner::{Decision, target_message};
+use super::report::{Problem, ProblemKind, Report};
+use super::worker::{Jobs, Source, Worker};
+use super::{Options, verify};
+use crate::base::escape::Escaped;
+use crate::files::apply::{self, Applier, ApplyProblem};
+use crate::files::target::{Existing, Made, Target, TargetError};
+use crate::ops::{Action, Error, Item, Monitor, Phase, Result, Severity};
+use crate::repository::Repository;
+
+/// What all steps and all workers share.
+pub(super) struct Shared<'a> {
+    pub repository: &'a Repository,
+    pub monitor: &'a dyn Monitor,
+    pub options: &'a Options,
+    pub catalog: &'a Catalog,
+    pub directories: Directories<'a>,
+    pub applier: Applier,
+    /// By row of a file: it cannot be restored.
+    pub failed: Vec<AtomicBool>,
+    /// By row of a group: the inode, once it is there.
+    pub groups: Mutex<Vec<Option<Made>>>,
+    report: Mutex<Report>,
+    /// The first error that ends the restore.
+    fatal: Mutex<Option<Error>>,
+    stop: AtomicBool,
+}
+
+impl Shared<'_> {
+    /// Changes the report.
+    pub fn report(&self, change: impl FnOnce(&mut Report)) {
+        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Something is not restored.
+    pub fn problem(&self, path: &[u8], kind: ProblemKind, message: String) {
+        self.monitor.problem(Severity::Error, path, &message);
+        self.report(|report| report.problem(Problem { path: path.to_vec(), kind, message }));
+    }
+
+    /// The target did not let us. A full disk ends the restore.
+    pub fn target_problem(&self, place: Place, error: &TargetError) {
+        let path = self.catalog.path(place);
+        if error.is_full() {
+            self.end(Error::Refused(format!(
+                "{}: the disk of the target is full ({error}). What was restored is complete; free some space and run the \
+                 same command again, which goes on from here",
+                Escaped(&path)
+            )));
+            return;
+        }
+        self.problem(&path, ProblemKind::Target, target_message(error));
+    }
+
+    /// What of an entry's metadata could not be set.
+    pub fn applied(&self, place: Place, problems: Vec<ApplyProblem>) {
+        if problems.is_empty() {
+            return;
+        }
+        let path = self.catalog.path(place);
+        for ApplyProblem { what, severity, error } in problems {
+            match severity {
+                apply::Severity::NotPermitted => self.report(|report| report.not_permitted(what, &path)),
+                apply::Severity::Failed => {
+                    self.problem(&path, ProblemKind::Target, format!("{what} could not be set: {error}"));
+                }
+            }
+        }
+    }
+
+    /// Ends the restore with an error, unless it has one already.
+    pub fn end(&self, error: Error) {
+        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.stop.store(true, Relaxed);
+    }
+
+    /// True when nothing more is to be done.
+    pub fn is_stopped(&self) -> bool {
+        if self.monitor.interrupted() {
+            self.end(Error::Interrupted);
+        }
+        self.stop.load(Relaxed)
+    }
+
+    fn check(&self) -> Result<()> {
+        if !self.is_stopped() {
+            return Ok(());
+        }
+        Err(self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(Error::Interrupted))
+    }
+
+    /// Says what became of an entry.
+    pub fn done(&self, place: Place, replaces: bool, directory: bool, size: u64) {
+        let action = if replaces { Action::Changed } else { Action::New };
+        self.monitor.item(&Item { directory, size, ..Item::new(&self.catalog.path(place), action) });
+    }
+
+    /// Notes the inode of a group of hard links.
+    pub fn made(&self, group: u32, made: Made) {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = groups.get_mut(group as usize) {
+            *slot = Some(made);
+        }
+    }
+}
+
+/// How to treat what is under a name.
+pub(super) const fn existing(replaces: bool) -> Existing {
+    if replaces { Existing::Replace } else { Existing::Refuse }
+}
+
+/// Carries a plan out.
+///
+/// # Errors
+/// The target cannot be made or is full, or the user wants an end: what was restored until then is complete file by file,
+/// and the same command goes on from there. Whatever concerns single entries is a problem in the report.
+pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Result<Report> {
+    let begun = Instant::now();
+    let Plan {
+        options,
+        start,
+        limit,
+        catalog,
+        pieces,
+        packs,
+        blocks,
+        deletions,
+        obstacles,
+        mut decisions,
+        broken,
+        report,
+    } = plan;
+    monitor.phase(Phase::Restore);
+    let items = catalog.files.len() + catalog.specials.len() + catalog.links.len() + catalog.adjusts.len();
+    let bytes = catalog.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
+    monitor.expect(items as u64, bytes, true);
+    let target = Target::open(&options.target, true).map_err(|error| cannot_make(&options.target, &error))?;
+    let failed: Vec<AtomicBool> = catalog.files.iter().map(|_| AtomicBool::new(false)).collect();
+    for row in &broken {
+        if let Some(failed) = failed.get(*row as usize) {
+            failed.store(true, Relaxed);
+        }
+    }
+    let groups = catalog.groups.iter().map(|group| group.kept).collect();
+    let shared = Shared {
+        repository,
+        monitor,
+        options: &options,
+        catalog: &catalog,
+        directories: Directories::new(&catalog, target.root()),
+        applier: Applier::new(options.numeric_owner),
+        failed,
+        groups: Mutex::new(groups),
+        report: Mutex::new(report),
+        fatal: Mutex::new(None),
+        stop: AtomicBool::new(false),
+    };
+    shared.make_directories();
+    shared.check()?;
+    shared.remove(&obstacles, false);
+    shared.remove(&deletions, true);
+    shared.check()?;
+    let sorted = pieces.sorted().map_err(|error| Error::Refused(format!("the temporary file of the plan: {error}")))?;
+    let source = Source { packs: &packs, blocks: &blocks };
+    write_files(&shared, Jobs::new(sorted), &source);
+    shared.check()?;
+    shared.specials();
+    shared.adjusts();
+    shared.links(&mut decisions);
+    shared.check()?;
+    shared.finish_directories();
+    shared.check()?;
+    for (file, failed) in catalog.files.iter().zip(&shared.failed) {
+        if failed.load(Relaxed)
+            && let Some(decision) = decisions.get_mut(file.ordinal as usize)
+        {
+            *decision = Decision::Left;
+        }
+    }
+    if options.verify {
+        monitor.phase(Phase::Verify);
+        verify::all(&shared, &start, limit, &decisions, target.root())?;
+        shared.check()?;
+    }
+    let mut report = shared.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.took = begun.elapsed();
+    Ok(report)
+}
+
+fn cannot_make(target: &Path, error: &io::Error) -> Error {
+    use std::os::unix::ffi::OsStrExt;
+    Error::Refused(format!("the target {} cannot be made: {error}", Escaped(target.as_os_str().as_bytes())))
+}
+
+/// As many workers as there are processors, 2 to 8.
+pub(super) fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8)
+}
+
+fn write_files(shared: &Shared<'_>, jobs: Jobs, source: &Source<'_>) {
+    let worker = Worker::new(shared, jobs, source);
+    std::thread::scope(|scope| {
+        for _ in 0..workers() {
+            scope.spawn(|| worker.run());
+        }
+    });
+    worker.abandon();
+}
+
+impl Shared<'_> {
+    fn make_directories(&self) {
+        for (row, directory) in self.catalog.directories.iter().enumerate().skip(1) {
+            if self.is_stopped() {
+                return;
+            }
+            match self.directories.make(row as u32) {
+                Ok(new) => {
+                    self.report(|report| report.directories += 1);
+                    if new {
+                        self.done(directory.place, directory.obstacle, true, 0);
+                    }
+                }
+                Err(error) => self.target_problem(directory.place, &error),
+            }
+        }
+    }
+
+    fn remove(&self, places: &[Place], count: bool) {
+        for place in places {
+            if self.is_stopped() {
+                return;
+            }
+            let name = self.catalog.bytes(place.name);
+            match self.directories.get(place.directory).and_then(|directory| directory.remove(name)) {
+                Ok(()) if count => {
+                    self.report(|report| report.deleted += 1);
+                    self.monitor.item(&Item::new(&self.catalog.path(*place), Action::Deleted));
+                }
+                Ok(()) => {}
+                Err(error) => self.target_problem(*place, &error),
+            }
+        }
+    }
+
+    fn specials(&self) {
+        for special in &self.catalog.specials {
+            if self.is_stopped() {
+                return;
+            }
+            self.monitor.advance(1, 0);
+            let metadata = self.catalog.metadata(&special.attributes);
+            let name = self.catalog.bytes(special.place.name);
+            let made = self.directories.get(special.place.directory).and_then(|directory| {
+                directory.make_special(name, &special.node, &metadata, &self.applier, existing(special.replaces))
+            });
+            match made {
+                Ok((made, problems)) => {
+                    self.made(special.group, made);
+                    self.applied(special.place, problems);
+                    self.report(|report| report.others += 1);
+                    self.done(special.place, special.replaces, false, 0);
+                }
+                Err(TargetError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::PermissionDenied && is_device(&special.node) =>
+                {
+                    let path = self.catalog.path(special.place);
+                    let message = "a device needs root: it is not restored".to_owned();
+                    self.problem(&path, ProblemKind::Target, message);
+                }
+                Err(error) => self.target_problem(special.place, &error),
+            }
+        }
+    }
+
+    fn adjusts(&self) {
+        for adjust in &self.catalog.adjusts {
+            if self.is_stopped() {
+                return;
+            }
+            self.monitor.advance(1, adjust.size);
+            let metadata = self.catalog.metadata(&adjust.attributes);
+            let name = self.catalog.bytes(adjust.place.name);
+            let updated = self
+                .directories
+                .get(adjust.place.directory)
+                .and_then(|directory| directory.update(name, adjust.kind, 1, &metadata, &self.applier));
+            match updated {
+                Ok(problems) => {
+                    self.applied(adjust.place, problems);
+                    self.report(|report| {
+                        report.unchanged += 1;
+                        report.unchanged_bytes = report.unchanged_bytes.saturating_add(adjust.size);
+                    });
+                    let path = self.catalog.path(adjust.place);
+                    self.monitor.item(&Item { size: adjust.size, ..Item::new(&path, Action::Unchanged) });
+                }
+                Err(error) => self.target_problem(adjust.place, &error),
+            }
+        }
+    }
+
+    fn links(&self, decisions: &mut [Decision]) {
+        let groups = std::mem::take(&mut *self.groups.lock().unwrap_or_else(PoisonError::into_inner));
+        for link in &self.catalog.links {
+            if self.is_stopped() {
+                return;
+            }
+            self.monitor.advance(1, 0);
+            let Some(first) = self.catalog.groups.get(link.group as usize) else { continue };
+            let result = match groups.get(link.group as usize).copied().flatten() {
+                Some(made) => {
+                    let from = self.directories.get(first.place.directory);
+                    let to = self.directories.get(link.place.directory);
+                    from.and_then(|from| {
+                        let (from_name, name) =
+                            (self.catalog.bytes(first.place.name), self.catalog.bytes(link.place.name));
+                        to?.hard_link(&from, from_name, made, name, existing(link.replaces))
+                    })
+                }
+                None => {
+                    let path = self.catalog.path(link.place);
+                    let first = self.catalog.path(first.place);
+                    let message = format!("is the same file as {}, which is not restored", Escaped(&first));
+                    self.problem(&path, ProblemKind::Target, message);
+                    left(decisions, link.ordinal);
+                    continue;
+                }
+            };
+            match result {
+                Ok(()) => {
+                    self.report(|report| report.others += 1);
+                    self.done(link.place, link.replaces, false, link.size);
+                }
+                Err(error) => {
+                    self.target_problem(link.place, &error);
+                    left(decisions, link.ordinal);
+                }
+            }
+        }
+    }
+
+    fn finish_directories(&self) {
+        for (row, directory) in self.catalog.directories.iter().enumerate().rev() {
+            if self.is_stopped() {
+                return;
+            }
+            let Some(attributes) = &directory.attributes else { continue };
+            let metadata = self.catalog.metadata(attributes);
+            match self.directories.get(row as u32) {
+                Ok(open) => self.applied(directory.place, open.finish(&metadata, &self.applier)),
+                Err(error) => self.target_problem(directory.place, &error),
+            }
+        }
+    }
+}
+
+fn left(decisions: &mut [Decision], ordinal: u32) {
+    if ordinal != NONE
+        && let Some(decision) = decisions.get_mut(ordinal as usize)
+    {
+        *decision = Decision::Left;
+    }
+}
+
+const fn is_device(node: &crate::codec::tree::Node) -> bool {
+    use crate::codec::tree::Node;
+    matches!(node, Node::CharacterDevice { .. } | Node::BlockDevice { .. })
+}

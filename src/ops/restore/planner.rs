@@ -1,0 +1,726 @@
+//! Making a plan: the walk through the snapshot beside a look at the target.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::catalog::{Adjust, Catalog, Directory, File, Link, NONE, Place, Special, next_row};
+use super::compare::{self, CompareError, Verdict};
+use super::deletion::{self, Sources};
+use super::pieces::{Piece, Pieces};
+use super::plan::{Plan, Start};
+use super::report::{Problem, ProblemKind, Report};
+use super::tree::{Step, Tree};
+use super::{Options, Overwrite};
+use crate::base::escape::Escaped;
+use crate::base::id::ObjectId;
+use crate::codec::tree::{Content, Entry, Metadata, Node};
+use crate::files::metadata;
+use crate::files::owner::Owners;
+use crate::files::stat::{Kind, Stat};
+use crate::files::target::{Made, Target, TargetDirectory, TargetError};
+use crate::files::xattr;
+use crate::ops::select::{Chosen, Found, Part};
+use crate::ops::{Action, Error, Item, Monitor, Phase, Result, Severity};
+use crate::repository::cache::BlockPlace;
+use crate::repository::list_reader::Chunks;
+use crate::repository::{self, Repository};
+
+/// What the plan says about one entry that the selection lets through, in the order of the walk: for `--verify`, which walks
+/// again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// A file that is or will be there as the snapshot has it; a directory that was entered.
+    Present,
+    /// Anything else.
+    Left,
+}
+
+/// What stands in the target where a directory's entries go.
+#[derive(Clone)]
+enum There {
+    /// Nothing: everything beneath is new.
+    Nothing,
+    /// A directory.
+    Directory(Arc<TargetDirectory>),
+}
+
+struct Frame {
+    /// Row in the catalog, once something in it is restored.
+    row: Option<u32>,
+    name: Vec<u8>,
+    metadata: Metadata,
+    there: There,
+    /// Its obstacle is noted when the directory itself is.
+    obstacle: bool,
+    /// Names in the target that no entry of the snapshot has claimed yet, in order; none when nothing is removed.
+    names: Option<std::iter::Peekable<std::vec::IntoIter<Vec<u8>>>>,
+    extra: Vec<Vec<u8>>,
+    broken: bool,
+}
+
+/// Key of a group of hard links in the snapshot, and what its first name holds.
+type GroupKey = (u32, u64);
+
+struct Planner<'a> {
+    repository: &'a Repository,
+    options: &'a Options,
+    monitor: &'a dyn Monitor,
+    sources: Sources,
+    /// Path of the restored part in the snapshot.
+    prefix: Vec<u8>,
+    spill: PathBuf,
+    owners: Owners,
+    frames: Vec<Frame>,
+    catalog: Catalog,
+    pieces: Pieces,
+    packs: Vec<ObjectId>,
+    pack_rows: HashMap<ObjectId, u32>,
+    blocks: HashMap<(u32, u16), BlockPlace>,
+    groups: HashMap<GroupKey, (u32, [u8; 32])>,
+    /// Existing inodes that were kept for a group.
+    claimed: HashSet<(u64, u64)>,
+    deletions: Vec<Place>,
+    obstacles: Vec<Place>,
+    decisions: Vec<Decision>,
+    broken: Vec<u32>,
+    report: Report,
+}
+
+/// Works out what a restore will do. Changes nothing.
+///
+/// # Errors
+/// The snapshot holds more than it says, the root cannot be read, or the target cannot be looked at. Whatever concerns
+/// single entries is a problem in the plan.
+pub fn plan(
+    repository: &Repository,
+    chosen: &Chosen,
+    found: &Found,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Plan> {
+    monitor.phase(Phase::Plan);
+    let snapshot = &chosen.snapshot;
+    let start = match &found.part {
+        Part::Root(listing) => Start::Listing(listing.clone()),
+        Part::Entry(entry) => match &entry.node {
+            Node::Directory { listing } => Start::Listing(listing.clone()),
+            _ => Start::Entry(Box::new(entry.clone())),
+        },
+    };
+    let sources = match options.delete {
+        true => Sources::find(repository, &snapshot.root, &snapshot.paths),
+        false => Sources::default(),
+    };
+    let mut planner = Planner {
+        repository,
+        options,
+        monitor,
+        sources,
+        prefix: found.prefix().to_vec(),
+        spill: repository.cache_folder().map_or_else(std::env::temp_dir, Path::to_path_buf),
+        owners: Owners::new(),
+        frames: Vec::new(),
+        catalog: Catalog::default(),
+        pieces: Pieces::default(),
+        packs: Vec::new(),
+        pack_rows: HashMap::new(),
+        blocks: HashMap::new(),
+        groups: HashMap::new(),
+        claimed: HashSet::new(),
+        deletions: Vec::new(),
+        obstacles: Vec::new(),
+        decisions: Vec::new(),
+        broken: Vec::new(),
+        report: Report::default(),
+    };
+    planner.root(matches!(start, Start::Listing(_)), found)?;
+    match &start {
+        Start::Listing(listing) => planner.walk(Tree::new(repository, listing.clone(), snapshot.counts))?,
+        Start::Entry(entry) => {
+            let path = [b"/", entry.name.as_slice()].concat();
+            planner.entry(&path, Entry::clone(entry))?;
+        }
+    }
+    let Planner { catalog, pieces, packs, blocks, deletions, obstacles, decisions, broken, report, .. } = planner;
+    Ok(Plan {
+        options: options.clone(),
+        start,
+        limit: snapshot.counts,
+        catalog,
+        pieces,
+        packs,
+        blocks,
+        deletions,
+        obstacles,
+        decisions,
+        broken,
+        report,
+    })
+}
+
+fn spill_error(error: io::Error) -> Error {
+    Error::Refused(format!("the temporary file of this restore's plan: {error}"))
+}
+
+/// Says that two names of one inode hold the same.
+fn fingerprint(content: &Content) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&content.size.to_le_bytes());
+    hasher.update(&[content.chunks.depth]);
+    for chunk in &content.chunks.chunks {
+        hasher.update(chunk.id.as_bytes());
+    }
+    hasher.update(&content.digest.unwrap_or_default());
+    *hasher.finalize().as_bytes()
+}
+
+impl Planner<'_> {
+    /// The target itself. One that this restore makes gets the metadata of the directory whose contents go into it; one that
+    /// is there keeps its own.
+    fn root(&mut self, is_directory: bool, found: &Found) -> Result<()> {
+        let target = &self.options.target;
+        let refuse = |error: io::Error| {
+            use std::os::unix::ffi::OsStrExt;
+            let path = Escaped(target.as_os_str().as_bytes()).to_string();
+            Error::Refused(match error.kind() {
+                io::ErrorKind::NotADirectory => format!("the target {path} is no directory: name one, or a new place"),
+                _ => format!("the target {path} cannot be opened: {error}"),
+            })
+        };
+        let there = match Target::open(target, false) {
+            Ok(target) => There::Directory(target.root()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => There::Nothing,
+            Err(error) => return Err(refuse(error)),
+        };
+        let place = Place { directory: 0, name: self.catalog.name(b"")? };
+        let attributes = match (&there, found.entry()) {
+            (There::Nothing, Some(entry)) if is_directory => Some(self.catalog.attributes(entry.metadata.clone())?),
+            _ => None,
+        };
+        self.catalog.directories.push(Directory {
+            place,
+            attributes,
+            exists: matches!(there, There::Directory(_)),
+            obstacle: false,
+        });
+        let names = if is_directory { self.names(b"", &there) } else { None };
+        self.frames.push(Frame {
+            row: Some(0),
+            name: Vec::new(),
+            metadata: Metadata::default(),
+            there,
+            obstacle: false,
+            names,
+            extra: Vec::new(),
+            broken: false,
+        });
+        Ok(())
+    }
+
+    fn walk(&mut self, mut tree: Tree<'_>) -> Result<()> {
+        while let Some(step) = tree.next()? {
+            if self.monitor.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            match step {
+                Step::Entry(entry) => {
+                    if let Some(listing) = self.entry(tree.path(), *entry)? {
+                        tree.enter(listing)?;
+                    }
+                }
+                Step::Broken(error) => {
+                    if let Some(frame) = self.frames.last_mut() {
+                        frame.broken = true;
+                    }
+                    if tree.depth() == 1 && self.report.total_entries == 0 {
+                        return Err(Error::at(b"/", error));
+                    }
+                    let message = format!("{error}: what else this directory holds cannot be told");
+                    self.repository_problem(tree.path(), &error, message);
+                }
+                Step::Leave => self.leave(tree.path())?,
+            }
+        }
+        Ok(())
+    }
+
+    fn problem(&mut self, path: &[u8], kind: ProblemKind, message: String) {
+        self.monitor.problem(Severity::Error, path, &message);
+        self.report.problem(Problem { path: path.to_vec(), kind, message });
+    }
+
+    fn repository_problem(&mut self, path: &[u8], error: &repository::Error, message: String) {
+        let kind = match error {
+            repository::Error::Stream { .. } => ProblemKind::Hostile,
+            _ => ProblemKind::Damage,
+        };
+        self.problem(path, kind, message);
+    }
+
+    /// Names in a directory of the target, when what the snapshot does not have is to be removed from it.
+    fn names(&mut self, path: &[u8], there: &There) -> Option<std::iter::Peekable<std::vec::IntoIter<Vec<u8>>>> {
+        let There::Directory(directory) = there else { return None };
+        if !self.options.delete || !self.sources.cover(&[self.prefix.as_slice(), path].concat()) {
+            return None;
+        }
+        match directory.names() {
+            Ok(names) => Some(names.into_iter().peekable()),
+            Err(error) => {
+                self.problem(path, ProblemKind::Target, format!("cannot be listed, so nothing is removed: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Decides about one entry. Gives the listing of a directory that is to be entered.
+    fn entry(&mut self, path: &[u8], entry: Entry) -> Result<Option<crate::codec::chunk_list::ChunkList>> {
+        self.claim(&entry.name);
+        let choice = self.options.selection.choose(path);
+        let is_directory = matches!(entry.node, Node::Directory { .. });
+        if !(choice.selected || is_directory && choice.enter) {
+            return Ok(None);
+        }
+        let Entry { name, metadata, node } = entry;
+        match node {
+            Node::Directory { listing } => {
+                let entered = self.enter(path, name, metadata, choice.selected)?;
+                self.decisions.push(if entered { Decision::Present } else { Decision::Left });
+                return Ok(entered.then_some(listing));
+            }
+            Node::File(content) => self.file(path, name, metadata, content)?,
+            node => self.special(path, name, metadata, node)?,
+        }
+        Ok(None)
+    }
+
+    /// The snapshot has this name: it is not removed. Names before it that nobody claimed are extra.
+    fn claim(&mut self, name: &[u8]) {
+        let Some(Frame { names: Some(names), extra, .. }) = self.frames.last_mut() else { return };
+        while let Some(next) = names.next_if(|next| next.as_slice() <= name) {
+            if next != name {
+                extra.push(next);
+            }
+        }
+    }
+
+    fn there(&self) -> There {
+        self.frames.last().map_or(There::Nothing, |frame| frame.there.clone())
+    }
+
+    /// A directory begins. False when nothing of it can be restored.
+    fn enter(&mut self, path: &[u8], name: Vec<u8>, metadata: Metadata, selected: bool) -> Result<bool> {
+        let mut obstacle = false;
+        let mut there = There::Nothing;
+        if let There::Directory(directory) = self.there() {
+            match directory.stat(&name) {
+                Ok(None) => {}
+                Ok(Some(stat)) if stat.kind == Kind::Directory => match directory.directory(&name) {
+                    Ok(inner) => there = There::Directory(inner),
+                    Err(error) => {
+                        self.problem(path, ProblemKind::Target, error.to_string());
+                        return Ok(false);
+                    }
+                },
+                Ok(Some(stat)) if self.options.overwrite == Overwrite::Never => {
+                    let message = format!("a {} is in the way, and nothing is to be overwritten", stat.kind.word());
+                    self.problem(path, ProblemKind::Target, message);
+                    return Ok(false);
+                }
+                Ok(Some(_)) => obstacle = true,
+                Err(error) => {
+                    self.problem(path, ProblemKind::Target, error.to_string());
+                    return Ok(false);
+                }
+            }
+        }
+        let names = self.names(path, &there);
+        self.frames.push(Frame { row: None, name, metadata, there, obstacle, names, extra: Vec::new(), broken: false });
+        if selected {
+            self.row()?;
+        }
+        Ok(true)
+    }
+
+    /// The row of the directory that the walk is in; it and those above it get one now if they have none.
+    fn row(&mut self) -> Result<u32> {
+        let mut above = 0;
+        for frame in &mut self.frames {
+            above = match frame.row {
+                Some(row) => row,
+                None => {
+                    let row = next_row(self.catalog.directories.len())?;
+                    let place = Place { directory: above, name: self.catalog.name(&frame.name)? };
+                    let attributes = Some(self.catalog.attributes(std::mem::take(&mut frame.metadata))?);
+                    let exists = matches!(frame.there, There::Directory(_));
+                    let obstacle = frame.obstacle;
+                    self.catalog.directories.push(Directory { place, attributes, exists, obstacle });
+                    self.report.total_entries += 1;
+                    frame.row = Some(row);
+                    row
+                }
+            };
+        }
+        Ok(above)
+    }
+
+    fn leave(&mut self, path: &[u8]) -> Result<()> {
+        let Some(mut frame) = self.frames.pop() else { return Ok(()) };
+        frame.extra.extend(frame.names.into_iter().flatten());
+        let (Some(row), There::Directory(directory)) = (frame.row, frame.there) else { return Ok(()) };
+        if frame.broken {
+            return Ok(());
+        }
+        for name in frame.extra {
+            let path = [path, b"/", &name].concat();
+            if deletion::is_free(&self.options.selection, &directory, &name, &path) {
+                let name = self.catalog.name(&name)?;
+                self.deletions.push(Place { directory: row, name });
+            }
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, name: &[u8]) -> Result<Place> {
+        let directory = self.row()?;
+        Ok(Place { directory, name: self.catalog.name(name)? })
+    }
+
+    /// What is under a name in the target, if the rules allow that something is written there. `None`: it is left.
+    fn existing(
+        &mut self,
+        path: &[u8],
+        name: &[u8],
+        mtime: crate::base::time::Time,
+        size: u64,
+    ) -> Result<Option<Existing>> {
+        let There::Directory(directory) = self.there() else { return Ok(Some(Existing::Nothing)) };
+        let stat = match directory.stat(name) {
+            Ok(None) => return Ok(Some(Existing::Nothing)),
+            Ok(Some(stat)) => stat,
+            Err(error) => {
+                self.problem(path, ProblemKind::Target, error.to_string());
+                return Ok(None);
+            }
+        };
+        let skip = match self.options.overwrite {
+            Overwrite::Never => true,
+            Overwrite::IfNewer => stat.mtime >= mtime,
+            Overwrite::Always | Overwrite::IfChanged => false,
+        };
+        if skip {
+            self.report.skipped += 1;
+            self.report.skipped_bytes += size;
+            self.monitor.item(&Item { size, ..Item::new(path, Action::Skipped) });
+            return Ok(None);
+        }
+        if stat.kind == Kind::Directory {
+            let is_empty =
+                || directory.directory(name).ok().and_then(|inner| inner.names().ok()?.is_empty().then_some(()));
+            if !self.options.delete && is_empty().is_none() {
+                let message = "a directory that is not empty is in the way; --delete removes it".to_owned();
+                self.problem(path, ProblemKind::Target, message);
+                return Ok(None);
+            }
+            if !deletion::is_free(&self.options.selection, &directory, name, path) {
+                let message = "a directory is in the way that holds what is left out".to_owned();
+                self.problem(path, ProblemKind::Target, message);
+                return Ok(None);
+            }
+            let place = self.place(name)?;
+            self.obstacles.push(place);
+            return Ok(Some(Existing::Obstacle));
+        }
+        Ok(Some(Existing::Other(directory, stat)))
+    }
+
+    fn file(&mut self, path: &[u8], name: Vec<u8>, metadata: Metadata, content: Content) -> Result<()> {
+        self.report.total_entries += 1;
+        self.report.total_bytes = self.report.total_bytes.saturating_add(content.size);
+        let ordinal = next_row(self.decisions.len())?;
+        self.decisions.push(Decision::Left);
+        let Some(existing) = self.existing(path, &name, metadata.mtime, content.size)? else { return Ok(()) };
+        let key = (metadata.links > 1).then_some((metadata.device, metadata.inode));
+        let print = key.map(|_| fingerprint(&content));
+        if let Some((group, first)) = key.and_then(|key| self.groups.get(&key).copied())
+            && Some(first) == print
+        {
+            self.decide(ordinal, Decision::Present);
+            return self.link(path, &name, group, content.size, ordinal, &existing);
+        }
+        if let Existing::Other(directory, stat) = &existing
+            && self.has_content(path, directory, &name, stat, &metadata, &content)?
+        {
+            match self.keep(directory, &name, stat, &metadata) {
+                Keep::AsItIs => {
+                    self.decide(ordinal, Decision::Present);
+                    self.unchanged(path, content.size);
+                    self.kept_group(&name, key, print, stat)?;
+                    return Ok(());
+                }
+                Keep::Adjusted => {
+                    self.decide(ordinal, Decision::Present);
+                    self.kept_group(&name, key, print, stat)?;
+                    return self.adjust(&name, metadata, Kind::File, content.size);
+                }
+                Keep::No => {}
+            }
+        }
+        self.decide(ordinal, Decision::Present);
+        let place = self.place(&name)?;
+        let attributes = self.catalog.attributes(metadata)?;
+        let group = match (key, print) {
+            (Some(key), Some(print)) if !self.groups.contains_key(&key) => {
+                let group = self.catalog.group(place, None)?;
+                self.groups.insert(key, (group, print));
+                group
+            }
+            _ => NONE,
+        };
+        let row = next_row(self.catalog.files.len())?;
+        let size = content.size;
+        let data_length = content.data_length();
+        let holes = self.catalog.keep_holes(content.holes)?;
+        let replaces = matches!(existing, Existing::Other(..));
+        self.catalog.files.push(File { place, attributes, size, pieces: 0, holes, group, ordinal, replaces });
+        match self.pieces(row, Chunks::new(self.repository, content.chunks))? {
+            Ok((pieces, length)) if Some(length) == data_length => {
+                if let Some(file) = self.catalog.files.get_mut(row as usize) {
+                    file.pieces = pieces;
+                }
+                return Ok(());
+            }
+            Ok(_) => {
+                let message = "its chunks do not add up to its size; it is not restored".to_owned();
+                self.problem(path, ProblemKind::Hostile, message);
+            }
+            Err(error) => {
+                let message = format!("{error}; the file is not restored");
+                self.repository_problem(path, &error, message);
+            }
+        }
+        self.decide(ordinal, Decision::Left);
+        self.broken.push(row);
+        Ok(())
+    }
+
+    fn decide(&mut self, ordinal: u32, decision: Decision) {
+        if let Some(entry) = self.decisions.get_mut(ordinal as usize) {
+            *entry = decision;
+        }
+    }
+
+    fn kept_group(&mut self, name: &[u8], key: Option<GroupKey>, print: Option<[u8; 32]>, stat: &Stat) -> Result<()> {
+        if let (Some(key), Some(print)) = (key, print)
+            && !self.groups.contains_key(&key)
+        {
+            let place = self.place(name)?;
+            let group = self.catalog.group(place, Some(stat))?;
+            self.claimed.insert(stat.key());
+            self.groups.insert(key, (group, print));
+        }
+        Ok(())
+    }
+
+    /// Notes all chunks of a file; gives how many there are and their length.
+    #[allow(clippy::type_complexity)] // what ends the restore, and what ends this file
+    fn pieces(&mut self, file: u32, chunks: Chunks<'_>) -> Result<repository::Result<(u32, u64)>> {
+        let (mut count, mut position) = (0_u32, 0_u64);
+        for chunk in chunks {
+            let located = chunk.and_then(|chunk| self.repository.locate(&chunk).map(|place| (chunk, place)));
+            let (chunk, place) = match located {
+                Ok(located) => located,
+                Err(error) => return Ok(Err(error)),
+            };
+            let pack = match self.pack_rows.get(&place.pack) {
+                Some(row) => *row,
+                None => {
+                    let row = next_row(self.packs.len())?;
+                    self.packs.push(place.pack);
+                    self.pack_rows.insert(place.pack, row);
+                    row
+                }
+            };
+            self.blocks.entry((pack, place.block)).or_insert(place.at);
+            let piece = Piece::new(pack, place.block, file, position, place.offset, chunk.length, &chunk.id);
+            self.pieces.push(piece, &self.spill).map_err(spill_error)?;
+            position = position.saturating_add(u64::from(chunk.length));
+            count = count.checked_add(1).ok_or_else(|| Error::Refused("a file of 2^32 chunks".to_owned()))?;
+        }
+        Ok(Ok((count, position)))
+    }
+
+    /// Whether a file that is there has the content already.
+    fn has_content(
+        &mut self,
+        path: &[u8],
+        directory: &TargetDirectory,
+        name: &[u8],
+        stat: &Stat,
+        metadata: &Metadata,
+        content: &Content,
+    ) -> Result<bool> {
+        if stat.kind != Kind::File || stat.size != content.size {
+            return Ok(false);
+        }
+        if self.options.overwrite == Overwrite::IfChanged && stat.mtime == metadata.mtime {
+            return Ok(true);
+        }
+        match compare::content(self.repository, directory.as_directory(), name, content) {
+            Ok(verdict) => Ok(verdict == Verdict::Same),
+            // What cannot be read is written again; what the repository lacks is found out below.
+            Err(CompareError::Read(_) | CompareError::Repository(_)) => {
+                self.monitor.item(&Item::new(path, Action::Started));
+                Ok(false)
+            }
+        }
+    }
+
+    /// Whether an inode that has the right content may stay. One with other names is never changed.
+    fn keep(&mut self, directory: &TargetDirectory, name: &[u8], stat: &Stat, metadata: &Metadata) -> Keep {
+        if stat.links <= 1 {
+            return Keep::Adjusted;
+        }
+        if metadata.links <= 1 || self.claimed.contains(&stat.key()) {
+            return Keep::No;
+        }
+        let is_same = (stat.mode, stat.uid, stat.gid, stat.mtime)
+            == (metadata.mode, metadata.uid, metadata.gid, metadata.mtime)
+            && self.has_attributes(directory, name, stat, metadata);
+        if is_same { Keep::AsItIs } else { Keep::No }
+    }
+
+    fn has_attributes(&self, directory: &TargetDirectory, name: &[u8], stat: &Stat, metadata: &Metadata) -> bool {
+        use std::os::fd::AsFd;
+        let directory = directory.as_directory();
+        let captured = match (stat.kind, directory.open_file(name)) {
+            (Kind::File, Ok(file)) => {
+                metadata::capture(&xattr::Place::Open(file.as_fd()), stat, metadata.device, &self.owners)
+            }
+            (Kind::File, Err(_)) => return false,
+            _ => metadata::capture(&xattr::Place::Named(directory, name), stat, metadata.device, &self.owners),
+        };
+        captured.is_ok_and(|captured| {
+            captured.problems.is_empty()
+                && captured.metadata.xattrs == metadata.xattrs
+                && captured.metadata.flags == metadata.flags
+        })
+    }
+
+    fn unchanged(&mut self, path: &[u8], size: u64) {
+        self.report.unchanged += 1;
+        self.report.unchanged_bytes = self.report.unchanged_bytes.saturating_add(size);
+        self.monitor.item(&Item { size, ..Item::new(path, Action::Unchanged) });
+    }
+
+    fn adjust(&mut self, name: &[u8], metadata: Metadata, kind: Kind, size: u64) -> Result<()> {
+        let place = self.place(name)?;
+        let attributes = self.catalog.attributes(metadata)?;
+        self.catalog.adjusts.push(Adjust { place, attributes, kind, size });
+        Ok(())
+    }
+
+    /// A further name of a group.
+    fn link(
+        &mut self,
+        path: &[u8],
+        name: &[u8],
+        group: u32,
+        size: u64,
+        ordinal: u32,
+        existing: &Existing,
+    ) -> Result<()> {
+        let kept = self.catalog.groups.get(group as usize).and_then(|group| group.kept);
+        if let Existing::Other(_, stat) = existing
+            && kept == Some(Made::of(stat))
+        {
+            self.unchanged(path, size);
+            return Ok(());
+        }
+        let place = self.place(name)?;
+        let replaces = matches!(existing, Existing::Other(..));
+        self.catalog.links.push(Link { place, group, size, ordinal, replaces });
+        Ok(())
+    }
+
+    fn special(&mut self, path: &[u8], name: Vec<u8>, metadata: Metadata, node: Node) -> Result<()> {
+        self.report.total_entries += 1;
+        self.decisions.push(Decision::Left);
+        let Some(existing) = self.existing(path, &name, metadata.mtime, 0)? else { return Ok(()) };
+        let key = (metadata.links > 1).then_some((metadata.device, metadata.inode));
+        let print = key.map(|_| *blake3::hash(format!("{node:?}").as_bytes()).as_bytes());
+        if let Some((group, first)) = key.and_then(|key| self.groups.get(&key).copied())
+            && Some(first) == print
+        {
+            return self.link(path, &name, group, 0, NONE, &existing);
+        }
+        if let Existing::Other(directory, stat) = &existing
+            && is_same_special(directory, &name, stat, &node)
+        {
+            match self.keep(directory, &name, stat, &metadata) {
+                Keep::AsItIs => {
+                    self.unchanged(path, 0);
+                    return self.kept_group(&name, key, print, stat);
+                }
+                Keep::Adjusted => {
+                    self.kept_group(&name, key, print, stat)?;
+                    return self.adjust(&name, metadata, stat.kind, 0);
+                }
+                Keep::No => {}
+            }
+        }
+        let place = self.place(&name)?;
+        let attributes = self.catalog.attributes(metadata)?;
+        let group = match (key, print) {
+            (Some(key), Some(print)) if !self.groups.contains_key(&key) => {
+                let group = self.catalog.group(place, None)?;
+                self.groups.insert(key, (group, print));
+                group
+            }
+            _ => NONE,
+        };
+        let replaces = matches!(existing, Existing::Other(..));
+        self.catalog.specials.push(Special { place, attributes, node, group, replaces });
+        Ok(())
+    }
+}
+
+/// What is under a name that may be written to.
+enum Existing {
+    Nothing,
+    /// A directory, which is removed first.
+    Obstacle,
+    Other(Arc<TargetDirectory>, Stat),
+}
+
+enum Keep {
+    /// Nothing needs to be done.
+    AsItIs,
+    /// Its metadata is set.
+    Adjusted,
+    /// It has other names: a new inode takes its place.
+    No,
+}
+
+fn is_same_special(directory: &TargetDirectory, name: &[u8], stat: &Stat, node: &Node) -> bool {
+    match (stat.kind, node) {
+        (Kind::Symlink, Node::Symlink { target }) => {
+            directory.as_directory().read_link(name).is_ok_and(|found| found == *target)
+        }
+        (Kind::Fifo, Node::Fifo) | (Kind::Socket, Node::Socket) => true,
+        (Kind::CharacterDevice, Node::CharacterDevice { major, minor })
+        | (Kind::BlockDevice, Node::BlockDevice { major, minor }) => stat.rdev == (*major, *minor),
+        _ => false,
+    }
+}
+
+/// A sentence about something in the target.
+pub(super) fn target_message(error: &TargetError) -> String {
+    match error {
+        TargetError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            format!("{error}; run as the owner or as root")
+        }
+        _ => error.to_string(),
+    }
+}

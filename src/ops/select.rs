@@ -1,0 +1,422 @@
+//! Which snapshots are meant: `latest`, `latest~N`, an id or its beginning, each perhaps with `:path` behind it; and the
+//! filters by host, tags and paths. The part of a snapshot behind the colon is found by [`find_path`].
+//!
+//! `latest` counts by the time that a snapshot claims, and among equal times by the order in which they were
+//! published. A snapshot that cannot be read is never chosen by `latest`, and never passed over in silence: it comes back
+//! beside those that can ([`Selection::damaged`]), or as a warning of the repository.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::OsStringExt;
+use std::str::FromStr;
+
+pub use super::part::{Found, Part, find_path};
+use super::{Error, Result};
+use crate::base::escape::escape;
+use crate::base::id::{ID_BYTES, ObjectId};
+use crate::codec::snapshot::Snapshot;
+use crate::repository::{self, Repository};
+
+/// Candidates of an ambiguous id that are named.
+const CANDIDATES_SHOWN: usize = 8;
+
+/// One snapshot, as it was typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotRef {
+    /// The newest but `back` of those that the filters let through: `latest` is 0, `latest~1` the one before.
+    Latest {
+        /// How many to go back.
+        back: usize,
+    },
+    /// The one whose id begins with these lower-case hex digits (1 to 64 of them).
+    Prefix(String),
+}
+
+impl FromStr for SnapshotRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text == "latest" {
+            return Ok(Self::Latest { back: 0 });
+        }
+        if let Some(back) = text.strip_prefix("latest~")
+            && back.bytes().all(|byte| byte.is_ascii_digit())
+            && let Ok(back) = back.parse()
+        {
+            return Ok(Self::Latest { back });
+        }
+        if (1..=ID_BYTES * 2).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(Self::Prefix(text.to_ascii_lowercase()));
+        }
+        Err(format!(
+            "\"{}\" names no snapshot: expected latest, latest~N, or an id of hex digits",
+            escape(text.as_bytes())
+        ))
+    }
+}
+
+impl fmt::Display for SnapshotRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest { back: 0 } => f.write_str("latest"),
+            Self::Latest { back } => write!(f, "latest~{back}"),
+            Self::Prefix(digits) => f.write_str(digits),
+        }
+    }
+}
+
+/// A snapshot or a part of one: `ID`, `ID:path`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotArgument {
+    /// Which snapshot.
+    pub snapshot: SnapshotRef,
+    /// The path behind the colon, as bytes; `None` for all of it.
+    pub path: Option<Vec<u8>>,
+}
+
+impl SnapshotArgument {
+    /// Parses what was typed. Only the first colon separates, so a path may hold more.
+    ///
+    /// # Errors
+    /// A sentence for the command line.
+    pub fn parse(text: OsString) -> std::result::Result<Self, String> {
+        let mut bytes = text.into_vec();
+        let path = match bytes.iter().position(|byte| *byte == b':') {
+            Some(colon) => {
+                let path = bytes.split_off(colon + 1);
+                bytes.truncate(colon);
+                (!path.is_empty()).then_some(path)
+            }
+            None => None,
+        };
+        let name =
+            String::from_utf8(bytes).map_err(|error| format!("\"{}\" names no snapshot", escape(error.as_bytes())))?;
+        Ok(Self { snapshot: name.parse()?, path })
+    }
+}
+
+/// Tags that must all be there: `--tag a,b`. An empty list means a snapshot without tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagList(pub Vec<String>);
+
+impl FromStr for TagList {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let mut tags: Vec<String> =
+            text.split(',').map(str::trim).filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
+        let mut seen = std::collections::HashSet::new();
+        tags.retain(|tag| seen.insert(tag.clone()));
+        Ok(Self(tags))
+    }
+}
+
+/// Which snapshots are meant. Without a condition, all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Any of these hosts; an empty name lets every host through.
+    pub hosts: Vec<String>,
+    /// Any of these lists of tags.
+    pub tags: Vec<TagList>,
+    /// All of these paths, absolute, as snapshots hold them.
+    pub paths: Vec<Vec<u8>>,
+}
+
+impl Filter {
+    /// True when a snapshot of `host`, with these tags and paths, is meant.
+    #[must_use]
+    pub fn matches(&self, host: &str, tags: &[String], paths: &[Vec<u8>]) -> bool {
+        let list = |TagList(all): &TagList| match all.is_empty() {
+            true => tags.is_empty(),
+            false => all.iter().all(|tag| tags.contains(tag)),
+        };
+        (self.hosts.is_empty() || self.hosts.iter().any(|wanted| wanted.is_empty() || wanted == host))
+            && (self.tags.is_empty() || self.tags.iter().any(list))
+            && self.paths.iter().all(|wanted| paths.contains(wanted))
+    }
+
+    /// [`Filter::matches`] for a snapshot.
+    #[must_use]
+    pub fn admits(&self, snapshot: &Snapshot) -> bool {
+        self.matches(&snapshot.host, &snapshot.tags, &snapshot.paths)
+    }
+
+    /// True when nothing is asked for.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.hosts.is_empty() && self.tags.is_empty() && self.paths.is_empty()
+    }
+}
+
+/// What snapshots are put together by: `--group-by host,paths`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GroupBy {
+    /// Snapshots of one host.
+    pub host: bool,
+    /// Snapshots of the same paths.
+    pub paths: bool,
+    /// Snapshots with the same tags.
+    pub tags: bool,
+}
+
+impl FromStr for GroupBy {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let mut group = Self::default();
+        for word in text.split(',').filter(|word| !word.is_empty()) {
+            match word {
+                "host" | "hosts" => group.host = true,
+                "path" | "paths" => group.paths = true,
+                "tag" | "tags" => group.tags = true,
+                _ => return Err(format!("{word:?} is none of host, paths, tags")),
+            }
+        }
+        Ok(group)
+    }
+}
+
+/// What the snapshots of one group have in common; what they are not grouped by is absent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct GroupKey {
+    /// The host.
+    pub host: Option<String>,
+    /// The paths, sorted.
+    pub paths: Option<Vec<Vec<u8>>>,
+    /// The tags, sorted.
+    pub tags: Option<Vec<String>>,
+}
+
+impl GroupBy {
+    /// The group of a snapshot.
+    #[must_use]
+    pub fn key(&self, snapshot: &Snapshot) -> GroupKey {
+        fn sorted<T: Clone + Ord>(list: &[T]) -> Vec<T> {
+            let mut list = list.to_vec();
+            list.sort();
+            list
+        }
+        GroupKey {
+            host: self.host.then(|| snapshot.host.clone()),
+            paths: self.paths.then(|| sorted(&snapshot.paths)),
+            tags: self.tags.then(|| sorted(&snapshot.tags)),
+        }
+    }
+}
+
+/// A snapshot that was chosen.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// Its id.
+    pub id: ObjectId,
+    /// What it says.
+    pub snapshot: Snapshot,
+}
+
+/// Snapshots that were chosen, oldest first.
+#[derive(Debug, Default)]
+pub struct Selection {
+    /// Those that could be read.
+    pub chosen: Vec<Chosen>,
+    /// Those that could not: whether the filters mean them cannot be known.
+    pub damaged: Vec<(ObjectId, repository::Error)>,
+}
+
+/// Every live snapshot that the filter lets through, oldest first, and every one that cannot be read.
+#[must_use]
+pub fn all(repository: &Repository, filter: &Filter) -> Selection {
+    let mut selection = Selection::default();
+    for (id, snapshot) in repository.snapshots() {
+        match snapshot {
+            Ok(snapshot) if filter.admits(&snapshot) => selection.chosen.push(Chosen { id, snapshot }),
+            Ok(_) => {}
+            Err(error) => selection.damaged.push((id, error)),
+        }
+    }
+    selection
+}
+
+/// The snapshots that are named, each once, in the order of their times; without a name, all that the filter lets through.
+/// As restic has it, the filter decides what `latest` counts, and an id is taken whatever the filter says.
+///
+/// # Errors
+/// As [`one`], for the first name that stands for nothing. A named snapshot that cannot be read is in
+/// [`Selection::damaged`].
+pub fn many(repository: &Repository, names: &[SnapshotRef], filter: &Filter) -> Result<Selection> {
+    let everything = all(repository, &Filter::default());
+    if names.is_empty() {
+        let chosen = everything.chosen.into_iter().filter(|chosen| filter.admits(&chosen.snapshot)).collect();
+        return Ok(Selection { chosen, damaged: everything.damaged });
+    }
+    let mut wanted = std::collections::BTreeSet::new();
+    for name in names {
+        wanted.insert(match name {
+            SnapshotRef::Latest { back } => latest(repository, &everything, *back, filter)?.id,
+            SnapshotRef::Prefix(digits) => by_prefix(repository, digits)?,
+        });
+    }
+    Ok(Selection {
+        chosen: everything.chosen.into_iter().filter(|chosen| wanted.contains(&chosen.id)).collect(),
+        damaged: everything.damaged.into_iter().filter(|(id, _)| wanted.contains(id)).collect(),
+    })
+}
+
+/// The one snapshot that is named.
+///
+/// # Errors
+/// [`Error::Refused`] when there is none, or when an id's beginning stands for several; the damage, when it cannot be
+/// read.
+pub fn one(repository: &Repository, name: &SnapshotRef, filter: &Filter) -> Result<Chosen> {
+    match name {
+        SnapshotRef::Prefix(digits) => {
+            let id = by_prefix(repository, digits)?;
+            Ok(Chosen { id, snapshot: repository.snapshot(id)? })
+        }
+        SnapshotRef::Latest { back } => {
+            let everything = all(repository, &Filter::default());
+            let chosen = latest(repository, &everything, *back, filter)?;
+            for (id, error) in &everything.damaged {
+                repository.warn(format!(
+                    "snapshot {} cannot be read ({error}): {name} is chosen among the others",
+                    id.short()
+                ));
+            }
+            Ok(chosen.clone())
+        }
+    }
+}
+
+/// The snapshot that is named, and the part of it that is meant.
+///
+/// # Errors
+/// As [`one`] and [`find_path`].
+pub fn argument(repository: &Repository, argument: &SnapshotArgument, filter: &Filter) -> Result<(Chosen, Found)> {
+    let chosen = one(repository, &argument.snapshot, filter)?;
+    let found = find_path(repository, &chosen, argument.path.as_deref().unwrap_or_default())?;
+    Ok((chosen, found))
+}
+
+fn latest<'a>(repository: &Repository, everything: &'a Selection, back: usize, filter: &Filter) -> Result<&'a Chosen> {
+    let name = SnapshotRef::Latest { back };
+    let fitting = || everything.chosen.iter().rev().filter(|chosen| filter.admits(&chosen.snapshot));
+    if let Some(chosen) = fitting().nth(back) {
+        return Ok(chosen);
+    }
+    let sentence = match (everything.chosen.len(), fitting().count()) {
+        (0, _) if everything.damaged.is_empty() => format!(
+            "no snapshot {name}: the repository at {} holds none yet; packstone backup PATH makes one",
+            repository.place().display()
+        ),
+        (0, _) => {
+            let damaged: Vec<String> = everything.damaged.iter().map(|(id, _)| id.short()).collect();
+            format!("no snapshot {name}: none can be read ({}); packstone check says more", damaged.join(", "))
+        }
+        (held, 0) => format!(
+            "no snapshot {name}: none of the {held} snapshots has this host, these tags and paths; \
+             packstone snapshots lists them"
+        ),
+        (_, fit) => format!("no snapshot {name}: only {fit} to choose from; packstone snapshots lists them"),
+    };
+    Err(Error::Refused(sentence))
+}
+
+fn by_prefix(repository: &Repository, digits: &str) -> Result<ObjectId> {
+    let tip = repository.tip();
+    let describe = |id: &ObjectId| match repository.snapshot(*id) {
+        Ok(snapshot) => {
+            let paths: Vec<String> = snapshot.paths.iter().map(|path| escape(path)).collect();
+            format!("{} of {} ({})", id.short(), escape(snapshot.host.as_bytes()), paths.join(", "))
+        }
+        Err(_) => format!("{} (cannot be read)", id.short()),
+    };
+    by_beginning(tip.state.snapshots.keys(), digits, "snapshot", "packstone snapshots lists them", describe)
+}
+
+/// The one of `ids` that begins with these hex digits. `kind` and `next` are for the message: what is looked for, and
+/// what to run to see them all; `describe` names a candidate.
+///
+/// # Errors
+/// [`Error::Refused`] when there is none, or several.
+pub fn by_beginning<'a>(
+    ids: impl Iterator<Item = &'a ObjectId>,
+    digits: &str,
+    kind: &str,
+    next: &str,
+    describe: impl Fn(&ObjectId) -> String,
+) -> Result<ObjectId> {
+    let found: Vec<&ObjectId> = ids.filter(|id| id.to_string().starts_with(digits)).collect();
+    match found.as_slice() {
+        [id] => Ok(**id),
+        [] => Err(Error::Refused(format!("no {kind} {digits}: {next}"))),
+        several => {
+            let mut names: Vec<String> = several.iter().take(CANDIDATES_SHOWN).map(|id| describe(id)).collect();
+            if several.len() > CANDIDATES_SHOWN {
+                names.push(format!("and {} more", several.len() - CANDIDATES_SHOWN));
+            }
+            Err(Error::Refused(format!(
+                "{digits} is the beginning of {} {kind}s: {}; type more digits",
+                several.len(),
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn argument(text: &str) -> std::result::Result<SnapshotArgument, String> {
+        SnapshotArgument::parse(text.into())
+    }
+
+    #[test]
+    fn snapshots_are_named_in_every_form() {
+        let latest = SnapshotRef::Latest { back: 0 };
+        assert_eq!(argument("latest"), Ok(SnapshotArgument { snapshot: latest.clone(), path: None }));
+        assert_eq!(argument("latest~3").unwrap().snapshot, SnapshotRef::Latest { back: 3 });
+        assert_eq!(argument("7F3a").unwrap().snapshot, SnapshotRef::Prefix("7f3a".to_owned()));
+        assert_eq!(argument("latest:/a:b"), Ok(SnapshotArgument { snapshot: latest, path: Some(b"/a:b".to_vec()) }));
+        assert_eq!(argument("7f3a91c2:").unwrap().path, None);
+        for text in ["", ":x", "latest~", "latest~-1", "latest~x", "latest~99999999999999999999", "xyz", "7f 3", "/etc"]
+        {
+            assert!(argument(text).is_err(), "{text}");
+        }
+        assert!(argument(&"a".repeat(64)).is_ok() && argument(&"a".repeat(65)).is_err());
+        for text in ["latest", "latest~2", "ab12"] {
+            assert_eq!(argument(text).unwrap().snapshot.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn filters_are_and_inside_a_tag_list_and_or_between() {
+        let tags = |text: &str| text.parse::<TagList>().unwrap();
+        assert_eq!(tags("a, b,,a").0, ["a", "b"]);
+        let filter = Filter { tags: vec![tags("a,b"), tags("c")], ..Filter::default() };
+        let matches = |filter: &Filter, tags: &[&str]| {
+            let tags: Vec<String> = tags.iter().map(|tag| (*tag).to_owned()).collect();
+            filter.matches("h", &tags, &[b"/home".to_vec(), b"/etc".to_vec()])
+        };
+        assert!(matches(&filter, &["b", "a", "x"]));
+        assert!(matches(&filter, &["c"]));
+        assert!(!matches(&filter, &["a"]));
+        assert!(!matches(&filter, &[]));
+        let untagged = Filter { tags: vec![tags("")], ..Filter::default() };
+        assert!(matches(&untagged, &[]) && !matches(&untagged, &["a"]));
+        let host = Filter { hosts: vec!["g".into(), "h".into()], ..Filter::default() };
+        assert!(matches(&host, &[]) && !host.matches("i", &[], &[]));
+        let paths = |list: &[&str]| Filter {
+            paths: list.iter().map(|path| path.as_bytes().to_vec()).collect(),
+            ..Filter::default()
+        };
+        assert!(matches(&paths(&["/etc", "/home"]), &[]) && !matches(&paths(&["/etc", "/var"]), &[]));
+    }
+
+    #[test]
+    fn groups_are_parsed() {
+        assert_eq!("host,paths".parse(), Ok(GroupBy { host: true, paths: true, tags: false }));
+        assert_eq!("".parse(), Ok(GroupBy::default()));
+        assert!("host,user".parse::<GroupBy>().is_err());
+    }
+}
