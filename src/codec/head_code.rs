@@ -1,6 +1,8 @@
 //! The state code: a head's name, short enough to be written down. format-spec/recovery_code.md, "State code".
 //!
-//!     214-0D6K-7M2Q-X4TR-9HBW-C       generation - 80 bits of the id - check symbol
+//! ```text
+//! 214-0D6K-7M2Q-X4TR-9HBW-C       generation - 80 bits of the id - check symbol
+//! ```
 //!
 //! Whoever has the code can tell whether what a mirror shows is at least as new. It is compared whole, never shortened.
 

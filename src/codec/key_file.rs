@@ -1,6 +1,8 @@
 //! The key file: 256 random bits in one line of text. format-spec/recovery_code.md, "Key file".
 //!
-//!     packstone-key-1:XXXX-XXXX-...-XXXX          14 groups of 4 symbols: secret 256 bits, check 24
+//! ```text
+//! packstone-key-1:XXXX-XXXX-...-XXXX          14 groups of 4 symbols: secret 256 bits, check 24
+//! ```
 //!
 //! Only this generated form is a key file: its bits need no stretching. Anything else that somebody keeps in a file is
 //! a passphrase and is stretched. Being text, it can be printed, pasted, and read back from paper.

@@ -1,6 +1,8 @@
 //! Packs: immutable objects of blocks, with a sealed directory of what is in them. format-spec/pack.md.
 //!
-//!     header 48 | block ... | directory unit | padding | footer 32
+//! ```text
+//! header 48 | block ... | directory unit | padding | footer 32
+//! ```
 //!
 //! A pack is written from front to back and read from its end: footer, directory, then any block. Where a block begins
 //! stands nowhere in clear. Header and footer are part of the directory unit's key derivation, so a changed bit in

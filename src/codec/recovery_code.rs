@@ -1,6 +1,8 @@
 //! The recovery code: 128 secret bits that fit on a slip of paper. format-spec/recovery_code.md.
 //!
-//!     version 8 bits | secret 128 | check 24 = 32 symbols in 8 groups of 4
+//! ```text
+//! version 8 bits | secret 128 | check 24 = 32 symbols in 8 groups of 4
+//! ```
 //!
 //! It is stored nowhere. The check tells a typing error from a wrong code before anything is stretched, and is strong
 //! enough (24 bits) to say which single symbol would repair what was typed; it helps nobody to guess the 128 bits.

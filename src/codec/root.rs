@@ -1,7 +1,9 @@
 //! Roots: objects with a clear header, perhaps a clear table, and one sealed body. Segments and snapshots are roots.
 //! format-spec/root.md.
 //!
-//!     header 64 | table | unit of (body length u32 | body | zeros)
+//! ```text
+//! header 64 | table | unit of (body length u32 | body | zeros)
+//! ```
 //!
 //! Header and table are part of the unit's key derivation: a changed bit that no check sees fails at the commitment.
 //! The zeros are inside the unit; they let the object's length step coarsely.

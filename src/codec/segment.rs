@@ -1,6 +1,8 @@
 //! Segments of the index: what the packs of one run hold. format-spec/segment.md.
 //!
-//!     header 64 | clear table of packs | sealed body
+//! ```text
+//! header 64 | clear table of packs | sealed body
+//! ```
 //!
 //! The clear table lets anyone without a key know which packs a head needs, and how long they are. The body holds each
 //! pack's directory, so that the index is rebuilt from segments alone, and the first bytes of the pack's directory unit, so

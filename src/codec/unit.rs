@@ -1,6 +1,8 @@
 //! The sealed unit: the one frame in which every secret byte of a repository lies. format-spec/unit.md.
 //!
-//!     salt 32 | commitment 32 | ciphertext | tag 16
+//! ```text
+//! salt 32 | commitment 32 | ciphertext | tag 16
+//! ```
 //!
 //! Each unit has a key of its own, derived from everything that is known about it (kind, domain, codec, plain length,
 //! the clear bytes it belongs to, and its salt), so a change of any of these fails at the commitment, before the
