@@ -91,7 +91,7 @@ pub fn nothing_at(context: &Context, place: &Path) -> Result<CliError, CliError>
 /// Opens the repository that options and environment name.
 ///
 /// # Errors
-/// Each with its exit code; see [`super::failure`].
+/// Each with its exit code; see `failure.rs`.
 pub fn repository(context: &mut Context, command: &str) -> Result<Repository, CliError> {
     repository_with(context, command, false)
 }
@@ -99,7 +99,7 @@ pub fn repository(context: &mut Context, command: &str) -> Result<Repository, Cl
 /// The same, for a command that may take something else from the standard input.
 ///
 /// # Errors
-/// As [`repository`].
+/// As [`repository()`].
 pub fn repository_with(context: &mut Context, command: &str, stdin_taken: bool) -> Result<Repository, CliError> {
     let place = place(context)?;
     if !exists(&place) {

@@ -1,6 +1,6 @@
 //! Restore: from a snapshot to files. format-spec/restoring.md says what it promises.
 //!
-//! [`plan`] only reads: it walks the snapshot's trees, looks at what is in the target already, decides about every entry,
+//! [`plan()`] only reads: it walks the snapshot's trees, looks at what is in the target already, decides about every entry,
 //! and notes which pieces of which blocks the new files are made of. [`execute`] takes the plan:
 //!
 //! 1. what is in the way, and with `--delete` what the snapshot does not have, is removed; directories are made;

@@ -21,7 +21,7 @@ pub(super) enum Start {
     Entry(Box<Entry>),
 }
 
-/// See the module. Made by [`super::plan`], carried out by [`super::execute`].
+/// See the module. Made by [`super::plan()`], carried out by [`super::execute`].
 #[derive(Debug)]
 pub struct Plan {
     pub(super) options: Options,
