@@ -407,7 +407,7 @@ class Head:
         self.sections = self.parse_sections(data[224:-64])
 
     def parse_sections(self, data):
-        sections, at, last = {}, 0, -1
+        sections, at, last, has_config = {}, 0, -1, False
         while at < len(data):
             require(at + 8 <= len(data), "truncated", "header of a section")
             kind, zero, length = struct.unpack_from("<HHI", data, at)
@@ -426,11 +426,12 @@ class Head:
                 require(config.id == self.data[16:48] and config.vk == self.data[96:128], "other-repository", "config")
                 within = all(theirs & ~ours == 0 for theirs, ours in zip(config.features, self.features))
                 require(within, "shrunk-features")
+                has_config = True
                 continue
             sections[kind] = self.parse_rows(kind, body)
         require(SLOTS in sections, "no-slots")
         require(len(sections[SLOTS]) <= 16, "out-of-range", "more than 16 slots")
-        require(last >= HEAD_CONFIG or not self.is_checkpoint, "missing-section", "config")
+        require(has_config or not self.is_checkpoint, "missing-section", "config")
         return sections
 
     def parse_rows(self, kind, body):

@@ -97,7 +97,12 @@ def list_of(type_):
 
 
 def optional(type_):
-    return lambda body: type_(body) if a_bool(body) else None
+    def read(body):
+        marker = a_byte(body)
+        require(marker <= 1, "unknown-variant", f"marker {marker} of an optional value")
+        return type_(body) if marker else None
+
+    return read
 
 
 def structure(type_name, /, **fields):
@@ -444,7 +449,7 @@ def read_problems(pieces):
         yield problem
 
 
-# Chunker: chunker.md. No reader needs it; it is here because its vectors are. ------------------------------------------
+# Chunker: chunker.md. No reader needs it; it is here because its vectors are. ----------------------------------------
 
 MASKS = dict(enumerate((int(mask, 16) for mask in """
     18035100 1800035300 19000353000 590003530000 d90003530000 d90103530000 d90303530000 d90313530000 d90f03530000

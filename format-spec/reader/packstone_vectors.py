@@ -246,10 +246,10 @@ def unit(v, data):
     return [("content " + f.unpack(context[1], content, context[2]).hex()).strip()]
 
 
-RUNNERS = {
-    run.__name__: run
-    for run in (block, body, chunker, config, head, key_slot, key_tree, pack, recovery_code, segment, snapshot, tree, unit)
-}
+STRUCTURES = (
+    block, body, chunker, config, head, key_slot, key_tree, pack, recovery_code, segment, snapshot, tree, unit,
+)  # fmt: skip
+RUNNERS = {run.__name__: run for run in STRUCTURES}
 
 
 def run_vector(path):

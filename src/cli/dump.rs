@@ -4,9 +4,9 @@ use super::exit::{CliError, Exit};
 use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::tell_warnings;
-use super::{Context, open};
+use super::{Context, open, size};
 use crate::base::escape::escape;
-use crate::ops::dump::{self, DumpError, Sink, Wanted};
+use crate::ops::dump::{self, DumpError, LeftOut, Sink, Wanted};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Seek, SeekFrom, Write};
@@ -80,10 +80,11 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         Archive::Zip => dump::Archive::Zip,
     };
     let progress = context.progress(Work::Other);
+    let mut left_out = LeftOut::default();
     let mut write = |to: &mut dyn Sink| {
         if plan.is_directory() {
-            let mut to = Plain(to);
-            dump::archive(&repository, &plan, form, &mut to, &progress)
+            left_out = dump::archive(&repository, &plan, form, &mut Plain(to), &progress)?;
+            Ok(())
         } else {
             dump::file(&repository, &plan, to, &progress)
         }
@@ -97,6 +98,14 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     };
     progress.finish();
     tell_warnings(&repository, context.output);
+    for (path, why) in &left_out.named {
+        context.output.warn(&format!("{} {why}", escape(path)));
+    }
+    let more = left_out.count - left_out.named.len() as u64;
+    if more > 0 {
+        let more = size::counted(more, "more entry", "more entries");
+        context.output.warn(&format!("{more} could not be put into the archive"));
+    }
     result.map(|()| Exit::Success)
 }
 

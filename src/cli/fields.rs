@@ -59,6 +59,12 @@ impl Fields {
     fn write(&self, text: &mut String, depth: usize) {
         let width = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         for (name, value) in &self.0 {
+            let is_below = match value {
+                Value::List(values) => !values.is_empty(),
+                Value::Fields(_) => true,
+                _ => false,
+            };
+            let width = if is_below { 0 } else { width };
             let _ = write!(text, "{:1$}{name:<width$}", "", depth * 2); // writing to a String cannot fail
             value.write(text, depth);
         }
@@ -78,7 +84,7 @@ impl Value {
                 for value in values {
                     let _ = write!(text, "{:1$}-", "", depth * 2 + 2);
                     match value {
-                        Self::Fields(fields) => fields.write_line(text),
+                        Self::Fields(fields) => fields.write_line(text, depth),
                         other => other.write(text, depth + 1),
                     }
                 }
@@ -93,7 +99,7 @@ impl Value {
 
 impl Fields {
     /// All of them in one line; what is itself a list follows below it.
-    fn write_line(&self, text: &mut String) {
+    fn write_line(&self, text: &mut String, depth: usize) {
         let mut below = Vec::new();
         for (name, value) in &self.0 {
             match value {
@@ -105,7 +111,7 @@ impl Fields {
             }
         }
         text.push('\n');
-        Self(below).write(text, 3);
+        Self(below).write(text, depth + 3);
     }
 }
 
@@ -206,7 +212,7 @@ mod tests {
             .with("blocks", Value::from_iter([inner]));
         assert_eq!(
             fields.text(),
-            "name    a\\x1b\\xff\nid      x\nlive    yes\ntags  \n  -  one\n  -  two\nnone    none\nblocks\n  -  offset 1\n      chunks\n        -  c\n"
+            "name    a\\x1b\\xff\nid      x\nlive    yes\ntags\n  -  one\n  -  two\nnone    none\nblocks\n  -  offset 1\n      chunks\n        -  c\n"
         );
         assert_eq!(
             json(&fields),

@@ -16,9 +16,9 @@ use std::os::unix::ffi::OsStrExt;
 
 /// Find files by name in snapshots
 ///
-/// * and ? and [...] stand for anything but /, ** for any number of directories. A pattern that begins with / is compared
-/// with whole paths, any other one with names and with any run of them (a/b). What lies in a directory that matches is found
-/// too.
+/// In a pattern, * and ? and [...] stand for anything but /, and ** for any number of directories. A pattern that begins
+/// with / is compared with whole paths, any other one with names and with any run of them (a/b). What lies in a directory
+/// that matches is found too.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// What to look for

@@ -5,20 +5,20 @@
 
 pub mod backup;
 pub mod cat;
+pub mod check;
 pub mod content;
 pub mod diff;
 pub mod dump;
 pub mod find;
 pub mod ls;
 pub mod part;
+pub mod repair_index;
 pub mod restore;
 pub mod select;
 pub mod show;
 pub mod snapshots;
 pub mod stats;
 pub mod tree_walk;
-pub mod check;
-pub mod repair_index;
 
 use std::time::Duration;
 

@@ -18,6 +18,7 @@ use crate::repository::list_reader::Listing;
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one of them at a time")]
 pub enum Part {
     /// The root of the snapshot, which has no name and no metadata: its listing.
     Root(ChunkList),

@@ -2,7 +2,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod backup;
+mod cat;
+mod check;
+mod diff;
+mod dump;
+mod find;
 mod help;
+mod key;
+mod ls;
+mod reading;
+mod repair;
+mod restore;
+mod show;
+mod snapshots;
+mod stats;
 mod support;
 mod usage;
 

@@ -59,7 +59,7 @@ fn an_interrupted_run_keeps_its_lock_until_its_last_pack_is_stored() {
     let repository = Repository::open(access, &world::secret(1)).unwrap();
     let monitor = crate::interrupted::Impatient::after(20);
     let ended = world::backup_with(&repository, source.path(), packs(world::PACK_BYTES), &monitor);
-    assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
+    assert!(matches!(ended, Err(ops::Error::Interrupted)), "{ended:?}");
     assert!(packs_seen.load(Ordering::SeqCst) > 0, "the run was interrupted before its first pack");
     assert_eq!(*unlocked.lock().unwrap(), []);
 }

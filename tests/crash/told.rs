@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use packstone::base::id::ObjectId;
+use packstone::ops::{Silent, check};
 use packstone::repository::{Error, Repository};
 use packstone::storage::Storage;
 use packstone::storage::crash::CrashDisk;
@@ -136,12 +137,17 @@ fn same(found: &Contents, wanted: &Contents) -> Result<(), String> {
     Err(format!("a snapshot has other contents than its source had: {first:?} first"))
 }
 
-/// [`structure::check`], and every live snapshot reads to its end.
+/// [`structure::check`], every live snapshot reads to its end, and the program's own check finds nothing either.
 fn structure(repository: &Repository) -> Result<(), String> {
     structure::check(repository)?;
     for (id, snapshot) in repository.snapshots() {
         snapshot.map_err(|error| error.to_string())?;
         world::contents(repository, id, b"")?;
     }
-    Ok(())
+    let options = check::Options { data: check::Data::All, ..check::Options::default() };
+    let report = check::run(repository, &options, &Silent).map_err(|error| format!("check: {error}"))?;
+    match report.findings.first() {
+        None => Ok(()),
+        Some(finding) => Err(format!("check: {}", finding.message)),
+    }
 }

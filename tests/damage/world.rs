@@ -26,8 +26,8 @@ use packstone::repository::lock::Locks;
 use packstone::repository::pack_writer::PackOptions;
 use packstone::repository::remembered::Remembered;
 use packstone::repository::{self, Access, CreateOptions, Repository, index};
-use packstone::storage::local::Local;
 use packstone::storage::ObjectName;
+use packstone::storage::local::Local;
 
 /// SplitMix64: bytes that are the same in every run, and that do not shrink.
 pub struct Noise(pub u64);

@@ -1,7 +1,7 @@
 //! The real program is killed with SIGKILL at random moments of a backup, again and again, while the tree changes.
 //!
 //! Promised: nothing acknowledged is lost (a snapshot whose id was printed reads back byte for byte), no lock stays, the
-//! next run needs no hand, what was left behind is taken over or cleared away, and the structure is sound in the end.
+//! next run needs no hand, what was left behind is taken over or cleared away, and `check --read-data` finds nothing in the end.
 //! The short form kills 20 times, `PACKSTONE_FULL=1` 200 times. The seed is printed; `PACKSTONE_SEED` sets it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -233,4 +233,7 @@ fn a_program_that_is_killed_loses_nothing_acknowledged() {
          needed no hand ({taken_over} found something in tmp/)"
     );
     structure::check(&repository).unwrap();
+    let check = world.command(&["check", "--read-data"]).output().unwrap();
+    let said = [check.stdout, check.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(check.status.success(), "check: {said:?}");
 }

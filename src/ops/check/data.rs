@@ -135,17 +135,9 @@ pub(super) fn check(
 fn verify(repository: &Repository, number: u32, pack: &SegmentPack, monitor: &dyn Monitor) -> Damage {
     let mut damage = Damage { number, blocks: Vec::new(), messages: Vec::new() };
     let mut hasher = blake3::Hasher::new();
-    match read(repository, pack, &mut hasher, &mut damage, monitor) {
-        Ok(()) => {
-            if *hasher.finalize().as_bytes() != pack.id.0 && damage.messages.is_empty() {
-                damage.messages.push(Reason::ObjectId.to_string());
-            }
-        }
-        Err(error) => {
-            // The file cannot be read on: nothing more is known of it.
-            damage.messages.push(reason(&error));
-            damage.blocks = (0..=u16::MAX).take(pack.directory.blocks.len()).collect();
-        }
+    read(repository, pack, &mut hasher, &mut damage, monitor);
+    if *hasher.finalize().as_bytes() != pack.id.0 && damage.messages.is_empty() {
+        damage.messages.push(Reason::ObjectId.to_string());
     }
     damage
 }
@@ -156,14 +148,18 @@ fn read(
     hasher: &mut blake3::Hasher,
     damage: &mut Damage,
     monitor: &dyn Monitor,
-) -> crate::repository::Result<()> {
+) {
     let (storage, name) = (repository.storage(), ObjectName::Pack(pack.id));
-    let header = storage.read_range(&name, 0, pack::HEADER_BYTES as u64)?;
-    hasher.update(&header);
-    match pack::parse_header(&header, repository.id()) {
-        Ok(kind) if kind == pack.kind => {}
-        Ok(_) => damage.messages.push("its header says another kind than its segment".to_owned()),
-        Err(error) => damage.messages.push(format!("its header: {}", error.reason)),
+    match storage.read_range(&name, 0, pack::HEADER_BYTES as u64) {
+        Ok(header) => {
+            hasher.update(&header);
+            match pack::parse_header(&header, repository.id()) {
+                Ok(kind) if kind == pack.kind => {}
+                Ok(_) => damage.messages.push("its header says another kind than its segment".to_owned()),
+                Err(error) => damage.messages.push(format!("its header: {}", error.reason)),
+            }
+        }
+        Err(error) => damage.messages.push(format!("its header: {}", reason(&error.into()))),
     }
     let mut at = pack::HEADER_BYTES as u64;
     let mut first = 0;
@@ -223,13 +219,16 @@ fn read(
         at += length;
         first += run;
     }
-    let rest = storage.read_range(&name, at, pack.length.saturating_sub(at))?;
-    hasher.update(&rest);
-    if let Err(error) = check_end(repository, pack, &rest) {
-        damage.messages.push(format!("its directory or footer: {}", error.reason));
+    match storage.read_range(&name, at, pack.length.saturating_sub(at)) {
+        Ok(rest) => {
+            hasher.update(&rest);
+            if let Err(error) = check_end(repository, pack, &rest) {
+                damage.messages.push(format!("its directory or footer: {}", error.reason));
+            }
+            monitor.advance(0, rest.len() as u64);
+        }
+        Err(error) => damage.messages.push(format!("its directory or footer: {}", reason(&error.into()))),
     }
-    monitor.advance(0, rest.len() as u64);
-    Ok(())
 }
 
 /// Checks what stands behind the blocks: directory, padding and footer.

@@ -8,7 +8,6 @@ use rayon::prelude::*;
 use super::places::{Bad, Places};
 use super::trees::reason;
 use super::{COPY_BACK, Finding};
-use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::codec::head::{self, Head, HeadRef};
 use crate::codec::live_state::MarkedKind;
@@ -270,11 +269,10 @@ impl Structure {
         for folder in Folder::ALL {
             let strays = storage.strays(folder).map_err(crate::repository::Error::from)?;
             for stray in strays.iter().take(NAMES_SHOWN) {
-                let stray = escape(stray.as_bytes());
-                self.notes.push(format!("in {}: {stray} is not part of the repository", folder.as_str()));
+                self.notes.push(format!("{stray} is not part of the repository"));
             }
             if let Some(more) = strays.len().checked_sub(NAMES_SHOWN).filter(|more| *more > 0) {
-                self.notes.push(format!("in {}: {more} more files are not part of the repository", folder.as_str()));
+                self.notes.push(format!("{}: {more} more files are not part of the repository", folder.as_str()));
             }
         }
         Ok(())

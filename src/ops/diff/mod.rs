@@ -214,7 +214,7 @@ impl<'a, E: From<Error>> Work<'a, E> {
             );
         };
         let mut levels = Vec::new();
-        self.enter(one, other, 0, &mut Vec::new(), &mut levels)?;
+        self.enter(one, other, 0, b"", &mut levels)?;
         let mut path = Vec::new();
         while let Some(level) = levels.last_mut() {
             if self.monitor.interrupted() {
@@ -251,7 +251,7 @@ impl<'a, E: From<Error>> Work<'a, E> {
         one: &ChunkList,
         other: &ChunkList,
         path_length: usize,
-        path: &mut Vec<u8>,
+        path: &[u8],
         levels: &mut Vec<Level<'a>>,
     ) -> std::result::Result<(), E> {
         if one == other {
@@ -292,7 +292,7 @@ impl<'a, E: From<Error>> Work<'a, E> {
         }
         match (&one.node, &other.node) {
             (Node::Directory { listing: one }, Node::Directory { listing: other }) => {
-                return self.enter(one, other, path.len(), &mut path.to_vec(), levels);
+                return self.enter(one, other, path.len(), path, levels);
             }
             (Node::File(one), Node::File(other)) if same_content(one, other) => {
                 if let Some(chunks) = &mut self.chunks {

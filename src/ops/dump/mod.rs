@@ -12,13 +12,13 @@ use std::io::{self, Write};
 use super::content::{self, Piece};
 use super::select::{self, Chosen, Filter, Found, SnapshotArgument};
 use super::tree_walk::{TreeWalk, Visited};
-use super::{Error, Item, Monitor, Phase, Severity};
+use super::{Error, Item, Monitor, Phase};
 use crate::codec::tree::{Content, Entry, Node};
 use crate::ops::Action;
 use crate::repository::Repository;
 
 /// Longest run of zeros that is written at once, in bytes.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// How a directory is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,7 +194,19 @@ struct Linked {
     content: [u8; 32],
 }
 
-/// Writes a directory as an archive.
+/// What an archive of its kind cannot hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many entries.
+    pub count: u64,
+    /// The first of them, at most [`LEFT_OUT_NAMED`], with the reason as the rest of a sentence.
+    pub named: Vec<(Vec<u8>, &'static str)>,
+}
+
+/// Most entries that [`LeftOut`] names.
+pub const LEFT_OUT_NAMED: usize = 20;
+
+/// Writes a directory as an archive, and returns what it could not hold.
 ///
 /// # Errors
 /// The damage, or the sink's error: what was written is no whole archive.
@@ -204,7 +216,7 @@ pub fn archive(
     form: Archive,
     to: &mut dyn Write,
     monitor: &dyn Monitor,
-) -> Result<(), DumpError> {
+) -> Result<LeftOut, DumpError> {
     let Some(listing) = plan.found.listing() else {
         return Err(Error::Refused(format!("{} is no directory", crate::base::escape::escape(&plan.found.path))).into());
     };
@@ -217,6 +229,7 @@ pub fn archive(
         Archive::TarZst => Box::new(tar::Tar::new(Zstd(zstd::Encoder::new(to, zstd::DEFAULT_COMPRESSION_LEVEL)?))),
         Archive::Zip => Box::new(zip::Zip::new(to)),
     };
+    let mut left_out = LeftOut::default();
     let mut links: HashMap<(u32, u64), Linked> = HashMap::new();
     let own = plan.found.entry().filter(|_| plan.found.path.len() > plan.strip).map(|entry| {
         let visited = Visited { path: plan.found.path.clone(), entry: entry.clone() };
@@ -247,7 +260,12 @@ pub fn archive(
         };
         match packer.begin(name, &entry, earlier.as_deref())? {
             Begun::Whole => {}
-            Begun::Unfit(why) => monitor.problem(Severity::Note, &path, why),
+            Begun::Unfit(why) => {
+                left_out.count += 1;
+                if left_out.named.len() < LEFT_OUT_NAMED {
+                    left_out.named.push((path, why));
+                }
+            }
             Begun::Content => {
                 if let Node::File(content) = &entry.node {
                     copy(repository, &path, content, monitor, &mut |piece| match piece {
@@ -267,7 +285,7 @@ pub fn archive(
         }
     }
     packer.finish()?;
-    Ok(())
+    Ok(left_out)
 }
 
 /// Equal exactly for equal contents.

@@ -52,7 +52,7 @@ pub struct Place {
 pub struct Directory {
     /// Row of the directory above, and its name there.
     pub place: Place,
-    /// What it gets at the end; none for the target itself.
+    /// What it gets at the end; none for a target that was there.
     pub attributes: Option<Attributes>,
     /// It was there when the plan was made.
     pub exists: bool,

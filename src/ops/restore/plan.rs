@@ -128,7 +128,7 @@ impl Plan {
         self.report.problem_count
     }
 
-    /// How many of them are damage in the repository.
+    /// How many of them are the repository's fault: damage, or what no snapshot may say.
     #[must_use]
     pub const fn damage_count(&self) -> u64 {
         self.report.damage_count

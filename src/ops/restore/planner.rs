@@ -135,7 +135,7 @@ pub fn plan(
         broken: Vec::new(),
         report: Report::default(),
     };
-    planner.root(matches!(start, Start::Listing(_)))?;
+    planner.root(matches!(start, Start::Listing(_)), found)?;
     match &start {
         Start::Listing(listing) => planner.walk(Tree::new(repository, listing.clone(), snapshot.counts))?,
         Start::Entry(entry) => {
@@ -177,7 +177,9 @@ fn fingerprint(content: &Content) -> [u8; 32] {
 }
 
 impl Planner<'_> {
-    fn root(&mut self, is_directory: bool) -> Result<()> {
+    /// The target itself. One that this restore makes gets the metadata of the directory whose contents go into it; one that
+    /// is there keeps its own.
+    fn root(&mut self, is_directory: bool, found: &Found) -> Result<()> {
         let target = &self.options.target;
         let refuse = |error: io::Error| {
             use std::os::unix::ffi::OsStrExt;
@@ -193,9 +195,13 @@ impl Planner<'_> {
             Err(error) => return Err(refuse(error)),
         };
         let place = Place { directory: 0, name: self.catalog.name(b"")? };
+        let attributes = match (&there, found.entry()) {
+            (There::Nothing, Some(entry)) if is_directory => Some(self.catalog.attributes(entry.metadata.clone())?),
+            _ => None,
+        };
         self.catalog.directories.push(Directory {
             place,
-            attributes: None,
+            attributes,
             exists: matches!(there, There::Directory(_)),
             obstacle: false,
         });

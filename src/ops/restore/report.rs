@@ -74,7 +74,7 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// How many there are in all.
     pub problem_count: u64,
-    /// How many of them are damage in the repository.
+    /// How many of them are the repository's fault: damage, or what no snapshot may say.
     pub damage_count: u64,
     /// Packs of which a block did not open, with the number of problems that come from it.
     pub damaged_packs: BTreeMap<ObjectId, u64>,
@@ -93,7 +93,7 @@ impl Report {
 
     pub(super) fn problem(&mut self, problem: Problem) {
         self.problem_count += 1;
-        if problem.kind == ProblemKind::Damage {
+        if matches!(problem.kind, ProblemKind::Damage | ProblemKind::Hostile) {
             self.damage_count += 1;
         }
         if self.problems.len() < PROBLEMS_SHOWN {

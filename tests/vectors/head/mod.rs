@@ -217,6 +217,15 @@ pub fn vectors() -> Vec<Vector> {
             first().with(|raw| drop(raw.sections.pop())),
         ),
         alone(
+            "no-config-but-optional",
+            "missing-section",
+            "a checkpoint whose last section is an optional one, in place of the config",
+            first().with(|raw| {
+                raw.sections.pop();
+                raw.sections.push((0x8000, vec![1]));
+            }),
+        ),
+        alone(
             "other-config",
             "other-repository",
             "a checkpoint with another config",

@@ -1,0 +1,83 @@
+//! `key` as a person and a script see it. Passphrases cost a tenth of a second each, so there are few.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::Ran;
+use super::support::World;
+
+fn ids(world: &World) -> Vec<(String, String, bool)> {
+    let ran = world.ok(&["key", "list", "--json"]);
+    let keys: Vec<serde_json::Value> = serde_json::from_str(&ran.out).unwrap();
+    let text = |key: &serde_json::Value, name: &str| key[name].as_str().unwrap().to_owned();
+    keys.iter().map(|key| (text(key, "id"), text(key, "type"), key["current"].as_bool().unwrap())).collect()
+}
+
+fn with(world: &World, key: &str, words: &[&str]) -> Ran {
+    world.bare(words).env("PACKSTONE_KEY_FILE", world.path(key)).output().unwrap().into()
+}
+
+#[test]
+fn key_files_are_added_listed_and_removed() {
+    let world = World::with_repository();
+    world.ok(&["key", "add", "--new-key-file", "second", "--label", "the safe", "--dry-run"]);
+    assert!(!world.path("second").exists());
+    let ran = world.ok(&["key", "add", "--new-key-file", "second", "--label", "the safe"]);
+    assert!(ran.out.starts_with("Added a key file in second: key "), "{}", ran.out);
+    assert_eq!(fs::metadata(world.path("second")).unwrap().permissions().mode() & 0o777, 0o600);
+    let list = world.ok(&["key", "list"]);
+    assert!(list.out.contains("\n*") && list.out.contains("the safe"), "{}", list.out);
+    assert_eq!(with(&world, "second", &["snapshots"]).code, world.run(&["snapshots"]).code);
+
+    let ran = world.run(&["key", "add", "--new-key-file", "second"]);
+    assert_eq!(ran.code, Some(1), "an existing file is never written over");
+    let [first, second] = &ids(&world)[..] else { panic!("two keys") };
+    assert!(first.2 != second.2 && first.1 == "key file");
+    let current = if first.2 { first } else { second };
+    let other = if first.2 { second } else { first };
+    let ran = world.run(&["key", "remove", &current.0[..8]]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("is the one in use"), "{}", ran.err);
+    world.ok(&["key", "remove", &other.0[..8], "-n"]);
+    let ran = world.ok(&["key", "remove", &other.0[..8]]);
+    assert!(ran.out.contains("from now on it opens nothing"), "{}", ran.out);
+    assert!(ran.out.contains("real revocation is a copy of the snapshots into a new repository"), "{}", ran.out);
+    assert_eq!(with(&world, "second", &["check"]).code, Some(12));
+    assert_eq!(world.run(&["key", "remove", "zz"]).code, Some(2));
+    world.ok(&["check"]);
+}
+
+#[test]
+fn a_passphrase_is_changed_and_the_old_one_opens_nothing() {
+    let world = World::with_repository();
+    fs::write(world.path("old"), "correct horse\n").unwrap();
+    fs::write(world.path("new"), "battery staple\n").unwrap();
+    world.ok(&["key", "add", "--new-password-file", "old"]);
+    let by = |file: &str, words: &[&str]| -> Ran {
+        let words = [&["-p", file], words].concat();
+        world.bare(&words).output().unwrap().into()
+    };
+    let ran = by("old", &["key", "passwd", "--new-password-file", "new"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.contains("the old one opens nothing any more"), "{}", ran.out);
+    assert_eq!(by("old", &["check"]).code, Some(12));
+    assert_eq!(by("new", &["check"]).code, Some(0));
+    assert_eq!(ids(&world).len(), 2);
+    let ran = world.run(&["key", "passwd", "--new-password-file", "new"]);
+    assert_eq!(ran.code, Some(2), "a key file has no passphrase to change");
+    let ran = world.run(&["key", "add", "--new-password-file", "new", "--kdf-memory", "1M"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+}
+
+#[test]
+fn a_recovery_code_is_for_eyes_only() {
+    let world = World::with_repository();
+    for words in [&["key", "recovery-code"][..], &["key", "recovery-code", "--json"]] {
+        let ran = world.run(words);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+        assert!(ran.err.contains("shown on a terminal only, never in JSON, a pipe or a file"), "{}", ran.err);
+    }
+    let ran = world.ok(&["key", "recovery-code", "--dry-run"]);
+    assert!(ran.out.contains("the repository has none yet"), "{}", ran.out);
+    assert_eq!(ids(&world).len(), 1);
+}

@@ -1,0 +1,75 @@
+//! `repair index` as a person sees it.
+
+use std::fs;
+
+use super::check::{damage, packs};
+use super::support::World;
+
+fn world() -> World {
+    let world = World::with_repository();
+    world.write("one.txt", "dear one\n".repeat(500));
+    world.backup();
+    world
+}
+
+#[test]
+fn a_sound_index_only_gets_its_cache_again() {
+    let world = world();
+    let ran = world.ok(&["repair", "index"]);
+    assert!(ran.out.contains("The segments are whole; the cache made again from them"), "{}", ran.out);
+    assert!(world.ok(&["check"]).out.contains("generation 2:"), "no head was published");
+}
+
+#[test]
+fn lost_segments_come_back_from_the_packs() {
+    let world = world();
+    let segments = world.repository().join("index");
+    for segment in fs::read_dir(&segments).unwrap() {
+        damage(&segment.unwrap().path(), |bytes| bytes[1_000] ^= 1);
+    }
+    fs::remove_dir_all(world.path("home/.cache")).unwrap();
+    let ran = world.run(&["check", "--json"]);
+    assert_eq!(ran.code, Some(17));
+    assert!(ran.out.contains("\"suggest_repair_index\":true"), "{}", ran.out);
+    let ran = world.run(&["backup", "tree"]);
+    assert_eq!(ran.code, Some(17), "nobody adds to an index that cannot be read: {}", ran.err);
+
+    let ran = world.ok(&["repair", "index", "--dry-run"]);
+    assert!(ran.out.contains("1 segment would be replaced, 2 packs would be listed in new ones"), "{}", ran.out);
+    assert_eq!(world.run(&["check"]).code, Some(17), "a dry run changes nothing");
+    let ran = world.ok(&["repair", "index"]);
+    assert!(ran.out.contains("Published generation 3"), "{}", ran.out);
+    world.ok(&["check", "--read-data"]);
+    world.backup();
+    world.ok(&["check", "--read-data"]);
+}
+
+#[test]
+fn a_lost_pack_is_given_up_and_brought_back() {
+    let world = world();
+    let pack = packs(&world).remove(0);
+    let saved = world.path("saved");
+    fs::rename(&pack, &saved).unwrap();
+    assert_eq!(world.run(&["backup", "tree"]).code, Some(17), "the gate counts packs");
+    let ran = world.run(&["repair", "index", "--json"]);
+    assert_eq!(ran.code, Some(17));
+    assert!(ran.out.contains("\"missing_packs\":[\""), "{}", ran.out);
+    world.backup();
+    fs::rename(&saved, &pack).unwrap();
+    let ran = world.ok(&["repair", "index", "--read-all-packs", "--read-data"]);
+    assert!(ran.out.contains("replaced"), "{}", ran.out);
+    world.ok(&["check", "--read-data"]);
+}
+
+#[test]
+fn a_damaged_pack_stays_listed_and_is_named() {
+    let world = world();
+    let pack = packs(&world).remove(0);
+    damage(&pack, |bytes| bytes[100] ^= 1);
+    let ran = world.run(&["repair", "index", "--read-all-packs", "--read-data"]);
+    assert_eq!(ran.code, Some(17));
+    assert!(ran.out.contains("it stays listed as its segment says"), "{}", ran.out);
+    assert_eq!(world.run(&["check", "--read-data"]).code, Some(17));
+    damage(&pack, |bytes| bytes[100] ^= 1);
+    world.ok(&["check", "--read-data"]);
+}

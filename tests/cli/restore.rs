@@ -1,0 +1,181 @@
+//! `restore`: what is printed, what is refused, and the exit codes.
+
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::Ran;
+use super::support::World;
+
+fn world() -> World {
+    let world = World::with_repository();
+    world.write("docs/one", "one");
+    world.write("docs/two", "two\n".repeat(100_000));
+    world.write("empty", "");
+    world
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_tree_comes_back_and_the_summary_says_so() {
+    let world = world();
+    let id = world.backup();
+    let ran = world.ok(&["restore", "latest", "--target", "out", "--verify"]);
+    assert!(ran.out.contains(&format!("Restored {} to out  3 files, 2 directories", &id[..8])), "{}", ran.out);
+    assert!(ran.out.contains("3 files read back and identical"), "{}", ran.out);
+    assert_eq!(fs::read(world.path("out/tree/docs/one")).unwrap(), b"one");
+    let again = world.ok(&["restore", "latest", "--target", "out"]);
+    assert!(again.out.contains("3 unchanged"), "{}", again.out);
+    // A part goes directly into the target; -vv names every file.
+    let ran = world.ok(&["restore", &format!("{}:tree/docs", &id[..8]), "-t", "part", "-vv"]);
+    assert!(ran.out.contains("restored  /one  3 B"), "{}", ran.out);
+    assert_eq!(fs::read(world.path("part/one")).unwrap(), b"one");
+    let ran = world.ok(&["restore", "latest", "-t", "some", "--include", "one", "-q"]);
+    assert_eq!(ran.out, "");
+    assert!(world.path("some/tree/docs/one").exists() && !world.path("some/tree/docs/two").exists());
+}
+
+#[test]
+fn json_has_restics_shape() {
+    let world = world();
+    world.backup();
+    let ran = world.ok(&["restore", "latest", "--target", "out", "--json", "-vv"]);
+    let lines = lines(&ran.out);
+    let verbose: Vec<&Value> = lines.iter().filter(|line| line["message_type"] == "verbose_status").collect();
+    assert!(verbose.iter().any(|line| line["item"] == "/tree/docs/one" && line["action"] == "restored"), "{}", ran.out);
+    let summary = lines.last().unwrap();
+    assert_eq!(summary["message_type"], "summary");
+    assert_eq!((&summary["total_files"], &summary["files_restored"]), (&Value::from(5), &Value::from(5)));
+    assert_eq!((&summary["bytes_restored"], &summary["error_count"]), (&Value::from(400_003), &Value::from(0)));
+}
+
+#[test]
+fn a_dry_run_shows_the_plan_and_changes_nothing() {
+    let world = world();
+    world.backup();
+    let ran = world.ok(&["restore", "latest", "--target", "out", "--dry-run", "-vv"]);
+    assert!(ran.out.contains("Would restore") && ran.out.contains("/tree/docs/one"), "{}", ran.out);
+    assert!(!world.path("out").exists());
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let world = world();
+    world.backup();
+    let cases = [
+        (&["restore", "latest", "--target", "/", "--delete"][..], 2, "--include"),
+        (&["restore", "latest", "--target", ""], 2, "--target"),
+        (&["restore", "latest", "--target", "key"], 1, "is no directory"),
+        (&["restore", "latest:nothing", "--target", "out"], 1, "packstone ls"),
+        (&["restore", "latest~7", "--target", "out"], 1, "packstone snapshots"),
+        (&["restore", "latest", "--target", "out", "--include", "[a"], 2, "pattern"),
+    ];
+    for (words, code, text) in cases {
+        let ran = world.run(words);
+        assert_eq!(ran.code, Some(code), "{words:?} {}", ran.err);
+        assert!(ran.err.contains(text), "{words:?} {}", ran.err);
+    }
+    assert!(!world.path("out").exists());
+}
+
+fn largest_pack(world: &World) -> PathBuf {
+    let mut found = Vec::new();
+    for folder in fs::read_dir(world.repository().join("packs")).unwrap() {
+        let folder = folder.unwrap().path();
+        found.extend(fs::read_dir(folder).unwrap().map(|pack| pack.unwrap().path()));
+    }
+    found.sort_by_key(|path: &PathBuf| fs::metadata(path).unwrap().len());
+    found.pop().unwrap()
+}
+
+#[test]
+fn damage_names_the_pack_and_the_files_and_restores_the_rest() {
+    let world = World::with_repository();
+    let mut noise = vec![0; 300_000];
+    blake3::Hasher::new().finalize_xof().fill(&mut noise);
+    world.write("lost", &noise);
+    world.write("empty", "");
+    world.backup();
+    let pack = largest_pack(&world);
+    fs::set_permissions(&pack, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::File::options().write(true).open(&pack).unwrap().write_all_at(b"damage", 5000).unwrap();
+    let ran = world.run(&["restore", "latest", "--target", "out"]);
+    assert_eq!(ran.code, Some(17), "{}", ran.err);
+    let short = &pack.file_name().unwrap().to_str().unwrap()[..8];
+    assert!(ran.err.contains("/tree/lost") && ran.err.contains(short), "{}", ran.err);
+    assert!(ran.err.contains("packstone check"), "{}", ran.err);
+    assert!(world.path("out/tree/empty").exists() && !world.path("out/tree/lost").exists());
+}
+
+fn give(path: &Path, uid: u32) {
+    chown(path, Some(uid), Some(uid)).unwrap();
+    if path.is_dir() {
+        fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path(), uid));
+    }
+}
+
+#[test]
+fn an_ordinary_user_hears_what_only_root_could_have_set() {
+    const NOBODY: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: making other people's files needs root");
+        return;
+    }
+    let world = World::with_repository();
+    world.write("other", "of somebody else");
+    chown(world.tree().join("other"), Some(12_345), Some(54_321)).unwrap();
+    fs::set_permissions(world.tree().join("other"), fs::Permissions::from_mode(0o6755)).unwrap();
+    world.backup();
+    give(&world.path(""), NOBODY);
+    let binary = world.path("packstone");
+    fs::copy(env!("CARGO_BIN_EXE_packstone"), &binary).unwrap();
+    let configured = world.command(&[]);
+    let mut command = Command::new(&binary);
+    for (name, value) in configured.get_envs() {
+        value.map(|value| command.env(name, value));
+    }
+    command.args(["restore", "latest", "--target", "out"]).current_dir(world.path("")).uid(NOBODY).gid(NOBODY);
+    let ran: Ran = command.output().unwrap().into();
+    assert_eq!(ran.code, Some(1), "{}\n{}", ran.out, ran.err);
+    assert!(ran.err.contains("owner: not permitted for"), "{}", ran.err);
+    assert_eq!(fs::read(world.path("out/tree/other")).unwrap(), b"of somebody else");
+    // A set-id bit never comes with another owner.
+    assert_eq!(fs::metadata(world.path("out/tree/other")).unwrap().permissions().mode() & 0o7777, 0o755);
+}
+
+#[test]
+fn a_full_target_ends_with_a_clear_sentence_and_goes_on_later() {
+    let world = World::with_repository();
+    for n in 0..40_u8 {
+        let mut noise = vec![0; 200_000];
+        blake3::Hasher::new().update(&[n]).finalize_xof().fill(&mut noise);
+        world.write(&format!("f{n}"), noise);
+    }
+    world.backup();
+    let small = world.path("small");
+    fs::create_dir(&small).unwrap();
+    let mount = |option: &str| {
+        let ran = Command::new("mount").args(["-t", "tmpfs", "-o", option, "tmpfs"]).arg(&small).output();
+        ran.is_ok_and(|ran| ran.status.success())
+    };
+    if !mount("size=4m") {
+        eprintln!("skipped: mounting a small file system is not allowed here");
+        return;
+    }
+    let ran = world.run(&["restore", "latest", "--target", "small"]);
+    let grown = mount("remount,size=40m");
+    let again = world.run(&["restore", "latest", "--target", "small", "--verify"]);
+    let unmounted = Command::new("umount").arg(&small).status().unwrap().success();
+    assert!(grown && unmounted);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.err.contains("the disk of the target is full"), "{}", ran.err);
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    assert!(again.out.contains("unchanged") && again.out.contains("40 files read back"), "{}", again.out);
+}
