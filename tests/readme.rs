@@ -187,10 +187,8 @@ fn the_exit_codes_are_those_of_the_help() {
         .filter(|(code, _)| *code != "code")
         .map(|(code, meaning)| format!("{code} {meaning}"))
         .collect();
-    let codes: Vec<String> = packstone::cli::exit::Exit::ALL
-        .iter()
-        .map(|exit| format!("{} {}", exit.code(), exit.meaning()))
-        .collect();
+    let codes: Vec<String> =
+        packstone::cli::exit::Exit::ALL.iter().map(|exit| format!("{} {}", exit.code(), exit.meaning())).collect();
     assert_eq!(rows, codes);
 }
 
