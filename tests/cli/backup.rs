@@ -225,3 +225,22 @@ fn a_file_that_is_read_again_and_is_the_same_is_unmodified() {
     assert_eq!(summary["files_unmodified"], 1, "{summary}");
     assert_eq!(summary["files_changed"], 0, "{summary}");
 }
+
+/// The last line says how to get it back; it must be true for every way of naming a source.
+#[test]
+fn the_command_that_the_summary_names_works() {
+    let world = World::with_repository();
+    world.write("sub/a file", "content");
+    let absolute = world.tree().to_str().unwrap().to_owned();
+    for source in ["tree", "./tree/sub", "tree/../tree", ".", &absolute] {
+        let ran = world.ok(&["backup", source]);
+        let line = ran.out.lines().find(|line| line.starts_with("Get it back: ")).unwrap().to_owned();
+        let command = line.strip_prefix("Get it back: packstone ").unwrap();
+        let words: Vec<&str> = command.split(' ').collect();
+        world.ok(&words);
+        let back = world.path("back");
+        let found = std::process::Command::new("find").arg(&back).args(["-name", "a file"]).output().unwrap();
+        assert!(!found.stdout.is_empty(), "{line}");
+        fs::remove_dir_all(back).unwrap();
+    }
+}

@@ -204,7 +204,6 @@ fn second_store_is_in_the_next_backup(name: &str, folder: &Path, length: usize) 
         assert_eq!(letter(&world.backup()), wanted, "{name}: a store through a mapping was missed");
         println!("{name}: noticed{}", if silent { ", though no timestamp had moved" } else { "" });
     }
-    drop(store);
     drop(input);
     assert!(child.wait().unwrap().success());
 }

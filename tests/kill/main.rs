@@ -130,8 +130,8 @@ impl World {
 
 /// The id that a run printed, if it came to that.
 fn printed(output: &str) -> Option<ObjectId> {
-    let lines = output.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let summary = lines.filter(|line| line["message_type"] == "summary").next_back()?;
+    let mut lines = output.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let summary = lines.rfind(|line| line["message_type"] == "summary")?;
     summary["snapshot_id"].as_str()?.parse().ok()
 }
 

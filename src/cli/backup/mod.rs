@@ -75,7 +75,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     for warning in report.warnings.iter().chain(&repository.take_warnings()) {
         context.output.warn(warning);
     }
-    say(arguments, context, &repository, &report, given.first().map(PathBuf::as_path), &current)?;
+    say(arguments, context, &repository, &report, given.first().map(PathBuf::as_path))?;
     Ok(if report.outcome == Outcome::Partial { Exit::SourcePartlyUnreadable } else { Exit::Success })
 }
 
@@ -248,13 +248,20 @@ fn stream_backup(
     Ok(report?)
 }
 
+/// Where a source lies in the snapshot: an absolute one with all its directories, a relative one by the names in it. None
+/// for the current directory, whose entries lie at the top.
+fn in_snapshot(source: &Path) -> Option<Vec<u8>> {
+    let clean = backup::absolute(&[source.to_path_buf()], Path::new("/")).pop()?;
+    let path = if source.is_absolute() { clean.as_slice() } else { clean.strip_prefix(b"/")? };
+    (!path.is_empty()).then(|| path.to_vec())
+}
+
 fn say(
     arguments: &Arguments,
     context: &Context,
     repository: &Repository,
     report: &Report,
     first: Option<&Path>,
-    current: &Path,
 ) -> Result<(), CliError> {
     if context.output.json {
         return context.output.json(&summary::json(report, arguments.dry_run));
@@ -265,7 +272,7 @@ fn say(
         }
     }
     let example = match first {
-        Some(first) => backup::absolute(&[first.to_path_buf()], current).pop(),
+        Some(first) => in_snapshot(first),
         None => Some(arguments.stdin_filename.as_bytes().to_vec()),
     };
     let words = summary::repository_words(repository.place(), context.global.repository_is_default());

@@ -93,9 +93,9 @@ pub fn text(report: &Report, dry_run: bool, example: Option<&[u8]>, repository: 
     if report.snapshot.is_some() {
         lines.push("! Only copy: if its disk fails, the snapshots are gone. Copy the repository's directory elsewhere with any tool; its files never change".to_owned());
     }
-    if let (Some(id), Some(example)) = (report.snapshot, example) {
-        let example = shell_word(example);
-        lines.push(format!("Get it back: packstone{repository} restore {}:{example} --target ./back", id.short()));
+    if let Some(id) = report.snapshot {
+        let part = example.map(|example| format!(":{}", shell_word(example))).unwrap_or_default();
+        lines.push(format!("Get it back: packstone{repository} restore {}{part} --target ./back", id.short()));
     }
     lines
 }

@@ -10,7 +10,7 @@ use crate::base::id::ObjectId;
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::pack::PackKind;
 use crate::codec::snapshot::{self, Counts, Outcome, Problem, ProblemKind, Snapshot, Summary};
-use crate::codec::tree::{Content, Entry, Metadata, Node};
+use crate::codec::tree::{Content, Entry, Metadata, Node, encode_entry};
 use crate::files::owner::Owners;
 use crate::files::source::Sources;
 use crate::files::walk::Rules;
@@ -23,6 +23,9 @@ const GROUPS_WAITING: usize = 3;
 
 /// Buffers that are kept for reading, at most.
 const BUFFERS_KEPT: usize = 8;
+
+/// From this many bytes of extended attributes on, an entry is tried before it is stored.
+const ATTRIBUTES_TRIED: usize = 1 << 20;
 
 /// A directory whose entries are being gathered.
 struct Frame {
@@ -161,7 +164,10 @@ impl<'a, 'r> Store<'a, 'r> {
     }
 
     fn push(&mut self, entry: &Entry) -> Result<()> {
-        if let Err(error) = entry.check() {
+        // Only attributes can make an entry too long to be stored, and only then it is encoded twice.
+        let attributes: usize = entry.metadata.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len()).sum();
+        let fits = if attributes < ATTRIBUTES_TRIED { entry.check() } else { encode_entry(entry, &mut Vec::new()) };
+        if let Err(error) = fits {
             let mut path = self.frames.last().map(|frame| frame.path.clone()).unwrap_or_default();
             path.push(b'/');
             path.extend_from_slice(&entry.name);

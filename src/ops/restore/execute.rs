@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use super::catalog::{Catalog, NONE, Place};
 use super::directories::Directories;
+use super::existing::target_message;
 use super::plan::Plan;
-use super::planner::{Decision, target_message};
+use super::planner::Decision;
 use super::report::{Problem, ProblemKind, Report};
 use super::worker::{Jobs, Source, Worker};
 use super::{Options, verify};

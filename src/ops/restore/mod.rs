@@ -21,6 +21,7 @@ mod compare;
 mod deletion;
 mod directories;
 mod execute;
+mod existing;
 mod open_files;
 mod pieces;
 pub mod plan;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::catalog::{Adjust, Catalog, Directory, File, Link, NONE, Place, Special, next_row};
-use super::compare::{self, CompareError, Verdict};
 use super::deletion::{self, Sources};
+use super::existing::{Existing, Keep, is_same_special};
 use super::pieces::{Piece, Pieces};
 use super::plan::{Plan, Start};
 use super::report::{Problem, ProblemKind, Report};
@@ -16,11 +16,9 @@ use super::{Options, Overwrite};
 use crate::base::escape::Escaped;
 use crate::base::id::ObjectId;
 use crate::codec::tree::{Content, Entry, Metadata, Node};
-use crate::files::metadata;
 use crate::files::owner::Owners;
 use crate::files::stat::{Kind, Stat};
-use crate::files::target::{Made, Target, TargetDirectory, TargetError};
-use crate::files::xattr;
+use crate::files::target::{Made, Target, TargetDirectory};
 use crate::ops::select::{Chosen, Found, Part};
 use crate::ops::{Action, Error, Item, Monitor, Phase, Result, Severity};
 use crate::repository::cache::BlockPlace;
@@ -39,7 +37,7 @@ pub enum Decision {
 
 /// What stands in the target where a directory's entries go.
 #[derive(Clone)]
-enum There {
+pub(super) enum There {
     /// Nothing: everything beneath is new.
     Nothing,
     /// A directory.
@@ -63,15 +61,15 @@ struct Frame {
 /// Key of a group of hard links in the snapshot, and what its first name holds.
 type GroupKey = (u32, u64);
 
-struct Planner<'a> {
-    repository: &'a Repository,
-    options: &'a Options,
-    monitor: &'a dyn Monitor,
+pub(super) struct Planner<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) options: &'a Options,
+    pub(super) monitor: &'a dyn Monitor,
     sources: Sources,
     /// Path of the restored part in the snapshot.
     prefix: Vec<u8>,
     spill: PathBuf,
-    owners: Owners,
+    pub(super) owners: Owners,
     frames: Vec<Frame>,
     catalog: Catalog,
     pieces: Pieces,
@@ -80,12 +78,12 @@ struct Planner<'a> {
     blocks: HashMap<(u32, u16), BlockPlace>,
     groups: HashMap<GroupKey, (u32, [u8; 32])>,
     /// Existing inodes that were kept for a group.
-    claimed: HashSet<(u64, u64)>,
+    pub(super) claimed: HashSet<(u64, u64)>,
     deletions: Vec<Place>,
-    obstacles: Vec<Place>,
+    pub(super) obstacles: Vec<Place>,
     decisions: Vec<Decision>,
     broken: Vec<u32>,
-    report: Report,
+    pub(super) report: Report,
 }
 
 /// Works out what a restore will do. Changes nothing.
@@ -246,7 +244,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn problem(&mut self, path: &[u8], kind: ProblemKind, message: String) {
+    pub(super) fn problem(&mut self, path: &[u8], kind: ProblemKind, message: String) {
         self.monitor.problem(Severity::Error, path, &message);
         self.report.problem(Problem { path: path.to_vec(), kind, message });
     }
@@ -305,7 +303,7 @@ impl Planner<'_> {
         }
     }
 
-    fn there(&self) -> There {
+    pub(super) fn there(&self) -> There {
         self.frames.last().map_or(There::Nothing, |frame| frame.there.clone())
     }
 
@@ -382,57 +380,9 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn place(&mut self, name: &[u8]) -> Result<Place> {
+    pub(super) fn place(&mut self, name: &[u8]) -> Result<Place> {
         let directory = self.row()?;
         Ok(Place { directory, name: self.catalog.name(name)? })
-    }
-
-    /// What is under a name in the target, if the rules allow that something is written there. `None`: it is left.
-    fn existing(
-        &mut self,
-        path: &[u8],
-        name: &[u8],
-        mtime: crate::base::time::Time,
-        size: u64,
-    ) -> Result<Option<Existing>> {
-        let There::Directory(directory) = self.there() else { return Ok(Some(Existing::Nothing)) };
-        let stat = match directory.stat(name) {
-            Ok(None) => return Ok(Some(Existing::Nothing)),
-            Ok(Some(stat)) => stat,
-            Err(error) => {
-                self.problem(path, ProblemKind::Target, error.to_string());
-                return Ok(None);
-            }
-        };
-        let skip = match self.options.overwrite {
-            Overwrite::Never => true,
-            Overwrite::IfNewer => stat.mtime >= mtime,
-            Overwrite::Always | Overwrite::IfChanged => false,
-        };
-        if skip {
-            self.report.skipped += 1;
-            self.report.skipped_bytes += size;
-            self.monitor.item(&Item { size, ..Item::new(path, Action::Skipped) });
-            return Ok(None);
-        }
-        if stat.kind == Kind::Directory {
-            let is_empty =
-                || directory.directory(name).ok().and_then(|inner| inner.names().ok()?.is_empty().then_some(()));
-            if !self.options.delete && is_empty().is_none() {
-                let message = "a directory that is not empty is in the way; --delete removes it".to_owned();
-                self.problem(path, ProblemKind::Target, message);
-                return Ok(None);
-            }
-            if !deletion::is_free(&self.options.selection, &directory, name, path) {
-                let message = "a directory is in the way that holds what is left out".to_owned();
-                self.problem(path, ProblemKind::Target, message);
-                return Ok(None);
-            }
-            let place = self.place(name)?;
-            self.obstacles.push(place);
-            return Ok(Some(Existing::Obstacle));
-        }
-        Ok(Some(Existing::Other(directory, stat)))
     }
 
     fn file(&mut self, path: &[u8], name: Vec<u8>, metadata: Metadata, content: Content) -> Result<()> {
@@ -551,63 +501,6 @@ impl Planner<'_> {
         Ok(Ok((count, position)))
     }
 
-    /// Whether a file that is there has the content already.
-    fn has_content(
-        &mut self,
-        path: &[u8],
-        directory: &TargetDirectory,
-        name: &[u8],
-        stat: &Stat,
-        metadata: &Metadata,
-        content: &Content,
-    ) -> Result<bool> {
-        if stat.kind != Kind::File || stat.size != content.size {
-            return Ok(false);
-        }
-        if self.options.overwrite == Overwrite::IfChanged && stat.mtime == metadata.mtime {
-            return Ok(true);
-        }
-        match compare::content(self.repository, directory.as_directory(), name, content) {
-            Ok(verdict) => Ok(verdict == Verdict::Same),
-            // What cannot be read is written again; what the repository lacks is found out below.
-            Err(CompareError::Read(_) | CompareError::Repository(_)) => {
-                self.monitor.item(&Item::new(path, Action::Started));
-                Ok(false)
-            }
-        }
-    }
-
-    /// Whether an inode that has the right content may stay. One with other names is never changed.
-    fn keep(&mut self, directory: &TargetDirectory, name: &[u8], stat: &Stat, metadata: &Metadata) -> Keep {
-        if stat.links <= 1 {
-            return Keep::Adjusted;
-        }
-        if metadata.links <= 1 || self.claimed.contains(&stat.key()) {
-            return Keep::No;
-        }
-        let is_same = (stat.mode, stat.uid, stat.gid, stat.mtime)
-            == (metadata.mode, metadata.uid, metadata.gid, metadata.mtime)
-            && self.has_attributes(directory, name, stat, metadata);
-        if is_same { Keep::AsItIs } else { Keep::No }
-    }
-
-    fn has_attributes(&self, directory: &TargetDirectory, name: &[u8], stat: &Stat, metadata: &Metadata) -> bool {
-        use std::os::fd::AsFd;
-        let directory = directory.as_directory();
-        let captured = match (stat.kind, directory.open_file(name)) {
-            (Kind::File, Ok(file)) => {
-                metadata::capture(&xattr::Place::Open(file.as_fd()), stat, metadata.device, &self.owners)
-            }
-            (Kind::File, Err(_)) => return false,
-            _ => metadata::capture(&xattr::Place::Named(directory, name), stat, metadata.device, &self.owners),
-        };
-        captured.is_ok_and(|captured| {
-            captured.problems.is_empty()
-                && captured.metadata.xattrs == metadata.xattrs
-                && captured.metadata.flags == metadata.flags
-        })
-    }
-
     fn unchanged(&mut self, path: &[u8], size: u64) {
         self.report.unchanged += 1;
         self.report.unchanged_bytes = self.report.unchanged_bytes.saturating_add(size);
@@ -683,44 +576,5 @@ impl Planner<'_> {
         let replaces = matches!(existing, Existing::Other(..));
         self.catalog.specials.push(Special { place, attributes, node, group, replaces });
         Ok(())
-    }
-}
-
-/// What is under a name that may be written to.
-enum Existing {
-    Nothing,
-    /// A directory, which is removed first.
-    Obstacle,
-    Other(Arc<TargetDirectory>, Stat),
-}
-
-enum Keep {
-    /// Nothing needs to be done.
-    AsItIs,
-    /// Its metadata is set.
-    Adjusted,
-    /// It has other names: a new inode takes its place.
-    No,
-}
-
-fn is_same_special(directory: &TargetDirectory, name: &[u8], stat: &Stat, node: &Node) -> bool {
-    match (stat.kind, node) {
-        (Kind::Symlink, Node::Symlink { target }) => {
-            directory.as_directory().read_link(name).is_ok_and(|found| found == *target)
-        }
-        (Kind::Fifo, Node::Fifo) | (Kind::Socket, Node::Socket) => true,
-        (Kind::CharacterDevice, Node::CharacterDevice { major, minor })
-        | (Kind::BlockDevice, Node::BlockDevice { major, minor }) => stat.rdev == (*major, *minor),
-        _ => false,
-    }
-}
-
-/// A sentence about something in the target.
-pub(super) fn target_message(error: &TargetError) -> String {
-    match error {
-        TargetError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-            format!("{error}; run as the owner or as root")
-        }
-        _ => error.to_string(),
     }
 }
