@@ -41,14 +41,14 @@ python3 "$work.py" make "$work/tree" --entries "$entries" --sparse "$sparse"
 # Reading changes access times only; a second reading makes sure that what follows compares what is at rest.
 env -u PACKSTONE_KEY_FILE "$work.bin" init --new-key-file "$work/key" >/dev/null
 "$work.bin" backup tree
-"$work.bin" restore "latest:$work/tree" --target "$work/restored" --verify
+"$work.bin" restore latest --target "$work/restored" --verify
 
 same() { # rsync prints a line for everything that it would do; paths over 4,096 bytes are beyond it
     rsync -aHAXn --delete --checksum --itemize-changes --exclude='/deep*' "$work/tree/" "$work/$1/" | tee "$work/differences"
     [ ! -s "$work/differences" ]
     python3 "$work.py" compare "$work/tree" "$work/$1"
 }
-same restored
+same restored/tree
 echo "every kind: $who: restored, the same"
 
 # A second backup of the unchanged tree reads nothing and stores next to nothing; in place, a second restore changes nothing.
@@ -59,8 +59,8 @@ for line in sys.stdin:
 assert summary["files_new"] == summary["files_changed"] == 0, summary
 assert summary["data_added_packed"] < 100_000, summary
 '
-"$work.bin" restore "latest:$work/tree" --target "$work/restored" --delete --verify
-same restored
+"$work.bin" restore latest --target "$work/restored" --delete --verify
+same restored/tree
 echo "every kind: $who: backed up again and restored in place, the same"
 "$work.bin" check --read-data
 

@@ -58,7 +58,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 }
 
 compare() {
-    rsync -aHAXn --delete --checksum --itemize-changes "$work/tree/" "$work/restored/" | tee "$work/differences"
+    rsync -aHAXn --delete --checksum --itemize-changes "$work/tree/" "$work/restored/tree/" | tee "$work/differences"
     [ ! -s "$work/differences" ]
     echo "rsync: restored and source are the same"
 }
@@ -79,9 +79,9 @@ for path in chosen:
 print(f"{len(chosen)} files are edited")
 PYTHON
 measure "1 % edited" "$packstone" -q backup tree
-measure "restore" "$packstone" -q restore "latest:$work/tree" --target "$work/restored"
+measure "restore" "$packstone" -q restore latest --target "$work/restored"
 compare
-measure "restore in place" "$packstone" -q restore "latest:$work/tree" --target "$work/restored" --delete
+measure "restore in place" "$packstone" -q restore latest --target "$work/restored" --delete
 compare
 measure "check" "$packstone" -q check
 measure "check, all data" "$packstone" -q check --read-data
