@@ -91,7 +91,7 @@ fn what_is_not_there_or_damaged_is_said() {
     let ran = world.run(&["cat", "pack", "--json", &nothing]);
     assert_eq!(lines(&ran.err)[0]["message_type"], "exit_error");
     for path in objects(&world, "packs").iter().chain(&objects(&world, "snapshots")) {
-        flip(path);
+        flip(path, &[60]);
     }
     assert_eq!(world.run(&["cat", "pack", &name(&objects(&world, "packs")[0])]).code, Some(17));
     assert_eq!(world.run(&["cat", "snapshot", &id]).code, Some(17));

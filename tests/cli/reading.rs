@@ -33,22 +33,27 @@ pub fn objects(world: &World, folder: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Flips a bit in the middle of a file.
-pub fn flip(path: &Path) {
+/// Flips a bit at each of the positions.
+pub fn flip(path: &Path, positions: &[u64]) {
     let mut bytes = fs::read(path).unwrap();
-    // The first block begins after the header of 48 bytes: its commitment, and with it the whole block, is spoiled.
-    bytes[60] ^= 1;
+    for position in positions {
+        bytes[*position as usize] ^= 1;
+    }
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(path, bytes).unwrap();
 }
 
-/// Spoils the first block of every pack of one kind, "data" or "tree".
+/// Spoils every block of every pack of one kind, "data" or "tree". Which block comes first is up to the threads that made them.
 pub fn spoil_packs(world: &World, kind: &str) {
     let mut spoilt = 0;
     for path in objects(world, "packs") {
         let id = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if json(&world.ok(&["cat", "pack", &id, "--json"]))["kind"] == kind {
-            flip(&path);
+        let pack = json(&world.ok(&["cat", "pack", &id, "--json"]));
+        if pack["kind"] == kind {
+            let blocks = pack["blocks"].as_array().unwrap();
+            // A block begins with its commitment: with that, all of it is spoiled.
+            let positions: Vec<u64> = blocks.iter().map(|block| block["offset"].as_u64().unwrap()).collect();
+            flip(&path, &positions);
             spoilt += 1;
         }
     }
@@ -57,5 +62,5 @@ pub fn spoil_packs(world: &World, kind: &str) {
 
 /// Spoils a snapshot.
 pub fn spoil_snapshot(world: &World, id: &str) {
-    flip(&world.repository().join("snapshots").join(id));
+    flip(&world.repository().join("snapshots").join(id), &[60]);
 }
