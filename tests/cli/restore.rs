@@ -179,3 +179,36 @@ fn a_full_target_ends_with_a_clear_sentence_and_goes_on_later() {
     assert_eq!(again.code, Some(0), "{}", again.err);
     assert!(again.out.contains("unchanged") && again.out.contains("40 files read back"), "{}", again.out);
 }
+
+/// The target is the directory itself when it is new, empty, or where it was saved from; any other keeps what it is.
+#[test]
+fn the_target_becomes_the_directory_or_stays_what_it_is() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let world = World::with_repository();
+    world.write("a", "a");
+    fs::set_permissions(world.tree(), fs::Permissions::from_mode(0o751)).unwrap();
+    let tree = world.tree().to_str().unwrap().to_owned();
+    world.ok(&["backup", &tree]);
+    let saved = fs::metadata(&tree).unwrap();
+    let part = format!("latest:{tree}");
+    let state = |path: &std::path::Path| {
+        let is = fs::metadata(path).unwrap();
+        (is.mode(), is.mtime(), is.mtime_nsec())
+    };
+    let as_saved = (saved.mode(), saved.mtime(), saved.mtime_nsec());
+    fs::create_dir(world.path("empty")).unwrap();
+    for target in ["new", "empty"] {
+        world.ok(&["restore", &part, "--target", target]);
+        assert_eq!(state(&world.path(target)), as_saved, "{target}");
+    }
+    fs::create_dir(world.path("used")).unwrap();
+    fs::write(world.path("used/other"), "x").unwrap();
+    fs::set_permissions(world.path("used"), fs::Permissions::from_mode(0o1777)).unwrap();
+    world.ok(&["restore", &part, "--target", "used"]);
+    assert_eq!(state(&world.path("used")).0 & 0o7777, 0o1777);
+    fs::remove_file(world.tree().join("a")).unwrap();
+    fs::write(world.tree().join("b"), "b").unwrap();
+    world.ok(&["restore", &part, "--target", &tree, "--delete"]);
+    assert_eq!(state(&world.tree()), as_saved);
+    assert!(!world.tree().join("b").exists());
+}

@@ -174,9 +174,17 @@ fn fingerprint(content: &Content) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
+/// True when `target` is where `path`, an absolute path of the snapshot, was saved from.
+fn is_place(target: &Path, path: &[u8]) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let saved = Path::new(std::ffi::OsStr::from_bytes(path));
+    path.starts_with(b"/") && std::path::absolute(target).is_ok_and(|target| target.components().eq(saved.components()))
+}
+
 impl Planner<'_> {
-    /// The target itself. One that this restore makes gets the metadata of the directory whose contents go into it; one that
-    /// is there keeps its own.
+    /// The target itself gets the metadata of the directory whose contents go into it when it stands for that directory: it is
+    /// made by this restore, it is empty, or it is the place that the directory was saved from. Any other keeps its own:
+    /// nobody who restores into /tmp wants another /tmp.
     fn root(&mut self, is_directory: bool, found: &Found) -> Result<()> {
         let target = &self.options.target;
         let refuse = |error: io::Error| {
@@ -193,8 +201,14 @@ impl Planner<'_> {
             Err(error) => return Err(refuse(error)),
         };
         let place = Place { directory: 0, name: self.catalog.name(b"")? };
-        let attributes = match (&there, found.entry()) {
-            (There::Nothing, Some(entry)) if is_directory => Some(self.catalog.attributes(entry.metadata.clone())?),
+        let stands_for_it = match &there {
+            There::Directory(target) => {
+                target.names().is_ok_and(|names| names.is_empty()) || is_place(&self.options.target, &found.path)
+            }
+            _ => true,
+        };
+        let attributes = match found.entry() {
+            Some(entry) if is_directory && stands_for_it => Some(self.catalog.attributes(entry.metadata.clone())?),
             _ => None,
         };
         self.catalog.directories.push(Directory {
