@@ -191,7 +191,7 @@ fn the_target_becomes_the_directory_or_stays_what_it_is() {
     world.ok(&["backup", &tree]);
     let saved = fs::metadata(&tree).unwrap();
     let part = format!("latest:{tree}");
-    let state = |path: &std::path::Path| {
+    let state = |path: &Path| {
         let is = fs::metadata(path).unwrap();
         (is.mode(), is.mtime(), is.mtime_nsec())
     };
