@@ -183,13 +183,14 @@ fn a_part_of_a_snapshot_goes_directly_into_the_target() {
     let plan = world.plan_part(snapshot, &part, &options, &Silent).unwrap();
     packstone::ops::restore::execute(&world.repository, plan, &Silent).unwrap();
     assert_eq!(super::world::names(&world.path("out")), ["one"]);
-    // A target that was made for it is like the directory that went into it; one that was there keeps what it has.
+    // A target that was made for it is like the directory that went into it; one that holds something keeps what it has.
     let facts = |path: &str| {
         let stat = fs::metadata(world.path(path)).unwrap();
         (stat.mode(), stat.mtime(), stat.mtime_nsec())
     };
     assert_eq!(facts("out"), facts("tree/docs/a"));
     fs::create_dir(world.path("there")).unwrap();
+    fs::write(world.path("there/other"), "x").unwrap();
     set_mode(&world.path("there"), 0o711);
     let plan = world.plan_part(snapshot, &part, &world.options("there"), &Silent).unwrap();
     packstone::ops::restore::execute(&world.repository, plan, &Silent).unwrap();
