@@ -71,6 +71,8 @@ const fn words(phase: Phase) -> (&'static str, &'static str) {
         Phase::CheckData => ("reading packs", "packs"),
         Phase::RebuildIndex => ("rebuilding the index", "packs"),
         Phase::Count => ("counting", "snapshots"),
+        Phase::Mark => ("looking for what is needed", "directories"),
+        Phase::Repack => ("rewriting", "packs"),
     }
 }
 

@@ -20,6 +20,7 @@ pub mod options;
 pub mod output;
 pub mod patterns;
 pub mod progress;
+pub mod prune;
 pub mod rate;
 pub mod recovery;
 pub mod secret;
@@ -86,6 +87,7 @@ pub enum Command {
     Find(find::Arguments),
     Diff(diff::Arguments),
     Dump(dump::Arguments),
+    Prune(prune::Arguments),
     Check(check::Arguments),
     Stats(stats::Arguments),
     Key(key::Arguments),
@@ -177,6 +179,7 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
         Command::Find(arguments) => find::run(&arguments, context),
         Command::Diff(arguments) => diff::run(&arguments, context),
         Command::Dump(arguments) => dump::run(&arguments, context),
+        Command::Prune(arguments) => prune::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
         Command::Cat(arguments) => cat::run(&arguments, context),
         Command::Show(arguments) => show::run(&arguments, context),
@@ -305,7 +308,7 @@ mod tests {
             assert!(matches!(line(words), Ok(Parsed::Foreign(_))), "{words:?}");
         }
         assert_eq!(foreign::find("unlock").unwrap().exit, Exit::Success);
-        assert_eq!(foreign::find("prune").unwrap().exit, Exit::Usage);
+        assert_eq!(foreign::find("tag").unwrap().exit, Exit::Usage);
     }
 
     /// Everything that changes a repository, or writes over the user's files, can be tried first.

@@ -61,6 +61,19 @@ pub struct ChunkList {
 }
 
 impl ChunkList {
+    /// Two lists with the same key are the same list: the key is taken from the chunks' ids, which are hashes.
+    #[must_use]
+    pub fn key(&self) -> u128 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[self.depth]);
+        for chunk in &self.chunks {
+            hasher.update(chunk.id.as_bytes()).update(&chunk.length.to_le_bytes());
+        }
+        let mut bytes = [0; 16];
+        hasher.finalize_xof().fill(&mut bytes);
+        u128::from_le_bytes(bytes)
+    }
+
     /// The sum of the lengths of the chunks named here: the content's length at depth 0, a stream's above.
     #[must_use]
     pub fn inline_length(&self) -> u64 {

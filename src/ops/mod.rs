@@ -12,6 +12,7 @@ pub mod dump;
 pub mod find;
 pub mod ls;
 pub mod part;
+pub mod prune;
 pub mod repair_index;
 pub mod restore;
 pub mod select;
@@ -51,6 +52,10 @@ pub enum Phase {
     RebuildIndex,
     /// Adding up sizes.
     Count,
+    /// Finding out which chunks live snapshots need.
+    Mark,
+    /// Writing what is needed of packs into new ones.
+    Repack,
 }
 
 /// What an operation found out about, or did with, one entry.

@@ -4,7 +4,7 @@
 //! - Only live packs are ever returned: those in the table of a live segment that are neither marked nor swept.
 //! - "This chunk is stored" is believed only when a record that passed its keyed check, or an opened segment, says so.
 //! - For reading, a miss in the cache is no answer: the segments themselves are asked before a chunk is called
-//!   missing ([`Index::locate`]). For writing, a miss only stores a chunk twice ([`Index::contains`]).
+//!   missing ([`Index::locate`]). For writing, a miss only stores a chunk twice ([`Index::pack_of`]).
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -233,18 +233,17 @@ impl Index {
         &self.packs
     }
 
-    /// True when a live pack holds the chunk, as far as the cache knows. Asked by writers.
+    /// The live pack that holds the chunk, as far as the cache knows. Asked by writers.
     #[must_use]
-    pub fn contains(&self, id: &ChunkId) -> bool {
-        if self.memory.chunks.contains_key(id) {
-            return true;
+    pub fn pack_of(&self, id: &ChunkId) -> Option<ObjectId> {
+        if let Some(found) = self.memory.get(id) {
+            return Some(found.pack);
         }
-        match self.cache.as_ref().map(|cache| cache.lookup(id)) {
-            Some(Ok(Some(location))) => self.packs.contains_key(&location.pack),
-            Some(Ok(None)) | None => false,
-            Some(Err(_)) => {
+        match self.cache.as_ref()?.lookup(id) {
+            Ok(location) => location.map(|location| location.pack).filter(|pack| self.packs.contains_key(pack)),
+            Err(_) => {
                 self.cache_damaged.store(true, Ordering::Relaxed);
-                false
+                None
             }
         }
     }
@@ -321,7 +320,9 @@ pub fn rebuild_cache(sources: &Sources<'_>) -> std::result::Result<(), CacheErro
     catch_up(folder, sources, &segments, true)
 }
 
-/// Adds segments to the cache, one after the other. One that cannot be read is left out and not claimed as covered.
+/// Adds segments to the cache: first what they list of marked packs, which may be revived, then the live packs, so that a
+/// chunk that lies in both is found where it stays. Swept packs never come back and are left out. A segment that cannot be
+/// read is left out and not claimed as covered.
 fn catch_up(
     folder: &Path,
     sources: &Sources<'_>,
@@ -332,15 +333,22 @@ fn catch_up(
     let mut writer =
         if from_scratch { Writer::create(folder, key, repository) } else { Writer::open(folder, key, repository) }?;
     let mut covered: BTreeSet<ObjectId> = sources.state.segments.keys().copied().collect();
-    for id in segments {
-        match sources.segment(*id) {
-            Ok(segment) => {
-                for pack in segment.packs {
-                    writer.add(&new_pack(pack, *id))?;
+    // Usually nothing is marked, and every segment is read once.
+    let passes: &[bool] = if sources.state.marked.is_empty() { &[true] } else { &[false, true] };
+    for live in passes {
+        for id in segments {
+            match sources.segment(*id) {
+                Ok(segment) => {
+                    let wanted = |pack: &SegmentPack| {
+                        !sources.state.swept.contains_key(&pack.id) && sources.is_live(&pack.id) == *live
+                    };
+                    for pack in segment.packs.into_iter().filter(wanted) {
+                        writer.add(&new_pack(pack, *id))?;
+                    }
                 }
-            }
-            Err(_) => {
-                covered.remove(id);
+                Err(_) => {
+                    covered.remove(id);
+                }
             }
         }
     }

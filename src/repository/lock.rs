@@ -26,11 +26,12 @@ use jiff::tz::TimeZone;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::pin::{self, Board, Pin, Pinned};
 use crate::base::escape::{Escaped, escape};
 use crate::base::time::Time;
 
 /// Folder of the lock files in the repository.
-const FOLDER: &str = "lock";
+pub(super) const FOLDER: &str = "lock";
 /// Bytes of a lock file that are looked at.
 const HOLDER_BYTES_MAX: usize = 256;
 /// Waiting for the append lock ends after this time: its holder does a few small writes, so it must be stuck.
@@ -52,7 +53,7 @@ pub struct Holder {
 }
 
 impl Holder {
-    fn to_line(&self) -> String {
+    pub(super) fn to_line(&self) -> String {
         format!("{} {} {}\n", self.pid, self.since.seconds, self.command)
     }
 
@@ -118,7 +119,7 @@ impl Slot {
 #[derive(Debug, Clone)]
 enum Place {
     Files { root: PathBuf },
-    Process { writer: Arc<Slot>, append: Arc<Slot> },
+    Process { writer: Arc<Slot>, append: Arc<Slot>, pins: Board },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -183,7 +184,7 @@ impl Locks {
     #[must_use]
     pub fn none() -> Self {
         Self {
-            place: Place::Process { writer: Arc::default(), append: Arc::default() },
+            place: Place::Process { writer: Arc::default(), append: Arc::default(), pins: Board::default() },
             command: "packstone".to_owned(),
         }
     }
@@ -226,6 +227,28 @@ impl Locks {
             Ok(()) => Ok(()),
             Err(Errno::WOULDBLOCK) => Err(LockError::Busy { holder: read_holder(&file) }),
             Err(error) => Err(LockError::Failed { path, source: error.into() }),
+        }
+    }
+
+    /// Relies on what the head of `generation` names, until the pin is dropped.
+    ///
+    /// # Errors
+    /// [`LockError::Failed`], also where nothing can be written.
+    pub fn pin(&self, generation: u64) -> Result<Pin, LockError> {
+        match &self.place {
+            Place::Files { root } => pin::pin(root, generation, &self.me()),
+            Place::Process { pins, .. } => Ok(pins.pin(generation, self.me())),
+        }
+    }
+
+    /// The oldest generation that any process relies on, this one included.
+    ///
+    /// # Errors
+    /// [`LockError::Failed`].
+    pub fn oldest_pin(&self) -> Result<Option<Pinned>, LockError> {
+        match &self.place {
+            Place::Files { root } => pin::oldest(root),
+            Place::Process { pins, .. } => Ok(pins.oldest()),
         }
     }
 
@@ -297,7 +320,7 @@ fn open_file(root: &Path, which: Which) -> Result<OwnedFd, Errno> {
     Ok(file)
 }
 
-fn read_holder(file: &OwnedFd) -> Option<Holder> {
+pub(super) fn read_holder(file: &OwnedFd) -> Option<Holder> {
     let mut bytes = [0; HOLDER_BYTES_MAX];
     let length = rustix::io::pread(file, &mut bytes[..], 0).ok()?;
     Holder::parse(bytes.get(..length)?)

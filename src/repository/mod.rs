@@ -17,10 +17,12 @@ pub mod list_writer;
 pub mod lock;
 pub mod pack_reader;
 pub mod pack_writer;
+pub mod pin;
 mod random;
 pub mod reindex;
 pub mod remembered;
 pub mod run;
+pub mod sweep;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +35,7 @@ use self::chain::Tip;
 use self::index::{Index, Sources};
 use self::keyring::NewSlot;
 use self::lock::{Locks, WriterGuard};
+use self::pin::{Pin, Pinned};
 use self::remembered::Remembered;
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::time::Time;
@@ -73,6 +76,8 @@ pub struct Repository {
     master: MasterKey,
     slot: Mutex<ObjectId>,
     tip: Mutex<Tip>,
+    /// The oldest generation that this process relies on; none where nothing can be written.
+    pin: Mutex<Option<Pin>>,
     index: Mutex<Option<Arc<Index>>>,
     blocks: Blocks,
     cache_folder: Option<PathBuf>,
@@ -168,7 +173,7 @@ impl Repository {
         let storage = Arc::clone(&access.storage);
         let (config, config_bytes) = Self::read_config(&access)?;
         let id = Config::id(&config_bytes);
-        let tip = chain::newest(&*storage, &config.verifying_key, id)?;
+        let (tip, pin) = Self::pinned_tip(&access, &config.verifying_key, id)?;
         if let Some(remembered) = &access.remembered {
             remembered.check(id, tip.reference())?;
         }
@@ -195,12 +200,27 @@ impl Repository {
             master,
             slot: Mutex::new(slot),
             tip: Mutex::new(tip),
+            pin: Mutex::new(pin),
             index: Mutex::new(None),
             blocks: Blocks::default(),
             warnings: Mutex::new(warnings),
         };
         repository.remember();
         Ok(repository)
+    }
+
+    /// Reads the newest head and pins it: it is the newest one still when its pin is there. Without the right to write a
+    /// reader goes on without a pin; should what it reads be swept meanwhile, it will say so.
+    fn pinned_tip(access: &Access, verifying_key: &[u8; 32], id: RepositoryId) -> Result<(Tip, Option<Pin>)> {
+        let mut tip = chain::newest(&*access.storage, verifying_key, id)?;
+        loop {
+            let Ok(pin) = access.locks.pin(tip.reference().generation) else { return Ok((tip, None)) };
+            let again = chain::newest(&*access.storage, verifying_key, id)?;
+            if again.reference().generation == pin.generation() {
+                return Ok((again, Some(pin)));
+            }
+            tip = again;
+        }
     }
 
     fn read_config(access: &Access) -> Result<(Config, Vec<u8>)> {
@@ -328,6 +348,34 @@ impl Repository {
         Ok(())
     }
 
+    /// Relies from now on on the newest head alone, and no longer on what an older one named. What was read before is
+    /// forgotten.
+    ///
+    /// # Errors
+    /// The pin cannot be made; whoever publishes needs one.
+    pub fn pin_newest(&self) -> Result<()> {
+        *lock(&self.index) = None;
+        let (tip, pin) = Self::pinned_tip(&self.access, &self.config.verifying_key, self.id())?;
+        *lock(&self.pin) = match pin {
+            Some(pin) => Some(pin),
+            None => Some(self.access.locks.pin(tip.reference().generation)?),
+        };
+        self.refresh()
+    }
+
+    /// Refuses to rely on anything for writing without a pin.
+    pub(super) fn require_pin(&self) -> Result<()> {
+        if lock(&self.pin).is_some() { Ok(()) } else { self.pin_newest() }
+    }
+
+    /// The oldest generation that any process relies on, and who.
+    ///
+    /// # Errors
+    /// The folder of pins cannot be read.
+    pub fn oldest_pin(&self) -> Result<Option<Pinned>> {
+        Ok(self.access.locks.oldest_pin()?)
+    }
+
     pub(super) fn lock_writer(&self) -> Result<WriterGuard> {
         Ok(self.access.locks.writer(self.access.retry_lock)?)
     }
@@ -343,6 +391,9 @@ impl Repository {
         let tip = self.tip();
         let mut next = LiveState::clone(&tip.state);
         change(&mut next, tip.reference().generation + 1)?;
+        // What is published is no longer marked: an object may have been taken for an orphan before its head was stored.
+        let LiveState { slots, segments, snapshots, marked, .. } = &mut next;
+        marked.retain(|id, _| !slots.contains(id) && !segments.contains_key(id) && !snapshots.contains_key(id));
         let signing = self.keys.signing();
         let head = chain::append(self.storage(), signing, self.id(), &self.config_bytes, &tip, &next, Time::now())?;
         // It is published, whatever happens from here on: who hears an error would take a removed key for a live one.

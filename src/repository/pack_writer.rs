@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::error::{Error, Result};
+use super::error::{Error, Result, damaged};
 use super::random;
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::block::{self, SealedBlock};
@@ -107,22 +107,32 @@ impl Workshop {
         };
         let sealed = block::seal(&self.keys, kind, &mut compressor, plain, &random::bytes()?).map_err(refuse)?;
         if self.options.verify {
-            let refuse = |error: crate::codec::Error| {
+            self.verify(kind, &sealed, plain.len() as u32, chunks, &mut decompressor).map_err(|error| {
                 Error::Refused(format!(
                     "a block did not open again after it was sealed ({error}): this points at faulty memory. \
                      Nothing was published; test the machine's memory before the next backup"
                 ))
-            };
-            let mut copy = self.buffer();
-            copy.extend_from_slice(&sealed.bytes);
-            let length = plain.len() as u32;
-            let again =
-                block::open(&self.keys, kind, &mut decompressor, sealed.codec, length, &mut copy).map_err(refuse)?;
-            block::verify_chunks(&self.keys, kind, &again, chunks).map_err(refuse)?;
-            self.give_back(copy);
+            })?;
         }
         lock(&self.compressors).push((compressor, decompressor));
         Ok(sealed)
+    }
+
+    /// Opens a sealed block and hashes every chunk in it.
+    fn verify(
+        &self,
+        kind: PackKind,
+        sealed: &SealedBlock,
+        plain_length: u32,
+        chunks: &[ChunkRef],
+        decompressor: &mut Decompressor,
+    ) -> crate::codec::Result<()> {
+        let mut copy = self.buffer();
+        copy.extend_from_slice(&sealed.bytes);
+        let plain = block::open(&self.keys, kind, decompressor, sealed.codec, plain_length, &mut copy)?;
+        block::verify_chunks(&self.keys, kind, &plain, chunks)?;
+        self.give_back(copy);
+        Ok(())
     }
 }
 
@@ -306,6 +316,29 @@ impl PackWriter {
             let result = workshop.seal(kind, &plain, &chunks);
             workshop.give_back(plain);
             let _ = done.send(result);
+        });
+        Ok(())
+    }
+
+    /// Adds a sealed block of the pack `from` as it is; it is opened and its chunks are hashed on the way.
+    ///
+    /// # Errors
+    /// The writing thread's error, [`Error::Damaged`] for the pack among them: it is final for the run.
+    pub fn add_sealed(&mut self, kind: PackKind, record: Block, bytes: Vec<u8>, from: ObjectId) -> Result<()> {
+        let (done, sealed) = bounded(1);
+        let Block { codec, plain_length, chunks, .. } = record;
+        let pending = Pending { kind, plain_length, chunks: chunks.clone(), sealed };
+        let queued = self.blocks.as_ref().is_some_and(|blocks| blocks.send(pending).is_ok());
+        if !queued {
+            return Err(self.failure());
+        }
+        let workshop = Arc::clone(&self.workshop);
+        rayon::spawn(move || {
+            let sealed = SealedBlock { codec, bytes };
+            let verified = Decompressor::new()
+                .and_then(|mut tool| workshop.verify(kind, &sealed, plain_length, &chunks, &mut tool))
+                .map_err(damaged(ObjectName::Pack(from)));
+            let _ = done.send(verified.map(|()| sealed));
         });
         Ok(())
     }

@@ -13,12 +13,12 @@
 //!
 //! Nothing is acknowledged before step 5, and step 5 is one rename.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::error::{Error, Result};
-use super::index::Index;
+use super::index::{Index, read_segment};
 use super::known::NewChunks;
 use super::lock::WriterGuard;
 use super::pack_reader;
@@ -28,7 +28,7 @@ use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::head::HeadRef;
 use crate::codec::key_tree::ChunkKind;
 use crate::codec::live_state::{LiveState, SnapshotEntry};
-use crate::codec::pack::PackKind;
+use crate::codec::pack::{Block, PackKind};
 use crate::codec::segment::{self, Segment, SegmentPack};
 use crate::codec::snapshot::{self, Snapshot};
 use crate::storage::{Folder, ObjectName, Stored};
@@ -63,6 +63,8 @@ pub struct Run<'r> {
     segments: Vec<(ObjectId, u64)>,
     all_packs: HashMap<ObjectId, u64>,
     base: Arc<LiveState>,
+    /// Live packs that hold chunks which this run met and did not store.
+    reused: Mutex<HashSet<ObjectId>>,
     discard: bool,
     written: Written,
     warnings: Vec<String>,
@@ -83,8 +85,21 @@ impl<'r> Run<'r> {
     /// # Errors
     /// [`Error::Locked`], a head or segment that cannot be read, or a storage error.
     pub fn begin(repository: &'r Repository, options: PackOptions) -> Result<Self> {
+        let mut run = Self::begin_without_adopting(repository, options)?;
+        if !options.discard {
+            run.adopt()?;
+        }
+        Ok(run)
+    }
+
+    /// As [`Run::begin`], but packs of an interrupted run stay what they are.
+    ///
+    /// # Errors
+    /// As [`Run::begin`].
+    pub fn begin_without_adopting(repository: &'r Repository, options: PackOptions) -> Result<Self> {
         let lock = if options.discard { None } else { Some(repository.lock_writer()?) };
         if lock.is_some() {
+            repository.require_pin()?;
             repository.refresh()?;
             repository.storage().clean_temporary()?;
         }
@@ -94,7 +109,7 @@ impl<'r> Run<'r> {
         if let Some(error) = index.take_broken().into_iter().next() {
             return Err(error);
         }
-        let mut run = Self {
+        Ok(Self {
             repository,
             new: NewChunks::new(repository.cache_folder().map(Path::new)),
             packs: Some(PackWriter::new(repository.shared_storage(), repository.shared_keys(), options)),
@@ -103,32 +118,39 @@ impl<'r> Run<'r> {
             segments: Vec::new(),
             all_packs: HashMap::new(),
             base: Arc::clone(&tip.state),
+            reused: Mutex::default(),
             discard: options.discard,
             written: Written::default(),
             warnings: Vec::new(),
             index,
             _lock: lock,
+        })
+    }
+
+    /// Packs that no segment lists and that are neither marked nor swept: what interrupted runs left, with their lengths.
+    /// While this run holds the writer lock there are no others.
+    ///
+    /// # Errors
+    /// A storage error.
+    pub fn orphan_packs(&self) -> Result<Vec<(ObjectId, u64)>> {
+        let listed = self.repository.storage().list(Folder::Packs)?.into_iter();
+        let packs = listed.filter_map(|found| match found.name {
+            ObjectName::Pack(id) => Some((id, found.length)),
+            _ => None,
+        });
+        let known = |id: &ObjectId| {
+            self.index.packs().contains_key(id) || !self.base.keeps(id) || self.all_packs.contains_key(id)
         };
-        if !options.discard {
-            run.adopt()?;
-        }
-        Ok(run)
+        Ok(packs.filter(|(id, _)| !known(id)).collect())
     }
 
     fn adopt(&mut self) -> Result<()> {
-        let live = Arc::clone(&self.base);
-        let listed = self.repository.storage().list(Folder::Packs)?;
-        for found in listed {
-            let ObjectName::Pack(id) = found.name else { continue };
-            let known =
-                self.index.packs().contains_key(&id) || live.marked.contains_key(&id) || live.swept.contains_key(&id);
-            if known {
-                continue;
-            }
-            match pack_reader::examine(self.repository, id, found.length) {
+        for (id, length) in self.orphan_packs()? {
+            let name = ObjectName::Pack(id);
+            match pack_reader::examine(self.repository, id, length) {
                 Ok(pack) => {
                     // Whoever stored it may have been killed before the folder was synced.
-                    self.repository.storage().settle(&found.name)?;
+                    self.repository.storage().settle(&name)?;
                     for chunk in pack.directory.blocks.iter().flat_map(|block| &block.chunks) {
                         if !self.new.contains(&chunk.id).map_err(spill_error)? {
                             self.new.insert(&chunk.id).map_err(spill_error)?;
@@ -140,8 +162,7 @@ impl<'r> Run<'r> {
                     self.written.pack_bytes -= stored_earlier;
                 }
                 Err(error) => self.warnings.push(format!(
-                    "{}: left by an interrupted run or not ours, and not usable ({error}); it is left alone",
-                    found.name
+                    "{name}: left by an interrupted run or not ours, and not usable ({error}); it is left alone"
                 )),
             }
         }
@@ -179,7 +200,9 @@ impl<'r> Run<'r> {
         if self.new.contains(id).map_err(spill_error)? {
             return Ok(true);
         }
-        Ok(self.index.contains(id))
+        let Some(pack) = self.index.pack_of(id) else { return Ok(false) };
+        self.reused.lock().unwrap_or_else(PoisonError::into_inner).insert(pack);
+        Ok(true)
     }
 
     /// Stores a chunk unless it is stored already; true when it was new.
@@ -201,13 +224,33 @@ impl<'r> Run<'r> {
                 self.written.tree_bytes += bytes.len() as u64;
             }
         }
-        let Some(packs) = &mut self.packs else { return Err(closed()) };
-        packs.add(kind, id, bytes)?;
-        let finished: Vec<SegmentPack> = packs.finished().collect();
-        for pack in finished {
-            self.take(pack)?;
-        }
+        self.packs.as_mut().ok_or_else(closed)?.add(kind, id, bytes)?;
+        self.take_finished()?;
         Ok(true)
+    }
+
+    /// Stores a chunk in a new pack although a live one holds it: what a prune does before that one goes.
+    ///
+    /// # Errors
+    /// A storage error, final for the run.
+    pub fn move_chunk(&mut self, kind: PackKind, id: ChunkId, bytes: &[u8]) -> Result<()> {
+        self.packs.as_mut().ok_or_else(closed)?.add(kind, id, bytes)?;
+        self.take_finished()
+    }
+
+    /// Stores a sealed block of the pack `from` in a new pack, as it is; opened and hashed on the way.
+    ///
+    /// # Errors
+    /// A storage error or damage, final for the run.
+    pub fn move_block(&mut self, kind: PackKind, block: Block, bytes: Vec<u8>, from: ObjectId) -> Result<()> {
+        self.packs.as_mut().ok_or_else(closed)?.add_sealed(kind, block, bytes, from)?;
+        self.take_finished()
+    }
+
+    fn take_finished(&mut self) -> Result<()> {
+        let Some(packs) = &self.packs else { return Err(closed()) };
+        let finished: Vec<SegmentPack> = packs.finished().collect();
+        finished.into_iter().try_for_each(|pack| self.take(pack))
     }
 
     /// Hashes and stores a piece of a listing.
@@ -224,8 +267,17 @@ impl<'r> Run<'r> {
     fn take(&mut self, pack: SegmentPack) -> Result<()> {
         self.written.pack_bytes += pack.length;
         self.all_packs.insert(pack.id, pack.length);
-        let chunks: usize = pack.directory.blocks.iter().map(|block| block.chunks.len()).sum();
-        if self.pending_chunks + chunks > segment::CHUNKS_MAX && !self.pending.is_empty() {
+        self.relist(pack)
+    }
+
+    /// Puts a pack into a new segment that another one lists already.
+    ///
+    /// # Errors
+    /// A storage error, final for the run.
+    pub fn relist(&mut self, pack: SegmentPack) -> Result<()> {
+        let chunks = pack.directory.chunk_count();
+        let full = self.pending.len() == segment::PACKS_MAX || self.pending_chunks + chunks > segment::CHUNKS_MAX;
+        if full && !self.pending.is_empty() {
             self.write_segment()?;
         }
         self.pending_chunks += chunks;
@@ -277,19 +329,33 @@ impl<'r> Run<'r> {
         if self.repository.storage().put(&ObjectName::Snapshot(id), &bytes)? == Stored::Exists {
             return Err(Error::Refused(format!("snapshot {id} exists already")));
         }
-        self.gate()?;
-        let base = Arc::clone(&self.base);
-        let segments = std::mem::take(&mut self.segments);
-        let length = bytes.len() as u64;
-        let head = self.repository.append(|state, generation| {
-            Self::still_live(&base, state)?;
-            state.segments.extend(segments);
-            state.snapshots.insert(id, SnapshotEntry { length, arrival: generation });
+        let entry = SnapshotEntry { length: bytes.len() as u64, arrival: 0 };
+        let head = self.publish_with(snapshot.parent, |state, generation| {
+            state.snapshots.insert(id, SnapshotEntry { arrival: generation, ..entry });
             Ok(())
+        })?;
+        Ok((id, head))
+    }
+
+    /// Steps 4 to 6: passes the gate, publishes the new segments with whatever else `change` does to the state, and brings
+    /// the cache up to the head. `parent` is the snapshot that files were taken over from unread.
+    fn publish_with(
+        mut self,
+        parent: Option<ObjectId>,
+        change: impl FnOnce(&mut LiveState, u64) -> Result<()>,
+    ) -> Result<HeadRef> {
+        self.gate()?;
+        let segments = std::mem::take(&mut self.segments);
+        let head = self.repository.append(|state, generation| {
+            for pack in self.lost(state, parent)? {
+                state.marked.remove(&pack);
+            }
+            state.segments.extend(segments);
+            change(state, generation)
         })?;
         let tip = self.repository.tip();
         self.index.settle(&self.repository.sources(&tip));
-        Ok((id, head))
+        Ok(head)
     }
 
     /// Publishes new segments without a snapshot, and closes the run: what `repair index` does after adopting.
@@ -301,31 +367,68 @@ impl<'r> Run<'r> {
         if self.segments.is_empty() || self.discard {
             return Ok(None);
         }
-        self.gate()?;
-        let base = Arc::clone(&self.base);
-        let segments = std::mem::take(&mut self.segments);
-        let head = self.repository.append(|state, _| {
-            Self::still_live(&base, state)?;
-            state.segments.extend(segments);
-            Ok(())
-        })?;
-        let tip = self.repository.tip();
-        self.index.settle(&self.repository.sources(&tip));
-        Ok(Some(head))
+        self.publish_with(None, |_, _| Ok(())).map(Some)
     }
 
-    /// Everything that this run may have reused is live in the head that is being extended.
-    fn still_live(base: &LiveState, state: &LiveState) -> Result<()> {
-        if let Some(segment) = base.segments.keys().find(|id| !state.segments.contains_key(id)) {
-            return Err(Error::Overtaken { what: ObjectName::Segment(*segment) });
+    /// Publishes new segments and whatever else `change` does to the state, and closes the run.
+    ///
+    /// # Errors
+    /// Any error means that nothing changed.
+    pub fn publish_change(mut self, change: impl FnOnce(&mut LiveState, u64) -> Result<()>) -> Result<HeadRef> {
+        self.seal()?;
+        if self.discard {
+            return Err(closed());
         }
-        let newly_marked = state.marked.keys().chain(state.swept.keys());
-        for pack in newly_marked {
-            if !base.marked.contains_key(pack) && !base.swept.contains_key(pack) {
-                return Err(Error::Overtaken { what: ObjectName::Pack(*pack) });
+        self.publish_with(None, change)
+    }
+
+    /// The packs that this run relies on and that were marked since it began: whoever publishes revives them.
+    ///
+    /// A backup relies on the packs in which it met chunks, and on those of the parent whose files it took over unread. A
+    /// mark spares what a live snapshot needs, so the latter count only when the parent was forgotten meanwhile. Which
+    /// packs those are nobody has written down; then all that were marked since are revived, and the next prune marks
+    /// again what nobody needs.
+    ///
+    /// # Errors
+    /// [`Error::Overtaken`] when something is not there to be revived.
+    fn lost(&self, state: &LiveState, parent: Option<ObjectId>) -> Result<Vec<ObjectId>> {
+        let overtaken = |id: &ObjectId| Error::Overtaken { what: ObjectName::Pack(*id) };
+        let everything = parent.is_some_and(|parent| !state.snapshots.contains_key(&parent));
+        let reused = self.reused.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed = self.listed_since(state)?;
+        let mut revived = Vec::new();
+        for (id, pack) in self.index.packs() {
+            if !everything && !reused.contains(id) && state.marked.contains_key(id) {
+                continue;
+            }
+            // Our pin keeps what we rely on from being swept.
+            if state.swept.contains_key(id) {
+                return Err(overtaken(id));
+            }
+            if !state.segments.contains_key(&pack.segment) && !listed.contains(id) {
+                return Err(overtaken(id));
+            }
+            if state.marked.contains_key(id) {
+                revived.push(*id);
             }
         }
-        Ok(())
+        Ok(revived)
+    }
+
+    /// The packs in segments that others published since this run began. They matter when a segment that this run knows is
+    /// no longer live, because it was merged with others.
+    fn listed_since(&self, state: &LiveState) -> Result<BTreeSet<ObjectId>> {
+        let mut listed = BTreeSet::new();
+        if self.base.segments.keys().all(|id| state.segments.contains_key(id)) {
+            return Ok(listed);
+        }
+        let repository = self.repository;
+        let generation = repository.tip().reference().generation;
+        for (id, length) in state.segments.iter().filter(|(id, _)| !self.base.segments.contains_key(id)) {
+            let segment = read_segment(repository.storage(), repository.keys(), *id, *length, generation)?;
+            listed.extend(segment.packs.iter().map(|pack| pack.id));
+        }
+        Ok(listed)
     }
 
     /// Step 4, one pass over the listing: every live pack exists with the length that its segment names.

@@ -2,6 +2,7 @@
 //! there, whole, and holds what the segment says.
 
 use packstone::repository::{Repository, index, pack_reader};
+use packstone::codec::segment::SegmentPack;
 use packstone::storage::Folder;
 
 /// What is wrong with a repository, if anything.
@@ -16,7 +17,8 @@ pub fn check(repository: &Repository) -> Result<(), String> {
     let generation = tip.reference().generation;
     for (id, length) in &tip.state.segments {
         let segment = index::read_segment(repository.storage(), repository.keys(), *id, *length, generation);
-        for pack in segment.map_err(|error| error.to_string())?.packs {
+        let live = |pack: &SegmentPack| !tip.state.swept.contains_key(&pack.id);
+        for pack in segment.map_err(|error| error.to_string())?.packs.into_iter().filter(live) {
             let (found, bytes) =
                 pack_reader::read_whole(repository, pack.id, pack.length).map_err(|error| error.to_string())?;
             if found != pack {

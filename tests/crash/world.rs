@@ -114,7 +114,8 @@ impl Source {
         }
         let text = self.noise.text(90_000);
         self.write("letters/new/1", &text);
-        fs::remove_file(self.folder.path().join("letters/0/3")).unwrap();
+        // Gone already when it changes again.
+        let _ = fs::remove_file(self.folder.path().join("letters/0/3"));
         let mut book = self.noise.text(700_000);
         book.extend(fs::read(self.folder.path().join("book")).unwrap());
         self.write("book", &book);

@@ -202,18 +202,6 @@ pub(super) struct Trees {
     too_deep: bool,
 }
 
-/// Two lists with the same key are the same list: the key is taken from the chunks' ids, which are hashes.
-fn key(list: &ChunkList) -> u128 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&[list.depth]);
-    for chunk in &list.chunks {
-        hasher.update(chunk.id.as_bytes()).update(&chunk.length.to_le_bytes());
-    }
-    let mut bytes = [0; 16];
-    hasher.finalize_xof().fill(&mut bytes);
-    u128::from_le_bytes(bytes)
-}
-
 /// What one listing holds.
 struct Read {
     number: u32,
@@ -304,7 +292,7 @@ impl Trees {
     /// The number of a listing; one that was not met before is to be read.
     fn meet(&mut self, list: ChunkList, pending: &mut Vec<(u32, ChunkList)>) -> u32 {
         let next = self.directories.len() as u32;
-        match self.numbers.entry(key(&list)) {
+        match self.numbers.entry(list.key()) {
             std::collections::hash_map::Entry::Occupied(known) => *known.get(),
             std::collections::hash_map::Entry::Vacant(vacant) => {
                 vacant.insert(next);
@@ -350,7 +338,7 @@ impl Trees {
     }
 
     fn directory(&self, list: &ChunkList) -> Option<&Directory> {
-        self.directories.get(*self.numbers.get(&key(list))? as usize)
+        self.directories.get(*self.numbers.get(&list.key())? as usize)
     }
 
     /// How many distinct listings there are.

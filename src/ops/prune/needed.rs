@@ -1,0 +1,133 @@
+//! What live snapshots need: every distinct listing is read once, and every chunk that it, or a file in it, names is noted.
+//!
+//! Whatever cannot be read ends the prune: what hangs below a listing that cannot be read would be taken for waste.
+
+use std::collections::HashSet;
+
+use rayon::prelude::*;
+
+use super::chunk_table::ChunkTable;
+use crate::base::id::ObjectId;
+use crate::codec::chunk_list::{ChunkList, ChunkRef};
+use crate::codec::pack::PackKind;
+use crate::codec::tree::Node;
+use crate::ops::{Error, Monitor, Result};
+use crate::repository::blocks::Chunk;
+use crate::repository::list_reader::{Chunks, Listing, TreeChunks};
+use crate::repository::{self, Repository};
+
+/// Listings that are read before their subdirectories are put in order.
+const BATCH: usize = 8_192;
+
+/// What to do with a chunk that the table does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unknown {
+    /// It is missing.
+    Refuse,
+    /// It was stored after the table was made, in packs that stay.
+    Stays,
+}
+
+/// Notes needed chunks.
+pub(super) struct Needed<'r> {
+    repository: &'r Repository,
+    unknown: Unknown,
+    listings: HashSet<u128>,
+    /// Snapshots that were gone through.
+    snapshots: HashSet<ObjectId>,
+}
+
+/// Reads chunks of trees and notes them.
+struct Source<'a> {
+    repository: &'a Repository,
+    table: &'a ChunkTable,
+    unknown: Unknown,
+}
+
+impl Source<'_> {
+    fn need(&self, chunk: &ChunkRef) -> repository::Result<()> {
+        if self.table.need(&chunk.id).is_none() && self.unknown == Unknown::Refuse {
+            return Err(repository::Error::ChunkMissing { chunk: chunk.id });
+        }
+        Ok(())
+    }
+
+    fn need_all(&self, list: &ChunkList) -> repository::Result<()> {
+        if list.depth == 0 {
+            return list.chunks.iter().try_for_each(|chunk| self.need(chunk));
+        }
+        Chunks::new(self, list.clone()).try_for_each(|chunk| self.need(&chunk?))
+    }
+
+    /// Notes what one listing names and returns its subdirectories.
+    fn listing(&self, list: ChunkList) -> repository::Result<Vec<ChunkList>> {
+        let mut directories = Vec::new();
+        for entry in Listing::new(self, list) {
+            match entry?.node {
+                Node::File(content) => self.need_all(&content.chunks)?,
+                Node::Directory { listing } => directories.push(listing),
+                _ => {}
+            }
+        }
+        Ok(directories)
+    }
+}
+
+impl TreeChunks for Source<'_> {
+    fn tree_chunk(&self, chunk: &ChunkRef) -> repository::Result<Chunk> {
+        self.need(chunk)?;
+        self.repository.chunk(PackKind::Tree, chunk)
+    }
+}
+
+impl<'r> Needed<'r> {
+    pub fn new(repository: &'r Repository) -> Self {
+        Self { repository, unknown: Unknown::Refuse, listings: HashSet::new(), snapshots: HashSet::new() }
+    }
+
+    /// From now on chunks that the table does not have are those of newer packs.
+    pub fn later(&mut self) {
+        self.unknown = Unknown::Stays;
+    }
+
+    /// Goes through those of the newest head's snapshots that were not gone through.
+    ///
+    /// # Errors
+    /// Anything that cannot be read; [`Error::Interrupted`].
+    pub fn snapshots(&mut self, table: &ChunkTable, monitor: &dyn Monitor) -> Result<()> {
+        let source = Source { repository: self.repository, table, unknown: self.unknown };
+        let state = self.repository.tip().state;
+        let mut level = Vec::new();
+        for id in state.snapshots.keys().filter(|id| !self.snapshots.contains(*id)) {
+            let snapshot = self.repository.snapshot(*id)?;
+            source.need_all(&snapshot.problems)?;
+            if self.listings.insert(snapshot.root.key()) {
+                level.push(snapshot.root);
+            }
+        }
+        while !level.is_empty() {
+            monitor.expect(level.len() as u64, 0, false);
+            let place = |list: &ChunkList| list.chunks.first().and_then(|chunk| table.ordinal(&chunk.id));
+            level.par_sort_by_cached_key(place);
+            let mut next = Vec::new();
+            let mut rest = level.into_iter();
+            loop {
+                let batch: Vec<ChunkList> = rest.by_ref().take(BATCH).collect();
+                if batch.is_empty() {
+                    break;
+                }
+                if monitor.interrupted() {
+                    return Err(Error::Interrupted);
+                }
+                let length = batch.len() as u64;
+                let found: repository::Result<Vec<Vec<ChunkList>>> =
+                    batch.into_par_iter().with_min_len(32).map(|list| source.listing(list)).collect();
+                next.extend(found?.into_iter().flatten().filter(|list| self.listings.insert(list.key())));
+                monitor.advance(length, 0);
+            }
+            level = next;
+        }
+        self.snapshots.extend(state.snapshots.keys());
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! Removing what was marked: nothing leaves the disk before a published head says that it never comes back.
+//! format-spec/deleting.md.
+//!
+//! # Order of writes, and what a crash leaves
+//!
+//! | step | a crash before the next step leaves | who cleans it |
+//! |---|---|---|
+//! | 1. a head that lists the objects as swept | files that nobody will ever use again | the next sweep |
+//! | 2. each file is removed | the rest of them | the next sweep |
+//!
+//! # Invariants
+//!
+//! - An object is swept only when it was marked in a generation that every running process knows of: no pin is older.
+//!   Who knows of the mark does not use the object, or takes it out of the mark in the head that he publishes, under the same
+//!   append lock. Clocks only ever make a sweep later.
+//! - A file is removed only when the newest head lists it as swept.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use super::error::Result;
+use super::pin::Pinned;
+use super::{Repository, chain};
+use crate::base::id::ObjectId;
+use crate::base::time::Time;
+use crate::codec::head::{Head, HeadRef};
+use crate::codec::live_state::{Mark, MarkedKind, Sweep};
+use crate::storage::{ErrorKind, Folder, ObjectName};
+
+/// What is marked, sorted by what keeps it from being swept.
+#[derive(Debug, Clone, Default)]
+pub struct Sweepable {
+    /// Nothing does.
+    pub ready: Vec<(ObjectId, Mark)>,
+    /// The grace does.
+    pub in_grace: Vec<(ObjectId, Mark)>,
+    /// When the first and the last of these will be out of it.
+    pub grace_ends: Option<(Time, Time)>,
+    /// A running process does.
+    pub pinned: Vec<(ObjectId, Mark)>,
+    /// The one that relies on the oldest state.
+    pub holder: Option<Pinned>,
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Default)]
+pub struct Swept {
+    /// The head, when one was published.
+    pub head: Option<HeadRef>,
+    /// What it newly lists as swept.
+    pub swept: Vec<(ObjectId, MarkedKind)>,
+    /// Files that were removed: those, and what an interrupted sweep left.
+    pub removed: u64,
+    /// Their bytes.
+    pub removed_bytes: u64,
+    /// Files that could not be removed, and why; the next sweep tries again.
+    pub failed: Vec<(ObjectName, String)>,
+}
+
+/// The object that a mark is about.
+#[must_use]
+pub const fn object_name(id: ObjectId, kind: MarkedKind) -> ObjectName {
+    match kind {
+        MarkedKind::Slot => ObjectName::Key(id),
+        MarkedKind::Pack => ObjectName::Pack(id),
+        MarkedKind::Segment => ObjectName::Segment(id),
+        MarkedKind::Snapshot => ObjectName::Snapshot(id),
+    }
+}
+
+const fn folder(kind: MarkedKind) -> Folder {
+    match kind {
+        MarkedKind::Slot => Folder::Keys,
+        MarkedKind::Pack => Folder::Packs,
+        MarkedKind::Segment => Folder::Index,
+        MarkedKind::Snapshot => Folder::Snapshots,
+    }
+}
+
+impl Repository {
+    /// When the head of a generation was written, by its own claim; of the next one that is still there when it is gone. `None`
+    /// when there is none.
+    fn time_of(&self, generation: u64, heads: &[(u64, ObjectName)]) -> Option<Time> {
+        heads.iter().filter(|(found, _)| *found >= generation).find_map(|(_, name)| {
+            let bytes = self.storage().read(name, chain::HEAD_BYTES_MAX).ok()?;
+            let head = Head::parse(&bytes, &self.config().verifying_key, self.id()).ok()?;
+            Some(head.time())
+        })
+    }
+
+    /// The names of all heads, oldest first.
+    fn heads(&self) -> Result<Vec<(u64, ObjectName)>> {
+        let mut heads: Vec<_> = self
+            .storage()
+            .list(Folder::Heads)?
+            .into_iter()
+            .filter_map(|found| match found.name {
+                ObjectName::Head { generation, .. } => Some((generation, found.name)),
+                _ => None,
+            })
+            .collect();
+        heads.sort_unstable_by_key(|(generation, _)| *generation);
+        Ok(heads)
+    }
+
+    /// What of all that is marked could be swept now.
+    ///
+    /// # Errors
+    /// The pins or the heads cannot be listed.
+    pub fn sweepable(&self, grace: Duration, now: Time) -> Result<Sweepable> {
+        let tip = self.tip();
+        let mut sweepable = Sweepable::default();
+        if tip.state.marked.is_empty() {
+            return Ok(sweepable);
+        }
+        let oldest = self.oldest_pin()?;
+        let heads = self.heads()?;
+        // A repair of the index marks packs that are gone. Swept, a copy that turns up could never come back.
+        let packs: HashSet<ObjectId> =
+            self.storage().list(Folder::Packs)?.into_iter().filter_map(|found| found.name.id()).collect();
+        let mut times: HashMap<u64, Time> = HashMap::new();
+        let mut pinned_since = None;
+        for (id, mark) in &tip.state.marked {
+            if mark.kind == MarkedKind::Pack && !packs.contains(id) {
+                continue;
+            }
+            let entry = (*id, *mark);
+            let time =
+                *times.entry(mark.since).or_insert_with(|| self.time_of(mark.since, &heads).unwrap_or(tip.head.time()));
+            let ends = Time { seconds: time.seconds.saturating_add_unsigned(grace.as_secs()), ..time };
+            if !grace.is_zero() && ends > now {
+                let (first, last) = sweepable.grace_ends.unwrap_or((ends, ends));
+                sweepable.grace_ends = Some((first.min(ends), last.max(ends)));
+                sweepable.in_grace.push(entry);
+            } else if oldest.as_ref().is_some_and(|pinned| pinned.generation < mark.since) {
+                pinned_since = pinned_since.max(Some(mark.since));
+                sweepable.pinned.push(entry);
+            } else {
+                sweepable.ready.push(entry);
+            }
+        }
+        sweepable.holder = oldest.filter(|_| pinned_since.is_some());
+        Ok(sweepable)
+    }
+
+    /// Publishes what is `ready` as swept, and then removes the files of everything that is. Whatever was revived in the
+    /// meantime stays.
+    ///
+    /// # Errors
+    /// The head could not be published: nothing changed. Files that could not be removed are no error.
+    pub fn sweep(&self, ready: &[(ObjectId, Mark)], now: Time) -> Result<Swept> {
+        let mut swept = Swept::default();
+        if !ready.is_empty() {
+            let mut done = Vec::new();
+            let head = self.append(|state, _| {
+                for (id, mark) in ready {
+                    if state.marked.get(id) == Some(mark) {
+                        state.marked.remove(id);
+                        state.swept.insert(*id, Sweep { kind: mark.kind, since: now.seconds });
+                        done.push((*id, mark.kind));
+                    }
+                }
+                Ok(())
+            })?;
+            swept.head = Some(head);
+            swept.swept = done;
+        }
+        self.remove_swept(&mut swept)?;
+        Ok(swept)
+    }
+
+    fn remove_swept(&self, swept: &mut Swept) -> Result<()> {
+        let state = self.tip().state;
+        let kinds = [MarkedKind::Snapshot, MarkedKind::Segment, MarkedKind::Slot, MarkedKind::Pack];
+        for kind in kinds {
+            if !state.swept.values().any(|sweep| sweep.kind == kind) {
+                continue;
+            }
+            for found in self.storage().list(folder(kind))? {
+                let Some(id) = found.name.id() else { continue };
+                if state.swept.get(&id).is_none_or(|sweep| sweep.kind != kind) {
+                    continue;
+                }
+                match self.storage().remove(&found.name) {
+                    Ok(()) => {
+                        swept.removed += 1;
+                        swept.removed_bytes += found.length;
+                    }
+                    Err(error) if error.kind == ErrorKind::Absent => {}
+                    Err(error) => swept.failed.push((found.name, error.to_string())),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes heads that nobody needs: all but the newest [`HEADS_KEPT`], their checkpoints, the heads by which the grace of
+    /// what is marked is counted, and those that a running process has pinned. Returns how many.
+    ///
+    /// # Errors
+    /// The heads or pins cannot be listed.
+    pub fn thin_heads(&self) -> Result<u64> {
+        let tip = self.tip();
+        let newest = tip.reference().generation;
+        let Some(limit) = newest.checked_sub(HEADS_KEPT) else { return Ok(0) };
+        let heads = self.heads()?;
+        let mut needed: Vec<u64> = tip.state.marked.values().map(|mark| mark.since).collect();
+        for (generation, name) in heads.iter().filter(|(generation, _)| *generation > limit) {
+            let parsed = self.storage().read(name, chain::HEAD_BYTES_MAX).ok();
+            match parsed.and_then(|bytes| Head::parse(&bytes, &self.config().verifying_key, self.id()).ok()) {
+                Some(head) => needed.push(head.checkpoint().generation),
+                // What cannot be read may need any of them.
+                None if *generation <= newest => return Ok(0),
+                None => {}
+            }
+        }
+        let oldest = self.oldest_pin()?.map_or(u64::MAX, |pinned| pinned.generation);
+        let mut removed = 0;
+        for (generation, name) in heads {
+            let own = tip.state.is_ancestor(generation, &name.id().unwrap_or(tip.reference().id));
+            if own && generation <= limit && generation < oldest && !needed.contains(&generation) {
+                removed += u64::from(self.storage().remove(&name).is_ok());
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// Heads that are kept besides their checkpoints. format-spec/head.md.
+pub const HEADS_KEPT: u64 = 16;
