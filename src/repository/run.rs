@@ -7,7 +7,7 @@
 //! | 1. packs, each durable under its name | packs that no segment lists | the next run adopts them |
 //! | 2. segments | segments that no head names, and packs as above | as above; prune removes the segments |
 //! | 3. snapshot | a snapshot that no head names | prune |
-//! | 4. gate: every live pack is there with its length | nothing more | |
+//! | 4. gate: every live segment and pack is there with its length | nothing more | |
 //! | 5. head, under the append lock | the snapshot is acknowledged | |
 //! | 6. cache | a cache that is behind: it catches up | the next command |
 //!
@@ -31,6 +31,7 @@ use crate::codec::live_state::{LiveState, SnapshotEntry};
 use crate::codec::pack::PackKind;
 use crate::codec::segment::{self, Segment, SegmentPack};
 use crate::codec::snapshot::{self, Snapshot};
+use crate::codec::{self, Reason};
 use crate::storage::{Folder, ObjectName, Stored};
 
 /// What one run has stored so far, in bytes.
@@ -328,21 +329,40 @@ impl<'r> Run<'r> {
         Ok(())
     }
 
-    /// Step 4, one pass over the listing: every live pack exists with the length that its segment names.
+    /// Step 4, one pass over the listings: every live segment exists with the length that the head names, and every live
+    /// pack with the one that its segment names. The cache may know what a segment says that is gone: whoever restores
+    /// from the files alone does not.
     fn gate(&self) -> Result<()> {
         let generation = self.repository.tip().reference().generation;
-        let listed = self.repository.storage().list(Folder::Packs)?;
-        let there: HashMap<ObjectId, u64> =
-            listed.into_iter().filter_map(|found| found.name.id().map(|id| (id, found.length))).collect();
+        let segments = self.lengths(Folder::Index)?;
+        let own = self.segments.iter().map(|(id, length)| (id, length));
+        for (id, expected) in self.base.segments.iter().chain(own) {
+            let object = ObjectName::Segment(*id);
+            match segments.get(id) {
+                Some(found) if found == expected => {}
+                Some(&found) => {
+                    let reason = Reason::WrongLength { expected: *expected, found };
+                    return Err(Error::Damaged { object, error: codec::Error::new("segment", reason) });
+                }
+                None => return Err(Error::Missing { object, generation }),
+            }
+        }
+        let packs = self.lengths(Folder::Packs)?;
         let live = self.index.packs().iter().map(|(id, pack)| (*id, pack.length));
         for (id, expected) in live.chain(self.all_packs.iter().map(|(id, length)| (*id, *length))) {
-            match there.get(&id) {
+            match packs.get(&id) {
                 Some(&found) if found == expected => {}
                 Some(&found) => return Err(Error::PackLength { pack: id, expected, found }),
                 None => return Err(Error::Missing { object: ObjectName::Pack(id), generation }),
             }
         }
         Ok(())
+    }
+
+    /// What a folder holds, and how long each object is.
+    fn lengths(&self, folder: Folder) -> Result<HashMap<ObjectId, u64>> {
+        let listed = self.repository.storage().list(folder)?;
+        Ok(listed.into_iter().filter_map(|found| found.name.id().map(|id| (id, found.length))).collect())
     }
 }
 
