@@ -3,6 +3,7 @@
 use packstone::ops::repair_index;
 use packstone::ops::{self, Silent};
 use packstone::repository::{Error, Repository};
+use packstone::storage::ObjectName;
 
 use super::harm::{HARMS, Harm, Part, Victim, victims};
 use super::world::{Copy, Template, back_up, check_all, check_structure, read_all};
@@ -286,5 +287,28 @@ fn a_pack_that_comes_back_is_brought_to_life() {
         repair_index::execute(&repository, plan).unwrap();
         let report = check_all(&repository);
         assert!(report.findings.is_empty(), "{:?}", report.findings);
+    });
+}
+
+#[test]
+fn what_was_lost_with_its_segment_is_not_taken_over_unread() {
+    let template = Template::new();
+    let copy = template.copy();
+    let run = &template.runs[1];
+    std::fs::remove_file(copy.file(&ObjectName::Segment(run.segment))).unwrap();
+    std::fs::remove_file(copy.file(&ObjectName::Pack(run.data.id))).unwrap();
+    std::fs::remove_dir_all(copy.repository().join("../cache")).unwrap();
+    drop_and(&copy, |repository| {
+        let plan = repair_index::plan(&repository, repair_index::Options::default(), &Silent).unwrap();
+        assert!(plan.gone.is_empty(), "no segment is left that could tell");
+        repair_index::execute(&repository, plan).unwrap();
+    });
+    drop_and(&copy, |repository| {
+        let id = back_up(&repository, &template.source).unwrap();
+        let files = read_all(&repository, &template.source, repository.snapshot(id).unwrap().root);
+        assert_eq!(files.len(), run.contents.len());
+        for (path, bytes) in files {
+            assert_eq!(Some(&bytes.unwrap()), run.contents.get(&path), "{path}");
+        }
     });
 }

@@ -78,11 +78,14 @@ impl ParentListing<'_> {
     }
 }
 
-/// True when packs were marked since the snapshot arrived. A prune marks none that a live snapshot needs, but packs that
-/// are gone are marked too, when the index is repaired; a file may only be taken over from a snapshot that has it.
+/// True when packs or segments were marked since the snapshot arrived. A prune marks none that a live snapshot needs, but
+/// packs that are gone are marked too, when the index is repaired, and segments that are gone or damaged: nobody knows which
+/// packs those listed, and one that went with its segment has no mark. A file may only be taken over from a snapshot that
+/// has it.
 fn may_have_lost(state: &LiveState, snapshot: ObjectId) -> bool {
     let arrival = state.snapshots.get(&snapshot).map_or(0, |entry| entry.arrival);
-    state.marked.values().any(|mark| mark.kind == MarkedKind::Pack && mark.since >= arrival)
+    let loses = |kind| matches!(kind, MarkedKind::Pack | MarkedKind::Segment);
+    state.marked.values().any(|mark| loses(mark.kind) && mark.since >= arrival)
 }
 
 /// The first stage.
