@@ -11,6 +11,7 @@
 mod fail;
 mod interrupted;
 mod keys;
+mod repair;
 mod rules;
 mod structure;
 mod sweep;
