@@ -30,7 +30,8 @@ impl From<repository::Error> for CliError {
             ),
             E::Fork { .. } => (
                 Exit::Fork,
-                "two machines wrote to copies of one repository. Keep both copies, and use the one whose snapshots you want",
+                "two machines wrote to copies of one repository. Keep both copies, and use the one whose snapshots you want; \
+                 to go on with the other one, remove this machine's memory of it in the state directory",
             ),
             E::UnreadableHead { .. } | E::NoHead { .. } => (
                 Exit::Damage,

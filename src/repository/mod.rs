@@ -170,7 +170,7 @@ impl Repository {
         let id = Config::id(&config_bytes);
         let tip = chain::newest(&*storage, &config.verifying_key, id)?;
         if let Some(remembered) = &access.remembered {
-            remembered.check(id, tip.reference())?;
+            remembered.check(id, tip.reference(), &tip.state)?;
         }
         let (slot, master) = keyring::unlock(&*storage, id, &tip.state, secret)?;
         if master.signing_key().verifying_key().to_bytes() != config.verifying_key {
@@ -314,12 +314,7 @@ impl Repository {
     pub fn refresh(&self) -> Result<()> {
         let tip = chain::newest(self.storage(), &self.config.verifying_key, self.id())?;
         let before = self.tip().reference();
-        if tip.reference().generation < before.generation {
-            return Err(Error::Rollback { remembered: before, found: tip.reference() });
-        }
-        if tip.reference().generation == before.generation && tip.reference() != before {
-            return Err(Error::Fork { one: before, other: tip.reference() });
-        }
+        remembered::follows(before, tip.reference(), &tip.state)?;
         if tip.reference() != before {
             *lock(&self.tip) = tip;
             *lock(&self.index) = None;
