@@ -315,8 +315,10 @@ impl Repository {
         let tip = chain::newest(self.storage(), &self.config.verifying_key, self.id())?;
         let before = self.tip().reference();
         remembered::follows(before, tip.reference(), &tip.state)?;
-        if tip.reference() != before {
-            *lock(&self.tip) = tip;
+        let is_new = tip.reference() != before;
+        // Also when the head is the same: what cannot be read above it may be new, and stops writers.
+        *lock(&self.tip) = tip;
+        if is_new {
             *lock(&self.index) = None;
             self.remember();
         }

@@ -1,5 +1,6 @@
 //! Every victim times every harm times everything that a user may do next.
 
+use packstone::base::id::ObjectId;
 use packstone::ops::repair_index;
 use packstone::ops::{self, Silent};
 use packstone::repository::{Error, Repository};
@@ -311,4 +312,15 @@ fn what_was_lost_with_its_segment_is_not_taken_over_unread() {
             assert_eq!(Some(&bytes.unwrap()), run.contents.get(&path), "{path}");
         }
     });
+}
+
+#[test]
+fn a_newer_head_that_cannot_be_read_stops_a_run_that_was_open_before_it_came() {
+    let template = Template::new();
+    let copy = template.copy();
+    let repository = copy.open().unwrap();
+    let name = ObjectName::Head { generation: 9, id: ObjectId::of(b"what it was") };
+    std::fs::write(copy.file(&name), b"what it is").unwrap();
+    let error = back_up(&repository, &template.source).unwrap_err();
+    assert!(matches!(error.repository(), Some(Error::UnreadableHead { object, .. }) if *object == name), "{error}");
 }
