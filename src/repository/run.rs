@@ -225,8 +225,10 @@ impl<'r> Run<'r> {
     fn take(&mut self, pack: SegmentPack) -> Result<()> {
         self.written.pack_bytes += pack.length;
         self.all_packs.insert(pack.id, pack.length);
-        let chunks: usize = pack.directory.blocks.iter().map(|block| block.chunks.len()).sum();
-        if self.pending_chunks + chunks > segment::CHUNKS_MAX && !self.pending.is_empty() {
+        let chunks = pack.directory.chunk_count();
+        // Of small packs with a chunk or two each there may be too many before their chunks are.
+        let is_full = self.pending_chunks + chunks > segment::CHUNKS_MAX || self.pending.len() == segment::PACKS_MAX;
+        if is_full && !self.pending.is_empty() {
             self.write_segment()?;
         }
         self.pending_chunks += chunks;
@@ -372,4 +374,64 @@ fn spill_error(error: std::io::Error) -> Error {
 
 fn closed() -> Error {
     Error::Refused("this run stores nothing more".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::base::time::Time;
+    use crate::codec::chunk_list::ChunkRef;
+    use crate::codec::chunker::Parameters;
+    use crate::codec::kdf::Params;
+    use crate::codec::key_file::KeyFile;
+    use crate::codec::key_slot::Secret;
+    use crate::codec::pack::{Block, PackDirectory};
+    use crate::codec::unit::{self, Codec};
+    use crate::repository::keyring::NewSlot;
+    use crate::repository::lock::Locks;
+    use crate::repository::{Access, CreateOptions};
+    use crate::storage::memory::Memory;
+    use std::time::Duration;
+
+    fn repository() -> Repository {
+        let access = Access {
+            storage: Arc::new(Memory::new()),
+            locks: Locks::none(),
+            place: "/memory".into(),
+            cache: None,
+            remembered: None,
+            retry_lock: Duration::ZERO,
+        };
+        let secret = Secret::KeyFile(KeyFile::generate(&[7; 32]));
+        let slot = NewSlot { secret: &secret, kdf: Params::DEFAULT, label: "", created: Time::default() };
+        let options = CreateOptions { files: Parameters::FILES, created: Time::default() };
+        Repository::create(access, &[slot], &options).unwrap()
+    }
+
+    /// What a run with the smallest packs and large chunks finishes.
+    fn pack_of_one_chunk(number: u64) -> SegmentPack {
+        let id = blake3::hash(&number.to_le_bytes());
+        let chunk = ChunkRef { id: ChunkId(*id.as_bytes()), length: 1_000 };
+        let stored_length = 1_000 + unit::OVERHEAD_BYTES as u32;
+        let block = Block { codec: Codec::Stored, stored_length, plain_length: 1_000, chunks: vec![chunk] };
+        SegmentPack {
+            id: ObjectId(*id.as_bytes()),
+            length: 16 << 10,
+            kind: PackKind::Data,
+            directory: PackDirectory { blocks: vec![block] },
+            directory_prefix: [0; unit::PREFIX_BYTES],
+        }
+    }
+
+    #[test]
+    fn more_packs_than_a_segment_lists_go_into_several() {
+        let repository = repository();
+        let mut run = Run::begin(&repository, PackOptions::default()).unwrap();
+        for number in 0..=segment::PACKS_MAX as u64 {
+            run.take(pack_of_one_chunk(number)).unwrap();
+        }
+        run.seal().unwrap();
+        assert_eq!(run.segments.len(), 2);
+    }
 }
