@@ -1,5 +1,6 @@
 //! A repository in a temporary directory, and the shortest ways to back up and restore.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -130,6 +131,7 @@ impl World {
             sparse: false,
             numeric_owner: false,
             verify: false,
+            never: HashSet::new(),
         }
     }
 

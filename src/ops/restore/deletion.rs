@@ -10,7 +10,7 @@ use crate::files::target::TargetDirectory;
 use crate::repository::Repository;
 use crate::repository::list_reader::Listing;
 
-use super::selection::Selection;
+use super::Options;
 
 /// Directories that a snapshot holds completely.
 #[derive(Debug, Default)]
@@ -69,18 +69,20 @@ fn is_there(repository: &Repository, root: &ChunkList, names: &[&[u8]]) -> bool 
     true
 }
 
-/// Whether an entry and everything beneath it may go: nothing in it is left out by the selection. What cannot be
-/// looked at stays.
-pub fn is_free(selection: &Selection, directory: &TargetDirectory, name: &[u8], path: &[u8]) -> bool {
+/// Whether an entry and everything beneath it may go: nothing in it is left out by the selection, or is one of the
+/// directories that are never removed. What cannot be looked at stays.
+pub fn is_free(options: &Options, directory: &TargetDirectory, name: &[u8], path: &[u8]) -> bool {
+    let Options { selection, never, .. } = options;
     if !selection.choose(path).selected {
         return false;
     }
-    if selection.is_everything() {
+    if selection.is_everything() && never.is_empty() {
         return true;
     }
     let mut open = Vec::new();
     let look = |directory: &TargetDirectory, name: &[u8], path: Vec<u8>| -> Option<Option<_>> {
         match directory.stat(name) {
+            Ok(Some(stat)) if never.contains(&stat.key()) => None,
             Ok(Some(stat)) if stat.kind == Kind::Directory => {
                 let inner = directory.directory(name).ok()?;
                 let names = inner.names().ok()?.into_iter();

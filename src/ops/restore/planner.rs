@@ -158,6 +158,9 @@ pub fn plan(
     })
 }
 
+/// A sentence about the repository, the cache or the memory of this program in the target.
+const OWN: &str = "is packstone's own repository, cache or memory: nothing is restored into it";
+
 fn spill_error(error: io::Error) -> Error {
     Error::Refused(format!("the temporary file of this restore's plan: {error}"))
 }
@@ -200,6 +203,12 @@ impl Planner<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => There::Nothing,
             Err(error) => return Err(refuse(error)),
         };
+        if let There::Directory(directory) = &there
+            && directory.as_directory().stat_self().is_ok_and(|stat| self.options.never.contains(&stat.key()))
+        {
+            use std::os::unix::ffi::OsStrExt;
+            return Err(Error::Refused(format!("the target {} {OWN}", Escaped(target.as_os_str().as_bytes()))));
+        }
         let place = Place { directory: 0, name: self.catalog.name(b"")? };
         let stands_for_it = match &there {
             There::Directory(target) => {
@@ -328,6 +337,10 @@ impl Planner<'_> {
         if let There::Directory(directory) = self.there() {
             match directory.stat(&name) {
                 Ok(None) => {}
+                Ok(Some(stat)) if self.options.never.contains(&stat.key()) => {
+                    self.problem(path, ProblemKind::Target, OWN.to_owned());
+                    return Ok(false);
+                }
                 Ok(Some(stat)) if stat.kind == Kind::Directory => match directory.directory(&name) {
                     Ok(inner) => there = There::Directory(inner),
                     Err(error) => {
@@ -386,7 +399,7 @@ impl Planner<'_> {
         }
         for name in frame.extra {
             let path = [path, b"/", &name].concat();
-            if deletion::is_free(&self.options.selection, &directory, &name, &path) {
+            if deletion::is_free(self.options, &directory, &name, &path) {
                 let name = self.catalog.name(&name)?;
                 self.deletions.push(Place { directory: row, name });
             }
