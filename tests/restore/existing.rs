@@ -277,3 +277,18 @@ fn includes_make_only_the_directories_that_lead_to_something() {
     let mode = |place: &str| fs::metadata(world.path(place).join("a/b")).unwrap();
     assert_eq!((mode("out").mtime(), mode("out").mode()), (mode("tree").mtime(), mode("tree").mode()));
 }
+
+#[test]
+fn delete_stays_on_the_file_system_of_the_target() {
+    // As a backup with --one-file-system has it: a mount point is an empty directory.
+    let world = World::new();
+    fs::create_dir(world.tree().join("proc")).unwrap();
+    let snapshot = world.backup();
+    let mut options = world.options("out");
+    options.delete = true;
+    options.selection = only(&["/proc"]);
+    options.target = "/".into();
+    // Planned, and never carried out.
+    let plan = world.plan(snapshot, &options, &Silent).unwrap();
+    assert_eq!(plan.totals().deleted, 0, "everything that is mounted there would go");
+}

@@ -52,6 +52,8 @@ struct Frame {
     there: There,
     /// Its obstacle is noted when the directory itself is.
     obstacle: bool,
+    /// It lies on a file system that is mounted beneath the target.
+    mounted: bool,
     /// Names in the target that no entry of the snapshot has claimed yet, in order; none when nothing is removed.
     names: Option<std::iter::Peekable<std::vec::IntoIter<Vec<u8>>>>,
     extra: Vec<Vec<u8>>,
@@ -233,6 +235,7 @@ impl Planner<'_> {
             metadata: Metadata::default(),
             there,
             obstacle: false,
+            mounted: false,
             names,
             extra: Vec::new(),
             broken: false,
@@ -334,6 +337,7 @@ impl Planner<'_> {
     fn enter(&mut self, path: &[u8], name: Vec<u8>, metadata: Metadata, selected: bool) -> Result<bool> {
         let mut obstacle = false;
         let mut there = There::Nothing;
+        let mut mounted = self.frames.last().is_some_and(|frame| frame.mounted);
         if let There::Directory(directory) = self.there() {
             match directory.stat(&name) {
                 Ok(None) => {}
@@ -342,7 +346,10 @@ impl Planner<'_> {
                     return Ok(false);
                 }
                 Ok(Some(stat)) if stat.kind == Kind::Directory => match directory.directory(&name) {
-                    Ok(inner) => there = There::Directory(inner),
+                    Ok(inner) => {
+                        there = There::Directory(inner);
+                        mounted |= self.options.delete && directory.is_mount_point(&name);
+                    }
                     Err(error) => {
                         self.problem(path, ProblemKind::Target, error.to_string());
                         return Ok(false);
@@ -360,8 +367,18 @@ impl Planner<'_> {
                 }
             }
         }
-        let names = self.names(path, &there);
-        self.frames.push(Frame { row: None, name, metadata, there, obstacle, names, extra: Vec::new(), broken: false });
+        let names = if mounted { None } else { self.names(path, &there) };
+        self.frames.push(Frame {
+            row: None,
+            name,
+            metadata,
+            there,
+            obstacle,
+            mounted,
+            names,
+            extra: Vec::new(),
+            broken: false,
+        });
         if selected {
             self.row()?;
         }
