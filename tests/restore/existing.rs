@@ -1,7 +1,7 @@
 //! Restoring where something is already: overwrite rules, resuming, deleting, hard links of others.
 
 use std::fs::{self, File, FileTimes};
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use packstone::ops::restore::Overwrite;
 use packstone::ops::{Error, Silent};
 
-use super::world::{Hook, World, names, noise, only, without};
+use super::world::{Hook, World, names, noise, only, ran_as_ordinary_user, without};
 
 fn set_mtime(path: &Path, time: SystemTime) {
     File::options().write(true).open(path).unwrap().set_times(FileTimes::new().set_modified(time)).unwrap();
@@ -291,4 +291,31 @@ fn delete_stays_on_the_file_system_of_the_target() {
     // Planned, and never carried out.
     let plan = world.plan(snapshot, &options, &Silent).unwrap();
     assert_eq!(plan.totals().deleted, 0, "everything that is mounted there would go");
+}
+
+#[test]
+fn delete_leaves_what_the_backup_could_not_read() {
+    if ran_as_ordinary_user("existing::delete_leaves_what_the_backup_could_not_read") {
+        return;
+    }
+    let world = World::new();
+    world.write("closed/only copy", "x");
+    world.write("unreadable", "x");
+    let modes = |closed: u32, unreadable: u32| {
+        let set = |name: &str, mode| {
+            fs::set_permissions(world.tree().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set("closed", closed);
+        set("unreadable", unreadable);
+    };
+    modes(0, 0);
+    let snapshot = world.backup();
+    modes(0o700, 0o600);
+    world.write("extra", "x");
+    let mut options = world.options("tree");
+    options.delete = true;
+    let report = world.restore(snapshot, &options);
+    assert_eq!(report.deleted, 1);
+    modes(0o700, 0o600);
+    assert_eq!(names(&world.tree()), ["closed", "closed/only copy", "unreadable"]);
 }

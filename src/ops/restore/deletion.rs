@@ -2,13 +2,19 @@
 //!
 //! A snapshot of `/home/u/docs` holds `home` and `home/u` too, with nothing in them but the way to `docs`. What else lies in
 //! such a directory was never asked about, so it is not removed: only directories at or beneath a source are cleared.
+//!
+//! What the backup could not read is not in the snapshot either, and a directory that it was not allowed to list stands there
+//! as an empty one. Neither is removed, nor anything in such a directory: here may be the only copy.
+
+use std::collections::HashSet;
 
 use crate::codec::chunk_list::ChunkList;
+use crate::codec::snapshot::{Problem, ProblemKind, Snapshot};
 use crate::codec::tree::Node;
 use crate::files::stat::Kind;
 use crate::files::target::TargetDirectory;
-use crate::repository::Repository;
-use crate::repository::list_reader::Listing;
+use crate::repository::list_reader::{Listing, Problems};
+use crate::repository::{self, Repository};
 
 use super::Options;
 
@@ -17,6 +23,8 @@ use super::Options;
 pub struct Sources {
     /// Paths in the snapshot, without a slash at either end; an empty one is the root.
     places: Vec<Vec<u8>>,
+    /// What lies there and could not be read by the backup, in the same form.
+    unread: HashSet<Vec<u8>>,
 }
 
 fn names(path: &[u8]) -> Vec<&[u8]> {
@@ -27,27 +35,43 @@ impl Sources {
     /// Finds the sources of a snapshot in its tree. An absolute source stands there under its whole path, a relative
     /// one under the end of it, `.` and `/` are the root itself. The longest end that is there is taken: when in doubt,
     /// less is removed.
-    pub fn find(repository: &Repository, root: &ChunkList, paths: &[Vec<u8>]) -> Self {
+    ///
+    /// # Errors
+    /// The list of what could not be read cannot be read itself.
+    pub fn find(repository: &Repository, snapshot: &Snapshot) -> repository::Result<Self> {
         let mut places = Vec::new();
-        for path in paths {
+        for path in &snapshot.paths {
             let names = names(path);
-            let found = (0..names.len()).find(|from| is_there(repository, root, &names[*from..]));
+            let found = (0..names.len()).find(|from| is_there(repository, &snapshot.root, &names[*from..]));
             places.push(found.map_or_else(Vec::new, |from| names[from..].join(&b'/')));
         }
         if places.iter().any(|place| !place.is_empty()) {
             // A source that is not there at all looks like the root: it says nothing while others are there.
             places.retain(|place| !place.is_empty());
         }
-        Self { places }
+        let mut unread = HashSet::new();
+        for problem in Problems::new(repository, snapshot.problems.clone()) {
+            let Problem { path, kind, .. } = problem?;
+            if !matches!(kind, ProblemKind::Metadata | ProblemKind::Vanished) {
+                unread.insert(names(&path).join(&b'/'));
+            }
+        }
+        Ok(Self { places, unread })
     }
 
-    /// True when everything in the directory at `path` (a slash before each name) was asked for.
+    /// True for what the backup could not read.
+    pub fn is_unread(&self, path: &[u8]) -> bool {
+        self.unread.contains(path.strip_prefix(b"/").unwrap_or(path))
+    }
+
+    /// True when everything in the directory at `path` (a slash before each name) was asked for, and could be listed.
     pub fn cover(&self, path: &[u8]) -> bool {
         let path = path.strip_prefix(b"/").unwrap_or(path);
-        self.places.iter().any(|place| {
-            place.is_empty()
-                || path.strip_prefix(place.as_slice()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
-        })
+        !self.unread.contains(path)
+            && self.places.iter().any(|place| {
+                place.is_empty()
+                    || path.strip_prefix(place.as_slice()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+            })
     }
 }
 
@@ -119,13 +143,20 @@ mod tests {
 
     #[test]
     fn only_sources_are_covered() {
-        let sources = Sources { places: vec![b"home/u".to_vec(), b"etc".to_vec()] };
-        for (path, covered) in
-            [("", false), ("/home", false), ("/home/u", true), ("/home/u/x", true), ("/home/uu", false), ("/etc", true)]
-        {
+        let places = vec![b"home/u".to_vec(), b"etc".to_vec()];
+        let sources = Sources { places, unread: HashSet::from([b"etc/ssl".to_vec()]) };
+        for (path, covered) in [
+            ("", false),
+            ("/home", false),
+            ("/home/u", true),
+            ("/home/u/x", true),
+            ("/home/uu", false),
+            ("/etc", true),
+            ("/etc/ssl", false),
+        ] {
             assert_eq!(sources.cover(path.as_bytes()), covered, "{path}");
         }
-        assert!(Sources { places: vec![Vec::new()] }.cover(b""));
+        assert!(Sources { places: vec![Vec::new()], unread: HashSet::new() }.cover(b""));
         assert!(!Sources::default().cover(b""));
     }
 }

@@ -110,7 +110,7 @@ pub fn plan(
         },
     };
     let sources = match options.delete {
-        true => Sources::find(repository, &snapshot.root, &snapshot.paths),
+        true => Sources::find(repository, snapshot)?,
         false => Sources::default(),
     };
     let mut planner = Planner {
@@ -416,7 +416,8 @@ impl Planner<'_> {
         }
         for name in frame.extra {
             let path = [path, b"/", &name].concat();
-            if deletion::is_free(self.options, &directory, &name, &path) {
+            let is_unread = self.sources.is_unread(&[self.prefix.as_slice(), &path].concat());
+            if !is_unread && deletion::is_free(self.options, &directory, &name, &path) {
                 let name = self.catalog.name(&name)?;
                 self.deletions.push(Place { directory: row, name });
             }
