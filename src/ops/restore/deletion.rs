@@ -6,6 +6,7 @@
 //! What the backup could not read is not in the snapshot either, and a directory that it was not allowed to list stands there
 //! as an empty one. Neither is removed, nor anything in such a directory: here may be the only copy.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use crate::codec::chunk_list::ChunkList;
@@ -40,10 +41,21 @@ impl Sources {
     /// The list of what could not be read cannot be read itself.
     pub fn find(repository: &Repository, snapshot: &Snapshot) -> repository::Result<Self> {
         let mut places = Vec::new();
-        for path in &snapshot.paths {
+        'sources: for path in &snapshot.paths {
             let names = names(path);
-            let found = (0..names.len()).find(|from| is_there(repository, &snapshot.root, &names[*from..]));
-            places.push(found.map_or_else(Vec::new, |from| names[from..].join(&b'/')));
+            let mut place = Vec::new();
+            for from in 0..names.len() {
+                match is_there(repository, &snapshot.root, &names[from..]) {
+                    Some(true) => {
+                        place = names[from..].join(&b'/');
+                        break;
+                    }
+                    Some(false) => {}
+                    // Where the source lies cannot be told: it covers nothing.
+                    None => continue 'sources,
+                }
+            }
+            places.push(place);
         }
         if places.iter().any(|place| !place.is_empty()) {
             // A source that is not there at all looks like the root: it says nothing while others are there.
@@ -75,22 +87,28 @@ impl Sources {
     }
 }
 
-/// A listing that cannot be read counts as one that holds nothing.
-fn is_there(repository: &Repository, root: &ChunkList, names: &[&[u8]]) -> bool {
+/// Whether these names lead to something; `None` when a listing on the way cannot be read.
+fn is_there(repository: &Repository, root: &ChunkList, names: &[&[u8]]) -> Option<bool> {
     let mut listing = root.clone();
     let mut left = names.iter();
-    while let Some(name) = left.next() {
-        let found = Listing::new(repository, listing.clone())
-            .map_while(Result::ok)
-            .take_while(|entry| entry.name.as_slice() <= *name)
-            .find(|entry| entry.name.as_slice() == *name);
-        match found.map(|entry| entry.node) {
-            Some(Node::Directory { listing: inner }) => listing = inner,
-            Some(_) => return left.next().is_none(),
-            None => return false,
+    'names: while let Some(name) = left.next() {
+        for entry in Listing::new(repository, listing.clone()) {
+            let entry = entry.ok()?;
+            match entry.name.as_slice().cmp(name) {
+                Ordering::Less => {}
+                Ordering::Greater => break,
+                Ordering::Equal => match entry.node {
+                    Node::Directory { listing: inner } => {
+                        listing = inner;
+                        continue 'names;
+                    }
+                    _ => return Some(left.next().is_none()),
+                },
+            }
         }
+        return Some(false);
     }
-    true
+    Some(true)
 }
 
 /// Whether an entry and everything beneath it may go: nothing in it is left out by the selection, or is one of the
