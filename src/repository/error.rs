@@ -84,7 +84,7 @@ pub enum Error {
         /// Its name.
         object: ObjectName,
         /// Why it was refused.
-        error: codec::Error,
+        error: String,
     },
     /// No head verifies.
     #[error("no valid head under heads/: {found} files there, none signed by this repository's key")]

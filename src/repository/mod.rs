@@ -170,7 +170,7 @@ impl Repository {
         let id = Config::id(&config_bytes);
         let tip = chain::newest(&*storage, &config.verifying_key, id)?;
         if let Some(remembered) = &access.remembered {
-            remembered.check(id, tip.reference(), &tip.state)?;
+            remembered.check(id, tip.reference(), &tip.state).map_err(|error| tip.explain(error))?;
         }
         let (slot, master) = keyring::unlock(&*storage, id, &tip.state, secret)?;
         if master.signing_key().verifying_key().to_bytes() != config.verifying_key {
@@ -314,7 +314,7 @@ impl Repository {
     pub fn refresh(&self) -> Result<()> {
         let tip = chain::newest(self.storage(), &self.config.verifying_key, self.id())?;
         let before = self.tip().reference();
-        remembered::follows(before, tip.reference(), &tip.state)?;
+        remembered::follows(before, tip.reference(), &tip.state).map_err(|error| tip.explain(error))?;
         let is_new = tip.reference() != before;
         // Also when the head is the same: what cannot be read above it may be new, and stops writers.
         *lock(&self.tip) = tip;

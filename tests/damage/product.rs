@@ -78,7 +78,9 @@ impl Case<'_> {
     fn refused(&self, error: &Error) {
         let expected = match self.victim {
             Victim::Config => error.is_damage() || matches!(error, Error::NoRepository { .. }),
-            Victim::NewestHead => error.is_damage() || matches!(error, Error::Rollback { .. }),
+            // One that is gone looks as if it had never been there.
+            Victim::NewestHead if self.harm == Harm::Deleted => matches!(error, Error::Rollback { .. }),
+            Victim::NewestHead => matches!(error, Error::UnreadableHead { .. }),
             Victim::CheckpointHead => error.is_damage(),
             _ => false,
         };
