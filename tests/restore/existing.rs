@@ -319,3 +319,26 @@ fn delete_leaves_what_the_backup_could_not_read() {
     modes(0o700, 0o600);
     assert_eq!(names(&world.tree()), ["closed", "closed/only copy", "unreadable"]);
 }
+
+#[test]
+fn delete_only_touches_the_directory_that_was_looked_at() {
+    let world = World::new();
+    world.write("sub/file", "x");
+    let snapshot = world.backup();
+    let out = world.path("out");
+    for name in ["out/sub", "elsewhere"] {
+        fs::create_dir_all(world.path(name)).unwrap();
+        fs::write(world.path(name).join("extra"), name).unwrap();
+    }
+    let mut options = world.options("out");
+    options.delete = true;
+    let plan = world.plan(snapshot, &options, &Silent).unwrap();
+    assert_eq!(plan.totals().deleted, 1);
+    // Another directory is moved there, with the same name in it.
+    fs::rename(out.join("sub"), world.path("moved")).unwrap();
+    fs::rename(world.path("elsewhere"), out.join("sub")).unwrap();
+    let report = packstone::ops::restore::execute(&world.repository, plan, &Silent).unwrap();
+    assert_eq!((report.deleted, report.problem_count), (0, 1), "{report:?}");
+    assert_eq!(names(&out), ["sub", "sub/extra", "sub/file"]);
+    assert!(world.path("moved/extra").exists());
+}

@@ -81,7 +81,7 @@ pub(super) struct Planner<'a> {
     groups: HashMap<GroupKey, (u32, [u8; 32])>,
     /// Existing inodes that were kept for a group.
     pub(super) claimed: HashSet<(u64, u64)>,
-    deletions: Vec<Place>,
+    deletions: Vec<(Place, Made)>,
     pub(super) obstacles: Vec<Place>,
     decisions: Vec<Decision>,
     broken: Vec<u32>,
@@ -411,15 +411,16 @@ impl Planner<'_> {
         let Some(mut frame) = self.frames.pop() else { return Ok(()) };
         frame.extra.extend(frame.names.into_iter().flatten());
         let (Some(row), There::Directory(directory)) = (frame.row, frame.there) else { return Ok(()) };
-        if frame.broken {
+        if frame.broken || frame.extra.is_empty() {
             return Ok(());
         }
+        let Ok(stat) = directory.as_directory().stat_self() else { return Ok(()) };
         for name in frame.extra {
             let path = [path, b"/", &name].concat();
             let is_unread = self.sources.is_unread(&[self.prefix.as_slice(), &path].concat());
             if !is_unread && deletion::is_free(self.options, &directory, &name, &path) {
                 let name = self.catalog.name(&name)?;
-                self.deletions.push(Place { directory: row, name });
+                self.deletions.push((Place { directory: row, name }, Made::of(&stat)));
             }
         }
         Ok(())
