@@ -30,11 +30,18 @@ impl From<repository::Error> for CliError {
             ),
             E::Fork { .. } => (
                 Exit::Fork,
-                "two machines wrote to copies of one repository. Keep both copies, and use the one whose snapshots you want",
+                "two machines wrote to copies of one repository. Keep both copies, and use the one whose snapshots you want; \
+                 to go on with the other one, remove this machine's memory of it in the state directory",
             ),
-            E::UnreadableHead { .. } | E::NoHead { .. } => (
+            E::UnreadableHead { .. } => (
                 Exit::Damage,
-                "bring the file back from another copy of the repository under the same name; it never changes",
+                "bring the file back from another copy of the repository under the same name; it never changes. When no copy \
+                 has it, keep it somewhere else and take it out of heads/: what it alone names is then left out, and a machine \
+                 that had seen it says that the repository was set back",
+            ),
+            E::NoHead { .. } => (
+                Exit::Damage,
+                "bring the files back from another copy of the repository under the same names; they never change",
             ),
             E::ForeignConfig => (Exit::Damage, "bring the config file back from another copy of the repository"),
             E::OtherRepository { .. } => (Exit::Failed, "check --repo"),

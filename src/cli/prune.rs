@@ -114,9 +114,8 @@ pub fn show(report: &Report, dry_run: bool, context: &Context) -> Result<Exit, C
     let (removed, removed_bytes) = report.removed();
     let zone = clock::local_zone();
     if output.json {
-        let of = |sum: prune::Sum| {
-            serde_json::json!({ "packs": sum.packs, "bytes": sum.bytes, "unused_bytes": sum.unused })
-        };
+        let of =
+            |sum: prune::Sum| serde_json::json!({ "packs": sum.packs, "bytes": sum.bytes, "unused_bytes": sum.unused });
         let repacked = |(pack, why): &(prune::PackUse, prune::Why)| {
             let (id, why) = (pack.id.to_string(), why.as_str());
             serde_json::json!({ "pack": id, "bytes": pack.length, "unused_bytes": pack.unused, "reason": why })
@@ -177,7 +176,8 @@ pub fn show(report: &Report, dry_run: bool, context: &Context) -> Result<Exit, C
     }
     let merged = plan.merge.len() as u64;
     if merged > 0 && report.busy.is_none() {
-        output.info(format_args!("{} {would}merged", counted(merged, "segment of the index", "segments of the index")))?;
+        output
+            .info(format_args!("{} {would}merged", counted(merged, "segment of the index", "segments of the index")))?;
     }
     if let Some(busy) = &report.busy {
         output.warn(&format!("packs were not rewritten: {busy}. Next: packstone prune, or --retry-lock 1h to wait"));

@@ -7,10 +7,11 @@ use super::patterns::{ExcludeOptions, IncludeOptions};
 use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::tell_warnings;
-use super::{Context, duration, open, size};
+use super::{Context, backup, duration, open, size};
 use crate::base::escape::escape;
 use crate::ops::restore::{self, Options, Plan, ProblemKind, Report, Selection};
 use crate::ops::{Action, Item, Monitor, select};
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -96,6 +97,7 @@ impl Arguments {
             sparse: self.sparse,
             numeric_owner: self.numeric_owner,
             verify: self.verify,
+            never: HashSet::new(),
         })
     }
 }
@@ -110,8 +112,10 @@ fn is_root(path: &Path) -> bool {
 /// # Errors
 /// Any error means that the restore did not come to its end; what was restored until then is complete, file by file.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
-    let options = arguments.options()?;
+    // What is asked for is looked at before the secret is.
+    let mut options = arguments.options()?;
     let repository = open::repository(context, "restore")?;
+    options.never = backup::own_directories(context, &repository)?;
     let (chosen, found) = select::argument(&repository, &arguments.snapshot, &arguments.filter.resolve())?;
     tell_warnings(&repository, context.output);
     let part = if found.path == b"/" { String::new() } else { format!(":{}", escape(&found.path)) };

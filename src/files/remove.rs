@@ -53,6 +53,13 @@ impl TargetDirectory {
         Ok(())
     }
 
+    /// Whether something is mounted on the directory of this name, a bind mount included. What cannot be told counts as
+    /// mounted.
+    #[must_use]
+    pub fn is_mount_point(&self, name: &[u8]) -> bool {
+        self.directory_on_this_mount(name).is_err()
+    }
+
     fn unlink(&self, name: &[u8], flags: AtFlags) -> Result<()> {
         match unlinkat(self.as_fd(), name, flags) {
             Err(Errno::PERM) => {

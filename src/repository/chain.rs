@@ -35,7 +35,7 @@ pub struct Tip {
     /// Files under `heads/` that are none of ours.
     pub junk: Vec<ObjectName>,
     /// A newer head that cannot be read: damage. Readers warn, writers refuse.
-    pub unreadable: Option<(ObjectName, codec::Error)>,
+    pub unreadable: Option<(ObjectName, String)>,
 }
 
 impl Tip {
@@ -43,6 +43,17 @@ impl Tip {
     #[must_use]
     pub fn reference(&self) -> HeadRef {
         self.head.reference()
+    }
+
+    /// An older state than was seen is a rollback, unless the very head that was seen is there and cannot be read: damage.
+    #[must_use]
+    pub fn explain(&self, error: Error) -> Error {
+        match (&error, &self.unreadable) {
+            (Error::Rollback { remembered, .. }, Some((object, why))) if *object == name_of(*remembered) => {
+                Error::UnreadableHead { object: *object, error: why.clone() }
+            }
+            _ => error,
+        }
     }
 
     /// Refuses to write on top of a head that cannot be read.
@@ -111,14 +122,19 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
         if newest.as_ref().is_some_and(|head| head.reference().generation != generation(&name)) {
             break;
         }
-        match examine(storage, &name, verifying_key, repository)? {
-            Candidate::Valid(head) => match &newest {
+        let candidate = match examine(storage, &name, verifying_key, repository) {
+            // A bad sector in one head must not keep the others from being read.
+            Err(Error::Storage(error)) => Err(format!("it cannot be read: {}", error.source)),
+            Ok(Candidate::Unreadable(error)) => Err(error.to_string()),
+            other => Ok(other?),
+        };
+        match candidate {
+            Ok(Candidate::Valid(head)) => match &newest {
                 Some(other) => return Err(Error::Fork { one: other.reference(), other: head.reference() }),
                 None => newest = Some(head),
             },
-            Candidate::Junk => junk.push(name),
-            Candidate::Unreadable(error) if newest.is_none() => unreadable = unreadable.or(Some((name, error))),
-            Candidate::Unreadable(_) => junk.push(name),
+            Err(error) if newest.is_none() => unreadable = unreadable.or(Some((name, error))),
+            _ => junk.push(name),
         }
     }
     let Some(head) = newest else {

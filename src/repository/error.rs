@@ -84,7 +84,7 @@ pub enum Error {
         /// Its name.
         object: ObjectName,
         /// Why it was refused.
-        error: codec::Error,
+        error: String,
     },
     /// No head verifies.
     #[error("no valid head under heads/: {found} files there, none signed by this repository's key")]
@@ -92,10 +92,10 @@ pub enum Error {
         /// How many files looked like heads.
         found: usize,
     },
-    /// Two signed heads of one generation.
-    #[error("fork: two signed heads of generation {}: {} and {}", one.generation, one.id.short(), other.id.short())]
+    /// Two signed heads, neither of which comes before the other: of one generation, or of two histories.
+    #[error("fork: {}", two_histories(one, other))]
     Fork {
-        /// One of them.
+        /// One of them: the one that was seen before, or of the older generation.
         one: HeadRef,
         /// The other one.
         other: HeadRef,
@@ -150,6 +150,15 @@ impl Error {
             _ => false,
         }
     }
+}
+
+fn two_histories(one: &HeadRef, other: &HeadRef) -> String {
+    let (first, second) = (one.id.short(), other.id.short());
+    if one.generation == other.generation {
+        return format!("two signed heads of generation {}: {first} and {second}", one.generation);
+    }
+    let (before, now) = (one.generation, other.generation);
+    format!("head {before} ({first}), which was seen here, is not among those that head {now} ({second}) follows")
 }
 
 /// Result of a repository operation.

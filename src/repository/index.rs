@@ -168,7 +168,7 @@ impl Index {
             let from_scratch = cache.is_none();
             drop(cache.take());
             // The cache is disposable: when it cannot be written, the same segments are read into memory below.
-            let _ = catch_up(folder, sources, &missing, from_scratch);
+            let _ = catch_up(folder, sources, from_scratch);
             cache = Self::open_cache(folder, sources);
             missing = Self::uncovered(cache.as_ref(), sources);
         }
@@ -298,14 +298,11 @@ impl Index {
     pub fn settle(self, sources: &Sources<'_>) {
         let Some(folder) = &self.cache_folder else { return };
         let damaged = self.cache_damaged.load(Ordering::Relaxed);
-        let missing: Vec<ObjectId> = match &self.cache {
-            Some(_) if damaged => sources.state.segments.keys().copied().collect(),
-            cache => Self::uncovered(cache.as_ref(), sources),
-        };
+        let is_behind = !Self::uncovered(self.cache.as_ref(), sources).is_empty();
         let from_scratch = damaged || self.cache.is_none();
         drop(self.cache);
-        if !missing.is_empty() || damaged {
-            let _ = catch_up(folder, sources, &missing, from_scratch);
+        if is_behind || damaged {
+            let _ = catch_up(folder, sources, from_scratch);
         }
     }
 }
@@ -316,19 +313,14 @@ impl Index {
 /// [`CacheError::Busy`] while another process has it open; [`CacheError::Io`].
 pub fn rebuild_cache(sources: &Sources<'_>) -> std::result::Result<(), CacheError> {
     let Some(folder) = sources.cache_folder else { return Ok(()) };
-    let segments: Vec<ObjectId> = sources.state.segments.keys().copied().collect();
-    catch_up(folder, sources, &segments, true)
+    catch_up(folder, sources, true)
 }
 
-/// Adds segments to the cache: first what they list of marked packs, which may be revived, then the live packs, so that a
-/// chunk that lies in both is found where it stays. Swept packs never come back and are left out. A segment that cannot be
-/// read is left out and not claimed as covered.
-fn catch_up(
-    folder: &Path,
-    sources: &Sources<'_>,
-    segments: &[ObjectId],
-    from_scratch: bool,
-) -> std::result::Result<(), CacheError> {
+/// Adds to the cache what it does not cover: first what segments list of marked packs, which may be revived, then the live
+/// packs, so that a chunk that lies in both is found where it stays. Swept packs never come back and are left out. A segment
+/// that cannot be read is left out and not claimed as covered. What is missing is asked of the cache that is locked:
+/// another process may have made it anew, and with less in it, since it was read.
+fn catch_up(folder: &Path, sources: &Sources<'_>, from_scratch: bool) -> std::result::Result<(), CacheError> {
     let (key, repository) = (sources.keys.cache(), sources.keys.repository());
     let mut writer =
         if from_scratch { Writer::create(folder, key, repository) } else { Writer::open(folder, key, repository) }?;
@@ -336,18 +328,18 @@ fn catch_up(
     // Usually nothing is marked, and every segment is read once.
     let passes: &[bool] = if sources.state.marked.is_empty() { &[true] } else { &[false, true] };
     for live in passes {
-        for id in segments {
-            match sources.segment(*id) {
+        for id in sources.state.segments.keys().filter(|id| !writer.covers(id)).copied().collect::<Vec<_>>() {
+            match sources.segment(id) {
                 Ok(segment) => {
                     let wanted = |pack: &SegmentPack| {
                         !sources.state.swept.contains_key(&pack.id) && sources.is_live(&pack.id) == *live
                     };
                     for pack in segment.packs.into_iter().filter(wanted) {
-                        writer.add(&new_pack(pack, *id))?;
+                        writer.add(&new_pack(pack, id))?;
                     }
                 }
                 Err(_) => {
-                    covered.remove(id);
+                    covered.remove(&id);
                 }
             }
         }

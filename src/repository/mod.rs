@@ -175,7 +175,7 @@ impl Repository {
         let id = Config::id(&config_bytes);
         let (tip, pin) = Self::pinned_tip(&access, &config.verifying_key, id)?;
         if let Some(remembered) = &access.remembered {
-            remembered.check(id, tip.reference())?;
+            remembered.check(id, tip.reference(), &tip.state).map_err(|error| tip.explain(error))?;
         }
         let (slot, master) = keyring::unlock(&*storage, id, &tip.state, secret)?;
         if master.signing_key().verifying_key().to_bytes() != config.verifying_key {
@@ -334,14 +334,11 @@ impl Repository {
     pub fn refresh(&self) -> Result<()> {
         let tip = chain::newest(self.storage(), &self.config.verifying_key, self.id())?;
         let before = self.tip().reference();
-        if tip.reference().generation < before.generation {
-            return Err(Error::Rollback { remembered: before, found: tip.reference() });
-        }
-        if tip.reference().generation == before.generation && tip.reference() != before {
-            return Err(Error::Fork { one: before, other: tip.reference() });
-        }
-        if tip.reference() != before {
-            *lock(&self.tip) = tip;
+        remembered::follows(before, tip.reference(), &tip.state).map_err(|error| tip.explain(error))?;
+        let is_new = tip.reference() != before;
+        // Also when the head is the same: what cannot be read above it may be new, and stops writers.
+        *lock(&self.tip) = tip;
+        if is_new {
             *lock(&self.index) = None;
             self.remember();
         }

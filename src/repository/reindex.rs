@@ -1,7 +1,7 @@
 //! Publishing other segments for the same packs: what a repair of the index comes down to.
 //!
-//! Order: new segments, each durable under its name; the gate (every pack that becomes live is there with its length);
-//! the head. A crash before the head leaves segments that no head names. Nothing is removed: segments that are replaced,
+//! Order: the gate (every pack that becomes live is there with its length, and durable); new segments, each durable under
+//! its name; the head. A crash before the head leaves segments that no head names. Nothing is removed: segments that are replaced,
 //! and packs that are gone, are marked, which can be taken back.
 
 use super::error::{Error, Result};
@@ -49,10 +49,13 @@ impl Repository {
             return Err(overtaken());
         }
         for pack in change.packs.iter().filter(|pack| !change.gone.contains(&pack.id) && tip.state.keeps(&pack.id)) {
-            let found = self.storage().length(&ObjectName::Pack(pack.id))?;
+            let name = ObjectName::Pack(pack.id);
+            let found = self.storage().length(&name)?;
             if found != pack.length {
                 return Err(Error::PackLength { pack: pack.id, expected: pack.length, found });
             }
+            // Whoever stored it may have been killed before the folder was synced.
+            self.storage().settle(&name)?;
         }
         let segments = self.write_segments(change.packs)?;
         self.append(|state, generation| {

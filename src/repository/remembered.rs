@@ -7,6 +7,7 @@
 //! One small JSON file a repository, `<state folder>/<repository id>.json`, replaced by rename. Losing it loses the
 //! memory only; a file that does not parse counts as lost.
 
+use std::cmp::Ordering;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Error, Result};
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::codec::head::HeadRef;
+use crate::codec::live_state::LiveState;
 
 /// The file's content. Ids are hex; the path is stored as text where it is UTF-8 and as hex of its bytes besides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,18 +76,12 @@ impl Remembered {
             .and_then(|memory| memory.repository.parse().ok())
     }
 
-    /// Compares what is seen now with what was seen before.
+    /// Compares what is seen now with what was seen before. `state` is what the head `found` says.
     ///
     /// # Errors
-    /// [`Error::Rollback`] for an older generation, [`Error::Fork`] for another head of the same one.
-    pub fn check(&self, repository: RepositoryId, found: HeadRef) -> Result<()> {
-        match self.head(repository) {
-            Some(remembered) if remembered.generation > found.generation => Err(Error::Rollback { remembered, found }),
-            Some(remembered) if remembered.generation == found.generation && remembered.id != found.id => {
-                Err(Error::Fork { one: remembered, other: found })
-            }
-            _ => Ok(()),
-        }
+    /// As [`follows`].
+    pub fn check(&self, repository: RepositoryId, found: HeadRef, state: &LiveState) -> Result<()> {
+        self.head(repository).map_or(Ok(()), |remembered| follows(remembered, found, state))
     }
 
     /// Remembers a head. Never backwards: of two processes the newer memory stays.
@@ -115,6 +111,20 @@ impl Remembered {
     }
 }
 
+/// Whether the head `found`, which says `state`, is `seen` or has it among the heads that it follows.
+///
+/// # Errors
+/// [`Error::Rollback`] for an older generation; [`Error::Fork`] for another head of the same one, and for a newer one that
+/// follows others than what was seen: a copy was set back and then written to.
+pub fn follows(seen: HeadRef, found: HeadRef, state: &LiveState) -> Result<()> {
+    let is_known = match found.generation.cmp(&seen.generation) {
+        Ordering::Less => return Err(Error::Rollback { remembered: seen, found }),
+        Ordering::Equal => seen.id == found.id,
+        Ordering::Greater => state.is_ancestor(seen.generation, &seen.id),
+    };
+    if is_known { Ok(()) } else { Err(Error::Fork { one: seen, other: found }) }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -125,19 +135,28 @@ mod tests {
     }
 
     #[test]
-    fn an_older_head_is_a_rollback_and_another_of_the_same_age_a_fork() {
+    fn an_older_head_is_a_rollback_and_one_of_another_history_a_fork() {
         let folder = tempfile::tempdir().unwrap();
         let memory = Remembered::new(folder.path().join("state"));
         let id = RepositoryId([7; 32]);
         let place = Path::new("/backup\n");
-        assert!(memory.check(id, head(1, "a")).is_ok());
+        // The state of a head whose earlier ones are a to e.
+        let names = ["a", "b", "c", "d", "e"];
+        let ancestors = names.map(|name| *ObjectId::of(name.as_bytes()).0.first_chunk().unwrap()).to_vec();
+        let state = LiveState { ancestors, ..LiveState::default() };
+        let check = |generation, text| memory.check(id, head(generation, text), &state);
+        assert!(check(1, "a").is_ok());
         memory.store(id, place, head(5, "e")).unwrap();
-        assert!(memory.check(id, head(5, "e")).is_ok());
-        assert!(memory.check(id, head(6, "f")).is_ok());
-        assert!(matches!(memory.check(id, head(4, "d")), Err(Error::Rollback { .. })));
-        assert!(matches!(memory.check(id, head(5, "x")), Err(Error::Fork { .. })));
+        assert!(check(5, "e").is_ok());
+        assert!(check(6, "f").is_ok());
+        assert!(matches!(check(4, "d"), Err(Error::Rollback { .. })));
+        assert!(matches!(check(5, "x"), Err(Error::Fork { .. })));
         memory.store(id, place, head(3, "c")).unwrap();
         assert_eq!(memory.head(id), Some(head(5, "e")));
+        // Set back to before the fifth head, and written to since: newer, and another history.
+        memory.store(id, place, head(5, "x")).unwrap();
+        assert!(matches!(check(6, "f"), Err(Error::Fork { .. })));
+        memory.store(id, place, head(5, "e")).unwrap();
         assert_eq!(memory.at(place), Some(id));
         assert_eq!(memory.at(Path::new("/backup")), None);
     }

@@ -7,7 +7,7 @@
 //! | 1. packs, each durable under its name | packs that no segment lists | the next run adopts them |
 //! | 2. segments | segments that no head names, and packs as above | as above; prune removes the segments |
 //! | 3. snapshot | a snapshot that no head names | prune |
-//! | 4. gate: every live pack is there with its length | nothing more | |
+//! | 4. gate: every live segment and pack is there with its length | nothing more | |
 //! | 5. head, under the append lock | the snapshot is acknowledged | |
 //! | 6. cache | a cache that is behind: it catches up | the next command |
 //!
@@ -31,6 +31,7 @@ use crate::codec::live_state::{LiveState, SnapshotEntry};
 use crate::codec::pack::{Block, PackKind};
 use crate::codec::segment::{self, Segment, SegmentPack};
 use crate::codec::snapshot::{self, Snapshot};
+use crate::codec::{self, Reason};
 use crate::storage::{Folder, ObjectName, Stored};
 
 /// What one run has stored so far, in bytes.
@@ -276,7 +277,8 @@ impl<'r> Run<'r> {
     /// A storage error, final for the run.
     pub fn relist(&mut self, pack: SegmentPack) -> Result<()> {
         let chunks = pack.directory.chunk_count();
-        let full = self.pending.len() == segment::PACKS_MAX || self.pending_chunks + chunks > segment::CHUNKS_MAX;
+        // Of small packs with a chunk or two each there may be too many before their chunks are.
+        let full = self.pending_chunks + chunks > segment::CHUNKS_MAX || self.pending.len() == segment::PACKS_MAX;
         if full && !self.pending.is_empty() {
             self.write_segment()?;
         }
@@ -431,21 +433,40 @@ impl<'r> Run<'r> {
         Ok(listed)
     }
 
-    /// Step 4, one pass over the listing: every live pack exists with the length that its segment names.
+    /// Step 4, one pass over the listings: every live segment exists with the length that the head names, and every live
+    /// pack with the one that its segment names. The cache may know what a segment says that is gone: whoever restores
+    /// from the files alone does not.
     fn gate(&self) -> Result<()> {
         let generation = self.repository.tip().reference().generation;
-        let listed = self.repository.storage().list(Folder::Packs)?;
-        let there: HashMap<ObjectId, u64> =
-            listed.into_iter().filter_map(|found| found.name.id().map(|id| (id, found.length))).collect();
+        let segments = self.lengths(Folder::Index)?;
+        let own = self.segments.iter().map(|(id, length)| (id, length));
+        for (id, expected) in self.base.segments.iter().chain(own) {
+            let object = ObjectName::Segment(*id);
+            match segments.get(id) {
+                Some(found) if found == expected => {}
+                Some(&found) => {
+                    let reason = Reason::WrongLength { expected: *expected, found };
+                    return Err(Error::Damaged { object, error: codec::Error::new("segment", reason) });
+                }
+                None => return Err(Error::Missing { object, generation }),
+            }
+        }
+        let packs = self.lengths(Folder::Packs)?;
         let live = self.index.packs().iter().map(|(id, pack)| (*id, pack.length));
         for (id, expected) in live.chain(self.all_packs.iter().map(|(id, length)| (*id, *length))) {
-            match there.get(&id) {
+            match packs.get(&id) {
                 Some(&found) if found == expected => {}
                 Some(&found) => return Err(Error::PackLength { pack: id, expected, found }),
                 None => return Err(Error::Missing { object: ObjectName::Pack(id), generation }),
             }
         }
         Ok(())
+    }
+
+    /// What a folder holds, and how long each object is.
+    fn lengths(&self, folder: Folder) -> Result<HashMap<ObjectId, u64>> {
+        let listed = self.repository.storage().list(folder)?;
+        Ok(listed.into_iter().filter_map(|found| found.name.id().map(|id| (id, found.length))).collect())
     }
 }
 
@@ -455,4 +476,64 @@ fn spill_error(error: std::io::Error) -> Error {
 
 fn closed() -> Error {
     Error::Refused("this run stores nothing more".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::base::time::Time;
+    use crate::codec::chunk_list::ChunkRef;
+    use crate::codec::chunker::Parameters;
+    use crate::codec::kdf::Params;
+    use crate::codec::key_file::KeyFile;
+    use crate::codec::key_slot::Secret;
+    use crate::codec::pack::{Block, PackDirectory};
+    use crate::codec::unit::{self, Codec};
+    use crate::repository::keyring::NewSlot;
+    use crate::repository::lock::Locks;
+    use crate::repository::{Access, CreateOptions};
+    use crate::storage::memory::Memory;
+    use std::time::Duration;
+
+    fn repository() -> Repository {
+        let access = Access {
+            storage: Arc::new(Memory::new()),
+            locks: Locks::none(),
+            place: "/memory".into(),
+            cache: None,
+            remembered: None,
+            retry_lock: Duration::ZERO,
+        };
+        let secret = Secret::KeyFile(KeyFile::generate(&[7; 32]));
+        let slot = NewSlot { secret: &secret, kdf: Params::DEFAULT, label: "", created: Time::default() };
+        let options = CreateOptions { files: Parameters::FILES, created: Time::default() };
+        Repository::create(access, &[slot], &options).unwrap()
+    }
+
+    /// What a run with the smallest packs and large chunks finishes.
+    fn pack_of_one_chunk(number: u64) -> SegmentPack {
+        let id = blake3::hash(&number.to_le_bytes());
+        let chunk = ChunkRef { id: ChunkId(*id.as_bytes()), length: 1_000 };
+        let stored_length = 1_000 + unit::OVERHEAD_BYTES as u32;
+        let block = Block { codec: Codec::Stored, stored_length, plain_length: 1_000, chunks: vec![chunk] };
+        SegmentPack {
+            id: ObjectId(*id.as_bytes()),
+            length: 16 << 10,
+            kind: PackKind::Data,
+            directory: PackDirectory { blocks: vec![block] },
+            directory_prefix: [0; unit::PREFIX_BYTES],
+        }
+    }
+
+    #[test]
+    fn more_packs_than_a_segment_lists_go_into_several() {
+        let repository = repository();
+        let mut run = Run::begin(&repository, PackOptions::default()).unwrap();
+        for number in 0..=segment::PACKS_MAX as u64 {
+            run.take(pack_of_one_chunk(number)).unwrap();
+        }
+        run.seal().unwrap();
+        assert_eq!(run.segments.len(), 2);
+    }
 }

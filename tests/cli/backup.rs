@@ -93,6 +93,35 @@ fn an_older_copy_in_its_place_is_a_rollback() {
 }
 
 #[test]
+fn an_older_copy_that_was_written_to_since_is_a_fork() {
+    let world = World::with_repository();
+    world.write("a", "a");
+    world.backup();
+    let copy = |from: &str, to: &str| {
+        let (from, to) = (world.path(from), world.path(to));
+        let copied =
+            std::process::Command::new("cp").args(["-a", world.text(&from), world.text(&to)]).status().unwrap();
+        assert!(copied.success());
+    };
+    copy("repository", "old");
+    copy("home", "other-home");
+    world.write("b", "b");
+    world.backup();
+    fs::rename(world.repository(), world.path("new")).unwrap();
+    fs::rename(world.path("old"), world.repository()).unwrap();
+    for name in ["c", "d"] {
+        // Another machine, which has not seen what this one has.
+        world.write(name, name);
+        let ran: super::Ran =
+            world.command(&["backup", "tree"]).env("HOME", world.path("other-home")).output().unwrap().into();
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+    }
+    let ran = world.run(&["snapshots"]);
+    assert_eq!(ran.code, Some(16), "{}", ran.err);
+    assert!(ran.err.contains("fork: head 3") && ran.err.contains("that head 4"), "{}", ran.err);
+}
+
+#[test]
 fn another_writer_is_named_and_waited_for() {
     let world = World::with_repository();
     world.write("a", "a");

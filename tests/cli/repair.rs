@@ -73,3 +73,18 @@ fn a_damaged_pack_stays_listed_and_is_named() {
     damage(&pack, |bytes| bytes[100] ^= 1);
     world.ok(&["check", "--read-data"]);
 }
+
+#[test]
+fn a_cache_does_not_stand_in_for_a_lost_segment() {
+    let world = world();
+    for segment in fs::read_dir(world.repository().join("index")).unwrap() {
+        fs::remove_file(segment.unwrap().path()).unwrap();
+    }
+    world.write("two.txt", "dear two\n".repeat(500));
+    let ran = world.run(&["backup", "tree"]);
+    assert_eq!(ran.code, Some(17), "nothing is acknowledged that restores with this machine's cache only: {}", ran.out);
+    world.ok(&["repair", "index"]);
+    world.backup();
+    fs::remove_dir_all(world.path("home/.cache")).unwrap();
+    world.ok(&["restore", "latest", "--target", "out", "--verify"]);
+}

@@ -212,3 +212,36 @@ fn the_target_becomes_the_directory_or_stays_what_it_is() {
     assert_eq!(state(&world.tree()), as_saved);
     assert!(!world.tree().join("b").exists());
 }
+
+#[test]
+fn delete_leaves_the_repository_and_the_memory_that_no_backup_holds() {
+    let world = World::with_repository();
+    world.write("docs/one", "one");
+    // As people have it: all below one home. The backup leaves its own out, and says nothing of "extra".
+    fs::create_dir(world.tree().join("disk")).unwrap();
+    fs::rename(world.repository(), world.tree().join("disk/repository")).unwrap();
+    fs::rename(world.path("home"), world.tree().join("home")).unwrap();
+    let run = |words: &[&str]| -> Ran {
+        let mut command = world.command(words);
+        command.env("PACKSTONE_REPOSITORY", world.tree().join("disk/repository"));
+        command.env("HOME", world.tree().join("home")).output().unwrap().into()
+    };
+    let ran = run(&["backup", "tree"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    world.write("extra/file", "extra");
+    fs::rename(world.tree().join("disk"), world.tree().join("extra/disk")).unwrap();
+    let run = |words: &[&str]| -> Ran {
+        let mut command = world.command(words);
+        command.env("PACKSTONE_REPOSITORY", world.tree().join("extra/disk/repository"));
+        command.env("HOME", world.tree().join("home")).output().unwrap().into()
+    };
+    world.write("more", "more");
+    let ran = run(&["restore", "latest:tree", "--target", "tree", "--delete"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(!world.tree().join("more").exists() && world.tree().join("extra/file").exists(), "{}", ran.out);
+    let ran = run(&["check", "--read-data"]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+    let ran = run(&["restore", "latest:tree", "--target", "tree/extra/disk/repository"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("packstone's own"), "{}", ran.err);
+}

@@ -12,6 +12,7 @@ mod fail;
 mod interrupted;
 mod keys;
 mod prune;
+mod repair;
 mod rules;
 mod structure;
 mod sweep;

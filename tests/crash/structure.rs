@@ -1,8 +1,8 @@
 //! The structure of a repository: the newest head is sound, every live segment opens, and every pack that it lists is
 //! there, whole, and holds what the segment says.
 
-use packstone::repository::{Repository, index, pack_reader};
 use packstone::codec::segment::SegmentPack;
+use packstone::repository::{Repository, index, pack_reader};
 use packstone::storage::Folder;
 
 /// What is wrong with a repository, if anything.

@@ -1,8 +1,10 @@
 //! Every victim times every harm times everything that a user may do next.
 
+use packstone::base::id::ObjectId;
 use packstone::ops::repair_index;
 use packstone::ops::{self, Silent};
 use packstone::repository::{Error, Repository};
+use packstone::storage::ObjectName;
 
 use super::harm::{HARMS, Harm, Part, Victim, victims};
 use super::world::{Copy, Template, back_up, check_all, check_structure, read_all};
@@ -76,7 +78,9 @@ impl Case<'_> {
     fn refused(&self, error: &Error) {
         let expected = match self.victim {
             Victim::Config => error.is_damage() || matches!(error, Error::NoRepository { .. }),
-            Victim::NewestHead => error.is_damage() || matches!(error, Error::Rollback { .. }),
+            // One that is gone looks as if it had never been there.
+            Victim::NewestHead if self.harm == Harm::Deleted => matches!(error, Error::Rollback { .. }),
+            Victim::NewestHead => matches!(error, Error::UnreadableHead { .. }),
             Victim::CheckpointHead => error.is_damage(),
             _ => false,
         };
@@ -287,4 +291,38 @@ fn a_pack_that_comes_back_is_brought_to_life() {
         let report = check_all(&repository);
         assert!(report.findings.is_empty(), "{:?}", report.findings);
     });
+}
+
+#[test]
+fn what_was_lost_with_its_segment_is_not_taken_over_unread() {
+    let template = Template::new();
+    let copy = template.copy();
+    let run = &template.runs[1];
+    std::fs::remove_file(copy.file(&ObjectName::Segment(run.segment))).unwrap();
+    std::fs::remove_file(copy.file(&ObjectName::Pack(run.data.id))).unwrap();
+    std::fs::remove_dir_all(copy.repository().join("../cache")).unwrap();
+    drop_and(&copy, |repository| {
+        let plan = repair_index::plan(&repository, repair_index::Options::default(), &Silent).unwrap();
+        assert!(plan.gone.is_empty(), "no segment is left that could tell");
+        repair_index::execute(&repository, plan).unwrap();
+    });
+    drop_and(&copy, |repository| {
+        let id = back_up(&repository, &template.source).unwrap();
+        let files = read_all(&repository, &template.source, repository.snapshot(id).unwrap().root);
+        assert_eq!(files.len(), run.contents.len());
+        for (path, bytes) in files {
+            assert_eq!(Some(&bytes.unwrap()), run.contents.get(&path), "{path}");
+        }
+    });
+}
+
+#[test]
+fn a_newer_head_that_cannot_be_read_stops_a_run_that_was_open_before_it_came() {
+    let template = Template::new();
+    let copy = template.copy();
+    let repository = copy.open().unwrap();
+    let name = ObjectName::Head { generation: 9, id: ObjectId::of(b"what it was") };
+    std::fs::write(copy.file(&name), b"what it is").unwrap();
+    let error = back_up(&repository, &template.source).unwrap_err();
+    assert!(matches!(error.repository(), Some(Error::UnreadableHead { object, .. }) if *object == name), "{error}");
 }

@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 
-use packstone::ops::restore::ProblemKind;
+use packstone::codec::pack::PackKind;
+use packstone::ops::restore::{self, ProblemKind};
 use packstone::ops::{Phase, Silent};
+use packstone::storage::ObjectName;
 
 use super::world::{Event, Hook, World, names, noise};
 
@@ -121,4 +123,27 @@ fn verify_finds_a_byte_that_changed_on_the_disk() {
     // The same command heals it: the content is compared, not only size and time.
     world.restore(snapshot, &options);
     world.assert_same("out");
+}
+
+#[test]
+fn delete_removes_nothing_when_damage_hides_where_the_source_lay() {
+    let world = World::new();
+    world.write("file", "x");
+    world.backup();
+    let before = world.repository.open_index();
+    // Another name beside the tree changes what its directory's own entry says, and so the listings above that.
+    fs::write(world.path("beside"), "").unwrap();
+    let snapshot = world.backup();
+    let trees = before.packs().iter().filter(|(_, pack)| pack.kind == PackKind::Tree);
+    for (id, _) in trees {
+        flip(&world.path("repository").join(ObjectName::Pack(*id).to_string()), 64 + 20);
+    }
+    fs::create_dir(world.path("out")).unwrap();
+    fs::write(world.path("out/of another"), "the only copy").unwrap();
+    let mut options = world.options("out");
+    options.delete = true;
+    let plan = world.plan_part(snapshot, b"/", &options, &Silent).unwrap();
+    assert!(plan.damage_count() > 0, "the listing above the tree is damaged");
+    restore::execute(&world.repository, plan, &Silent).unwrap();
+    assert!(world.path("out/of another").exists());
 }

@@ -1,7 +1,7 @@
 //! Restoring where something is already: overwrite rules, resuming, deleting, hard links of others.
 
 use std::fs::{self, File, FileTimes};
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use packstone::ops::restore::Overwrite;
 use packstone::ops::{Error, Silent};
 
-use super::world::{Hook, World, names, noise, only, without};
+use super::world::{Hook, World, names, noise, only, ran_as_ordinary_user, without};
 
 fn set_mtime(path: &Path, time: SystemTime) {
     File::options().write(true).open(path).unwrap().set_times(FileTimes::new().set_modified(time)).unwrap();
@@ -276,4 +276,69 @@ fn includes_make_only_the_directories_that_lead_to_something() {
     assert_eq!(report.verified, 1);
     let mode = |place: &str| fs::metadata(world.path(place).join("a/b")).unwrap();
     assert_eq!((mode("out").mtime(), mode("out").mode()), (mode("tree").mtime(), mode("tree").mode()));
+}
+
+#[test]
+fn delete_stays_on_the_file_system_of_the_target() {
+    // As a backup with --one-file-system has it: a mount point is an empty directory.
+    let world = World::new();
+    fs::create_dir(world.tree().join("proc")).unwrap();
+    let snapshot = world.backup();
+    let mut options = world.options("out");
+    options.delete = true;
+    options.selection = only(&["/proc"]);
+    options.target = "/".into();
+    // Planned, and never carried out.
+    let plan = world.plan(snapshot, &options, &Silent).unwrap();
+    assert_eq!(plan.totals().deleted, 0, "everything that is mounted there would go");
+}
+
+#[test]
+fn delete_leaves_what_the_backup_could_not_read() {
+    if ran_as_ordinary_user("existing::delete_leaves_what_the_backup_could_not_read") {
+        return;
+    }
+    let world = World::new();
+    world.write("closed/only copy", "x");
+    world.write("unreadable", "x");
+    let modes = |closed: u32, unreadable: u32| {
+        let set = |name: &str, mode| {
+            fs::set_permissions(world.tree().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        set("closed", closed);
+        set("unreadable", unreadable);
+    };
+    modes(0, 0);
+    let snapshot = world.backup();
+    modes(0o700, 0o600);
+    world.write("extra", "x");
+    let mut options = world.options("tree");
+    options.delete = true;
+    let report = world.restore(snapshot, &options);
+    assert_eq!(report.deleted, 1);
+    modes(0o700, 0o600);
+    assert_eq!(names(&world.tree()), ["closed", "closed/only copy", "unreadable"]);
+}
+
+#[test]
+fn delete_only_touches_the_directory_that_was_looked_at() {
+    let world = World::new();
+    world.write("sub/file", "x");
+    let snapshot = world.backup();
+    let out = world.path("out");
+    for name in ["out/sub", "elsewhere"] {
+        fs::create_dir_all(world.path(name)).unwrap();
+        fs::write(world.path(name).join("extra"), name).unwrap();
+    }
+    let mut options = world.options("out");
+    options.delete = true;
+    let plan = world.plan(snapshot, &options, &Silent).unwrap();
+    assert_eq!(plan.totals().deleted, 1);
+    // Another directory is moved there, with the same name in it.
+    fs::rename(out.join("sub"), world.path("moved")).unwrap();
+    fs::rename(world.path("elsewhere"), out.join("sub")).unwrap();
+    let report = packstone::ops::restore::execute(&world.repository, plan, &Silent).unwrap();
+    assert_eq!((report.deleted, report.problem_count), (0, 1), "{report:?}");
+    assert_eq!(names(&out), ["sub", "sub/extra", "sub/file"]);
+    assert!(world.path("moved/extra").exists());
 }

@@ -1,5 +1,6 @@
 //! A repository in a temporary directory, and the shortest ways to back up and restore.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -100,6 +101,10 @@ impl World {
 
     /// Backs the tree up by its absolute path.
     pub fn backup(&self) -> ObjectId {
+        self.backup_with(&Silent)
+    }
+
+    pub fn backup_with(&self, monitor: &dyn Monitor) -> ObjectId {
         let sources = Sources::new(&[self.tree()], &Excludes::new()).unwrap();
         let labels = backup::Labels {
             time: None,
@@ -118,7 +123,7 @@ impl World {
             packs: PackOptions::default(),
         };
         let rules = Rules::default();
-        backup::run(&self.repository, sources, rules, &labels, &options, &Silent).unwrap().snapshot.unwrap()
+        backup::run(&self.repository, sources, rules, &labels, &options, monitor).unwrap().snapshot.unwrap()
     }
 
     pub fn options(&self, target: &str) -> Options {
@@ -130,6 +135,7 @@ impl World {
             sparse: false,
             numeric_owner: false,
             verify: false,
+            never: HashSet::new(),
         }
     }
 

@@ -111,11 +111,7 @@ fn act(repository: &Repository, act: &Act) -> Result<(), String> {
             .map_err(|error| format!("forget: {error}")),
         Act::Prune { grace, now, max_unused } => {
             let options = prune::Options {
-                limits: Limits {
-                    max_unused: MaxUnused::Bytes(*max_unused),
-                    max_repack: None,
-                    pack_bytes: PACK_BYTES,
-                },
+                limits: Limits { max_unused: MaxUnused::Bytes(*max_unused), max_repack: None, pack_bytes: PACK_BYTES },
                 grace: *grace,
                 packs: world::packs(PACK_BYTES),
                 now: Time::from_seconds(*now),
@@ -265,7 +261,10 @@ impl World {
         let chosen = self.draw(images.len() as u64) as usize;
         self.disk = images.swap_remove(chosen);
         self.disk.restart();
-        self.log.push(format!("crash after {stop} of {}", if is_backup { "backup".to_owned() } else { format!("{what:?}") }));
+        self.log.push(format!(
+            "crash after {stop} of {}",
+            if is_backup { "backup".to_owned() } else { format!("{what:?}") }
+        ));
         let repository = open(&self.disk, &self.locks, None).map_err(|error| format!("after a crash: {error}"))?;
         let found = repository.tip().state.snapshots.clone();
         if let (false, Act::Forget(ids)) = (is_backup, &what) {

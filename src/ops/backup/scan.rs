@@ -3,7 +3,7 @@
 //! An entry is taken over from the parent unread when size, mtime, ctime and inode are the parent's and nothing can have
 //! changed since without a trace: [`needs_reread`] has the reasons.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::iter::Peekable;
 use std::os::fd::AsFd;
 
@@ -78,11 +78,14 @@ impl ParentListing<'_> {
     }
 }
 
-/// True when packs were marked since the snapshot arrived. A prune marks none that a live snapshot needs, but packs that
-/// are gone are marked too, when the index is repaired; a file may only be taken over from a snapshot that has it.
+/// True when packs or segments were marked since the snapshot arrived. A prune marks none that a live snapshot needs, but
+/// packs that are gone are marked too, when the index is repaired, and segments that are gone or damaged: nobody knows which
+/// packs those listed, and one that went with its segment has no mark. A file may only be taken over from a snapshot that
+/// has it.
 fn may_have_lost(state: &LiveState, snapshot: ObjectId) -> bool {
     let arrival = state.snapshots.get(&snapshot).map_or(0, |entry| entry.arrival);
-    state.marked.values().any(|mark| mark.kind == MarkedKind::Pack && mark.since >= arrival)
+    let loses = |kind| matches!(kind, MarkedKind::Pack | MarkedKind::Segment);
+    state.marked.values().any(|mark| loses(mark.kind) && mark.since >= arrival)
 }
 
 /// The first stage.
@@ -101,8 +104,9 @@ pub(super) struct Scan<'r> {
     files: Vec<Job>,
     bytes: u64,
     devices: HashMap<u64, u32>,
-    /// Inodes with several names that this run has met.
-    linked: HashSet<(u64, u64)>,
+    /// Inodes with several names that this run has met, and their ctime then: the number alone may by now be that of another
+    /// file, or the file may have been written to.
+    linked: HashMap<(u64, u64), Time>,
 }
 
 /// The stage behind us has stopped.
@@ -137,7 +141,7 @@ impl<'r> Scan<'r> {
             files: Vec::new(),
             bytes: 0,
             devices: HashMap::new(),
-            linked: HashSet::new(),
+            linked: HashMap::new(),
         }
     }
 
@@ -300,7 +304,7 @@ impl<'r> Scan<'r> {
             entry.metadata.links = stat.links;
             if stat.kind == Kind::File {
                 if let Some(key) = key {
-                    self.linked.insert(key);
+                    self.linked.insert(key, stat.ctime);
                 }
                 self.work.push(Work::Unchanged { path, entry });
             } else {
@@ -310,7 +314,7 @@ impl<'r> Scan<'r> {
         }
         if stat.kind == Kind::File {
             if let Some(key) = key
-                && !self.linked.insert(key)
+                && self.linked.insert(key, stat.ctime) == Some(stat.ctime)
             {
                 self.work.push(Work::Link { path, name, key, old });
                 return Ok(());

@@ -169,8 +169,8 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
     };
     shared.make_directories();
     shared.check()?;
-    shared.remove(&obstacles, false);
-    shared.remove(&deletions, true);
+    shared.remove_obstacles(&obstacles);
+    shared.remove_extra(&deletions);
     shared.check()?;
     let sorted = pieces.sorted().map_err(|error| Error::Refused(format!("the temporary file of the plan: {error}")))?;
     let source = Source { packs: &packs, blocks: &blocks };
@@ -237,18 +237,38 @@ impl Shared<'_> {
         }
     }
 
-    fn remove(&self, places: &[Place], count: bool) {
+    fn remove_obstacles(&self, places: &[Place]) {
         for place in places {
             if self.is_stopped() {
                 return;
             }
             let name = self.catalog.bytes(place.name);
-            match self.directories.get(place.directory).and_then(|directory| directory.remove(name)) {
-                Ok(()) if count => {
+            let removed = self.directories.get(place.directory).and_then(|directory| directory.remove(name));
+            if let Err(error) = removed {
+                self.target_problem(*place, &error);
+            }
+        }
+    }
+
+    /// Only in the very directory that was looked at: what has taken its place since was never compared with the snapshot.
+    fn remove_extra(&self, deletions: &[(Place, Made)]) {
+        for (place, seen_in) in deletions {
+            if self.is_stopped() {
+                return;
+            }
+            let name = self.catalog.bytes(place.name);
+            let removed = self.directories.get(place.directory).and_then(|directory| {
+                let error = |source| TargetError::Io { operation: "stat", name: name.to_vec(), source };
+                match directory.as_directory().stat_self().map_err(error)? {
+                    stat if Made::of(&stat) == *seen_in => directory.remove(name),
+                    _ => Err(TargetError::Replaced(name.to_vec())),
+                }
+            });
+            match removed {
+                Ok(()) => {
                     self.report(|report| report.deleted += 1);
                     self.monitor.item(&Item::new(&self.catalog.path(*place), Action::Deleted));
                 }
-                Ok(()) => {}
                 Err(error) => self.target_problem(*place, &error),
             }
         }

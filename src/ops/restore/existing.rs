@@ -86,8 +86,8 @@ impl Planner<'_> {
                 self.problem(path, ProblemKind::Target, message);
                 return Ok(None);
             }
-            if !deletion::is_free(&self.options.selection, &directory, name, path) {
-                let message = "a directory is in the way that holds what is left out".to_owned();
+            if !deletion::is_free(self.options, &directory, name, path) {
+                let message = "a directory is in the way that holds what is left out, or packstone's own".to_owned();
                 self.problem(path, ProblemKind::Target, message);
                 return Ok(None);
             }

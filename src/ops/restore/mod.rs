@@ -32,6 +32,7 @@ mod tree;
 mod verify;
 mod worker;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 pub use execute::execute;
@@ -71,4 +72,7 @@ pub struct Options {
     pub numeric_owner: bool,
     /// Read everything back.
     pub verify: bool,
+    /// Directories by (device, inode) that are never removed, and that nothing is restored into: this program's own
+    /// repository, cache and memory. No backup holds them, so `--delete` would take them for something extra.
+    pub never: HashSet<(u64, u64)>,
 }

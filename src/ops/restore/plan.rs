@@ -9,6 +9,7 @@ use super::{Options, planner};
 use crate::base::id::ObjectId;
 use crate::codec::snapshot::Counts;
 use crate::codec::tree::Entry;
+use crate::files::target::Made;
 use crate::ops::Action;
 use crate::repository::cache::BlockPlace;
 
@@ -31,8 +32,8 @@ pub struct Plan {
     pub(super) pieces: Pieces,
     pub(super) packs: Vec<ObjectId>,
     pub(super) blocks: HashMap<(u32, u16), BlockPlace>,
-    /// What `--delete` removes.
-    pub(super) deletions: Vec<Place>,
+    /// What `--delete` removes, and the directory that it was seen in.
+    pub(super) deletions: Vec<(Place, Made)>,
     /// Directories where something else is to be.
     pub(super) obstacles: Vec<Place>,
     /// For every entry that the selection lets through, in the order of the walk.
@@ -140,7 +141,7 @@ impl Plan {
         let catalog = &self.catalog;
         let line = |action, place, directory, size| Line { action, path: catalog.path(place), directory, size };
         let written = |replaces| if replaces { Action::Changed } else { Action::New };
-        let deletions = self.deletions.iter().map(move |place| line(Action::Deleted, *place, false, 0));
+        let deletions = self.deletions.iter().map(move |(place, _)| line(Action::Deleted, *place, false, 0));
         let directories = catalog.directories.iter().skip(1).map(move |directory| {
             let action = if directory.exists { Action::Unchanged } else { Action::New };
             line(action, directory.place, true, 0)

@@ -52,6 +52,8 @@ struct Frame {
     there: There,
     /// Its obstacle is noted when the directory itself is.
     obstacle: bool,
+    /// It lies on a file system that is mounted beneath the target.
+    mounted: bool,
     /// Names in the target that no entry of the snapshot has claimed yet, in order; none when nothing is removed.
     names: Option<std::iter::Peekable<std::vec::IntoIter<Vec<u8>>>>,
     extra: Vec<Vec<u8>>,
@@ -79,7 +81,7 @@ pub(super) struct Planner<'a> {
     groups: HashMap<GroupKey, (u32, [u8; 32])>,
     /// Existing inodes that were kept for a group.
     pub(super) claimed: HashSet<(u64, u64)>,
-    deletions: Vec<Place>,
+    deletions: Vec<(Place, Made)>,
     pub(super) obstacles: Vec<Place>,
     decisions: Vec<Decision>,
     broken: Vec<u32>,
@@ -108,7 +110,7 @@ pub fn plan(
         },
     };
     let sources = match options.delete {
-        true => Sources::find(repository, &snapshot.root, &snapshot.paths),
+        true => Sources::find(repository, snapshot)?,
         false => Sources::default(),
     };
     let mut planner = Planner {
@@ -158,6 +160,9 @@ pub fn plan(
     })
 }
 
+/// A sentence about the repository, the cache or the memory of this program in the target.
+const OWN: &str = "is packstone's own repository, cache or memory: nothing is restored into it";
+
 fn spill_error(error: io::Error) -> Error {
     Error::Refused(format!("the temporary file of this restore's plan: {error}"))
 }
@@ -200,6 +205,12 @@ impl Planner<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => There::Nothing,
             Err(error) => return Err(refuse(error)),
         };
+        if let There::Directory(directory) = &there
+            && directory.as_directory().stat_self().is_ok_and(|stat| self.options.never.contains(&stat.key()))
+        {
+            use std::os::unix::ffi::OsStrExt;
+            return Err(Error::Refused(format!("the target {} {OWN}", Escaped(target.as_os_str().as_bytes()))));
+        }
         let place = Place { directory: 0, name: self.catalog.name(b"")? };
         let stands_for_it = match &there {
             There::Directory(target) => {
@@ -224,6 +235,7 @@ impl Planner<'_> {
             metadata: Metadata::default(),
             there,
             obstacle: false,
+            mounted: false,
             names,
             extra: Vec::new(),
             broken: false,
@@ -325,11 +337,19 @@ impl Planner<'_> {
     fn enter(&mut self, path: &[u8], name: Vec<u8>, metadata: Metadata, selected: bool) -> Result<bool> {
         let mut obstacle = false;
         let mut there = There::Nothing;
+        let mut mounted = self.frames.last().is_some_and(|frame| frame.mounted);
         if let There::Directory(directory) = self.there() {
             match directory.stat(&name) {
                 Ok(None) => {}
+                Ok(Some(stat)) if self.options.never.contains(&stat.key()) => {
+                    self.problem(path, ProblemKind::Target, OWN.to_owned());
+                    return Ok(false);
+                }
                 Ok(Some(stat)) if stat.kind == Kind::Directory => match directory.directory(&name) {
-                    Ok(inner) => there = There::Directory(inner),
+                    Ok(inner) => {
+                        there = There::Directory(inner);
+                        mounted |= self.options.delete && directory.is_mount_point(&name);
+                    }
                     Err(error) => {
                         self.problem(path, ProblemKind::Target, error.to_string());
                         return Ok(false);
@@ -347,8 +367,18 @@ impl Planner<'_> {
                 }
             }
         }
-        let names = self.names(path, &there);
-        self.frames.push(Frame { row: None, name, metadata, there, obstacle, names, extra: Vec::new(), broken: false });
+        let names = if mounted { None } else { self.names(path, &there) };
+        self.frames.push(Frame {
+            row: None,
+            name,
+            metadata,
+            there,
+            obstacle,
+            mounted,
+            names,
+            extra: Vec::new(),
+            broken: false,
+        });
         if selected {
             self.row()?;
         }
@@ -381,14 +411,16 @@ impl Planner<'_> {
         let Some(mut frame) = self.frames.pop() else { return Ok(()) };
         frame.extra.extend(frame.names.into_iter().flatten());
         let (Some(row), There::Directory(directory)) = (frame.row, frame.there) else { return Ok(()) };
-        if frame.broken {
+        if frame.broken || frame.extra.is_empty() {
             return Ok(());
         }
+        let Ok(stat) = directory.as_directory().stat_self() else { return Ok(()) };
         for name in frame.extra {
             let path = [path, b"/", &name].concat();
-            if deletion::is_free(&self.options.selection, &directory, &name, &path) {
+            let is_unread = self.sources.is_unread(&[self.prefix.as_slice(), &path].concat());
+            if !is_unread && deletion::is_free(self.options, &directory, &name, &path) {
                 let name = self.catalog.name(&name)?;
-                self.deletions.push(Place { directory: row, name });
+                self.deletions.push((Place { directory: row, name }, Made::of(&stat)));
             }
         }
         Ok(())

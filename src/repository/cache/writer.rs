@@ -171,6 +171,12 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether the cache that is added to covers a segment.
+    #[must_use]
+    pub fn covers(&self, segment: &ObjectId) -> bool {
+        self.covered.contains(segment)
+    }
+
     /// Adds a pack. One that is known already keeps its number, and its facts and places are written again.
     ///
     /// # Errors
