@@ -26,6 +26,7 @@ use jiff::tz::TimeZone;
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::ballast;
 use super::pin::{self, Board, Pin, Pinned};
 use crate::base::escape::{Escaped, escape};
 use crate::base::time::Time;
@@ -249,6 +250,18 @@ impl Locks {
         match &self.place {
             Place::Files { root } => pin::oldest(root),
             Place::Process { pins, .. } => Ok(pins.oldest()),
+        }
+    }
+
+    /// Lets go of the room that was kept on the disk for the time when it is full; true when there was some.
+    pub(super) fn release_ballast(&self) -> bool {
+        matches!(&self.place, Place::Files { root } if ballast::release(root))
+    }
+
+    /// Keeps some room on the disk for the time when it is full, if there is enough now.
+    pub(super) fn keep_ballast(&self) {
+        if let Place::Files { root } = &self.place {
+            ballast::keep(root);
         }
     }
 

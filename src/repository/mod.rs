@@ -5,6 +5,7 @@
 //! against what this machine remembers; the slots that this head names; the master key; and only then, when the master
 //! key derives the very key that the config names, is anything called authenticated.
 
+mod ballast;
 pub mod blocks;
 pub mod cache;
 pub mod chain;
@@ -355,7 +356,10 @@ impl Repository {
         let (tip, pin) = Self::pinned_tip(&self.access, &self.config.verifying_key, self.id())?;
         *lock(&self.pin) = match pin {
             Some(pin) => Some(pin),
-            None => Some(self.access.locks.pin(tip.reference().generation)?),
+            None => {
+                self.access.locks.release_ballast();
+                Some(self.access.locks.pin(tip.reference().generation)?)
+            }
         };
         self.refresh()
     }
@@ -371,6 +375,11 @@ impl Repository {
     /// The folder of pins cannot be read.
     pub fn oldest_pin(&self) -> Result<Option<Pinned>> {
         Ok(self.access.locks.oldest_pin()?)
+    }
+
+    /// Keeps some room on the disk for the time when it is full, if there is enough now.
+    pub(super) fn keep_ballast(&self) {
+        self.access.locks.keep_ballast();
     }
 
     pub(super) fn lock_writer(&self) -> Result<WriterGuard> {
@@ -392,7 +401,14 @@ impl Repository {
         let LiveState { slots, segments, snapshots, marked, .. } = &mut next;
         marked.retain(|id, _| !slots.contains(id) && !segments.contains_key(id) && !snapshots.contains_key(id));
         let signing = self.keys.signing();
-        let head = chain::append(self.storage(), signing, self.id(), &self.config_bytes, &tip, &next, Time::now())?;
+        let store = || chain::append(self.storage(), signing, self.id(), &self.config_bytes, &tip, &next, Time::now());
+        let head = match store() {
+            // What was begun has been taken back: with a little more room it can be tried again.
+            Err(Error::Storage(full)) if full.kind == ErrorKind::Full && self.access.locks.release_ballast() => {
+                store()?
+            }
+            other => other?,
+        };
         // It is published, whatever happens from here on: who hears an error would take a removed key for a live one.
         if let Err(error) = self.refresh() {
             self.warn(format!("head {} was published and could not be read back: {error}", head.generation));

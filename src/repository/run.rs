@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::error::{Error, Result};
+use super::error::{Error, Result, damaged};
 use super::index::{Index, read_segment};
 use super::known::NewChunks;
 use super::lock::WriterGuard;
@@ -27,9 +27,9 @@ use super::{Repository, random};
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::head::HeadRef;
 use crate::codec::key_tree::ChunkKind;
-use crate::codec::live_state::{LiveState, SnapshotEntry};
+use crate::codec::live_state::{LiveState, MarkedKind, SnapshotEntry};
 use crate::codec::pack::{Block, PackKind};
-use crate::codec::segment::{self, Segment, SegmentPack};
+use crate::codec::segment::{self, Segment, SegmentPack, SegmentTable};
 use crate::codec::snapshot::{self, Snapshot};
 use crate::codec::{self, Reason};
 use crate::storage::{Folder, ObjectName, Stored};
@@ -88,6 +88,7 @@ impl<'r> Run<'r> {
     pub fn begin(repository: &'r Repository, options: PackOptions) -> Result<Self> {
         let mut run = Self::begin_without_adopting(repository, options)?;
         if !options.discard {
+            run.claim_orphans()?;
             run.adopt()?;
         }
         Ok(run)
@@ -143,6 +144,35 @@ impl<'r> Run<'r> {
             self.index.packs().contains_key(id) || !self.base.keeps(id) || self.all_packs.contains_key(id)
         };
         Ok(packs.filter(|(id, _)| !known(id)).collect())
+    }
+
+    /// Takes orphan packs that a prune marked out of the mark, so that they cannot be swept while this run takes them over.
+    fn claim_orphans(&mut self) -> Result<()> {
+        let marked = self.base.marked.iter().filter(|(_, mark)| mark.kind == MarkedKind::Pack);
+        let mut orphans: Vec<ObjectId> = marked.map(|(id, _)| *id).collect();
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        for (id, length) in &self.base.segments {
+            let name = ObjectName::Segment(*id);
+            let bytes = self.repository.storage().read(&name, *length)?;
+            if ObjectId::of(&bytes) != *id {
+                return Err(damaged(name)(codec::Error::new("segment", Reason::ObjectId)));
+            }
+            let table = SegmentTable::parse(&bytes, self.repository.id()).map_err(damaged(name))?;
+            orphans.retain(|id| table.packs.binary_search_by(|row| row.id.cmp(id)).is_err());
+        }
+        let there = self.lengths(Folder::Packs)?;
+        orphans.retain(|id| there.contains_key(id));
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        self.repository.append(|state, _| {
+            state.marked.retain(|id, _| !orphans.contains(id));
+            Ok(())
+        })?;
+        self.base = Arc::clone(&self.repository.tip().state);
+        Ok(())
     }
 
     fn adopt(&mut self) -> Result<()> {
@@ -357,6 +387,7 @@ impl<'r> Run<'r> {
         })?;
         let tip = self.repository.tip();
         self.index.settle(&self.repository.sources(&tip));
+        self.repository.keep_ballast();
         Ok(head)
     }
 

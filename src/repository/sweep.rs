@@ -166,6 +166,9 @@ impl Repository {
             swept.swept = done;
         }
         self.remove_swept(&mut swept)?;
+        if swept.removed > 0 {
+            self.keep_ballast();
+        }
         Ok(swept)
     }
 

@@ -61,6 +61,8 @@ struct State {
     stop_after: Option<u64>,
     fail_at: Option<(u64, Fault)>,
     fail_read_at: Option<u64>,
+    /// Files with a bad sector.
+    bad: BTreeSet<String>,
 }
 
 /// The disk. A clone is another handle on the same one.
@@ -108,6 +110,7 @@ impl CrashDisk {
             stop_after: None,
             fail_at: None,
             fail_read_at: None,
+            bad: BTreeSet::new(),
         };
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -142,6 +145,11 @@ impl CrashDisk {
     /// Lets read number `index` (lengths and listings are reads too) fail once with EIO.
     pub fn fail_read_at(&self, index: u64) {
         self.lock().fail_read_at = Some(index);
+    }
+
+    /// Lets every reading of a file's bytes fail with EIO.
+    pub fn spoil(&self, path: &str) {
+        self.lock().bad.insert(path.to_owned());
     }
 
     /// How many operations ran, failed ones included, refused ones after the power cut not.
@@ -412,6 +420,9 @@ impl Disk for CrashDisk {
 
     fn read_range(&self, path: &str, offset: u64, length: u64) -> io::Result<Vec<u8>> {
         let state = self.read()?;
+        if state.bad.contains(path) {
+            return Err(Errno::IO.into());
+        }
         let bytes = state.file(state.resolve(path)?)?;
         let range = usize::try_from(offset)
             .ok()
