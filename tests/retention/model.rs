@@ -49,7 +49,7 @@ struct World {
     log: Vec<String>,
 }
 
-/// Does something once, in the middle of a backup.
+/// Does something once, in the middle of a backup or of a prune.
 struct Meddler<'a> {
     left: AtomicI64,
     act: Mutex<Box<dyn FnMut() + Send + 'a>>,
@@ -70,7 +70,9 @@ impl Monitor for Meddler<'_> {
         }
     }
     fn expect(&self, _: u64, _: u64, _: bool) {}
-    fn advance(&self, _: u64, _: u64) {}
+    fn advance(&self, _: u64, _: u64) {
+        self.step();
+    }
     fn item(&self, _: &Item<'_>) {
         self.step();
     }
@@ -96,7 +98,7 @@ fn open(disk: &CrashDisk, locks: &Locks, cache: Option<PathBuf>) -> packstone::r
     Repository::open(access, &world::secret(1))
 }
 
-fn act(repository: &Repository, act: &Act) -> Result<(), String> {
+fn act(repository: &Repository, act: &Act, monitor: &dyn Monitor) -> Result<(), String> {
     match act {
         Act::Forget(ids) => repository
             .append(|state, generation| {
@@ -116,7 +118,7 @@ fn act(repository: &Repository, act: &Act) -> Result<(), String> {
                 packs: world::packs(PACK_BYTES),
                 now: Time::from_seconds(*now),
             };
-            prune::run(repository, &options, &Silent).map(drop).map_err(|error| format!("prune: {error}"))
+            prune::run(repository, &options, monitor).map(drop).map_err(|error| format!("prune: {error}"))
         }
     }
 }
@@ -199,7 +201,7 @@ impl World {
                 for one in &acts {
                     let result = open(&disk, &locks, other_cache.clone())
                         .map_err(|error| error.to_string())
-                        .and_then(|repository| act(&repository, one));
+                        .and_then(|repository| act(&repository, one, &Silent));
                     match result {
                         Ok(()) => done.lock().unwrap().push(one.clone()),
                         Err(error) => *failed.lock().unwrap() = Some(error),
@@ -232,6 +234,45 @@ impl World {
         }
     }
 
+    /// A prune with a whole backup in the middle, which meets chunks that the prune has just found to be waste.
+    fn prune_meddled(&mut self) -> Result<(), String> {
+        self.edit();
+        let what = loop {
+            if let what @ Act::Prune { .. } = self.choose() {
+                break what;
+            }
+        };
+        let repository = self.open();
+        let when = self.draw(5) as i64;
+        let cache = self.cache();
+        let contents = Arc::new(self.source.contents());
+        let (disk, locks, path) = (self.disk.clone(), self.locks.clone(), self.source.path().to_path_buf());
+        let made = Mutex::new(None);
+        let meddler = Meddler {
+            left: AtomicI64::new(when),
+            act: Mutex::new(Box::new(|| {
+                let report = open(&disk, &locks, cache.clone())
+                    .map_err(packstone::ops::Error::from)
+                    .and_then(|repository| world::backup(&repository, &path));
+                *made.lock().unwrap() = Some(report);
+            })),
+        };
+        let done = act(&repository, &what, &meddler);
+        drop(meddler);
+        self.log.push(format!("{what:?} with a backup at {when}"));
+        match made.into_inner().unwrap() {
+            Some(Ok(report)) => {
+                let id = report.snapshot.unwrap();
+                self.live.insert(id, Arc::clone(&contents));
+                self.ever.insert(id, contents);
+            }
+            // While packs are being rewritten.
+            Some(Err(packstone::ops::Error::Repository(packstone::repository::Error::Locked(_)))) | None => {}
+            Some(Err(error)) => return Err(format!("a backup in the middle of a prune: {error}")),
+        }
+        done
+    }
+
     /// The power goes somewhere in the middle of a command; what was not acknowledged may have happened or not.
     fn crash(&mut self) -> Result<(), String> {
         self.readers.clear();
@@ -247,7 +288,7 @@ impl World {
             if is_backup {
                 let report = world::backup(&repository, self.source.path());
                 acknowledged = report.ok().and_then(|report| report.snapshot);
-            } else if act(&repository, &what).is_ok() {
+            } else if act(&repository, &what, &Silent).is_ok() {
                 self.apply(&what);
             }
         }
@@ -292,12 +333,13 @@ impl World {
     fn step(&mut self) -> Result<(), String> {
         match self.draw(12) {
             0..3 => self.backup(false),
-            3..6 => self.backup(true),
-            6..9 => {
+            3..5 => self.backup(true),
+            5..7 => self.prune_meddled(),
+            7..9 => {
                 let what = self.choose();
                 let repository = self.open();
                 self.log.push(format!("{what:?}"));
-                act(&repository, &what)?;
+                act(&repository, &what, &Silent)?;
                 self.apply(&what);
                 Ok(())
             }
