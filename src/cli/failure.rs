@@ -6,6 +6,10 @@ use crate::ops;
 use crate::repository;
 use crate::storage::ErrorKind;
 
+/// What helps against damage of any kind.
+const HEAL: &str =
+    "packstone check names everything that is damaged; any copy of the file under the same name heals it";
+
 impl From<repository::Error> for CliError {
     fn from(error: repository::Error) -> Self {
         use repository::Error as E;
@@ -50,13 +54,10 @@ impl From<repository::Error> for CliError {
                     Exit::Failed,
                     "the disk could not confirm a write: nothing was published. Look at the kernel's log and the disk's health",
                 ),
-                ErrorKind::Length => (Exit::Damage, "packstone check names everything that is damaged"),
+                ErrorKind::Length | ErrorKind::NoFile => (Exit::Damage, HEAL),
                 ErrorKind::Absent | ErrorKind::Other => (Exit::Failed, ""),
             },
-            _ if error.is_damage() => (
-                Exit::Damage,
-                "packstone check names everything that is damaged; any copy of the file under the same name heals it",
-            ),
+            _ if error.is_damage() => (Exit::Damage, HEAL),
             _ => (Exit::Failed, ""),
         };
         let this = Self::new(exit, error.to_string());
