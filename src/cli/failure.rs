@@ -4,6 +4,7 @@ use super::exit::{CliError, Exit};
 use crate::base::escape::escape;
 use crate::ops;
 use crate::repository;
+use crate::repository::lock::LockError;
 use crate::storage::ErrorKind;
 
 /// What helps against damage of any kind.
@@ -23,7 +24,10 @@ impl From<repository::Error> for CliError {
                 Exit::WrongPassword,
                 "check the spelling and the keyboard layout; a recovery code or another key opens it as well",
             ),
-            E::Locked(_) => (
+            E::Locked(LockError::Failed { .. }) => {
+                (Exit::Failed, "check who owns the repository's directory and how it is mounted")
+            }
+            E::Locked(LockError::Busy { .. }) => (
                 Exit::Locked,
                 "wait for it, for example with --retry-lock 10m; locks end with the process that holds them",
             ),

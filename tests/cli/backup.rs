@@ -152,6 +152,19 @@ fn excludes_work_as_in_restic() {
     assert_eq!(last_json(&ran.out)["total_files_processed"], 5, "{}", ran.out);
 }
 
+/// Opening the lock file may fail too: that is nobody's lock, and waiting does not help.
+#[test]
+fn a_lock_that_cannot_be_made_is_no_lock_of_another() {
+    let world = World::with_repository();
+    world.write("file", "content");
+    let lock = world.repository().join("lock/writer");
+    let _ = fs::remove_file(&lock);
+    fs::create_dir_all(&lock).unwrap();
+    let ran = world.run(&["backup", "tree"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.err.contains("cannot lock") && !ran.err.contains("--retry-lock"), "{}", ran.err);
+}
+
 #[test]
 fn a_stream_becomes_a_file_and_a_failing_command_no_snapshot() {
     let world = World::with_repository();
