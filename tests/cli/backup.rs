@@ -152,6 +152,25 @@ fn excludes_work_as_in_restic() {
     assert_eq!(last_json(&ran.out)["total_files_processed"], 5, "{}", ran.out);
 }
 
+/// What was named is stored whatever the patterns say, as restic does; they decide about what is in it.
+#[test]
+fn patterns_do_not_reject_a_named_source() {
+    let world = World::with_repository();
+    for name in ["a.o", "b.o", "keep/c"] {
+        world.write(name, name);
+    }
+    for (words, files) in [
+        (&["-e", "*", "-e", "!keep", "tree"][..], 1),
+        (&["-e", "*.o", "tree/a.o", "tree/keep"], 2),
+        (&["-e", "*.o", "tree", "tree/a.o"], 2),
+        (&["-e", "tree", "tree"], 0),
+        (&["--exclude-larger-than", "0", "tree/a.o"], 1),
+    ] {
+        let ran = world.ok(&[&["backup", "--json"][..], words].concat());
+        assert_eq!(last_json(&ran.out)["total_files_processed"], files, "{words:?}: {}", ran.out);
+    }
+}
+
 /// Opening the lock file may fail too: that is nobody's lock, and waiting does not help.
 #[test]
 fn a_lock_that_cannot_be_made_is_no_lock_of_another() {
