@@ -124,6 +124,11 @@ fn what_cannot_be_read_is_named_and_the_rest_is_stored() {
     assert_eq!(ran.code, Some(3), "{}", ran.err);
     assert!(ran.err.contains("missing"), "{}", ran.err);
     assert!(ran.out.contains("partial"), "{}", ran.out);
+    let list = world.path("list");
+    fs::write(&list, "tree\nnothing*\n").unwrap();
+    let ran = world.run(&["backup", "--files-from", world.text(&list)]);
+    assert_eq!(ran.code, Some(3), "{}", ran.err);
+    assert!(ran.err.contains("nothing*"), "{}", ran.err);
     let none = world.run(&["backup", "missing"]);
     assert_eq!(none.code, Some(1));
     assert!(none.err.contains("none of the sources exists"), "{}", none.err);
