@@ -129,6 +129,11 @@ fn what_cannot_be_read_is_named_and_the_rest_is_stored() {
     let ran = world.run(&["backup", "--files-from", world.text(&list)]);
     assert_eq!(ran.code, Some(3), "{}", ran.err);
     assert!(ran.err.contains("nothing*"), "{}", ran.err);
+    let absolute = world.path("gone");
+    let ran = world.run(&["backup", "tree", world.text(&absolute)]);
+    assert!(ran.err.contains(&format!("! {}: ", absolute.display())), "as it was typed: {}", ran.err);
+    let ran = world.run(&["show", "latest"]);
+    assert!(ran.out.contains(&format!(" {}: ", absolute.display())), "{}", ran.out);
     let none = world.run(&["backup", "missing"]);
     assert_eq!(none.code, Some(1));
     assert!(none.err.contains("none of the sources exists"), "{}", none.err);
