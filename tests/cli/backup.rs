@@ -124,6 +124,8 @@ fn what_cannot_be_read_is_named_and_the_rest_is_stored() {
     assert_eq!(ran.code, Some(3), "{}", ran.err);
     assert!(ran.err.contains("missing"), "{}", ran.err);
     assert!(ran.out.contains("partial"), "{}", ran.out);
+    let ran = world.run(&["backup", "missing", "tree"]);
+    assert!(ran.out.contains(":tree --target"), "what is said to come back is there: {}", ran.out);
     let list = world.path("list");
     fs::write(&list, "tree\nnothing*\n").unwrap();
     let ran = world.run(&["backup", "--files-from", world.text(&list)]);

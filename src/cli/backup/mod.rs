@@ -75,7 +75,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     for warning in report.warnings.iter().chain(&repository.take_warnings()) {
         context.output.warn(warning);
     }
-    say(arguments, context, &repository, &report, given.first().map(PathBuf::as_path))?;
+    let first = given.iter().find(|source| current.join(source).symlink_metadata().is_ok()).or(given.first());
+    say(arguments, context, &repository, &report, first.map(PathBuf::as_path))?;
     Ok(if report.outcome == Outcome::Partial { Exit::SourcePartlyUnreadable } else { Exit::Success })
 }
 
