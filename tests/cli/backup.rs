@@ -202,6 +202,9 @@ fn a_stream_becomes_a_file_and_a_failing_command_no_snapshot() {
     let ran =
         world.ok(&["backup", "--json", "--stdin-from-command", "--stdin-filename", "db.sql", "--", "echo", "dump"]);
     assert_eq!(last_json(&ran.out)["total_bytes_processed"], 5);
+    world.ok(&["backup", "--stdin-from-command", "--stdin-filename", "/a//b.txt", "--", "echo", "dump"]);
+    let ran = world.ok(&["snapshots", "--json", "latest"]);
+    assert!(ran.out.contains(r#""paths":["/a/b.txt"]"#), "{}", ran.out);
     let failed = world.run(&["backup", "--stdin-from-command", "--", "false"]);
     assert_eq!(failed.code, Some(1));
     assert!(failed.err.contains("no snapshot was made"), "{}", failed.err);

@@ -103,7 +103,9 @@ fn labels(arguments: &Arguments, given: &[PathBuf], current: &Path) -> Result<La
     };
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
     let paths = if given.is_empty() {
-        vec![[b"/".as_slice(), arguments.stdin_filename.as_bytes()].concat()]
+        let name = arguments.stdin_filename.as_bytes();
+        let names: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
+        vec![[b"/".as_slice(), &names.join(&b"/"[..])].concat()]
     } else {
         backup::absolute(given, current)
     };
