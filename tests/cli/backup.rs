@@ -164,6 +164,18 @@ fn excludes_work_as_in_restic() {
     assert_eq!(last_json(&ran.out)["total_files_processed"], 5, "{}", ran.out);
 }
 
+/// Programs that follow a backup find its entries in `ls` under the same path, as with restic.
+#[test]
+fn entries_are_named_from_the_root_of_the_snapshot() {
+    let world = World::with_repository();
+    world.write("sub/file", "content");
+    let ran = world.ok(&["backup", "--json", "-v", "-v", "tree"]);
+    let lines: Vec<serde_json::Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let items = lines.iter().filter(|line| line["message_type"] == "verbose_status");
+    let items: Vec<&str> = items.filter_map(|line| line["item"].as_str()).collect();
+    assert_eq!(items, ["/tree/sub/file", "/tree/sub", "/tree"]);
+}
+
 /// What was named is stored whatever the patterns say, as restic does; they decide about what is in it.
 #[test]
 fn patterns_do_not_reject_a_named_source() {
