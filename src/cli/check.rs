@@ -170,7 +170,7 @@ fn say_json(report: &Report, context: &Context) -> Result<(), CliError> {
 fn affected(finding: &Finding) -> Vec<String> {
     let Some(affected) = &finding.affected else { return Vec::new() };
     if affected.paths == 0 {
-        return vec!["no file of a live snapshot needs it".to_owned()];
+        return vec!["nothing of a live snapshot is lost".to_owned()];
     }
     let files = size::counted(affected.paths, "path", "paths");
     let snapshots = size::counted(affected.snapshots, "snapshot", "snapshots");

@@ -4,7 +4,12 @@ use super::exit::{CliError, Exit};
 use crate::base::escape::escape;
 use crate::ops;
 use crate::repository;
+use crate::repository::lock::LockError;
 use crate::storage::ErrorKind;
+
+/// What helps against damage of any kind.
+const HEAL: &str =
+    "packstone check names everything that is damaged; any copy of the file under the same name heals it";
 
 impl From<repository::Error> for CliError {
     fn from(error: repository::Error) -> Self {
@@ -19,7 +24,10 @@ impl From<repository::Error> for CliError {
                 Exit::WrongPassword,
                 "check the spelling and the keyboard layout; a recovery code or another key opens it as well",
             ),
-            E::Locked(_) => (
+            E::Locked(LockError::Failed { .. }) => {
+                (Exit::Failed, "check who owns the repository's directory and how it is mounted")
+            }
+            E::Locked(LockError::Busy { .. }) => (
                 Exit::Locked,
                 "wait for it, for example with --retry-lock 10m; locks end with the process that holds them",
             ),
@@ -57,13 +65,10 @@ impl From<repository::Error> for CliError {
                     Exit::Failed,
                     "the disk could not confirm a write: nothing was published. Look at the kernel's log and the disk's health",
                 ),
-                ErrorKind::Length => (Exit::Damage, "packstone check names everything that is damaged"),
+                ErrorKind::Length | ErrorKind::NoFile => (Exit::Damage, HEAL),
                 ErrorKind::Absent | ErrorKind::Other => (Exit::Failed, ""),
             },
-            _ if error.is_damage() => (
-                Exit::Damage,
-                "packstone check names everything that is damaged; any copy of the file under the same name heals it",
-            ),
+            _ if error.is_damage() => (Exit::Damage, HEAL),
             _ => (Exit::Failed, ""),
         };
         let this = Self::new(exit, error.to_string());

@@ -33,6 +33,11 @@ pub fn exists(place: &Path) -> bool {
     place.join("config").symlink_metadata().is_ok()
 }
 
+/// True when nobody can say whether a repository lies there: its directory may not be entered.
+fn is_closed(place: &Path) -> bool {
+    place.join("config").symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
 /// How the repository at `place` is reached. `command` is what another process is told while this one holds a lock.
 ///
 /// # Errors
@@ -102,7 +107,7 @@ pub fn repository(context: &mut Context, command: &str) -> Result<Repository, Cl
 /// As [`repository()`].
 pub fn repository_with(context: &mut Context, command: &str, stdin_taken: bool) -> Result<Repository, CliError> {
     let place = place(context)?;
-    if !exists(&place) {
+    if !exists(&place) && !is_closed(&place) {
         return Err(nothing_at(context, &place)?);
     }
     let storage = Local::open(&place).map_err(|error| match error.kind {

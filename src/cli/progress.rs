@@ -16,6 +16,7 @@ use super::size;
 use crate::base::escape::escape;
 use crate::ops::{Action, Item, Monitor, Phase, Severity};
 use indicatif::{ProgressBar, ProgressDrawTarget};
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -226,7 +227,17 @@ impl Shared {
         }
     }
 
+    /// The path of an entry from the snapshot's root, as `ls` shows it. A backup's own paths begin with a name.
+    fn shown_path<'p>(&self, item: &Item<'p>) -> Cow<'p, [u8]> {
+        match self.work {
+            Work::Backup => Cow::Owned([b"/", item.path].concat()),
+            Work::Restore | Work::Other => Cow::Borrowed(item.path),
+        }
+    }
+
     fn verbose(&self, item: &Item<'_>) {
+        let path = self.shown_path(item);
+        let item = &Item { path: &path, ..*item };
         if self.output.json {
             let _ = match self.work {
                 Work::Backup => self.output.json(&BackupMessage::VerboseStatus(BackupVerbose {
@@ -322,7 +333,7 @@ impl Monitor for Progress {
                     && let Ok(mut current) = shared.item.try_lock()
                 {
                     current.clear();
-                    current.extend_from_slice(item.path);
+                    current.extend_from_slice(&shared.shown_path(item));
                 }
                 return;
             }

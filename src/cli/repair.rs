@@ -90,6 +90,7 @@ fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
             "packs_revived": plan.revived(),
             "unusable_packs": ids(&plan.unusable),
             "damaged_packs": ids(&plan.damaged),
+            "wrong_length_packs": ids(&plan.wrong_length),
             "missing_packs": plan.gone.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }));
     }
@@ -104,6 +105,9 @@ fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
         let (name, why) = (repair_index::pack_name(*id), escape(why.as_bytes()));
         output.line(format_args!("damaged: {name}: {why}; it stays listed as its segment says"))?;
     }
+    for (id, why) in &plan.wrong_length {
+        output.line(format_args!("damaged: {}: {why}; no backup goes on with it", repair_index::pack_name(*id)))?;
+    }
     for id in &plan.gone {
         output.line(format_args!("missing: {}; backups go on without it", repair_index::pack_name(*id)))?;
     }
@@ -113,8 +117,11 @@ fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
              --read-all-packs",
         )?;
     }
+    if !plan.wrong_length.is_empty() {
+        output.line(format_args!("  {}", repair_index::GIVE_UP))?;
+    }
     let would = if dry_run { "would be " } else { "" };
-    if plan.keeps_segments() {
+    if plan.keeps_segments() && plan.wrong_length.is_empty() {
         return output.info(format_args!("The segments are whole; the cache {would}made again from them"));
     }
     if plan.replaced() == 0 && plan.packs() == 0 {

@@ -91,7 +91,11 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         if problem.path.is_empty() {
             return stream.line(format_args!("  {:<12} {message}", word(problem.kind)));
         }
-        stream.line(format_args!("  {:<12} {}: {message}", word(problem.kind), Escaped(&problem.path)))
+        stream.line(format_args!(
+            "  {:<12} {}: {message}",
+            word(problem.kind),
+            Escaped(&show::typed_path(&problem.path, &snapshot.paths))
+        ))
     })?;
     stream.finish()?;
     Ok(Exit::Success)

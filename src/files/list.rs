@@ -1,6 +1,6 @@
 //! Files that list patterns or paths: `--exclude-file`, `--files-from`, `--files-from-verbatim`, `--files-from-raw`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -31,9 +31,6 @@ pub enum ListError {
         /// What is wrong.
         reason: &'static str,
     },
-    /// A pattern of `--files-from` that matches nothing.
-    #[error("--files-from: no file matches \"{}\"", crate::base::escape::Escaped(.0))]
-    Nothing(Vec<u8>),
 }
 
 /// The whole of a file, or of standard input for `-`.
@@ -66,7 +63,7 @@ pub fn read_patterns(path: &Path) -> Result<Vec<Vec<u8>>, ListError> {
 }
 
 /// Go's `os.Expand`, with `$$` as a dollar sign. An unknown variable is empty.
-fn expand_variables(line: &[u8], value: impl Fn(&std::ffi::OsStr) -> Option<Vec<u8>>) -> Vec<u8> {
+fn expand_variables(line: &[u8], value: impl Fn(&OsStr) -> Option<Vec<u8>>) -> Vec<u8> {
     let mut out = Vec::with_capacity(line.len());
     let mut rest = line;
     while let [first, after @ ..] = rest {
@@ -102,21 +99,22 @@ fn expand_variables(line: &[u8], value: impl Fn(&std::ffi::OsStr) -> Option<Vec<
                 &other[..end]
             }
         };
-        out.extend(value(std::ffi::OsStr::from_bytes(name)).unwrap_or_default());
+        out.extend(value(OsStr::from_bytes(name)).unwrap_or_default());
     }
     out
 }
 
-/// `--files-from`: one pattern a line, comments and empty lines skipped, each expanded to the paths that exist.
+/// `--files-from`: one pattern a line, comments and empty lines skipped, each expanded to the paths that exist. One that
+/// matches nothing stands for itself: a source that is missing, which a backup names and goes on without.
 ///
 /// # Errors
-/// The file cannot be read, a pattern cannot be read, or one matches nothing.
+/// The file or a pattern cannot be read.
 pub fn files_from(path: &Path) -> Result<Vec<PathBuf>, ListError> {
     let mut all = Vec::new();
     for line in lines(&content(path)?) {
         let found = expand(line)?;
         if found.is_empty() {
-            return Err(ListError::Nothing(line.to_vec()));
+            all.push(PathBuf::from(OsStr::from_bytes(line)));
         }
         all.extend(found);
     }
@@ -191,7 +189,7 @@ mod tests {
 
     #[test]
     fn variables_expand_as_in_restic() {
-        let value = |name: &std::ffi::OsStr| (name == "HOME").then(|| b"/home/u".to_vec());
+        let value = |name: &OsStr| (name == "HOME").then(|| b"/home/u".to_vec());
         for (line, expected) in [
             ("$HOME/x", "/home/u/x"),
             ("${HOME}x", "/home/ux"),
@@ -219,7 +217,7 @@ mod tests {
         std::fs::write(&list, format!("\u{feff}# comment\n\n  {root}/*.txt \r\n")).unwrap();
         assert_eq!(files_from(&list).unwrap(), [at("a.txt"), at("b.txt")]);
         std::fs::write(&list, format!("{root}/*.missing\n")).unwrap();
-        assert!(matches!(files_from(&list), Err(ListError::Nothing(_))));
+        assert_eq!(files_from(&list).unwrap(), [at("*.missing")]);
         std::fs::write(&list, format!("{root}/c [1]\n\n# x\n")).unwrap();
         assert_eq!(files_from_verbatim(&list).unwrap(), [at("c [1]"), PathBuf::from("# x")]);
         std::fs::write(&list, b"a\nb\0\xff\0").unwrap();

@@ -251,7 +251,8 @@ impl Walk {
         let named = child.node.as_ref().is_some_and(|node| node.wanted);
         let mut leads = child.node.as_ref().is_some_and(|node| !node.children.is_empty());
         let mut wanted = named || place.listed;
-        if wanted {
+        // What was named is stored, as restic does; patterns decide about what is in it.
+        if wanted && !named {
             let tagged = place.listed && place.level.is_some_and(|level| level.tag_rejects(&child.name));
             wanted = !tagged && !self.rules.excludes.rejects_path(&self.source_path);
         }
@@ -275,6 +276,7 @@ impl Walk {
         };
         let is_directory = stat.kind == Kind::Directory;
         if wanted
+            && !named
             && (self.rules.excludes.rejects_stat(&stat)
                 || (place.listed && self.git_rejects(place.level, is_directory)))
         {

@@ -6,7 +6,7 @@
 //! `/home/u/Documents`, and `latest:/home/u/Documents` after one of `Documents` within `/home/u`. When that finds
 //! different things, they are named and none is chosen.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::select::Chosen;
 use super::{Error, Result};
@@ -140,6 +140,25 @@ impl Walker<'_> {
     }
 }
 
+/// True when the root may be a source itself, given as `.`: when it is empty, or holds a name that leads to no source.
+fn root_is_a_source(walker: &mut Walker<'_>, paths: &[Vec<u8>]) -> Result<bool> {
+    let mut first = BTreeSet::new();
+    for source in paths {
+        let source = names(source);
+        for from in 0..source.len() {
+            if walker.walk(&source[from..])?.is_ok() {
+                first.insert(source[from]);
+            }
+        }
+    }
+    for entry in Listing::new(walker.repository, walker.root.clone()) {
+        if !first.contains(entry.map_err(|source| Error::at(b"/", source))?.name.as_slice()) {
+            return Ok(true);
+        }
+    }
+    Ok(first.is_empty())
+}
+
 /// Finds a path in a snapshot; an empty path, `.` and `/` are its root.
 ///
 /// # Errors
@@ -154,12 +173,13 @@ pub fn find_path(repository: &Repository, chosen: &Chosen, path: &[u8]) -> Resul
         Err(missing) => missing,
     };
     let mut candidates: Vec<Vec<&[u8]>> = Vec::new();
+    let is_whole = root_is_a_source(&mut walker, &snapshot.paths)?;
     for source in &snapshot.paths {
         let source = names(source);
         // A source that was given by a relative path stands in the snapshot under the end of its absolute path.
         for from in 0..=source.len() {
             let place = &source[from..];
-            if walker.walk(place)?.is_err() {
+            if (place.is_empty() && !is_whole) || walker.walk(place)?.is_err() {
                 continue;
             }
             if path.starts_with(b"/") {
@@ -188,7 +208,7 @@ pub fn find_path(repository: &Repository, chosen: &Chosen, path: &[u8]) -> Resul
     if found.len() > 1 {
         let places: Vec<String> = found.keys().map(|path| escape(path)).collect();
         return Err(Error::Refused(format!(
-            "{shown} may be {} in snapshot {}: type the whole path",
+            "{shown} may be {} in snapshot {}: type one of these",
             places.join(" or "),
             chosen.id.short()
         )));

@@ -8,7 +8,8 @@
 //! - a pack that is gone is marked: backups go on without it, and store again what they meet. Its entry stays, so that
 //!   the pack can be copied back and brought to life (`--read-all-packs`).
 //!
-//! Nothing is removed. A pack that is there and damaged is left as it is and named.
+//! Nothing is removed. A pack that is there and damaged is left as it is and named: what still opens in it can be read
+//! only while it is live.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -21,6 +22,10 @@ use crate::codec::segment::SegmentPack;
 use crate::repository::reindex::Reindex;
 use crate::repository::{self, Repository, index, pack_reader};
 use crate::storage::{Folder, ObjectName};
+
+/// What to do about a pack of another length that no other copy has.
+pub const GIVE_UP: &str = "without a copy of it: restore what you can, move the file out of the repository, then \
+    packstone repair index, so that backups go on and store again what they meet";
 
 /// How to go about it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,6 +47,8 @@ pub struct Plan {
     pub unusable: Vec<(ObjectId, String)>,
     /// Packs that are damaged, and go on being listed as a segment that can be read says.
     pub damaged: Vec<(ObjectId, String)>,
+    /// Live packs that have another length than their segments say, and which: no backup goes on with them.
+    pub wrong_length: Vec<(ObjectId, String)>,
     /// Live packs that are gone.
     pub gone: Vec<ObjectId>,
     /// Packs that were read.
@@ -76,7 +83,8 @@ impl Plan {
     /// True when something stays damaged that only another copy of the repository can heal.
     #[must_use]
     pub fn leaves_damage(&self) -> bool {
-        !(self.unusable.is_empty() && self.damaged.is_empty() && self.gone.is_empty())
+        let damaged = [&self.unusable, &self.damaged, &self.wrong_length];
+        damaged.iter().any(|packs| !packs.is_empty()) || !self.gone.is_empty()
     }
 }
 
@@ -110,15 +118,18 @@ pub fn plan(repository: &Repository, options: Options, monitor: &dyn Monitor) ->
         broken: Vec::new(),
         unusable: Vec::new(),
         damaged: Vec::new(),
+        wrong_length: Vec::new(),
         gone: Vec::new(),
         packs_read: 0,
     };
     // What segments that can be read say.
     let mut known: HashMap<ObjectId, Option<SegmentPack>> = HashMap::new();
+    let mut lengths: BTreeMap<ObjectId, u64> = BTreeMap::new();
     for (id, length) in &state.segments {
         match index::read_segment(repository.storage(), repository.keys(), *id, *length, plan.base.generation) {
             Ok(segment) => {
                 for pack in segment.packs {
+                    lengths.insert(pack.id, pack.length);
                     known.insert(pack.id, options.all_packs.then_some(pack));
                 }
                 if options.all_packs {
@@ -200,6 +211,13 @@ pub fn plan(repository: &Repository, options: Options, monitor: &dyn Monitor) ->
         }
     }
     plan.gone.sort_unstable();
+    // No writer publishes on top of a live pack that has another length than it was published with.
+    for (id, length) in lengths {
+        if let Some(found) = there.get(&id).filter(|found| **found != length && state.keeps(&id)) {
+            plan.damaged.retain(|(damaged, _)| *damaged != id);
+            plan.wrong_length.push((id, format!("it has {found} bytes, its segment says {length}")));
+        }
+    }
     Ok(plan)
 }
 

@@ -14,6 +14,18 @@ pub fn plan(repository: &Repository, name: &SnapshotRef, filter: &Filter) -> Res
     select::one(repository, name, filter)
 }
 
+/// The path of a note as it is typed on the machine that was backed up: with the slash before it when it leads to, or lies
+/// in, a source that was given by an absolute path. `sources` are the paths of the snapshot.
+#[must_use]
+pub fn typed_path(path: &[u8], sources: &[Vec<u8>]) -> Vec<u8> {
+    let absolute = [b"/", path].concat();
+    let leads_to = |longer: &[u8], shorter: &[u8]| {
+        longer.strip_prefix(shorter).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || shorter == b"/")
+    };
+    let is_in = |source: &Vec<u8>| leads_to(&absolute, source) || leads_to(source, &absolute);
+    if !path.is_empty() && sources.iter().any(is_in) { absolute } else { path.to_vec() }
+}
+
 /// Hands every note of the snapshot to `show`: there may be a million.
 ///
 /// # Errors
@@ -27,4 +39,26 @@ pub fn problems<E: From<Error>>(
         show(problem.map_err(Error::from)?)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_belongs_to_an_absolute_source_gets_its_slash() {
+        let sources = [b"/home/u/Documents".to_vec()];
+        for (path, typed) in [
+            ("home/u/Documents/cv.odt", "/home/u/Documents/cv.odt"),
+            ("home/u/Documents", "/home/u/Documents"),
+            ("home/u", "/home/u"),
+            ("home/u/Documents2", "home/u/Documents2"),
+            ("Documents/cv.odt", "Documents/cv.odt"),
+            ("", ""),
+        ] {
+            assert_eq!(typed_path(path.as_bytes(), &sources), typed.as_bytes());
+        }
+        assert_eq!(typed_path(b"etc", &[b"/".to_vec()]), b"/etc");
+        assert_eq!(typed_path(b"etc", &[]), b"etc");
+    }
 }

@@ -89,7 +89,7 @@ impl Blocks {
         let name = ObjectName::Pack(place.pack);
         let length = u64::from(place.at.stored_length);
         let mut sealed = storage.read_range(&name, place.at.offset, length).map_err(|error| match error.kind {
-            ErrorKind::Absent => Error::Missing { object: name, generation },
+            ErrorKind::Absent | ErrorKind::NoFile => Error::Missing { object: name, generation },
             ErrorKind::Length => damaged(name)(codec::Error::new("pack", Reason::Truncated)),
             _ => error.into(),
         })?;

@@ -18,7 +18,7 @@ use crate::base::time::Time;
 use crate::codec::head::{self, Head, HeadRef};
 use crate::codec::live_state::LiveState;
 use crate::codec::{self, Reason};
-use crate::storage::{Folder, ObjectName, Storage, Stored};
+use crate::storage::{ErrorKind, Folder, ObjectName, Storage, Stored};
 
 /// Longest head that is read, in bytes. format-spec/head.md, "Limits".
 pub const HEAD_BYTES_MAX: u64 = head::BYTES_MAX as u64;
@@ -80,7 +80,7 @@ fn examine(
 ) -> Result<Candidate> {
     let bytes = match storage.read(name, HEAD_BYTES_MAX) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind == crate::storage::ErrorKind::Length => {
+        Err(error) if matches!(error.kind, ErrorKind::Length | ErrorKind::NoFile) => {
             return Ok(Candidate::Unreadable(codec::Error::new("head", Reason::Truncated)));
         }
         Err(error) => return Err(error.into()),
@@ -158,7 +158,7 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
                 return Err(Error::Damaged { object: name, error });
             }
             Ok(Candidate::Unreadable(error)) => return Err(Error::Damaged { object: name, error }),
-            Err(Error::Storage(error)) if error.kind == crate::storage::ErrorKind::Absent => {
+            Err(Error::Storage(error)) if error.kind == ErrorKind::Absent => {
                 return Err(Error::Missing { object: name, generation: head.reference().generation });
             }
             Err(error) => return Err(error),

@@ -146,7 +146,7 @@ impl Error {
             | Self::UnreadableHead { .. }
             | Self::NoHead { .. }
             | Self::ForeignConfig => true,
-            Self::Storage(error) => error.kind == ErrorKind::Length,
+            Self::Storage(error) => matches!(error.kind, ErrorKind::Length | ErrorKind::NoFile),
             _ => false,
         }
     }

@@ -96,7 +96,7 @@ pub fn read_segment(
 ) -> Result<Segment> {
     let name = ObjectName::Segment(id);
     let bytes = storage.read(&name, length.min(segment::BYTES_MAX)).map_err(|error| match error.kind {
-        ErrorKind::Absent => Error::Missing { object: name, generation },
+        ErrorKind::Absent | ErrorKind::NoFile => Error::Missing { object: name, generation },
         _ => error.into(),
     })?;
     if ObjectId::of(&bytes) != id {

@@ -4,6 +4,7 @@
 //! is: write the new slot, read it back, open it, publish the head that names it, and only then (in the same head)
 //! drop the old one; so at every instant the repository opens with at least one acknowledged secret.
 
+use super::chain::Tip;
 use super::error::{Error, Result, damaged};
 use super::{Repository, random};
 use crate::base::id::{ObjectId, RepositoryId};
@@ -12,9 +13,9 @@ use crate::codec::head::HeadRef;
 use crate::codec::kdf::Params;
 use crate::codec::key_slot::{KeySlot, SLOT_BYTES, Secret, SecretKind};
 use crate::codec::key_tree::{KeyTree, MasterKey};
-use crate::codec::live_state::{LiveState, SLOTS_MAX};
+use crate::codec::live_state::SLOTS_MAX;
 use crate::codec::{self, Reason};
-use crate::storage::{ObjectName, Storage};
+use crate::storage::{ErrorKind, ObjectName, Storage};
 
 /// One live slot, for a list.
 #[derive(Debug, Clone)]
@@ -63,9 +64,12 @@ impl NewSlot<'_> {
     }
 }
 
-fn read(storage: &dyn Storage, repository: RepositoryId, id: ObjectId) -> Result<KeySlot> {
+fn read(storage: &dyn Storage, repository: RepositoryId, id: ObjectId, generation: u64) -> Result<KeySlot> {
     let name = ObjectName::Key(id);
-    let bytes = storage.read(&name, SLOT_BYTES as u64)?;
+    let bytes = storage.read(&name, SLOT_BYTES as u64).map_err(|error| match error.kind {
+        ErrorKind::Absent | ErrorKind::NoFile => Error::Missing { object: name, generation },
+        _ => error.into(),
+    })?;
     if ObjectId::of(&bytes) != id {
         return Err(damaged(name)(codec::Error::new("key slot", Reason::ObjectId)));
     }
@@ -79,12 +83,12 @@ fn read(storage: &dyn Storage, repository: RepositoryId, id: ObjectId) -> Result
 pub(super) fn unlock(
     storage: &dyn Storage,
     repository: RepositoryId,
-    state: &LiveState,
+    tip: &Tip,
     secret: &Secret,
 ) -> Result<(ObjectId, MasterKey)> {
     let (mut tried, mut failure) = (0, None);
-    for id in state.slots.iter().take(SLOTS_MAX) {
-        match read(storage, repository, *id) {
+    for id in tip.state.slots.iter().take(SLOTS_MAX) {
+        match read(storage, repository, *id, tip.reference().generation) {
             Ok(slot) if slot.kind() != secret.kind() => {}
             Ok(slot) => {
                 tried += 1;
@@ -110,7 +114,7 @@ impl Repository {
         let tip = self.tip();
         let describe = |id: &ObjectId| {
             let current = *id == self.slot();
-            let slot = read(self.storage(), self.id(), *id).and_then(|slot| {
+            let slot = read(self.storage(), self.id(), *id, tip.reference().generation).and_then(|slot| {
                 let label = slot.label(self.keys()).map_err(damaged(ObjectName::Key(*id)))?;
                 Ok((slot.kind(), slot.params(), label))
             });

@@ -178,7 +178,7 @@ impl Repository {
         if let Some(remembered) = &access.remembered {
             remembered.check(id, tip.reference(), &tip.state).map_err(|error| tip.explain(error))?;
         }
-        let (slot, master) = keyring::unlock(&*storage, id, &tip.state, secret)?;
+        let (slot, master) = keyring::unlock(&*storage, id, &tip, secret)?;
         if master.signing_key().verifying_key().to_bytes() != config.verifying_key {
             return Err(Error::ForeignConfig);
         }
@@ -496,7 +496,9 @@ impl Repository {
         let tip = self.tip();
         let name = ObjectName::Snapshot(id);
         let bytes = self.storage().read(&name, snapshot::BYTES_MAX).map_err(|error| match error.kind {
-            ErrorKind::Absent => Error::Missing { object: name, generation: tip.reference().generation },
+            ErrorKind::Absent | ErrorKind::NoFile => {
+                Error::Missing { object: name, generation: tip.reference().generation }
+            }
             _ => error.into(),
         })?;
         list_reader::open_snapshot(self, id, bytes)

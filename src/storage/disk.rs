@@ -183,17 +183,28 @@ impl OsDisk {
     /// Opens a regular file for reading; hands back its length too.
     fn open_file(&self, path: &str) -> io::Result<(OwnedFd, u64)> {
         let (directory, name) = self.parent(path)?;
-        let file = rustix::fs::openat(&directory, name, OFlags::RDONLY | COMMON, Mode::empty())?;
-        let length = regular_length(&rustix::fs::fstat(&file)?)?;
-        Ok((file, length))
+        match rustix::fs::openat(&directory, name, OFlags::RDONLY | COMMON, Mode::empty()) {
+            Ok(file) => {
+                let length = regular_length(&rustix::fs::fstat(&file)?)?;
+                Ok((file, length))
+            }
+            // A symbolic link, a socket.
+            Err(Errno::LOOP | Errno::NXIO) => Err(no_file()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
 fn regular_length(stat: &rustix::fs::Stat) -> io::Result<u64> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        return Err(no_file());
     }
     u64::try_from(stat.st_size).map_err(io::Error::other)
+}
+
+/// What every [`Disk`] answers when something else than a regular file has the name.
+pub(super) fn no_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "not a regular file")
 }
 
 /// What every [`Disk`] answers when a range lies beyond the end.

@@ -38,6 +38,8 @@ pub enum ErrorKind {
     Durability,
     /// The object ends before the range that was asked for, or is larger than the limit given.
     Length,
+    /// Something lies under the object's name that is no regular file: a directory, a link, a pipe.
+    NoFile,
     /// Anything else: see the source.
     Other,
 }
@@ -65,6 +67,7 @@ impl Error {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
             io::ErrorKind::UnexpectedEof => ErrorKind::Length,
+            io::ErrorKind::InvalidData => ErrorKind::NoFile,
             _ => ErrorKind::Other,
         };
         Self { operation, object: object.to_string(), kind, source }
@@ -87,7 +90,7 @@ fn too_long(name: &ObjectName, length: u64, limit: u64) -> Error {
 /// The name is a hash, and what lies there has other bytes than those handed over.
 fn other_bytes(name: &ObjectName) -> Error {
     let message = "other bytes are stored under this name: that object is damaged, and was left as it is; run check";
-    Error::new("write", name, io::Error::new(io::ErrorKind::InvalidData, message))
+    Error::new("write", name, io::Error::other(message))
 }
 
 /// Result of a storage operation.

@@ -153,6 +153,18 @@ fn what_cannot_be_read_is_named_and_the_rest_is_stored() {
     assert_eq!(ran.code, Some(3), "{}", ran.err);
     assert!(ran.err.contains("missing"), "{}", ran.err);
     assert!(ran.out.contains("partial"), "{}", ran.out);
+    let ran = world.run(&["backup", "missing", "tree"]);
+    assert!(ran.out.contains(":tree --target"), "what is said to come back is there: {}", ran.out);
+    let list = world.path("list");
+    fs::write(&list, "tree\nnothing*\n").unwrap();
+    let ran = world.run(&["backup", "--files-from", world.text(&list)]);
+    assert_eq!(ran.code, Some(3), "{}", ran.err);
+    assert!(ran.err.contains("nothing*"), "{}", ran.err);
+    let absolute = world.path("gone");
+    let ran = world.run(&["backup", "tree", world.text(&absolute)]);
+    assert!(ran.err.contains(&format!("! {}: ", absolute.display())), "as it was typed: {}", ran.err);
+    let ran = world.run(&["show", "latest"]);
+    assert!(ran.out.contains(&format!(" {}: ", absolute.display())), "{}", ran.out);
     let none = world.run(&["backup", "missing"]);
     assert_eq!(none.code, Some(1));
     assert!(none.err.contains("none of the sources exists"), "{}", none.err);
@@ -181,12 +193,59 @@ fn excludes_work_as_in_restic() {
     assert_eq!(last_json(&ran.out)["total_files_processed"], 5, "{}", ran.out);
 }
 
+/// Programs that follow a backup find its entries in `ls` under the same path, as with restic.
+#[test]
+fn entries_are_named_from_the_root_of_the_snapshot() {
+    let world = World::with_repository();
+    world.write("sub/file", "content");
+    let ran = world.ok(&["backup", "--json", "-v", "-v", "tree"]);
+    let lines: Vec<serde_json::Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let items = lines.iter().filter(|line| line["message_type"] == "verbose_status");
+    let items: Vec<&str> = items.filter_map(|line| line["item"].as_str()).collect();
+    assert_eq!(items, ["/tree/sub/file", "/tree/sub", "/tree"]);
+}
+
+/// What was named is stored whatever the patterns say, as restic does; they decide about what is in it.
+#[test]
+fn patterns_do_not_reject_a_named_source() {
+    let world = World::with_repository();
+    for name in ["a.o", "b.o", "keep/c"] {
+        world.write(name, name);
+    }
+    for (words, files) in [
+        (&["-e", "*", "-e", "!keep", "tree"][..], 1),
+        (&["-e", "*.o", "tree/a.o", "tree/keep"], 2),
+        (&["-e", "*.o", "tree", "tree/a.o"], 2),
+        (&["-e", "tree", "tree"], 0),
+        (&["--exclude-larger-than", "0", "tree/a.o"], 1),
+    ] {
+        let ran = world.ok(&[&["backup", "--json"][..], words].concat());
+        assert_eq!(last_json(&ran.out)["total_files_processed"], files, "{words:?}: {}", ran.out);
+    }
+}
+
+/// Opening the lock file may fail too: that is nobody's lock, and waiting does not help.
+#[test]
+fn a_lock_that_cannot_be_made_is_no_lock_of_another() {
+    let world = World::with_repository();
+    world.write("file", "content");
+    let lock = world.repository().join("lock/writer");
+    let _ = fs::remove_file(&lock);
+    fs::create_dir_all(&lock).unwrap();
+    let ran = world.run(&["backup", "tree"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.err.contains("cannot lock") && !ran.err.contains("--retry-lock"), "{}", ran.err);
+}
+
 #[test]
 fn a_stream_becomes_a_file_and_a_failing_command_no_snapshot() {
     let world = World::with_repository();
     let ran =
         world.ok(&["backup", "--json", "--stdin-from-command", "--stdin-filename", "db.sql", "--", "echo", "dump"]);
     assert_eq!(last_json(&ran.out)["total_bytes_processed"], 5);
+    world.ok(&["backup", "--stdin-from-command", "--stdin-filename", "/a//b.txt", "--", "echo", "dump"]);
+    let ran = world.ok(&["snapshots", "--json", "latest"]);
+    assert!(ran.out.contains(r#""paths":["/a/b.txt"]"#), "{}", ran.out);
     let failed = world.run(&["backup", "--stdin-from-command", "--", "false"]);
     assert_eq!(failed.code, Some(1));
     assert!(failed.err.contains("no snapshot was made"), "{}", failed.err);

@@ -143,3 +143,45 @@ fn a_pack_that_nobody_knows_cannot_be_listed() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.err.contains("no live pack has an id that begins with zz"), "{}", ran.err);
 }
+
+/// A directory or a link under the name of an object is the loss of that object, and what it held is named.
+#[test]
+fn an_object_that_is_no_file_is_missing() {
+    let world = world();
+    for pack in packs(&world) {
+        let saved = world.path("saved");
+        fs::rename(&pack, &saved).unwrap();
+        for link in [false, true] {
+            if link {
+                std::os::unix::fs::symlink(&saved, &pack).unwrap();
+            } else {
+                fs::create_dir(&pack).unwrap();
+            }
+            let ran = world.run(&["check"]);
+            assert_eq!(ran.code, Some(17), "{}", ran.out);
+            assert!(ran.out.contains("it is not there") && ran.out.contains("needed by"), "{}", ran.out);
+            let back = world.path("back");
+            let ran = world.run(&["restore", "latest", "--target", world.text(&back)]);
+            assert_eq!(ran.code, Some(17), "{}", ran.err);
+            let _ = if link { fs::remove_file(&pack) } else { fs::remove_dir(&pack) };
+        }
+        fs::rename(&saved, &pack).unwrap();
+    }
+    world.ok(&["check", "--read-data"]);
+}
+
+#[test]
+fn a_lost_key_slot_is_damage_and_no_wrong_key() {
+    let world = world();
+    fs::remove_dir_all(world.repository().join("keys")).unwrap();
+    fs::create_dir(world.repository().join("keys")).unwrap();
+    let ran = world.run(&["snapshots"]);
+    assert_eq!(ran.code, Some(17), "{}", ran.err);
+    assert!(ran.err.contains("missing: keys/") && ran.err.contains("any copy"), "{}", ran.err);
+    let config = world.repository().join("config");
+    fs::remove_file(&config).unwrap();
+    fs::create_dir(&config).unwrap();
+    let ran = world.run(&["snapshots"]);
+    assert_eq!(ran.code, Some(17), "{}", ran.err);
+    assert!(ran.err.contains("config: not a regular file"), "{}", ran.err);
+}

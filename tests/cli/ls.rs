@@ -147,3 +147,19 @@ fn damage_ends_with_its_own_code() {
     let ran = world.run(&["ls", "latest:tree/Documents"]);
     assert_eq!(ran.code, Some(17), "{}", ran.err);
 }
+
+/// A source that was typed as a relative path is found by its absolute one too, itself as well as what is in it.
+#[test]
+fn a_relative_source_is_found_by_its_absolute_path() {
+    let world = world();
+    world.backup();
+    let tree = world.tree();
+    let whole = world.ok(&["ls", &format!("latest:{}", world.text(&tree))]);
+    assert!(paths(&whole.out).contains(&"/tree/big"), "{}", whole.out);
+    let back = world.path("back");
+    world.ok(&["restore", &format!("latest:{}", world.text(&tree)), "--target", world.text(&back)]);
+    assert_eq!(fs::read(back.join("Documents/cv.odt")).unwrap(), b"a longer life");
+    world.ok(&["backup", "."]);
+    let inner = world.run(&["ls", &format!("latest:{}", world.text(&world.path("")).trim_end_matches('/'))]);
+    assert_eq!(inner.code, Some(0), "the root is a source: {}", inner.err);
+}

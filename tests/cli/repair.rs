@@ -88,3 +88,22 @@ fn a_cache_does_not_stand_in_for_a_lost_segment() {
     fs::remove_dir_all(world.path("home/.cache")).unwrap();
     world.ok(&["restore", "latest", "--target", "out", "--verify"]);
 }
+
+/// No writer goes on while a live pack has another length: what to do without a copy of it is said, and works.
+#[test]
+fn a_truncated_pack_is_named_and_can_be_given_up() {
+    let world = world();
+    let pack = packs(&world).remove(0);
+    damage(&pack, |bytes| bytes.truncate(bytes.len() - 100));
+    assert_eq!(world.run(&["backup", "tree"]).code, Some(17));
+    let ran = world.run(&["repair", "index"]);
+    assert_eq!(ran.code, Some(17), "{}", ran.out);
+    assert!(ran.out.contains("its segment says") && ran.out.contains("move the file out"), "{}", ran.out);
+    let ran = world.run(&["check"]);
+    assert!(ran.out.contains("move the file out"), "{}", ran.out);
+    fs::remove_file(&pack).unwrap();
+    assert_eq!(world.run(&["repair", "index"]).code, Some(17));
+    let snapshot = world.backup();
+    let restored = world.path("restored");
+    world.ok(&["restore", &snapshot, "--target", world.text(&restored), "--verify"]);
+}

@@ -116,7 +116,7 @@ impl Arguments {
     /// The paths to store: those given and those of the `--files-from` files, as they are written there.
     ///
     /// # Errors
-    /// A usage error when there is none; a failure when a list cannot be read or a pattern in it matches nothing.
+    /// A usage error when there is none; a failure when a list or a pattern in it cannot be read.
     pub fn sources(&self) -> Result<Vec<PathBuf>, CliError> {
         let mut sources: Vec<PathBuf> = self.paths.iter().map(PathBuf::from).collect();
         for file in &self.files_from {

@@ -75,7 +75,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     for warning in report.warnings.iter().chain(&repository.take_warnings()) {
         context.output.warn(warning);
     }
-    say(arguments, context, &repository, &report, given.first().map(PathBuf::as_path))?;
+    let first = given.iter().find(|source| current.join(source).symlink_metadata().is_ok()).or(given.first());
+    say(arguments, context, &repository, &report, first.map(PathBuf::as_path))?;
     Ok(if report.outcome == Outcome::Partial { Exit::SourcePartlyUnreadable } else { Exit::Success })
 }
 
@@ -102,7 +103,9 @@ fn labels(arguments: &Arguments, given: &[PathBuf], current: &Path) -> Result<La
     };
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
     let paths = if given.is_empty() {
-        vec![[b"/".as_slice(), arguments.stdin_filename.as_bytes()].concat()]
+        let name = arguments.stdin_filename.as_bytes();
+        let names: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
+        vec![[b"/".as_slice(), &names.join(&b"/"[..])].concat()]
     } else {
         backup::absolute(given, current)
     };

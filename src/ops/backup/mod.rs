@@ -29,6 +29,7 @@ use crate::codec::head::HeadRef;
 use crate::codec::snapshot::{self, Counts, Outcome, Problem, Snapshot, Summary};
 use crate::files::source::Sources;
 use crate::files::walk::Rules;
+use crate::ops::show::typed_path;
 use crate::repository::Repository;
 use crate::repository::pack_writer::PackOptions;
 use crate::repository::run::{Run, Written};
@@ -211,6 +212,11 @@ fn with_live_parent(run: &mut Run<'_>, options: &Options) -> Options {
     options
 }
 
+/// The same with the path as a person types it.
+fn typed(problem: Problem, sources: &[Vec<u8>]) -> Problem {
+    Problem { path: typed_path(&problem.path, sources), ..problem }
+}
+
 #[allow(clippy::too_many_arguments)] // the tail that both kinds of backup share
 fn publish(
     mut run: Run<'_>,
@@ -242,7 +248,7 @@ fn publish(
         counts: stored.counts,
         summary,
         written,
-        problems: stored.shown,
+        problems: stored.shown.into_iter().map(|problem| typed(problem, &labels.paths)).collect(),
         problem_count: stored.problem_count,
         own: stored.own,
         warnings: run.warnings().to_vec(),

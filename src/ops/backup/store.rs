@@ -14,6 +14,7 @@ use crate::codec::tree::{Content, Entry, Metadata, Node, encode_entry};
 use crate::files::owner::Owners;
 use crate::files::source::Sources;
 use crate::files::walk::Rules;
+use crate::ops::show::typed_path;
 use crate::ops::{Action, Error, Item as Seen, Monitor, Result, Severity};
 use crate::repository::list_writer::{ChunkListWriter, StreamWriter};
 use crate::repository::run::Run;
@@ -40,6 +41,8 @@ struct Frame {
 struct Store<'a, 'r> {
     run: &'a mut Run<'r>,
     monitor: &'a dyn Monitor,
+    /// Absolute paths of what is backed up.
+    sources: Vec<Vec<u8>>,
     root: StreamWriter,
     frames: Vec<Frame>,
     /// Contents of files with several names, by the run's own key for their inode.
@@ -59,6 +62,7 @@ pub(super) fn files(
     monitor: &dyn Monitor,
 ) -> Result<Stored> {
     let repository = run.repository();
+    let paths = sources.paths.clone();
     let (groups, waiting) = bounded(GROUPS_WAITING);
     let (jobs, work) = bounded(GROUPS_WAITING);
     let (spare, buffers) = bounded(BUFFERS_KEPT);
@@ -75,7 +79,7 @@ pub(super) fn files(
         let scanner = scope.spawn(move || {
             scan::Scan::new(repository, owners, parent, unchanged, groups, jobs).run(sources, rules, monitor)
         });
-        let result = Store::new(run, monitor, spare).run(&waiting);
+        let result = Store::new(run, monitor, spare, paths).run(&waiting);
         // When storing failed, the queues must end, or the other stages wait for ever.
         drop(waiting);
         match (result, scanner.join()) {
@@ -88,10 +92,11 @@ pub(super) fn files(
 }
 
 impl<'a, 'r> Store<'a, 'r> {
-    fn new(run: &'a mut Run<'r>, monitor: &'a dyn Monitor, spare: Sender<Vec<u8>>) -> Self {
+    fn new(run: &'a mut Run<'r>, monitor: &'a dyn Monitor, spare: Sender<Vec<u8>>, sources: Vec<Vec<u8>>) -> Self {
         Self {
             run,
             monitor,
+            sources,
             root: StreamWriter::default(),
             frames: Vec::new(),
             linked: HashMap::new(),
@@ -298,7 +303,7 @@ impl<'a, 'r> Store<'a, 'r> {
             }
         };
         self.stored.outcome = self.stored.outcome.max(outcome);
-        self.monitor.problem(severity, &path, &message);
+        self.monitor.problem(severity, &typed_path(&path, &self.sources), &message);
         while message.len() > snapshot::TEXT_MAX {
             message.pop();
         }

@@ -204,7 +204,7 @@ pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) ->
     report.notes.extend(found.notes);
     report.findings.extend(trees.findings());
     check_counts(&trees, &found.snapshots, &mut report);
-    report_packs(&places, found.packs, &found.missing, &mut impacts, &mut report);
+    report_packs(&places, found.packs, (&found.missing, &found.wrong_length), &mut impacts, &mut report);
     report_causes(impacts, found.broken_segments, &mut report);
     report.repair_index = report.findings.iter().any(|finding| finding.next.contains("repair index"));
     report.took = begun.elapsed();
@@ -262,7 +262,7 @@ fn check_counts(trees: &Trees, snapshots: &[(ObjectId, Snapshot)], report: &mut 
 fn report_packs(
     places: &Places,
     packs: BTreeMap<u32, Vec<String>>,
-    missing: &BTreeSet<u32>,
+    (missing, wrong_length): (&BTreeSet<u32>, &BTreeSet<u32>),
     impacts: &mut BTreeMap<Cause, Impact>,
     report: &mut Report,
 ) {
@@ -284,6 +284,8 @@ fn report_packs(
             format!(
                 "{COPY_BACK}; without one: packstone repair index, so that backups go on and store again what they meet"
             )
+        } else if wrong_length.contains(&number) {
+            format!("{COPY_BACK}; {}", super::repair_index::GIVE_UP)
         } else {
             COPY_BACK.to_owned()
         };

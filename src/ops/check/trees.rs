@@ -99,6 +99,7 @@ pub(in crate::ops) fn reason(error: &repository::Error) -> String {
         repository::Error::Missing { .. } => "it is not there".to_owned(),
         repository::Error::Storage(error) if error.kind == ErrorKind::Absent => "it is not there".to_owned(),
         repository::Error::Storage(error) if error.kind == ErrorKind::Length => "it has another length".to_owned(),
+        repository::Error::Storage(error) if error.kind == ErrorKind::NoFile => "it is no regular file".to_owned(),
         error => error.to_string(),
     }
 }

@@ -251,7 +251,7 @@ impl State {
     fn file(&self, node: u64) -> io::Result<&[u8]> {
         match self.live.get(&node) {
             Some(Node::File { content, .. }) => Ok(content.bytes()),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+            _ => Err(super::disk::no_file()),
         }
     }
 
