@@ -1,1 +1,255 @@
-//! races
+//! The encounters that lost data elsewhere, by name.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use packstone::base::id::ObjectId;
+use packstone::base::time::Time;
+use packstone::codec::key_tree::ChunkKind;
+use packstone::codec::live_state::{Mark, MarkedKind};
+use packstone::codec::pack::PackKind;
+use packstone::ops::prune::{self, Limits, MaxUnused};
+use packstone::ops::{Item, Monitor, Phase, Severity, Silent, repair_index};
+use packstone::repository::lock::Locks;
+use packstone::repository::run::Run;
+use packstone::repository::{Access, Repository};
+use packstone::storage::crash::CrashDisk;
+use packstone::storage::local::Local;
+
+use crate::world::{self, Contents, Machine, PACK_BYTES, Source};
+
+/// Does something once: when a backup publishes, or when a prune has gone through listings.
+struct Once<'a> {
+    done: AtomicBool,
+    act: Mutex<Box<dyn FnMut() + Send + 'a>>,
+}
+
+impl<'a> Once<'a> {
+    fn new(act: impl FnMut() + Send + 'a) -> Self {
+        Self { done: AtomicBool::new(false), act: Mutex::new(Box::new(act)) }
+    }
+
+    fn now(&self) {
+        if !self.done.swap(true, Ordering::SeqCst) {
+            (self.act.lock().unwrap())();
+        }
+    }
+}
+
+/// Of a backup.
+struct AtPublish<'a>(Once<'a>);
+/// Of a prune.
+struct WhileMarking<'a>(Once<'a>);
+
+macro_rules! watches {
+    ($name:ident, $phase:expr, $advance:expr) => {
+        impl Monitor for $name<'_> {
+            fn phase(&self, phase: Phase) {
+                if Some(phase) == $phase {
+                    self.0.now();
+                }
+            }
+            fn expect(&self, _: u64, _: u64, _: bool) {}
+            fn advance(&self, _: u64, _: u64) {
+                if $advance {
+                    self.0.now();
+                }
+            }
+            fn item(&self, _: &Item<'_>) {}
+            fn problem(&self, _: Severity, _: &[u8], _: &str) {}
+            fn interrupted(&self) -> bool {
+                false
+            }
+        }
+    };
+}
+watches!(AtPublish, Some(Phase::Publish), false);
+watches!(WhileMarking, None::<Phase>, true);
+
+struct World {
+    disk: CrashDisk,
+    locks: Locks,
+    source: Source,
+}
+
+impl World {
+    fn new() -> Self {
+        let disk = CrashDisk::new();
+        drop(Machine::default().create(Arc::new(Local::create_with_disk(disk.clone()).unwrap()), 1).unwrap());
+        Self { disk, locks: Locks::none(), source: Source::new() }
+    }
+
+    fn open(&self, cache: Option<PathBuf>) -> Repository {
+        let storage = Arc::new(Local::open_with_disk(self.disk.clone()));
+        let access = Access { locks: self.locks.clone(), ..Machine { cache, remembered: None }.access(storage) };
+        Repository::open(access, &world::secret(1)).unwrap()
+    }
+
+    fn backup(&self, monitor: &dyn Monitor) -> ObjectId {
+        let repository = self.open(None);
+        let parent = repository.snapshots().last().map(|(id, _)| *id);
+        let report = world::backup_as(&repository, self.source.path(), &world::options(parent), monitor).unwrap();
+        report.snapshot.unwrap()
+    }
+
+    fn forget(&self, id: ObjectId) {
+        let change = |state: &mut packstone::codec::live_state::LiveState, since| {
+            assert!(state.snapshots.remove(&id).is_some());
+            state.marked.insert(id, Mark { kind: MarkedKind::Snapshot, since });
+            Ok(())
+        };
+        self.open(None).append(change).unwrap();
+    }
+
+    fn prune(&self, grace: Duration, monitor: &dyn Monitor) -> prune::Report {
+        let options = prune::Options {
+            limits: Limits { max_unused: MaxUnused::Bytes(0), max_repack: None, pack_bytes: PACK_BYTES },
+            grace,
+            packs: world::packs(PACK_BYTES),
+            now: Time::now(),
+        };
+        prune::run(&self.open(None), &options, monitor).unwrap()
+    }
+
+    fn reads_back(&self, id: ObjectId, wanted: &Contents) {
+        let root = self.source.path().as_os_str().as_encoded_bytes()[1..].to_vec();
+        assert!(world::contents(&self.open(None), id, &root).unwrap() == *wanted);
+    }
+}
+
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+#[test]
+fn a_backup_that_publishes_after_a_mark_revives_what_it_relies_on() {
+    let world = World::new();
+    let contents = world.source.contents();
+    let parent = world.backup(&Silent);
+    let marked = Mutex::new(0);
+    let publishing = AtPublish(Once::new(|| {
+        world.forget(parent);
+        let report = world.prune(Duration::ZERO, &Silent);
+        assert_eq!(report.removed().0, 0, "a running backup relies on them");
+        assert!(report.waiting.holder.is_some());
+        *marked.lock().unwrap() = report.marked.packs;
+    }));
+    let id = world.backup(&publishing);
+    drop(publishing);
+    assert!(marked.into_inner().unwrap() > 2, "the packs of the parent were marked");
+    world.reads_back(id, &contents);
+    let report = world.prune(Duration::ZERO, &Silent);
+    assert!(report.plan.dead.iter().all(|pack| pack.kind == PackKind::Tree), "the contents are needed again");
+    world.reads_back(id, &contents);
+}
+
+#[test]
+fn a_mark_that_is_computed_while_a_backup_publishes_spares_what_it_needs() {
+    let world = World::new();
+    let contents = world.source.contents();
+    let waste = world.backup(&Silent);
+    world.forget(waste);
+    // Something stays, so that there are listings to go through.
+    let repository = world.open(None);
+    let small = Source::empty();
+    small.write("one", b"one");
+    world::backup_as(&repository, small.path(), &world::options(None), &Silent).unwrap();
+    drop(repository);
+    let made = Mutex::new(None);
+    let marking = WhileMarking(Once::new(|| {
+        // It meets the chunks of the forgotten one: nothing is stored again.
+        let repository = world.open(None);
+        let report = world::backup_as(&repository, world.source.path(), &world::options(None), &Silent).unwrap();
+        assert_eq!(report.written.data_chunks, 0, "they were still there");
+        *made.lock().unwrap() = report.snapshot;
+    }));
+    let report = world.prune(Duration::ZERO, &marking);
+    drop(marking);
+    let id = made.into_inner().unwrap().expect("a backup was made meanwhile");
+    assert!(report.plan.dead.len() > 2, "they looked like waste when the prune began");
+    world.reads_back(id, &contents);
+    world.prune(Duration::ZERO, &Silent);
+    world.reads_back(id, &contents);
+}
+
+#[test]
+fn nothing_swept_comes_back_to_life_whatever_was_removed_when_the_power_went() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        let id = world.backup(&Silent);
+        world.source.change();
+        world.forget(id);
+    }
+    let contents = world.source.contents();
+    let second = world.backup(&Silent);
+    world.prune(WEEK, &Silent);
+    let base = world::copy(&world.disk);
+    let mut cuts = 0;
+    for stop in 0.. {
+        world.disk = world::copy(&base);
+        let repository = world.open(None);
+        let ready = repository.sweepable(Duration::ZERO, Time::now()).unwrap().ready;
+        assert!(!ready.is_empty());
+        world.disk.stop_after(world.disk.operations() + stop);
+        let done = repository.sweep(&ready, Time::now()).is_ok_and(|swept| swept.failed.is_empty());
+        drop(repository);
+        world.disk.restart();
+        let swept: BTreeSet<ObjectId> = world.open(None).tip().state.swept.keys().copied().collect();
+        if !swept.is_empty() {
+            cuts += 1;
+            world.backup(&Silent);
+            let repository = world.open(None);
+            let options = repair_index::Options { all_packs: true, read_data: true };
+            let plan = repair_index::plan(&repository, options, &Silent).unwrap();
+            repair_index::execute(&repository, plan).unwrap();
+            let state = repository.tip().state;
+            assert!(swept.iter().all(|id| state.swept.contains_key(id)), "what was swept stays swept");
+            let index = repository.open_index();
+            assert!(swept.iter().all(|id| !index.packs().contains_key(id) && !state.lists(id)));
+            world.reads_back(second, &contents);
+        }
+        if done {
+            break;
+        }
+    }
+    assert!(cuts > 3, "{cuts} power cuts between the head and the last removal");
+    println!(
+        "{cuts} of {cuts} power cuts between a sweep's head and its last removal: nothing came back, nothing was lost"
+    );
+}
+
+#[test]
+fn a_chunk_whose_cached_copy_lies_in_a_swept_pack_is_found_in_the_other() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let cache = || Some(folder.path().join("cache"));
+    let contents = world.source.contents();
+    let id = world.backup(&Silent);
+    // Every data chunk of one file once more, in a pack of its own, as two interrupted runs leave it.
+    let repository = world.open(cache());
+    let mut run = Run::begin(&repository, world::packs(PACK_BYTES)).unwrap();
+    let parameters = repository.config().files;
+    let cutter = packstone::codec::chunker::Cutter::new(repository.keys().gear(), parameters).unwrap();
+    let book = contents.iter().find(|(path, _)| path.ends_with(b"/book")).and_then(|(_, bytes)| bytes.clone()).unwrap();
+    let (mut rest, mut copies) = (&book[..], 0);
+    while let Some(length) = cutter.next(rest, true).filter(|length| *length > 0) {
+        let (chunk, behind) = rest.split_at(length);
+        run.move_chunk(PackKind::Data, repository.keys().chunk_id(ChunkKind::Data, chunk), chunk).unwrap();
+        (rest, copies) = (behind, copies + 1);
+    }
+    run.publish_segments().unwrap().expect("copies were published");
+    drop(repository);
+    assert!(copies > 20);
+    // Another machine prunes: of each two copies one goes, whichever the cache here knows.
+    let report = world.prune(Duration::ZERO, &Silent);
+    assert!(report.removed().0 > 0);
+    let root = world.source.path().as_os_str().as_encoded_bytes()[1..].to_vec();
+    assert!(world::contents(&world.open(cache()), id, &root).unwrap() == contents);
+    let repository = world.open(cache());
+    let again = world::backup_as(&repository, world.source.path(), &world::options(None), &Silent).unwrap();
+    drop(repository);
+    world.reads_back(again.snapshot.unwrap(), &contents);
+    world.prune(Duration::ZERO, &Silent);
+    world.reads_back(id, &contents);
+}
