@@ -38,7 +38,7 @@ pub struct Arguments {
 /// [`Exit::Damage`] when a snapshot cannot be read, after the others have been shown.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let repository = open::repository(context, "snapshots")?;
-    let by_host_and_paths = GroupBy { host: true, paths: true, tags: false };
+    let by_host_and_paths = GroupBy::HOST_AND_PATHS;
     let group_by = match (arguments.group_by, arguments.latest) {
         (Some(group_by), _) => group_by,
         (None, Some(_)) => by_host_and_paths,

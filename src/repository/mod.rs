@@ -20,6 +20,7 @@ pub mod pack_writer;
 mod random;
 pub mod reindex;
 pub mod remembered;
+pub mod replace;
 pub mod run;
 
 use std::path::{Path, PathBuf};
