@@ -29,7 +29,7 @@ const fn needless(name: &'static str, message: &'static str) -> Foreign {
 }
 
 /// All of them.
-pub const FOREIGN: [Foreign; 27] = [
+pub const FOREIGN: [Foreign; 25] = [
     needless("unlock", "Nothing to do: locks here end with the process that holds them."),
     needless("break-lock", "Nothing to do: locks here end with the process that holds them."),
     needless("migrate", "Nothing to do: there is one repository format."),
@@ -62,11 +62,9 @@ pub const FOREIGN: [Foreign; 27] = [
     ),
     instead("rebuild-index", "the index is made again by repair", "packstone repair index"),
     instead("self-update", "this program does not change itself", "update it the way you installed it"),
-    later("forget", "forget comes with a later version; nothing was removed"),
-    later("delete", "removing snapshots comes with a later version; nothing was removed"),
+    instead("delete", "snapshots are removed by forget", "packstone forget ID"),
     later("prune", "prune comes with a later version; nothing was removed"),
     later("compact", "freeing space comes with a later version; nothing was removed"),
-    later("tag", "changing tags comes with a later version; backup --tag sets them"),
     later("rewrite", "rewriting snapshots comes with a later version; nothing was changed"),
     instead(
         "copy",

@@ -101,7 +101,7 @@ pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) ->
             continue;
         }
         let snapshot = repository.snapshot(id)?;
-        source.walk(&snapshot, monitor)?;
+        source.walk(&snapshot, monitor).map_err(|error| lost(&tip, id, error))?;
         plan.snapshots.push(arrival(repository, &tip, id)?);
     }
     for pack in source.packs.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -121,6 +121,19 @@ pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) ->
         }
     }
     Ok(plan)
+}
+
+/// A chunk that no live segment lists is no damage once something was swept: then it was to be expected.
+fn lost(tip: &Tip, id: ObjectId, error: Error) -> Error {
+    let has_swept = tip.state.swept.values().any(|sweep| sweep.kind == MarkedKind::Pack);
+    match error.repository() {
+        Some(repository::Error::ChunkMissing { chunk }) if has_swept => Error::Refused(format!(
+            "snapshot {} cannot come back: chunk {} is in no pack that a live segment lists; prune has swept it",
+            id.short(),
+            chunk.short()
+        )),
+        _ => error,
+    }
 }
 
 /// Its entry as it was; the head that said so may be gone.

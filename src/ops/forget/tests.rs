@@ -61,6 +61,69 @@ fn reasons(candidates: &[Candidate], rules: &Rules, number: usize) -> String {
     apply(candidates, rules, &moment(), true).verdicts[number].reasons.join(", ")
 }
 
+const fn span(years: u32, months: u32, days: u32, hours: u32) -> Span {
+    Span { years, months, days, hours }
+}
+
+/// One history, rules, and the numbers of the snapshots that restic 0.19.1 keeps (tests/forget-as-restic.py compares many
+/// more).
+#[test]
+fn the_rules_keep_what_restic_keeps() {
+    let times = [
+        1_773_815_400,
+        1_774_074_600,
+        1_781_850_600,
+        1_782_109_800,
+        1_782_196_200,
+        1_783_924_200,
+        1_783_929_200,
+        1_783_934_200,
+        1_784_193_400,
+        1_784_233_400,
+        1_784_319_800,
+        1_792_095_800,
+        1_792_096_400,
+        1_792_355_600,
+        1_792_356_200,
+        1_792_615_400,
+        1_794_343_400,
+        1_794_429_800,
+        1_794_689_000,
+        1_794_729_000,
+        1_794_734_000,
+        1_794_993_200,
+        1_795_252_400,
+        1_795_257_400,
+    ];
+    let history: Vec<Candidate> = times.into_iter().enumerate().map(|(number, time)| candidate(number, time)).collect();
+    type Case<'a> = (&'a [(Period, u32)], &'a [(Period, Span)], &'a [usize]);
+    let cases: [Case<'_>; 12] = [
+        (&[(Period::Last, 5)], &[], &[19, 20, 21, 22, 23]),
+        (&[(Period::Hourly, 6)], &[], &[18, 19, 20, 21, 22, 23]),
+        (&[(Period::Daily, 4)], &[], &[18, 20, 21, 23]),
+        (&[(Period::Weekly, 3)], &[], &[15, 20, 23]),
+        (&[(Period::Monthly, 30)], &[], &[0, 1, 4, 10, 15, 23]),
+        (&[(Period::Yearly, 2)], &[], &[0, 23]),
+        (
+            &[(Period::Last, 1), (Period::Daily, 3), (Period::Weekly, 4), (Period::Monthly, 6), (Period::Yearly, 9)],
+            &[],
+            &[0, 1, 4, 10, 14, 15, 20, 21, 23],
+        ),
+        (&[], &[(Period::Last, span(0, 1, 5, 0))], &[13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23]),
+        (&[], &[(Period::Daily, span(0, 0, 40, 0))], &[12, 14, 15, 16, 17, 18, 20, 21, 23]),
+        (&[], &[(Period::Weekly, span(0, 2, 0, 0)), (Period::Yearly, span(9, 0, 0, 0))], &[0, 14, 15, 20, 23]),
+        (&[], &[(Period::Hourly, span(0, 0, 0, 30)), (Period::Monthly, span(1, 0, 0, 0))], &[0, 1, 4, 10, 15, 22, 23]),
+        (&[(Period::Last, 2)], &[(Period::Monthly, span(0, 0, 200, 3))], &[4, 10, 15, 22, 23]),
+    ];
+    for (counts, within, expected) in cases {
+        let mut wanted = rules(counts);
+        for (period, span) in within {
+            wanted.within[Period::ALL.iter().position(|known| known == period).unwrap()] = *span;
+        }
+        assert_eq!(kept(&history, &wanted), expected, "{wanted}");
+    }
+}
+
 #[test]
 fn counts_keep_the_newest_of_each_period_and_the_oldest_of_all() {
     let history = days_ago(&[40, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
