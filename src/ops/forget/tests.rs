@@ -341,8 +341,8 @@ fn what_is_kept_is_kept_again() {
     });
 }
 
-/// Beside the broken one, the others are those of a history in which it never was; or there is one more of them, which
-/// is there to speak against its clock.
+/// No other snapshot goes that would stay if the broken one had never been made. More may stay: one to speak against its
+/// clock, or two that contradict each other and take nobody's place; a time in the future changes nothing at all.
 #[test]
 fn one_wrong_clock_changes_nothing_for_the_others() {
     run(3_000, &(history(), policy(), any::<usize>(), wrong()), |(history, rules, place, seconds)| {
