@@ -421,7 +421,7 @@ SUMMARY = (
 ).split()
 a_snapshot = structure(
     "Snapshot", time=a_time, written=a_time, host=a_text, user=a_text, paths=list_of(some_bytes), label=a_text,
-    tags=list_of(a_text), root=a_chunk_list, parent=optional(array(32)), original=optional(array(32)),
+    tags=list_of(a_text), held=a_bool, root=a_chunk_list, parent=optional(array(32)), original=optional(array(32)),
     outcome=variant(*OUTCOMES), problems=a_chunk_list, problem_count=a_u64,
     counts=structure("Counts", files=a_u64, directories=a_u64, others=a_u64, bytes=a_u64),
     summary=structure("Summary", **{name: a_u64 for name in SUMMARY}), options=list_of(a_text), program=a_text,

@@ -245,6 +245,7 @@ def list_snapshots(repository):
             paths=[p.decode("utf-8", "backslashreplace") for p in s.paths],
             label=s.label,
             tags=s.tags,
+            held=s.held,
             parent=s.parent and s.parent.hex(),
             original=s.original and s.original.hex(),
             outcome=s.outcome,

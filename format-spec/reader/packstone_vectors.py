@@ -209,6 +209,7 @@ def snapshot(v, data):
         *(f"path {path.hex()}" for path in s.paths),
         f"label {s.label}".strip(),
         *(f"tag {tag}" for tag in s.tags),
+        f"held {'yes' if s.held else 'no'}",
         f"root {chunk_list(s.root)}",
         *(f"{name} {value.hex()}" for name, value in (("parent", s.parent), ("original", s.original)) if value),
         f"outcome {s.outcome}",

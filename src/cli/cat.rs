@@ -274,6 +274,7 @@ fn snapshot(chosen: &Chosen, zone: &TimeZone) -> Fields {
         .with("paths", snapshot.paths.iter().map(|path| Fields::new().with("path", path.as_slice())).collect::<Value>())
         .with("label", snapshot.label.as_str())
         .with("tags", texts(&snapshot.tags))
+        .with("held", snapshot.held)
         .with("root", list(&snapshot.root))
         .maybe("parent", snapshot.parent.map(|id| id.to_string()))
         .maybe("original", snapshot.original.map(|id| id.to_string()))

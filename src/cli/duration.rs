@@ -4,6 +4,8 @@
 //! `1h30m`); a *span* of the calendar counts hours, days, months and years (`2y5m7d3h`). `m` is minutes in the first
 //! and months in the second.
 
+pub use crate::ops::forget::policy::Span as CalendarSpan;
+
 use std::time::Duration;
 
 /// A duration for people: "0.4 s", "3.8 s", "41 s", "5 min 02 s", "2 h 07 min", "3 d 4 h".
@@ -69,19 +71,6 @@ pub fn parse_wait(text: &str) -> Result<Duration, String> {
     seconds.map(Duration::from_secs).ok_or_else(|| {
         format!("{text:?} is not a waiting time: expected hours, minutes and seconds such as 1h30m or 90s")
     })
-}
-
-/// A span of the calendar, as typed: `2y5m7d3h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CalendarSpan {
-    /// Years.
-    pub years: u32,
-    /// Months.
-    pub months: u32,
-    /// Days.
-    pub days: u32,
-    /// Hours.
-    pub hours: u32,
 }
 
 /// Parses a span of the calendar: `2y5m7d3h`, each unit at most once and in any order.

@@ -29,7 +29,7 @@ const fn needless(name: &'static str, message: &'static str) -> Foreign {
 }
 
 /// All of them.
-pub const FOREIGN: [Foreign; 26] = [
+pub const FOREIGN: [Foreign; 24] = [
     needless("unlock", "Nothing to do: locks here end with the process that holds them."),
     needless("break-lock", "Nothing to do: locks here end with the process that holds them."),
     needless("migrate", "Nothing to do: there is one repository format."),
@@ -62,10 +62,8 @@ pub const FOREIGN: [Foreign; 26] = [
     ),
     instead("rebuild-index", "the index is made again by repair", "packstone repair index"),
     instead("self-update", "this program does not change itself", "update it the way you installed it"),
+    instead("delete", "snapshots are removed by forget", "packstone forget ID"),
     instead("compact", "freeing space is prune here", "packstone prune"),
-    later("forget", "forget comes with a later version; nothing was removed"),
-    later("delete", "removing snapshots comes with a later version; nothing was removed"),
-    later("tag", "changing tags comes with a later version; backup --tag sets them"),
     later("rewrite", "rewriting snapshots comes with a later version; nothing was changed"),
     instead(
         "copy",

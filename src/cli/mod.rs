@@ -27,6 +27,7 @@ pub mod secret;
 pub mod size;
 pub mod snapshot_argument;
 pub mod snapshot_json;
+pub mod snapshot_table;
 pub mod table;
 pub mod terminal;
 pub mod watch;
@@ -40,6 +41,7 @@ pub mod diff;
 pub mod dump;
 pub mod fields;
 pub mod find;
+pub mod forget;
 pub mod init;
 pub mod key;
 pub mod ls;
@@ -49,6 +51,8 @@ pub mod restore;
 pub mod show;
 pub mod snapshots;
 pub mod stats;
+pub mod tag;
+pub mod undelete;
 pub mod version;
 
 use crate::files::sys;
@@ -87,6 +91,11 @@ pub enum Command {
     Find(find::Arguments),
     Diff(diff::Arguments),
     Dump(dump::Arguments),
+    Forget(forget::Arguments),
+    Undelete(undelete::Arguments),
+    Tag(tag::Arguments),
+    Hold(tag::HoldArguments),
+    Release(tag::ReleaseArguments),
     Prune(prune::Arguments),
     Check(check::Arguments),
     Stats(stats::Arguments),
@@ -183,6 +192,11 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
         Command::Stats(arguments) => stats::run(&arguments, context),
         Command::Cat(arguments) => cat::run(&arguments, context),
         Command::Show(arguments) => show::run(&arguments, context),
+        Command::Forget(arguments) => forget::run(&arguments, context),
+        Command::Undelete(arguments) => undelete::run(&arguments, context),
+        Command::Tag(arguments) => tag::run(&arguments, context),
+        Command::Hold(arguments) => tag::hold(&arguments, context),
+        Command::Release(arguments) => tag::release(&arguments, context),
         Command::Check(arguments) => check::run(&arguments, context),
         Command::Key(arguments) => key::run(&arguments, context),
         Command::Repair(arguments) => repair::run(&arguments, context),
@@ -304,11 +318,11 @@ mod tests {
 
     #[test]
     fn habits_from_elsewhere_get_an_answer() {
-        for words in [&["unlock"][..], &["-r", "x", "mount", "/mnt", "-o", "a"], &["forget", "--keep-last", "3"]] {
+        for words in [&["unlock"][..], &["-r", "x", "mount", "/mnt", "-o", "a"], &["prune", "--max-unused", "3"]] {
             assert!(matches!(line(words), Ok(Parsed::Foreign(_))), "{words:?}");
         }
         assert_eq!(foreign::find("unlock").unwrap().exit, Exit::Success);
-        assert_eq!(foreign::find("tag").unwrap().exit, Exit::Usage);
+        assert_eq!(foreign::find("rewrite").unwrap().exit, Exit::Usage);
     }
 
     /// Everything that changes a repository, or writes over the user's files, can be tried first.

@@ -31,16 +31,16 @@ pub struct Arguments {
 #[derive(Debug, Clone, clap::Args)]
 pub struct PruneOptions {
     /// Space that may stay unused rather than be won by rewriting packs: x%, a size, or unlimited
-    #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = parse_max_unused)]
+    #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = parse_max_unused, help_heading = "Pruning")]
     pub max_unused: MaxUnused,
     /// Rewrite at most this much (k, M, G, T: powers of 1024)
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, help_heading = "Pruning")]
     pub max_repack_size: Option<u64>,
     /// How long what is marked can come back before it is removed, such as 12h, 7d or 1m
-    #[arg(long, value_name = "SPAN", default_value = "7d", value_parser = parse_grace)]
+    #[arg(long, value_name = "SPAN", default_value = "7d", value_parser = parse_grace, help_heading = "Pruning")]
     pub grace: Duration,
     /// Remove at once what no running command relies on; nothing of it can come back
-    #[arg(long, conflicts_with = "grace")]
+    #[arg(long, conflicts_with = "grace", help_heading = "Pruning")]
     pub instant: bool,
 }
 

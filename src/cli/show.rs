@@ -130,6 +130,9 @@ fn facts(chosen: &Chosen, zone: &TimeZone) -> Vec<(&'static str, String)> {
     if !snapshot.tags.is_empty() {
         facts.push(("tags", list(&snapshot.tags)));
     }
+    if snapshot.held {
+        facts.push(("held", "yes: no rule removes it; packstone release lets it go".to_owned()));
+    }
     if !snapshot.label.is_empty() {
         facts.push(("label", text(&snapshot.label)));
     }

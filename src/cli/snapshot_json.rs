@@ -61,6 +61,7 @@ pub fn snapshot(chosen: &Chosen, zone: &TimeZone) -> JsonSnapshot {
         username: snapshot.user.clone(),
         excludes: excludes.collect(),
         tags: snapshot.tags.clone(),
+        held: snapshot.held,
         label: (!snapshot.label.is_empty()).then(|| snapshot.label.clone()),
         outcome: Some(outcome(snapshot.outcome)),
         program_version: snapshot.program.clone(),

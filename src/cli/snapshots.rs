@@ -3,11 +3,9 @@
 use super::exit::{CliError, Exit};
 use super::output::{Output, safe};
 use super::snapshot_argument::{GroupBy, SnapshotFilter, SnapshotRef};
-use super::table::{Align, Table};
 use super::watch::tell_warnings;
-use super::{Context, clock, json, open, size, snapshot_json};
-use crate::base::escape::escape;
-use crate::codec::snapshot::Outcome;
+use super::{Context, clock, json, open, size, snapshot_json, snapshot_table};
+use crate::ops::forget;
 use crate::ops::select::{Chosen, GroupKey};
 use crate::ops::snapshots::{self, Group, Report, Wanted};
 use serde::Serialize;
@@ -24,7 +22,7 @@ pub struct Arguments {
     /// Only the newest N of each group (by host and paths unless --group-by is given)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub latest: Option<u32>,
-    /// Show snapshots in groups with the same host, paths or tags
+    /// Show snapshots in groups with the same host, paths, tags or label
     #[arg(short, long, value_name = "LIST")]
     pub group_by: Option<GroupBy>,
     /// One short line each
@@ -38,10 +36,9 @@ pub struct Arguments {
 /// [`Exit::Damage`] when a snapshot cannot be read, after the others have been shown.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let repository = open::repository(context, "snapshots")?;
-    let by_host_and_paths = GroupBy { host: true, paths: true, tags: false };
     let group_by = match (arguments.group_by, arguments.latest) {
         (Some(group_by), _) => group_by,
-        (None, Some(_)) => by_host_and_paths,
+        (None, Some(_)) => GroupBy::HOST_AND_PATHS,
         (None, None) => GroupBy::default(),
     };
     let wanted = Wanted {
@@ -78,6 +75,8 @@ struct GroupKeyJson {
     hostname: String,
     paths: Option<Vec<String>>,
     tags: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
 }
 
 /// One group, as restic writes it.
@@ -104,6 +103,7 @@ fn show_json(report: &Report, is_grouped: bool, output: Output) -> Result<(), Cl
                 hostname: group.key.host.clone().unwrap_or_default(),
                 paths: group.key.paths.as_ref().map(lossy),
                 tags: group.key.tags.clone(),
+                label: group.key.label.clone(),
             },
             snapshots: list(group),
         })
@@ -116,76 +116,15 @@ fn show_text(report: &Report, arguments: &Arguments, is_grouped: bool, context: 
     for (number, group) in report.groups.iter().enumerate() {
         if is_grouped {
             let gap = if number == 0 { "" } else { "\n" };
-            output.line(format!("{gap}snapshots for ({}):", describe(&group.key)))?;
+            output.line(format!("{gap}snapshots for ({}):", forget::describe(&group.key)))?;
         }
-        output.text(&table(&group.snapshots, arguments.compact))?;
+        output.text(&snapshot_table::show(group.snapshots.iter().map(|chosen| (chosen, None)), arguments.compact))?;
     }
     if report.groups.is_empty() && report.damaged.is_empty() {
-        output.text(&table(&[], arguments.compact))?;
+        output.text(&snapshot_table::show(std::iter::empty(), arguments.compact))?;
     }
     for (id, error) in &report.damaged {
         output.line(format!("! {}  damaged: {}", id.short(), safe(&error.to_string())))?;
     }
     Ok(())
-}
-
-/// restic's words for a group.
-fn describe(key: &GroupKey) -> String {
-    let mut words = Vec::new();
-    if let Some(host) = &key.host {
-        words.push(format!("host [{}]", escape(host.as_bytes())));
-    }
-    if let Some(tags) = &key.tags {
-        words.push(format!("tags [{}]", escape(tags.join(", ").as_bytes())));
-    }
-    if let Some(paths) = &key.paths {
-        let paths: Vec<String> = paths.iter().map(|path| escape(path)).collect();
-        words.push(format!("paths [{}]", paths.join(", ")));
-    }
-    words.join(", ")
-}
-
-fn table(snapshots: &[Chosen], compact: bool) -> String {
-    let zone = clock::local_zone();
-    let is_flawed = |chosen: &Chosen| chosen.snapshot.outcome != Outcome::Complete;
-    let (has_label, has_flaw) =
-        (snapshots.iter().any(|chosen| !chosen.snapshot.label.is_empty()), snapshots.iter().any(is_flawed));
-    let mut columns = vec![("ID", Align::Left), ("Time", Align::Left), ("Host", Align::Left), ("Tags", Align::Left)];
-    if has_label && !compact {
-        columns.push(("Label", Align::Left));
-    }
-    if !compact {
-        columns.push(("Paths", Align::Left));
-    }
-    columns.push(("Size", Align::Right));
-    if has_flaw {
-        columns.push(("", Align::Left));
-    }
-    let mut table = Table::new(&columns);
-    for chosen in snapshots {
-        let snapshot = &chosen.snapshot;
-        let tags: Vec<String> = snapshot.tags.iter().map(|tag| escape(tag.as_bytes())).collect();
-        let mut row = vec![
-            vec![chosen.id.short()],
-            vec![clock::show(snapshot.time, &zone)],
-            vec![escape(snapshot.host.as_bytes())],
-            if compact { vec![tags.join(",")] } else { tags },
-        ];
-        if has_label && !compact {
-            row.push(vec![escape(snapshot.label.as_bytes())]);
-        }
-        if !compact {
-            row.push(snapshot.paths.iter().map(|path| escape(path)).collect());
-        }
-        row.push(vec![size::show(snapshot.counts.bytes)]);
-        if is_flawed(chosen) {
-            row.push(vec![format!("! {}", snapshot_json::outcome(snapshot.outcome))]);
-        }
-        table.row_of_lines(row);
-    }
-    table.footer(size::counted(snapshots.len() as u64, "snapshot", "snapshots"));
-    if let Some(chosen) = snapshots.iter().rev().find(|chosen| is_flawed(chosen)) {
-        table.footer(format!("! not everything was read as it was: packstone show {}", chosen.id.short()));
-    }
-    table.render()
 }

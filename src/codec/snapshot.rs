@@ -118,6 +118,8 @@ pub struct Snapshot {
     pub label: String,
     /// Tags, in the order given.
     pub tags: Vec<String>,
+    /// True when no rule of `forget` may remove it.
+    pub held: bool,
     /// The listing of the root directory.
     pub root: ChunkList,
     /// The snapshot that unchanged files were taken from.
@@ -302,6 +304,7 @@ mod tests {
             paths: vec![b"/home/\xff".to_vec()],
             label: String::new(),
             tags: vec!["a".into(), "b".into()],
+            held: true,
             root: list(1),
             parent: Some(ObjectId([2; 32])),
             original: None,

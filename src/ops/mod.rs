@@ -10,16 +10,19 @@ pub mod content;
 pub mod diff;
 pub mod dump;
 pub mod find;
+pub mod forget;
 pub mod ls;
 pub mod part;
 pub mod prune;
 pub mod repair_index;
 pub mod restore;
+pub mod retag;
 pub mod select;
 pub mod show;
 pub mod snapshots;
 pub mod stats;
 pub mod tree_walk;
+pub mod undelete;
 
 use std::time::Duration;
 

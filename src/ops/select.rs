@@ -157,6 +157,13 @@ pub struct GroupBy {
     pub paths: bool,
     /// Snapshots with the same tags.
     pub tags: bool,
+    /// Snapshots with the same label.
+    pub label: bool,
+}
+
+impl GroupBy {
+    /// What groups are made by where nothing else is asked for, as in restic.
+    pub const HOST_AND_PATHS: Self = Self { host: true, paths: true, tags: false, label: false };
 }
 
 impl FromStr for GroupBy {
@@ -169,7 +176,8 @@ impl FromStr for GroupBy {
                 "host" | "hosts" => group.host = true,
                 "path" | "paths" => group.paths = true,
                 "tag" | "tags" => group.tags = true,
-                _ => return Err(format!("{word:?} is none of host, paths, tags")),
+                "label" | "labels" => group.label = true,
+                _ => return Err(format!("{word:?} is none of host, paths, tags, label")),
             }
         }
         Ok(group)
@@ -185,6 +193,8 @@ pub struct GroupKey {
     pub paths: Option<Vec<Vec<u8>>>,
     /// The tags, sorted.
     pub tags: Option<Vec<String>>,
+    /// The label.
+    pub label: Option<String>,
 }
 
 impl GroupBy {
@@ -200,6 +210,7 @@ impl GroupBy {
             host: self.host.then(|| snapshot.host.clone()),
             paths: self.paths.then(|| sorted(&snapshot.paths)),
             tags: self.tags.then(|| sorted(&snapshot.tags)),
+            label: self.label.then(|| snapshot.label.clone()),
         }
     }
 }
@@ -415,7 +426,8 @@ mod tests {
 
     #[test]
     fn groups_are_parsed() {
-        assert_eq!("host,paths".parse(), Ok(GroupBy { host: true, paths: true, tags: false }));
+        assert_eq!("host,paths".parse(), Ok(GroupBy::HOST_AND_PATHS));
+        assert_eq!("label".parse(), Ok(GroupBy { label: true, ..GroupBy::default() }));
         assert_eq!("".parse(), Ok(GroupBy::default()));
         assert!("host,user".parse::<GroupBy>().is_err());
     }

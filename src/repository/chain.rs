@@ -174,6 +174,33 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
     Ok(Tip { head, state, checkpoint, junk, unreadable })
 }
 
+/// What an earlier head of the chain before `tip` said; none when it, or its checkpoint, is gone or cannot be read.
+///
+/// # Errors
+/// When the folder of heads cannot be listed.
+pub fn earlier(
+    storage: &dyn Storage,
+    verifying_key: &[u8; 32],
+    repository: RepositoryId,
+    tip: &Tip,
+    wanted: u64,
+) -> Result<Option<LiveState>> {
+    let read = |name: &ObjectName| match examine(storage, name, verifying_key, repository) {
+        Ok(Candidate::Valid(head)) => Some(head),
+        _ => None,
+    };
+    let is_wanted = |name: &ObjectName| {
+        generation(name) == wanted && name.id().is_some_and(|id| tip.state.is_ancestor(wanted, &id))
+    };
+    let names = storage.list(Folder::Heads)?.into_iter().map(|listed| listed.name);
+    let Some(head) = names.filter(is_wanted).find_map(|name| read(&name)) else { return Ok(None) };
+    if head.is_checkpoint() {
+        return Ok(head.resolve(None).ok());
+    }
+    let checkpoint = read(&name_of(head.checkpoint()));
+    Ok(checkpoint.and_then(|checkpoint| head.resolve(Some(&checkpoint)).ok()))
+}
+
 /// The object that holds the head with this reference.
 #[must_use]
 pub const fn name_of(reference: HeadRef) -> ObjectName {

@@ -22,6 +22,7 @@ pub mod pin;
 mod random;
 pub mod reindex;
 pub mod remembered;
+pub mod replace;
 pub mod run;
 pub mod sweep;
 

@@ -15,7 +15,7 @@
 //!   append lock. Clocks only ever make a sweep later.
 //! - A file is removed only when the newest head lists it as swept.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::error::Result;
@@ -197,8 +197,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes heads that nobody needs: all but the newest [`HEADS_KEPT`], their checkpoints, the heads by which the grace of
-    /// what is marked is counted, and those that a running process has pinned. Returns how many.
+    /// Removes heads that nobody needs: all but the newest [`HEADS_KEPT`], the heads that marks refer to, the checkpoints of all these, and those that a running process has pinned. Returns how many.
     ///
     /// # Errors
     /// The heads or pins cannot be listed.
@@ -207,11 +206,16 @@ impl Repository {
         let newest = tip.reference().generation;
         let Some(limit) = newest.checked_sub(HEADS_KEPT) else { return Ok(0) };
         let heads = self.heads()?;
-        let mut needed: Vec<u64> = tip.state.marked.values().map(|mark| mark.since).collect();
-        for (generation, name) in heads.iter().filter(|(generation, _)| *generation > limit) {
+        // A mark counts its grace from its own head; when it is taken back, the head before says what was marked.
+        let of_marks = tip.state.marked.values().flat_map(|mark| [mark.since, mark.since.saturating_sub(1)]);
+        let mut needed: BTreeSet<u64> = of_marks.collect();
+        for (generation, name) in &heads {
+            if *generation <= limit && !needed.contains(generation) {
+                continue;
+            }
             let parsed = self.storage().read(name, chain::HEAD_BYTES_MAX).ok();
             match parsed.and_then(|bytes| Head::parse(&bytes, &self.config().verifying_key, self.id()).ok()) {
-                Some(head) => needed.push(head.checkpoint().generation),
+                Some(head) => drop(needed.insert(head.checkpoint().generation)),
                 // What cannot be read may need any of them.
                 None if *generation <= newest => return Ok(0),
                 None => {}

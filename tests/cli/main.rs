@@ -7,6 +7,7 @@ mod check;
 mod diff;
 mod dump;
 mod find;
+mod forget;
 mod help;
 mod key;
 mod ls;
@@ -17,6 +18,8 @@ mod show;
 mod snapshots;
 mod stats;
 mod support;
+mod tag;
+mod undelete;
 mod usage;
 
 use std::process::{Command, Output, Stdio};

@@ -10,7 +10,8 @@ fn habits_from_elsewhere_get_a_hint() {
     assert_eq!(unlock.out, "Nothing to do: locks here end with the process that holds them.\n");
     for (words, says) in [
         (&["mount", "/mnt"][..], "packstone"),
-        (&["forget", "--keep-last", "1", "--prune"], "nothing was removed"),
+        (&["compact"], "packstone prune"),
+        (&["delete", "::name"], "packstone forget ID"),
         (&["create", "::name", "/home"], "packstone backup PATH..."),
         (&["-r", "/x", "list", "locks"], "packstone snapshots"),
         (&["recover", "s3://b"], "a copy of the repository's directory is a repository"),

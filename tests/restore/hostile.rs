@@ -58,6 +58,7 @@ fn publish(run: Run<'_>, root: ChunkList, counts: Counts) -> ObjectId {
         paths: vec![b"/x".to_vec()],
         label: String::new(),
         tags: Vec::new(),
+        held: false,
         root,
         parent: None,
         original: None,

@@ -49,6 +49,7 @@ fn facts_of(snapshot: &Snapshot) -> Vec<(String, String)> {
     snapshot.paths.iter().for_each(|path| fact("path", hex(path)));
     fact("label", snapshot.label.clone());
     snapshot.tags.iter().for_each(|tag| fact("tag", tag.clone()));
+    fact("held", if snapshot.held { "yes" } else { "no" }.into());
     fact("root", list(&snapshot.root));
     snapshot.parent.iter().for_each(|id| fact("parent", hex(&id.0)));
     snapshot.original.iter().for_each(|id| fact("original", hex(&id.0)));
@@ -98,6 +99,7 @@ fn sample() -> Snapshot {
         paths: vec![b"/home/anna".to_vec()],
         label: "first".into(),
         tags: vec!["laptop".into()],
+        held: false,
         root: list(0xd1, 600),
         parent: Some(ObjectId([0xee; 32])),
         original: None,
@@ -138,6 +140,12 @@ pub fn vectors() -> Vec<Vector> {
     assert_eq!(honest[at - 1..at + 4], [0, 0, 0, 0, 0]);
     let mut unknown = honest.clone();
     unknown[at] = 9;
+    let held = encoded(&Snapshot { held: true, ..sample() });
+    // The one byte in which a held snapshot differs stands behind its tags.
+    let at = honest.iter().zip(&held).position(|(one, other)| one != other).unwrap();
+    assert_eq!((&honest[at - 6..at], honest[at], held[at]), (&b"laptop"[..], 0, 1));
+    let mut neither = honest.clone();
+    neither[at] = 2;
     let problems = |vector: Vector| vector.with("part", "problems");
     let problem = |message: &str| Problem {
         path: b"/home/anna/\xff".to_vec(),
@@ -157,6 +165,7 @@ pub fn vectors() -> Vec<Vector> {
     let rows = [root_header(ObjectKind::Snapshot, 100, 1), vec![0; 200]].concat();
     vec![
         whole(Vector::accepted("first", "everything that a snapshot has", good.clone())),
+        whole(Vector::accepted("held", "no rule may remove it", root(&framed(&held)))),
         whole(Vector::accepted("unpadded", "a body without padding is read too", root(&framed(&honest)))),
         in_header("header-magic", "wrong-magic", "no packstone object", 7, 0),
         in_header("header-version", "unknown-version", "a later version", 8, 2),
@@ -188,6 +197,7 @@ pub fn vectors() -> Vec<Vector> {
             root(&[framed(&honest), vec![1]].concat()),
         ),
         refused("hostile-outcome", "unknown-variant", "outcome 9: a newer version is needed", root(&framed(&unknown))),
+        refused("hostile-held", "undecodable", "held is neither true nor false", root(&framed(&neither))),
         hostile("hostile-time", "out-of-range", "a second of nanoseconds", |s| s.time.nanoseconds = 1_000_000_000),
         hostile("hostile-path", "out-of-range", "a path with NUL", |s| s.paths = vec![b"/a\0".to_vec()]),
         hostile("hostile-label", "out-of-range", "a label of 4 097 bytes", |s| s.label = "x".repeat(TEXT_MAX + 1)),

@@ -87,7 +87,7 @@ pub struct Arguments {
     /// Compare with this snapshot [default: the newest of the same group]
     #[arg(long, value_name = "SNAPSHOT", help_heading = "Looking for changes")]
     pub parent: Option<SnapshotRef>,
-    /// Look for the parent among snapshots with the same host, paths or tags
+    /// Look for the parent among snapshots with the same host, paths, tags or label
     #[arg(short, long, value_name = "LIST", default_value = "host,paths", help_heading = "Looking for changes")]
     pub group_by: GroupBy,
     /// Read every file again

@@ -158,6 +158,7 @@ fn parent(arguments: &Arguments, repository: &Repository, labels: &Labels) -> Re
                 host: arguments.group_by.host,
                 paths: arguments.group_by.paths,
                 tags: arguments.group_by.tags,
+                label: arguments.group_by.label,
             };
             Ok(parent::newest(readable.iter().map(|(id, snapshot)| (*id, snapshot)), group, labels))
         }

@@ -32,6 +32,9 @@ pub struct Snapshot {
     /// Tags.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// True when no rule may remove it; else absent (ours).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// The label (ours).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,

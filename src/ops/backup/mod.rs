@@ -266,6 +266,7 @@ fn publish(
             paths: labels.paths.clone(),
             label: labels.label.clone(),
             tags: labels.tags.clone(),
+            held: false,
             root: stored.root,
             parent: options.parent,
             original: None,

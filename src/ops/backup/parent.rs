@@ -12,6 +12,8 @@ pub struct Group {
     pub paths: bool,
     /// The same tags.
     pub tags: bool,
+    /// The same label.
+    pub label: bool,
 }
 
 /// The newest readable snapshot of the group; the caller's list is oldest first. One with a time in the future counts
@@ -36,6 +38,7 @@ pub fn newest<'a>(
         (!group.host || snapshot.host == labels.host)
             && (!group.paths || sorted(snapshot.paths.clone()) == paths)
             && (!group.tags || theirs == tags)
+            && (!group.label || snapshot.label == labels.label)
     };
     snapshots.rev().find(|(_, snapshot)| fits(snapshot)).map(|(id, _)| id)
 }

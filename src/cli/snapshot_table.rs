@@ -1,0 +1,53 @@
+//! Snapshots as a table.
+
+use super::table::{Align, Table};
+use super::{clock, size, snapshot_json};
+use crate::base::escape::escape;
+use crate::codec::snapshot::Outcome;
+use crate::ops::select::Chosen;
+
+/// The table of these snapshots, each perhaps with reasons why it stays or goes.
+pub fn show<'a>(snapshots: impl Iterator<Item = (&'a Chosen, Option<&'a [String]>)> + Clone, compact: bool) -> String {
+    let zone = clock::local_zone();
+    let is_flawed = |chosen: &Chosen| chosen.snapshot.outcome != Outcome::Complete;
+    let any = |test: &dyn Fn(&Chosen) -> bool| snapshots.clone().any(|(chosen, _)| test(chosen));
+    let has_label = any(&|chosen| !chosen.snapshot.label.is_empty()) && !compact;
+    let (has_flaw, has_held) = (any(&is_flawed), any(&|chosen| chosen.snapshot.held));
+    let has_reasons = snapshots.clone().any(|(_, reasons)| reasons.is_some());
+    let mut columns = vec![("ID", Align::Left), ("Time", Align::Left), ("Host", Align::Left), ("Tags", Align::Left)];
+    columns.extend(has_label.then_some(("Label", Align::Left)));
+    columns.extend(has_reasons.then_some(("Reasons", Align::Left)));
+    columns.extend((!compact).then_some(("Paths", Align::Left)));
+    columns.push(("Size", Align::Right));
+    columns.extend((has_flaw || has_held).then_some(("", Align::Left)));
+    let mut table = Table::new(&columns);
+    for (chosen, reasons) in snapshots.clone() {
+        let snapshot = &chosen.snapshot;
+        let safe = |list: &[String]| list.iter().map(|text| escape(text.as_bytes())).collect::<Vec<String>>();
+        let (tags, reasons) = (safe(&snapshot.tags), safe(reasons.unwrap_or_default()));
+        let lines = |list: Vec<String>| if compact { vec![list.join(",")] } else { list };
+        let mut row = vec![
+            vec![chosen.id.short()],
+            vec![clock::show(snapshot.time, &zone)],
+            vec![escape(snapshot.host.as_bytes())],
+            lines(tags),
+        ];
+        row.extend(has_label.then(|| vec![escape(snapshot.label.as_bytes())]));
+        row.extend(has_reasons.then(|| lines(reasons)));
+        row.extend((!compact).then(|| snapshot.paths.iter().map(|path| escape(path)).collect()));
+        row.push(vec![size::show(snapshot.counts.bytes)]);
+        let mut marks = Vec::new();
+        marks.extend(snapshot.held.then(|| "held".to_owned()));
+        marks.extend(is_flawed(chosen).then(|| format!("! {}", snapshot_json::outcome(snapshot.outcome))));
+        if !marks.is_empty() {
+            row.push(vec![marks.join(" ")]);
+        }
+        table.row_of_lines(row);
+    }
+    table.footer(size::counted(snapshots.clone().count() as u64, "snapshot", "snapshots"));
+    let mut flawed = snapshots.filter(|(chosen, _)| is_flawed(chosen)).map(|(chosen, _)| chosen.id.short());
+    if let Some(id) = flawed.by_ref().last() {
+        table.footer(format!("! not everything was read as it was: packstone show {id}"));
+    }
+    table.render()
+}

@@ -1,0 +1,125 @@
+//! `undelete`: what `forget` removed, and its way back.
+
+use super::exit::{CliError, Exit};
+use super::json;
+use super::snapshot_argument::SnapshotRef;
+use super::table::{Align, Table};
+use super::watch::Watch;
+use super::{Context, clock, open, size, snapshot_json};
+use crate::base::escape::escape;
+use crate::base::id::ObjectId;
+use crate::ops::select::Chosen;
+use crate::ops::undelete::{self, Marked};
+use crate::repository::Repository;
+use serde::Serialize;
+
+/// Bring removed snapshots back, or list what can come back
+///
+/// A snapshot that forget has removed, or that tag, hold or release has replaced, is there until prune has swept it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// Which ones, by the beginnings of their ids; without any, list them all
+    #[arg(value_name = "ID", value_parser = parse_id)]
+    pub ids: Vec<String>,
+    /// Change nothing, only say what would be done
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+fn parse_id(text: &str) -> Result<String, String> {
+    match text.parse() {
+        Ok(SnapshotRef::Prefix(digits)) => Ok(digits),
+        _ => Err(format!("{text:?} is not the beginning of an id")),
+    }
+}
+
+/// One removed snapshot.
+#[derive(Debug, Serialize)]
+struct MarkedJson {
+    message_type: &'static str,
+    since_generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<String>,
+    #[serde(flatten)]
+    snapshot: json::Snapshot,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Exit::Damage`] when something that is needed is gone; a failure when `prune` has swept it.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    let repository = open::repository(context, "undelete")?;
+    if arguments.ids.is_empty() {
+        return list(&repository, context);
+    }
+    let plan = undelete::plan(&repository, &arguments.ids, &Watch::new(context))?;
+    let ids: Vec<ObjectId> = plan.snapshots.iter().map(|chosen| chosen.id).collect();
+    let head = if arguments.dry_run { None } else { Some(undelete::execute(&repository, &plan)?) };
+    let output = context.output;
+    if output.json {
+        output.json(&serde_json::json!({
+            "message_type": "undelete",
+            "dry_run": arguments.dry_run,
+            "snapshot_ids": ids.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "revived_packs": plan.revived.len(),
+            "generation": head.map(|head| head.generation),
+        }))?;
+        return Ok(Exit::Success);
+    }
+    let named: Vec<String> = ids.iter().map(ObjectId::short).collect();
+    let named = named.join(", ");
+    let packs = match plan.revived.len() {
+        0 => String::new(),
+        count => format!(", and {} with it", size::counted(count as u64, "pack", "packs")),
+    };
+    match head {
+        None => output.info(format_args!("would bring back {named}{packs}; nothing was changed"))?,
+        Some(_) => output.info(format_args!("brought back {named}{packs}"))?,
+    }
+    Ok(Exit::Success)
+}
+
+fn list(repository: &Repository, context: &Context) -> Result<Exit, CliError> {
+    let (output, zone) = (context.output, clock::local_zone());
+    let marked = undelete::list(repository);
+    let columns = ["ID", "Time", "Host", "Removed in", "Now", "Paths"].map(|name| (name, Align::Left));
+    let mut table = Table::new(&columns);
+    let mut damaged = Vec::new();
+    for Marked { id, since, replaced_by, snapshot } in &marked {
+        let snapshot = match snapshot {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                damaged.push(format!("{} ({error})", id.short()));
+                continue;
+            }
+        };
+        if output.json {
+            let chosen = Chosen { id: *id, snapshot: snapshot.clone() };
+            output.json(&MarkedJson {
+                message_type: "marked_snapshot",
+                since_generation: *since,
+                replaced_by: replaced_by.map(|id| id.to_string()),
+                snapshot: snapshot_json::snapshot(&chosen, &zone),
+            })?;
+        }
+        table.row_of_lines(vec![
+            vec![id.short()],
+            vec![clock::show(snapshot.time, &zone)],
+            vec![escape(snapshot.host.as_bytes())],
+            vec![format!("generation {since}")],
+            vec![replaced_by.map_or(String::new(), |id| id.short())],
+            snapshot.paths.iter().map(|path| escape(path)).collect(),
+        ]);
+    }
+    if !output.json {
+        let count = marked.len() - damaged.len();
+        table.footer(format!("{} can come back", size::counted(count as u64, "snapshot", "snapshots")));
+        output.text(&table.render())?;
+    }
+    if damaged.is_empty() {
+        return Ok(Exit::Success);
+    }
+    let count = size::counted(damaged.len() as u64, "removed snapshot", "removed snapshots");
+    Err(CliError::new(Exit::Damage, format!("{count} cannot be read: {}", damaged.join(", "))))
+}

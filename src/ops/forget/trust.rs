@@ -1,0 +1,146 @@
+//! Whose clock is in doubt: times that contradict the order in which snapshots arrived.
+//!
+//! The chain of heads says in which order snapshots were published, and no clock has a part in that. Those whose time
+//! is the clock's own (nobody claimed another, and they were not made from another snapshot) should have times that never
+//! go back. The largest number of them that fit together is believed. Where several sets are equally large, what is not in
+//! all of them is in doubt: of two that contradict each other and nothing else, both are.
+
+use super::policy::Candidate;
+
+/// Snapshots in the order of their arrival.
+pub(super) struct Arrivals {
+    /// Numbers of candidates.
+    order: Vec<usize>,
+    times: Vec<crate::base::time::Time>,
+    believed: Vec<bool>,
+    /// For each candidate its place in `order`.
+    places: Vec<Option<usize>>,
+}
+
+impl Arrivals {
+    /// Those of `present` that can speak about each other.
+    pub(super) fn new(candidates: &[Candidate], present: &[usize]) -> Self {
+        let speaks = |number: &&usize| {
+            let candidate = &candidates[**number];
+            candidate.time == candidate.written && !candidate.derived
+        };
+        let mut order: Vec<usize> = present.iter().filter(speaks).copied().collect();
+        order.sort_by_key(|number| {
+            let Candidate { arrival, written, id, .. } = &candidates[*number];
+            (*arrival, *written, *id)
+        });
+        let times: Vec<_> = order.iter().map(|number| candidates[*number].written).collect();
+        let mut places = vec![None; candidates.len()];
+        for (place, number) in order.iter().enumerate() {
+            places[*number] = Some(place);
+        }
+        Self { believed: in_every_longest(&times), order, times, places }
+    }
+
+    /// True when its time contradicts that of others.
+    pub(super) fn is_doubted(&self, number: usize) -> bool {
+        self.places[number].is_some_and(|place| !self.believed[place])
+    }
+
+    /// All of those, in the order of their arrival.
+    pub(super) fn doubted(&self) -> impl Iterator<Item = usize> + '_ {
+        self.order.iter().zip(&self.believed).filter(|(_, believed)| !**believed).map(|(number, _)| *number)
+    }
+
+    /// Each of them with the one that arrived before it; and, where none that is believed came before, with the one
+    /// that arrived after it.
+    pub(super) fn doubted_with_neighbours(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let first = self.believed.iter().position(|believed| *believed).unwrap_or(self.order.len());
+        let doubted = |place: &usize| !self.believed[*place];
+        let before = (1..self.order.len()).filter(doubted).map(|place| (place, place - 1));
+        let after = (0..first).rev().filter(|place| place + 1 < self.order.len()).map(|place| (place, place + 1));
+        before.chain(after).map(|(place, neighbour)| (self.order[place], self.order[neighbour]))
+    }
+
+    /// Those whose times contradict this one's, the nearest by arrival first.
+    pub(super) fn contradicting(&self, number: usize) -> Vec<usize> {
+        let Some(place) = self.places[number] else { return Vec::new() };
+        let time = self.times[place];
+        let contradicts = |other: &usize| match *other < place {
+            true => self.times[*other] > time,
+            false => self.times[*other] < time,
+        };
+        let mut found: Vec<usize> = (0..self.order.len()).filter(contradicts).collect();
+        found.sort_by_key(|other| other.abs_diff(place));
+        found.into_iter().map(|other| self.order[other]).collect()
+    }
+
+    /// Sorts by time, the newest first, and what is in doubt by the time of the believed one before it, or after it
+    /// where there is none before.
+    pub(super) fn newest_first(&self, candidates: &[Candidate], mut numbers: Vec<usize>) -> Vec<usize> {
+        let effective = |number: usize| {
+            let place = self.places[number].filter(|place| !self.believed[*place])?;
+            let believed = |place: &usize| self.believed[*place];
+            let beside = (0..place).rev().find(believed).or_else(|| (place..self.order.len()).find(believed))?;
+            Some(self.times[beside])
+        };
+        let times: Vec<_> =
+            (0..candidates.len()).map(|number| effective(number).unwrap_or(candidates[number].time)).collect();
+        numbers.sort_by_key(|number| {
+            let Candidate { arrival, written, id, .. } = &candidates[*number];
+            std::cmp::Reverse((times[*number], *arrival, *written, *id))
+        });
+        numbers
+    }
+}
+
+/// For each place, how many members the longest part has that never goes back and ends there.
+fn longest_ending<T: Ord + Copy>(times: impl Iterator<Item = T>) -> Vec<usize> {
+    let mut lowest: Vec<T> = Vec::new();
+    times
+        .map(|time| {
+            let layer = lowest.partition_point(|low| *low <= time);
+            if layer == lowest.len() {
+                lowest.push(time);
+            } else {
+                lowest[layer] = time;
+            }
+            layer + 1
+        })
+        .collect()
+}
+
+/// For each of `times`, whether it is in every longest part of them that never goes back.
+fn in_every_longest<T: Ord + Copy>(times: &[T]) -> Vec<bool> {
+    let ending = longest_ending(times.iter().copied());
+    let mut beginning = longest_ending(times.iter().rev().map(|time| std::cmp::Reverse(*time)));
+    beginning.reverse();
+    let longest = ending.iter().copied().max().unwrap_or(0);
+    let mut shared = vec![0_usize; longest + 1];
+    let is_member = |place: usize| ending[place] + beginning[place] == longest + 1;
+    for place in (0..times.len()).filter(|place| is_member(*place)) {
+        shared[ending[place]] += 1;
+    }
+    (0..times.len()).map(|place| is_member(place) && shared[ending[place]] == 1).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_every_longest;
+
+    /// Against trying every subset.
+    #[test]
+    fn what_is_in_every_longest_part_is_found() {
+        let mut state = 7_u64;
+        for round in 0..600 {
+            let times: Vec<u64> = (0..round % 10)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (state >> 33) % 6
+                })
+                .collect();
+            let is_sound =
+                |set: &u32| (0..times.len()).filter(|place| set >> place & 1 == 1).map(|p| times[p]).is_sorted();
+            let sound: Vec<u32> = (0..1_u32 << times.len()).filter(is_sound).collect();
+            let most = sound.iter().map(|set| set.count_ones()).max();
+            let common = sound.iter().filter(|set| Some(set.count_ones()) == most).fold(u32::MAX, |all, set| all & set);
+            let expected: Vec<bool> = (0..times.len()).map(|place| common >> place & 1 == 1).collect();
+            assert_eq!(in_every_longest(&times), expected, "{times:?}");
+        }
+    }
+}

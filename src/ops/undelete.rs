@@ -1,0 +1,302 @@
+//! `undelete`: bring back what `forget` removed, as long as `prune` has not swept it.
+//!
+//! A snapshot comes back when everything that it needs is there: its object, every listing that it leads to, and every pack
+//! that holds a chunk of those listings or of its files. Packs that were marked meanwhile are marked no more, in the same
+//! head. Files' contents are not read: that their packs are there with their lengths is what a backup asks, too.
+//!
+//! The walk reads the index as if no pack were marked, so it sees what is live and what may become so again, and never
+//! what was swept. Between the walk and the head a sweep may come first; the head then is not published.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use super::select::by_beginning;
+use super::{Error, Monitor, Result};
+use crate::base::escape::escape;
+use crate::base::id::ObjectId;
+use crate::codec::chunk_list::{ChunkList, ChunkRef};
+use crate::codec::head::HeadRef;
+use crate::codec::live_state::{LiveState, MarkedKind, SnapshotEntry};
+use crate::codec::pack::PackKind;
+use crate::codec::snapshot::Snapshot;
+use crate::codec::tree::Node;
+use crate::repository::blocks::{Blocks, Chunk};
+use crate::repository::chain::{self, Tip};
+use crate::repository::index::{Index, Place, Sources};
+use crate::repository::list_reader::{Chunks, Listing, Problems, TreeChunks};
+use crate::repository::{self, Repository};
+use crate::storage::ObjectName;
+
+/// A snapshot that was removed and is there still.
+#[derive(Debug)]
+pub struct Marked {
+    /// Its id.
+    pub id: ObjectId,
+    /// Generation of the head that removed it.
+    pub since: u64,
+    /// The live snapshot that took its place, when its tags or its hold were changed.
+    pub replaced_by: Option<ObjectId>,
+    /// What it says.
+    pub snapshot: repository::Result<Snapshot>,
+}
+
+/// Every snapshot that can still come back, oldest first.
+#[must_use]
+pub fn list(repository: &Repository) -> Vec<Marked> {
+    let tip = repository.tip();
+    let live = repository.snapshots();
+    let successor = |first: ObjectId| {
+        let made = live.iter().find(|(_, made)| made.as_ref().is_ok_and(|made| made.original == Some(first)));
+        made.map(|(id, _)| *id)
+    };
+    let marked = tip.state.marked.iter().filter(|(_, mark)| mark.kind == MarkedKind::Snapshot);
+    let mut all: Vec<Marked> = marked
+        .map(|(id, mark)| {
+            let snapshot = repository.snapshot(*id);
+            let first = snapshot.as_ref().ok().and_then(|snapshot| snapshot.original).unwrap_or(*id);
+            Marked { id: *id, since: mark.since, replaced_by: successor(first), snapshot }
+        })
+        .collect();
+    all.sort_by_key(|marked| {
+        (marked.snapshot.as_ref().map(|one| one.time).unwrap_or_default(), marked.since, marked.id)
+    });
+    all
+}
+
+/// One snapshot that comes back.
+#[derive(Debug, Clone)]
+pub struct Return {
+    /// Its id.
+    pub id: ObjectId,
+    entry: SnapshotEntry,
+    /// True when the head that first listed it is gone: it arrives anew.
+    arrives_anew: bool,
+}
+
+/// What will be done.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The snapshots, each once.
+    pub snapshots: Vec<Return>,
+    /// Marked packs that become live again.
+    pub revived: BTreeSet<ObjectId>,
+    /// Every pack that is needed, and the segment that lists it.
+    needed: BTreeSet<(ObjectId, ObjectId)>,
+}
+
+/// Finds the snapshots by the beginnings of their ids, and proves that everything they need is there.
+///
+/// # Errors
+/// [`Error::Refused`] when a name stands for nothing that can come back; the damage, when something is gone.
+pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) -> Result<Plan> {
+    let tip = repository.tip();
+    tip.require_sound()?;
+    let mut lifted = LiveState::clone(&tip.state);
+    lifted.marked.retain(|_, mark| mark.kind != MarkedKind::Pack);
+    let mut source = Lifted::new(repository, &tip, &lifted)?;
+    let mut plan = Plan::default();
+    for name in names {
+        let id = find(repository, &tip, name)?;
+        if plan.snapshots.iter().any(|chosen| chosen.id == id) {
+            continue;
+        }
+        let snapshot = repository.snapshot(id)?;
+        source.walk(&snapshot, monitor).map_err(|error| lost(&tip, id, error))?;
+        plan.snapshots.push(arrival(repository, &tip, id)?);
+    }
+    for pack in source.packs.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        let Some(known) = source.index.packs().get(&pack) else { continue };
+        let found = repository.storage().length(&ObjectName::Pack(pack)).map_err(|error| match error.kind {
+            crate::storage::ErrorKind::Absent => {
+                repository::Error::Missing { object: ObjectName::Pack(pack), generation: tip.reference().generation }
+            }
+            _ => error.into(),
+        })?;
+        if found != known.length {
+            return Err(repository::Error::PackLength { pack, expected: known.length, found }.into());
+        }
+        plan.needed.insert((pack, known.segment));
+        if tip.state.marked.contains_key(&pack) {
+            plan.revived.insert(pack);
+        }
+    }
+    Ok(plan)
+}
+
+/// A chunk that no live segment lists is no damage once something was swept: then it was to be expected.
+fn lost(tip: &Tip, id: ObjectId, error: Error) -> Error {
+    let has_swept = tip.state.swept.values().any(|sweep| sweep.kind == MarkedKind::Pack);
+    match error.repository() {
+        Some(repository::Error::ChunkMissing { chunk }) if has_swept => Error::Refused(format!(
+            "snapshot {} cannot come back: chunk {} is in no pack that a live segment lists; prune has swept it",
+            id.short(),
+            chunk.short()
+        )),
+        _ => error,
+    }
+}
+
+/// Its entry as it was; the head that said so may be gone.
+fn arrival(repository: &Repository, tip: &Tip, id: ObjectId) -> Result<Return> {
+    let length = repository.storage().length(&ObjectName::Snapshot(id)).map_err(repository::Error::from)?;
+    let before = tip.state.marked.get(&id).and_then(|mark| mark.since.checked_sub(1)).unwrap_or(0);
+    let key = &repository.config().verifying_key;
+    let earlier = chain::earlier(repository.storage(), key, repository.id(), tip, before)?;
+    let known = earlier.and_then(|state| state.snapshots.get(&id).copied());
+    let entry = SnapshotEntry { length, arrival: known.map_or(0, |entry| entry.arrival) };
+    Ok(Return { id, entry, arrives_anew: known.is_none() })
+}
+
+fn find(repository: &Repository, tip: &Tip, digits: &str) -> Result<ObjectId> {
+    let begins = |id: &&ObjectId| id.to_string().starts_with(digits);
+    let marked = tip.state.marked.iter().filter(|(_, mark)| mark.kind == MarkedKind::Snapshot).map(|(id, _)| id);
+    if marked.clone().find(begins).is_none() {
+        if let Some(live) = tip.state.snapshots.keys().find(begins) {
+            return Err(Error::Refused(format!("snapshot {} is there: it was not removed", live.short())));
+        }
+        if let Some(swept) = tip.state.swept.keys().find(begins) {
+            let id = swept.short();
+            return Err(Error::Refused(format!("snapshot {id} was swept by prune: it cannot come back")));
+        }
+    }
+    let describe = |id: &ObjectId| match repository.snapshot(*id) {
+        Ok(snapshot) => format!("{} of {}", id.short(), escape(snapshot.host.as_bytes())),
+        Err(_) => format!("{} (cannot be read)", id.short()),
+    };
+    by_beginning(marked, digits, "removed snapshot", "packstone undelete lists what can come back", describe)
+}
+
+/// Publishes the head in which the snapshots, and the packs that they need, are live.
+///
+/// # Errors
+/// [`Error::Refused`] when a sweep came first, [`repository::Error::Overtaken`] when the index changed; any error means
+/// that nothing changed.
+pub fn execute(repository: &Repository, plan: &Plan) -> Result<HeadRef> {
+    let swept = |what: &str, id: &ObjectId| {
+        repository::Error::Refused(format!("{what} {} was swept by prune meanwhile: nothing came back", id.short()))
+    };
+    let head = repository.append(|state, generation| {
+        for (pack, segment) in &plan.needed {
+            if state.swept.contains_key(pack) {
+                return Err(swept("pack", pack));
+            }
+            if !state.segments.contains_key(segment) {
+                return Err(repository::Error::Overtaken { what: ObjectName::Segment(*segment) });
+            }
+            // Also one that was marked since the walk.
+            state.marked.remove(pack);
+        }
+        for Return { id, entry, arrives_anew } in &plan.snapshots {
+            if state.swept.contains_key(id) {
+                return Err(swept("snapshot", id));
+            }
+            if state.marked.remove(id).is_none() {
+                return Err(repository::Error::Overtaken { what: ObjectName::Snapshot(*id) });
+            }
+            let arrival = if *arrives_anew { generation } else { entry.arrival };
+            state.snapshots.insert(*id, SnapshotEntry { arrival, ..*entry });
+        }
+        Ok(())
+    })?;
+    Ok(head)
+}
+
+/// Reads as if no pack were marked, and remembers which packs were needed.
+struct Lifted<'a> {
+    repository: &'a Repository,
+    sources: Sources<'a>,
+    index: Index,
+    blocks: Blocks,
+    generation: u64,
+    packs: Mutex<BTreeSet<ObjectId>>,
+    /// Listings and contents that were walked, as 64 bits of a hash.
+    seen: HashSet<u64>,
+}
+
+impl<'a> Lifted<'a> {
+    fn new(repository: &'a Repository, tip: &'a Tip, state: &'a LiveState) -> Result<Self> {
+        let sources = Sources { state, ..repository.sources(tip) };
+        let mut index = Index::open(&sources);
+        if let Some(error) = index.take_broken().into_iter().next() {
+            return Err(error.into());
+        }
+        Ok(Self {
+            repository,
+            sources,
+            index,
+            blocks: Blocks::default(),
+            generation: tip.reference().generation,
+            packs: Mutex::default(),
+            seen: HashSet::new(),
+        })
+    }
+
+    fn locate(&self, chunk: &ChunkRef) -> repository::Result<Place> {
+        match self.index.locate(&self.sources, &chunk.id) {
+            Some(place) if place.length == chunk.length => {
+                self.packs.lock().unwrap_or_else(PoisonError::into_inner).insert(place.pack);
+                Ok(place)
+            }
+            _ => Err(repository::Error::ChunkMissing { chunk: chunk.id }),
+        }
+    }
+
+    /// False when a list with these chunks was walked before.
+    fn is_new(&mut self, list: &ChunkList) -> bool {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[list.depth]);
+        for chunk in &list.chunks {
+            hasher.update(chunk.id.as_bytes());
+        }
+        let mut bytes = [0; 8];
+        hasher.finalize_xof().fill(&mut bytes);
+        self.seen.insert(u64::from_le_bytes(bytes))
+    }
+
+    /// Finds everything that the snapshot needs. Each distinct listing is read once, so a small tree that names itself
+    /// without end does not last longer than its listings.
+    fn walk(&mut self, snapshot: &Snapshot, monitor: &dyn Monitor) -> Result<()> {
+        for problem in Problems::new(self, snapshot.problems.clone()) {
+            problem?;
+        }
+        let mut pending = vec![snapshot.root.clone()];
+        while let Some(list) = pending.pop() {
+            if monitor.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            if !self.is_new(&list) {
+                continue;
+            }
+            let mut files = Vec::new();
+            for entry in Listing::new(self, list) {
+                match entry?.node {
+                    Node::Directory { listing } => pending.push(listing),
+                    Node::File(content) => files.push(content.chunks),
+                    _ => {}
+                }
+                if files.len() >= 1_000 {
+                    self.contents(&mut files)?;
+                }
+            }
+            self.contents(&mut files)?;
+        }
+        Ok(())
+    }
+
+    fn contents(&self, files: &mut Vec<ChunkList>) -> Result<()> {
+        for list in files.drain(..) {
+            for chunk in Chunks::new(self, list) {
+                self.locate(&chunk?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl TreeChunks for Lifted<'_> {
+    fn tree_chunk(&self, chunk: &ChunkRef) -> repository::Result<Chunk> {
+        let place = self.locate(chunk)?;
+        let (storage, keys) = (self.repository.storage(), self.repository.keys());
+        self.blocks.chunk(storage, keys, PackKind::Tree, chunk, &place, self.generation)
+    }
+}
