@@ -143,6 +143,17 @@ with open(sys.argv[1], "w") as out:
 """
 
 
+def warm(tree):
+    """Reads every file: some programs drop what they read from the page cache, and the next one must not pay for that."""
+    for folder, _, names in os.walk(tree):
+        for name in names:
+            path = os.path.join(folder, name)
+            if os.path.isfile(path) and not os.path.islink(path):
+                with open(path, "rb") as file:
+                    while file.read(1 << 20):
+                        pass
+
+
 def run(tool, arguments, cwd):
     """Runs one command; returns wall seconds, CPU seconds and peak bytes."""
     figures = tool.work / "figures"
@@ -284,6 +295,7 @@ def measure(options, work):
                         continue
                     target = restores / tool.name
                     target.mkdir(exist_ok=True)
+                    warm(tool.home if step in (RESTORE, CHECK, CHECK_DATA) else source)
                     before = tool.stored()
                     took = attempt(broken, tool, lambda tool=tool, target=target: run(
                         tool, tool.command(step, source, target), target if step == RESTORE else work))

@@ -169,6 +169,16 @@ pub enum Error {
         /// Why.
         source: crate::repository::Error,
     },
+    /// A snapshot that may be the one that was meant by `latest` cannot be read.
+    #[error("{sentence} ({source})")]
+    NewestUnreadable {
+        /// Which one, and what was asked for.
+        sentence: String,
+        /// The beginning of the id of the newest that can be read.
+        found: String,
+        /// Why not.
+        source: Box<crate::repository::Error>,
+    },
     /// The sources said no.
     #[error(transparent)]
     Source(#[from] crate::files::source::SourceError),
@@ -189,9 +199,10 @@ impl Error {
 
     /// What the repository said, when it was the repository.
     #[must_use]
-    pub const fn repository(&self) -> Option<&crate::repository::Error> {
+    pub fn repository(&self) -> Option<&crate::repository::Error> {
         match self {
             Self::Repository(error) | Self::At { source: error, .. } => Some(error),
+            Self::NewestUnreadable { source, .. } => Some(source),
             Self::Source(_) | Self::Interrupted | Self::Refused(_) => None,
         }
     }

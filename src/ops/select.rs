@@ -284,15 +284,25 @@ pub fn one(repository: &Repository, name: &SnapshotRef, filter: &Filter) -> Resu
             Ok(Chosen { id, snapshot: repository.snapshot(id)? })
         }
         SnapshotRef::Latest { back } => {
-            let everything = all(repository, &Filter::default());
-            let chosen = latest(repository, &everything, *back, filter)?;
+            let mut everything = all(repository, &Filter::default());
+            let chosen = latest(repository, &everything, *back, filter)?.clone();
+            // What arrived before it is older; what arrived after it may be what is meant, and older data must not pass for it.
+            let state = repository.tip().state;
+            let arrival = |id: &ObjectId| state.snapshots.get(id).map_or(0, |entry| entry.arrival);
+            if let Some(newer) = everything.damaged.iter().position(|(id, _)| arrival(id) > arrival(&chosen.id)) {
+                let (newer, source) = everything.damaged.swap_remove(newer);
+                let (found, newer) = (chosen.id.short(), newer.short());
+                let sentence =
+                    format!("which snapshot is {name} cannot be told: {newer}, stored after {found}, cannot be read");
+                return Err(Error::NewestUnreadable { sentence, found, source: Box::new(source) });
+            }
             for (id, error) in &everything.damaged {
                 repository.warn(format!(
                     "snapshot {} cannot be read ({error}): {name} is chosen among the others",
                     id.short()
                 ));
             }
-            Ok(chosen.clone())
+            Ok(chosen)
         }
     }
 }

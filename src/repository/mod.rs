@@ -138,6 +138,7 @@ impl Repository {
             return Err(Self::occupied(&access, "another process has just made one there"));
         }
         let first = slots.first().ok_or_else(|| Error::Refused("a repository needs a key".to_owned()))?;
+        access.locks.keep_ballast();
         drop(writer);
         Self::open(access, first.secret)
     }

@@ -11,6 +11,7 @@ mod forget;
 mod help;
 mod key;
 mod ls;
+mod prune;
 mod reading;
 mod repair;
 mod restore;

@@ -125,10 +125,19 @@ fn a_damaged_snapshot_is_listed_as_such() {
     assert_eq!(ran.code, Some(17));
     assert_eq!(json(&ran).as_array().unwrap().len(), 2);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&ran.err).unwrap()["code"], 17);
-    // The newest that can be read is taken, and the one that cannot is named.
+    // An older one must not pass for the newest: it is named, and can be named.
+    let ran = world.run(&["ls", "latest"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(17), ""));
+    let sentence = format!("which snapshot is latest cannot be told: {}, stored after {}, ", &third[..8], &second[..8]);
+    assert!(ran.err.contains(&sentence), "{}", ran.err);
+    assert!(world.ok(&["ls", &second]).out.contains(&second[..8]));
+    // What is damaged and older is no obstacle.
+    spoil_snapshot(&world, &third);
+    spoil_snapshot(&world, &first);
     let ran = world.ok(&["ls", "latest"]);
-    assert!(ran.out.contains(&second[..8]), "{}", ran.out);
-    assert!(ran.err.contains(&format!("! snapshot {} cannot be read", &third[..8])), "{}", ran.err);
+    assert!(ran.out.contains(&third[..8]), "{}", ran.out);
+    assert!(ran.err.contains(&format!("! snapshot {} cannot be read", &first[..8])), "{}", ran.err);
+    spoil_snapshot(&world, &third);
     assert_eq!(world.run(&["ls", &third]).code, Some(17));
 }
 
