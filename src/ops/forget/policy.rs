@@ -7,7 +7,7 @@
 //! - The newest complete snapshot is kept in addition to what the rules keep; where none is complete, the newest.
 //! - A held snapshot is never removed. It counts like any other.
 //! - A snapshot from the future is never removed and takes nobody's place, as if it were not there.
-//! - A time that contradicts the order of arrival is in doubt ([`super::trust`]), and takes nobody's place either. Such
+//! - A time that contradicts the order of arrival is in doubt (`trust.rs`), and takes nobody's place either. Such
 //!   a snapshot stays with the one that arrived before it, or where the rules would keep it if it alone were believed;
 //!   so neither a dead clock nor a majority of wrong ones removes what another reading would keep. While one stays, one
 //!   of those that contradict it stays too: otherwise the next run would have no reason to doubt it.
