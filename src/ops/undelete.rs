@@ -209,8 +209,8 @@ struct Lifted<'a> {
     blocks: Blocks,
     generation: u64,
     packs: Mutex<BTreeSet<ObjectId>>,
-    /// Listings and contents that were walked, as 64 bits of a hash.
-    seen: HashSet<u64>,
+    /// Listings that were walked.
+    seen: HashSet<u128>,
 }
 
 impl<'a> Lifted<'a> {
@@ -241,18 +241,6 @@ impl<'a> Lifted<'a> {
         }
     }
 
-    /// False when a list with these chunks was walked before.
-    fn is_new(&mut self, list: &ChunkList) -> bool {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[list.depth]);
-        for chunk in &list.chunks {
-            hasher.update(chunk.id.as_bytes());
-        }
-        let mut bytes = [0; 8];
-        hasher.finalize_xof().fill(&mut bytes);
-        self.seen.insert(u64::from_le_bytes(bytes))
-    }
-
     /// Finds everything that the snapshot needs. Each distinct listing is read once, so a small tree that names itself
     /// without end does not last longer than its listings.
     fn walk(&mut self, snapshot: &Snapshot, monitor: &dyn Monitor) -> Result<()> {
@@ -264,7 +252,7 @@ impl<'a> Lifted<'a> {
             if monitor.interrupted() {
                 return Err(Error::Interrupted);
             }
-            if !self.is_new(&list) {
+            if !self.seen.insert(list.key()) {
                 continue;
             }
             let mut files = Vec::new();
