@@ -16,7 +16,7 @@ use packstone::base::id::ObjectId;
 use packstone::base::time::Time;
 use packstone::codec::live_state::{Mark, MarkedKind};
 use packstone::ops::prune::{self, Limits, MaxUnused};
-use packstone::ops::{Item, Monitor, Phase, Severity, Silent, check};
+use packstone::ops::{Item, Monitor, Phase, Severity, Silent, check, undelete};
 use packstone::repository::lock::Locks;
 use packstone::repository::{Access, Repository};
 use packstone::storage::Storage;
@@ -330,12 +330,38 @@ impl World {
         Ok(())
     }
 
+    /// Brings one back, if what it needs was not swept.
+    fn undelete(&mut self) -> Result<(), String> {
+        let gone: Vec<ObjectId> = self.ever.keys().filter(|id| !self.live.contains_key(*id)).copied().collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let id = gone[self.draw(gone.len() as u64) as usize];
+        let repository = self.open();
+        let before = repository.tip().state;
+        let done = undelete::plan(&repository, &[id.to_string()], &Silent)
+            .and_then(|plan| undelete::execute(&repository, &plan));
+        self.log.push(format!("undelete {}: {}", id.short(), done.is_ok()));
+        match done {
+            Ok(_) if before.swept.contains_key(&id) => Err(format!("snapshot {} was swept and came back", id.short())),
+            Ok(_) => {
+                self.live.insert(id, Arc::clone(&self.ever[&id]));
+                Ok(())
+            }
+            Err(packstone::ops::Error::Refused(_)) if !before.marked.contains_key(&id) || !before.swept.is_empty() => {
+                Ok(())
+            }
+            Err(error) => Err(format!("undelete: {error}")),
+        }
+    }
+
     fn step(&mut self) -> Result<(), String> {
         match self.draw(12) {
             0..3 => self.backup(false),
             3..5 => self.backup(true),
             5..7 => self.prune_meddled(),
-            7..9 => {
+            7 => self.undelete(),
+            8 => {
                 let what = self.choose();
                 let repository = self.open();
                 self.log.push(format!("{what:?}"));
