@@ -4,6 +4,7 @@
 //! counted through all live packs in the order of their segments. 20 bytes a chunk, and one bit: ten million chunks take
 //! 200 MB.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::slice::ParallelSliceMut;
@@ -168,15 +169,15 @@ impl ChunkTable {
     }
 
     /// The packs that hold copies of needed chunks of which none is in `kept`: what became needed after `kept` was made. One copy of
-    /// each chunk counts, in a pack that is `staying` when there is one.
-    pub fn needed_since(&self, kept: &Bits, staying: &dyn Fn(usize) -> bool) -> Vec<usize> {
+    /// each chunk counts, in a pack that stays when there is one: neither `going` nor `gone` already.
+    pub fn needed_since(&self, kept: &Bits, going: &BTreeSet<usize>, gone: &BTreeSet<usize>) -> Vec<usize> {
         let mut packs = Vec::new();
         let mut at = 0;
         for group in self.rows.chunk_by(|one, other| one[..4] == other[..4]) {
             if self.needed.get(at) && !group.iter().any(|row| kept.get(row[4] as usize)) {
                 let numbers = || group.iter().map(|row| self.pack_of(row[4]));
-                if !numbers().any(staying) {
-                    packs.extend(numbers().next());
+                if numbers().all(|number| going.contains(&number) || gone.contains(&number)) {
+                    packs.extend(numbers().find(|number| going.contains(number)));
                 }
             }
             at += group.len();

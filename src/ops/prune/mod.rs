@@ -144,6 +144,8 @@ struct View<'r> {
     /// Some needed chunks lie in several packs.
     copies: bool,
     plan: Plan,
+    /// Packs that this prune has marked: a copy in one of them is none.
+    gone: BTreeSet<usize>,
 }
 
 impl<'r> View<'r> {
@@ -156,7 +158,7 @@ impl<'r> View<'r> {
         needed.later();
         let (kept, copies) = table.kept();
         let plan = plan::decide(repository, &table, &kept, &options.limits)?;
-        Ok(Self { base, table, needed, kept, copies, plan })
+        Ok(Self { base, table, needed, kept, copies, plan, gone: BTreeSet::new() })
     }
 
     /// Marks packs in the state that is being published, but for those that a snapshot published since needs.
@@ -168,11 +170,12 @@ impl<'r> View<'r> {
     ) -> repository::Result<Sum> {
         self.needed.snapshots(&self.table, &Silent).map_err(inner)?;
         let going: BTreeSet<usize> = packs.clone().map(|pack| pack.number).collect();
-        let again = self.table.needed_since(&self.kept, &|number| !going.contains(&number));
+        let again = self.table.needed_since(&self.kept, &going, &self.gone);
         let marked: Vec<PackUse> = packs.filter(|pack| again.binary_search(&pack.number).is_err()).copied().collect();
         for pack in &marked {
             state.marked.insert(pack.id, Mark { kind: MarkedKind::Pack, since: generation });
         }
+        self.gone.extend(marked.iter().map(|pack| pack.number));
         Ok(sum(&marked))
     }
 }
