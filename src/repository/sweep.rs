@@ -197,7 +197,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes heads that nobody needs: all but the newest [`HEADS_KEPT`], the heads that marks refer to, the checkpoints of all these, and those that a running process has pinned. Returns how many.
+    /// Removes heads that nobody needs: all but the newest [`HEADS_KEPT`], the heads that marks refer to, the checkpoints of
+    /// all these, and those that a running process has pinned. Returns how many.
     ///
     /// # Errors
     /// The heads or pins cannot be listed.
