@@ -73,6 +73,7 @@ const fn words(phase: Phase) -> (&'static str, &'static str) {
         Phase::Count => ("counting", "snapshots"),
         Phase::Mark => ("looking for what is needed", "directories"),
         Phase::Repack => ("rewriting", "packs"),
+        Phase::Rewrite => ("rewriting", "entries"),
     }
 }
 

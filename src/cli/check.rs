@@ -163,6 +163,8 @@ fn say_json(report: &Report, context: &Context) -> Result<(), CliError> {
         broken_packs: report.broken_packs.iter().map(ToString::to_string).collect(),
         suggest_repair_index: report.repair_index,
         suggest_prune: false,
+        suggest_repair_packs: report.repair_packs,
+        suggest_repair_snapshots: report.repair_snapshots,
     }))
 }
 

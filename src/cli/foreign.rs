@@ -20,16 +20,12 @@ const fn instead(name: &'static str, message: &'static str, hint: &'static str) 
     Foreign { name, message, hint: Some(hint), exit: Exit::Usage }
 }
 
-const fn later(name: &'static str, message: &'static str) -> Foreign {
-    Foreign { name, message, hint: None, exit: Exit::Usage }
-}
-
 const fn needless(name: &'static str, message: &'static str) -> Foreign {
     Foreign { name, message, hint: None, exit: Exit::Success }
 }
 
 /// All of them.
-pub const FOREIGN: [Foreign; 24] = [
+pub const FOREIGN: [Foreign; 23] = [
     needless("unlock", "Nothing to do: locks here end with the process that holds them."),
     needless("break-lock", "Nothing to do: locks here end with the process that holds them."),
     needless("migrate", "Nothing to do: there is one repository format."),
@@ -64,7 +60,6 @@ pub const FOREIGN: [Foreign; 24] = [
     instead("self-update", "this program does not change itself", "update it the way you installed it"),
     instead("delete", "snapshots are removed by forget", "packstone forget ID"),
     instead("compact", "freeing space is prune here", "packstone prune"),
-    later("rewrite", "rewriting snapshots comes with a later version; nothing was changed"),
     instead(
         "copy",
         "copying between repositories comes with a later version",

@@ -48,6 +48,7 @@ pub mod ls;
 pub mod man;
 pub mod repair;
 pub mod restore;
+pub mod rewrite;
 pub mod show;
 pub mod snapshots;
 pub mod stats;
@@ -96,6 +97,7 @@ pub enum Command {
     Tag(tag::Arguments),
     Hold(tag::HoldArguments),
     Release(tag::ReleaseArguments),
+    Rewrite(rewrite::Arguments),
     Prune(prune::Arguments),
     Check(check::Arguments),
     Stats(stats::Arguments),
@@ -195,6 +197,7 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
         Command::Forget(arguments) => forget::run(&arguments, context),
         Command::Undelete(arguments) => undelete::run(&arguments, context),
         Command::Tag(arguments) => tag::run(&arguments, context),
+        Command::Rewrite(arguments) => rewrite::run(&arguments, context),
         Command::Hold(arguments) => tag::hold(&arguments, context),
         Command::Release(arguments) => tag::release(&arguments, context),
         Command::Check(arguments) => check::run(&arguments, context),
@@ -322,7 +325,7 @@ mod tests {
             assert!(matches!(line(words), Ok(Parsed::Foreign(_))), "{words:?}");
         }
         assert_eq!(foreign::find("unlock").unwrap().exit, Exit::Success);
-        assert_eq!(foreign::find("rewrite").unwrap().exit, Exit::Usage);
+        assert_eq!(foreign::find("mount").unwrap().exit, Exit::Usage);
     }
 
     /// Everything that changes a repository, or writes over the user's files, can be tried first.

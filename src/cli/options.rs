@@ -6,6 +6,7 @@ use super::output::Output;
 use super::secret::SecretOptions;
 use super::size;
 use crate::base::escape::escape;
+use crate::repository::pack_writer::PackOptions;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,14 @@ impl GlobalOptions {
     #[must_use]
     pub fn verbosity(&self) -> u8 {
         self.verbose.iter().fold(0, |sum: u8, level| sum.saturating_add(*level))
+    }
+
+    /// How packs are written.
+    #[must_use]
+    pub fn pack_options(&self) -> PackOptions {
+        let default = PackOptions::default();
+        let pack_bytes = self.pack_size.unwrap_or(default.pack_bytes);
+        PackOptions { pack_bytes, compression: self.compression.level(), ..default }
     }
 
     /// The form of output asked for.

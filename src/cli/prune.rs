@@ -9,7 +9,6 @@ use super::progress::Work;
 use super::size::{self, counted};
 use crate::base::time::Time;
 use crate::ops::prune::{self, Limits, MaxUnused, Options, Report, sum};
-use crate::repository::pack_writer::PackOptions;
 use std::time::Duration;
 
 /// Remove what no snapshot needs
@@ -71,12 +70,12 @@ impl PruneOptions {
     /// As the operation wants them.
     #[must_use]
     pub fn resolve(&self, context: &Context) -> Options {
-        let pack_bytes = context.global.pack_size.unwrap_or(PackOptions::default().pack_bytes);
-        let compression = context.global.compression.level();
+        let packs = context.global.pack_options();
+        let pack_bytes = packs.pack_bytes;
         Options {
             limits: Limits { max_unused: self.max_unused, max_repack: self.max_repack_size, pack_bytes },
             grace: if self.instant { Duration::ZERO } else { self.grace },
-            packs: PackOptions { pack_bytes, compression, ..PackOptions::default() },
+            packs,
             now: Time::now(),
         }
     }

@@ -15,8 +15,12 @@ pub mod ls;
 pub mod part;
 pub mod prune;
 pub mod repair_index;
+pub mod repair_packs;
+pub mod repair_snapshots;
 pub mod restore;
 pub mod retag;
+pub mod rewrite;
+mod rewrite_tree;
 pub mod select;
 pub mod show;
 pub mod snapshots;
@@ -59,6 +63,8 @@ pub enum Phase {
     Mark,
     /// Writing what is needed of packs into new ones.
     Repack,
+    /// Writing trees again without some of their entries.
+    Rewrite,
 }
 
 /// What an operation found out about, or did with, one entry.

@@ -23,10 +23,6 @@ use crate::repository::reindex::Reindex;
 use crate::repository::{self, Repository, index, pack_reader};
 use crate::storage::{Folder, ObjectName};
 
-/// What to do about a pack of another length that no other copy has.
-pub const GIVE_UP: &str = "without a copy of it: restore what you can, move the file out of the repository, then \
-    packstone repair index, so that backups go on and store again what they meet";
-
 /// How to go about it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {

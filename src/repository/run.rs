@@ -23,11 +23,12 @@ use super::known::NewChunks;
 use super::lock::WriterGuard;
 use super::pack_reader;
 use super::pack_writer::{PackOptions, PackWriter};
+use super::replace::Replaced;
 use super::{Repository, random};
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::head::HeadRef;
 use crate::codec::key_tree::ChunkKind;
-use crate::codec::live_state::{LiveState, MarkedKind, SnapshotEntry};
+use crate::codec::live_state::{LiveState, Mark, MarkedKind, SnapshotEntry};
 use crate::codec::pack::{Block, PackKind};
 use crate::codec::segment::{self, Segment, SegmentPack, SegmentTable};
 use crate::codec::snapshot::{self, Snapshot};
@@ -66,6 +67,8 @@ pub struct Run<'r> {
     base: Arc<LiveState>,
     /// Live packs that hold chunks which this run met and did not store.
     reused: Mutex<HashSet<ObjectId>>,
+    /// Live packs that this run marks because they are missing or damaged: the gate does not ask for them.
+    given_up: BTreeSet<ObjectId>,
     discard: bool,
     written: Written,
     warnings: Vec<String>,
@@ -121,6 +124,7 @@ impl<'r> Run<'r> {
             all_packs: HashMap::new(),
             base: Arc::clone(&tip.state),
             reused: Mutex::default(),
+            given_up: BTreeSet::new(),
             discard: options.discard,
             written: Written::default(),
             warnings: Vec::new(),
@@ -269,6 +273,11 @@ impl<'r> Run<'r> {
         self.take_finished()
     }
 
+    /// This run will mark a live pack that is missing or damaged.
+    pub fn give_up(&mut self, pack: ObjectId) {
+        self.given_up.insert(pack);
+    }
+
     /// Stores a sealed block of the pack `from` in a new pack, as it is; opened and hashed on the way.
     ///
     /// # Errors
@@ -355,18 +364,55 @@ impl<'r> Run<'r> {
         if self.discard {
             return Err(closed());
         }
+        let (id, length) = self.store_snapshot(snapshot)?;
+        let head = self.publish_with(snapshot.parent, |state, generation| {
+            state.snapshots.insert(id, SnapshotEntry { length, arrival: generation });
+            Ok(())
+        })?;
+        Ok((id, head))
+    }
+
+    /// Step 3: its id and its stored length.
+    fn store_snapshot(&self, snapshot: &Snapshot) -> Result<(ObjectId, u64)> {
         let bytes = snapshot::encode(self.repository.keys(), snapshot, &random::bytes()?)
             .map_err(|error| Error::Refused(format!("the snapshot could not be written: {error}")))?;
         let id = ObjectId::of(&bytes);
         if self.repository.storage().put(&ObjectName::Snapshot(id), &bytes)? == Stored::Exists {
             return Err(Error::Refused(format!("snapshot {id} exists already")));
         }
-        let entry = SnapshotEntry { length: bytes.len() as u64, arrival: 0 };
-        let head = self.publish_with(snapshot.parent, |state, generation| {
-            state.snapshots.insert(id, SnapshotEntry { arrival: generation, ..entry });
+        Ok((id, bytes.len() as u64))
+    }
+
+    /// Steps 3 to 6 for snapshots that were made from live ones, each given with the one it comes from. They must be live
+    /// still: what was taken over from them unread lies in live packs because of that. With `replace` they leave, and the
+    /// new ones have their arrival.
+    ///
+    /// # Errors
+    /// [`Error::Overtaken`] when one of them was forgotten meanwhile; any error means that nothing changed.
+    pub fn publish_derived(mut self, derived: &[(ObjectId, Snapshot)], replace: bool) -> Result<Replaced> {
+        self.seal()?;
+        if self.discard {
+            return Err(closed());
+        }
+        let mut stored = Vec::with_capacity(derived.len());
+        for (from, snapshot) in derived {
+            let (id, length) = self.store_snapshot(snapshot)?;
+            stored.push((*from, id, length));
+        }
+        let head = self.publish_with(None, |state, generation| {
+            for (from, id, length) in &stored {
+                let entry = state.snapshots.get(from).copied();
+                let entry = entry.ok_or(Error::Overtaken { what: ObjectName::Snapshot(*from) })?;
+                let arrival = if replace { entry.arrival } else { generation };
+                state.snapshots.insert(*id, SnapshotEntry { length: *length, arrival });
+                if replace {
+                    state.snapshots.remove(from);
+                    state.marked.insert(*from, Mark { kind: MarkedKind::Snapshot, since: generation });
+                }
+            }
             Ok(())
         })?;
-        Ok((id, head))
+        Ok(Replaced { head, snapshots: stored.into_iter().map(|(from, id, _)| (from, id)).collect() })
     }
 
     /// Steps 4 to 6: passes the gate, publishes the new segments with whatever else `change` does to the state, and brings
@@ -381,6 +427,9 @@ impl<'r> Run<'r> {
         let head = self.repository.append(|state, generation| {
             for pack in self.lost(state, parent)? {
                 state.marked.remove(&pack);
+            }
+            for pack in &self.given_up {
+                state.marked.insert(*pack, Mark { kind: MarkedKind::Pack, since: generation });
             }
             state.segments.extend(segments);
             change(state, generation)
@@ -484,6 +533,7 @@ impl<'r> Run<'r> {
         }
         let packs = self.lengths(Folder::Packs)?;
         let live = self.index.packs().iter().map(|(id, pack)| (*id, pack.length));
+        let live = live.filter(|(id, _)| !self.given_up.contains(id));
         for (id, expected) in live.chain(self.all_packs.iter().map(|(id, length)| (*id, *length))) {
             match packs.get(&id) {
                 Some(&found) if found == expected => {}

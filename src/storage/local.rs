@@ -42,6 +42,8 @@ use crate::base::escape::escape;
 const TEMPORARY: &str = "tmp";
 /// Folder of the lock files; used by the repository, made here so that a new repository is whole.
 const LOCK: &str = "lock";
+/// Folder of damaged objects that were moved out of the way.
+const QUARANTINE: &str = "quarantine";
 /// Bytes compared at a time when an object of the same name is there already: 1 MiB.
 const COMPARE_BYTES: u64 = 1 << 20;
 /// Temporary names tried before giving up: left-overs of killed processes that had our number may be in the way.
@@ -316,6 +318,29 @@ impl<D: Disk> Storage for Local<D> {
             Err(error) if removed.is_err() && error.kind() == io::ErrorKind::NotFound => removed,
             synced => self.shared.durable(name, synced).and(removed),
         }
+    }
+
+    fn set_aside(&self, name: &ObjectName) -> Result<String> {
+        self.shared.check_not_failed("move", name)?;
+        self.shared.make_folder(QUARANTINE)?;
+        let path = name.to_string();
+        let (folder, file) = split(&path);
+        for count in 0..NAME_ATTEMPTS {
+            let suffix = if count == 0 { String::new() } else { format!(".{count}") };
+            let aside = format!("{QUARANTINE}/{file}{suffix}");
+            match self.shared.disk.rename_new(&path, &aside) {
+                Ok(()) => {
+                    // First where it is now: between the two it has both names rather than none.
+                    self.shared.durable(name, self.shared.disk.sync_directory(QUARANTINE))?;
+                    self.shared.durable(name, self.shared.disk.sync_directory(folder))?;
+                    return Ok(aside);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::new("move", name, error)),
+            }
+        }
+        let message = "too many copies of it are in quarantine/; remove some";
+        Err(Error::new("move", name, io::Error::other(message)))
     }
 
     fn clean_temporary(&self) -> Result<u64> {

@@ -89,6 +89,12 @@ impl Storage for Memory {
         }
     }
 
+    /// What is set aside is nowhere: nobody looks at it again.
+    fn set_aside(&self, name: &ObjectName) -> Result<String> {
+        self.remove(name)?;
+        Ok(format!("quarantine/{name}"))
+    }
+
     fn clean_temporary(&self) -> Result<u64> {
         Ok(0)
     }

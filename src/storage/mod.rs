@@ -156,6 +156,10 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Removes an object and makes the removal durable. An absent one is [`ErrorKind::Absent`].
     fn remove(&self, name: &ObjectName) -> Result<()>;
 
+    /// Moves a damaged object out of its folder to where nobody reads it, and returns where that is, for a message. Another
+    /// copy may then be stored under its name. An absent one is [`ErrorKind::Absent`].
+    fn set_aside(&self, name: &ObjectName) -> Result<String>;
+
     /// Removes what interrupted uploads left behind. Only the holder of the writer lock may call it.
     fn clean_temporary(&self) -> Result<u64>;
 }

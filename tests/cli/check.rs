@@ -50,7 +50,7 @@ fn a_sound_repository_is_told_in_one_line() {
     let ran = world.ok(&["check", "--read-data"]);
     assert!(ran.out.contains("2 packs, 2 of them read ("), "{}", ran.out);
     let ran = world.ok(&["check", "--json", "--with-cache"]);
-    let expected = r#"{"message_type":"summary","num_errors":0,"broken_packs":[],"suggest_repair_index":false,"suggest_prune":false}"#;
+    let expected = r#"{"message_type":"summary","num_errors":0,"broken_packs":[],"suggest_repair_index":false,"suggest_prune":false,"suggest_repair_packs":false,"suggest_repair_snapshots":false}"#;
     assert_eq!(ran.out.trim_end(), expected);
     assert_eq!(ran.err, "");
     assert_eq!(world.ok(&["check", "--quiet"]).out, "");
@@ -105,7 +105,7 @@ fn a_missing_pack_and_a_missing_config_have_their_sentences() {
     fs::rename(&pack, &saved).unwrap();
     let ran = world.run(&["check"]);
     assert_eq!(ran.code, Some(17));
-    assert!(ran.out.contains("missing: packs/") && ran.out.contains("packstone repair index"), "{}", ran.out);
+    assert!(ran.out.contains("missing: packs/") && ran.out.contains("packstone repair packs"), "{}", ran.out);
     fs::rename(&saved, &pack).unwrap();
     world.ok(&["check", "--read-data"]);
 

@@ -15,6 +15,7 @@ mod prune;
 mod reading;
 mod repair;
 mod restore;
+mod rewrite;
 mod show;
 mod snapshots;
 mod stats;

@@ -1,12 +1,15 @@
 //! The structure of a repository: the newest head is sound, every live segment opens, and every pack that it lists is
 //! there, whole, and holds what the segment says.
 
+use std::collections::BTreeSet;
+
+use packstone::base::id::ObjectId;
 use packstone::codec::segment::SegmentPack;
 use packstone::repository::{Repository, index, pack_reader};
 use packstone::storage::Folder;
 
-/// What is wrong with a repository, if anything.
-pub fn check(repository: &Repository) -> Result<(), String> {
+/// What is wrong with a repository, if anything. Packs that were given up are not asked for.
+pub fn check(repository: &Repository, given_up: &BTreeSet<ObjectId>) -> Result<(), String> {
     let tip = repository.tip();
     if let Some((name, error)) = &tip.unreadable {
         return Err(format!("{name} cannot be read: {error}"));
@@ -17,7 +20,7 @@ pub fn check(repository: &Repository) -> Result<(), String> {
     let generation = tip.reference().generation;
     for (id, length) in &tip.state.segments {
         let segment = index::read_segment(repository.storage(), repository.keys(), *id, *length, generation);
-        let live = |pack: &SegmentPack| !tip.state.swept.contains_key(&pack.id);
+        let live = |pack: &SegmentPack| !tip.state.swept.contains_key(&pack.id) && !given_up.contains(&pack.id);
         for pack in segment.map_err(|error| error.to_string())?.packs.into_iter().filter(live) {
             let (found, bytes) =
                 pack_reader::read_whole(repository, pack.id, pack.length).map_err(|error| error.to_string())?;

@@ -28,6 +28,8 @@ pub struct Told {
     pub closed: BTreeSet<u8>,
     /// A change of keys that was begun and not acknowledged: exactly one of the two opens.
     pub either: Option<(u8, u8)>,
+    /// Packs that a repair has given up: the only marked ones whose files may be elsewhere.
+    pub given_up: BTreeSet<ObjectId>,
 }
 
 /// How a disk is judged.
@@ -80,7 +82,7 @@ impl Judge<'_> {
         };
         let repository = repository.map_err(|error| format!("opening after the next backup: {error}"))?;
         same(&world::contents(&repository, id, &root)?, self.now)?;
-        structure(&repository)
+        structure(&repository, &told.given_up)
     }
 
     /// Opens the repository with every secret that must open it, and makes it when there was none to be found.
@@ -138,8 +140,8 @@ fn same(found: &Contents, wanted: &Contents) -> Result<(), String> {
 }
 
 /// [`structure::check`], every live snapshot reads to its end, and the program's own check finds nothing either.
-fn structure(repository: &Repository) -> Result<(), String> {
-    structure::check(repository)?;
+fn structure(repository: &Repository, given_up: &BTreeSet<ObjectId>) -> Result<(), String> {
+    structure::check(repository, given_up)?;
     for (id, snapshot) in repository.snapshots() {
         snapshot.map_err(|error| error.to_string())?;
         world::contents(repository, id, b"")?;

@@ -73,6 +73,10 @@ impl Storage for Watched {
         self.inner.remove(name)
     }
 
+    fn set_aside(&self, name: &ObjectName) -> Result<String> {
+        self.inner.set_aside(name)
+    }
+
     fn clean_temporary(&self) -> Result<u64> {
         self.inner.clean_temporary()
     }

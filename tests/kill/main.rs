@@ -5,7 +5,7 @@
 //! The short form kills 20 times, `PACKSTONE_FULL=1` 200 times. The seed is printed; `PACKSTONE_SEED` sets it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -232,7 +232,7 @@ fn a_program_that_is_killed_loses_nothing_acknowledged() {
         "killed {killed} times: {all} of {all} acknowledged snapshots are whole, {ended} of {ended} next runs \
          needed no hand ({taken_over} found something in tmp/)"
     );
-    structure::check(&repository).unwrap();
+    structure::check(&repository, &BTreeSet::new()).unwrap();
     let check = world.command(&["check", "--read-data"]).output().unwrap();
     let said = [check.stdout, check.stderr].map(|text| String::from_utf8(text).unwrap());
     assert!(check.status.success(), "check: {said:?}");

@@ -137,10 +137,9 @@ fn options(
         skip_if_unchanged: arguments.skip_if_unchanged,
         readers: arguments.read_concurrency.map_or(cpus.clamp(2, 4), usize::from),
         packs: PackOptions {
-            pack_bytes: context.global.pack_size.unwrap_or(PackOptions::default().pack_bytes),
-            compression: context.global.compression.level(),
             verify: !arguments.no_extra_verify,
             discard: arguments.dry_run,
+            ..context.global.pack_options()
         },
     })
 }

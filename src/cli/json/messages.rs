@@ -316,6 +316,10 @@ pub struct CheckSummary {
     pub suggest_repair_index: bool,
     /// `prune` would help.
     pub suggest_prune: bool,
+    /// `repair packs` would help.
+    pub suggest_repair_packs: bool,
+    /// `repair snapshots` would help.
+    pub suggest_repair_snapshots: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
@@ -361,7 +365,7 @@ mod tests {
         );
         assert_eq!(
             json(&CheckMessage::Summary(CheckSummary::default())),
-            r#"{"message_type":"summary","num_errors":0,"broken_packs":[],"suggest_repair_index":false,"suggest_prune":false}"#
+            r#"{"message_type":"summary","num_errors":0,"broken_packs":[],"suggest_repair_index":false,"suggest_prune":false,"suggest_repair_packs":false,"suggest_repair_snapshots":false}"#
         );
         assert_eq!(
             json(&Initialized::new("ab".to_owned(), b"/r")),

@@ -78,22 +78,22 @@ pub(super) fn choose(places: &Places, data: Data, seed: u64) -> Vec<u32> {
 }
 
 /// What is wrong with one pack.
-pub(super) struct Damage {
-    pub number: u32,
-    /// The blocks that do not open.
+#[derive(Debug, Clone, Default)]
+pub struct PackDamage {
+    /// The blocks that do not open, or do not hold what they should, in ascending order.
     pub blocks: Vec<u16>,
-    /// What is wrong, in sentences.
+    /// What is wrong, in sentences; none when nothing is.
     pub messages: Vec<String>,
 }
 
-/// Reads the packs with these numbers.
+/// Reads the packs with these numbers, and returns those that are damaged.
 pub(super) fn check(
     repository: &Repository,
     tip: &Tip,
     places: &Places,
     numbers: &[u32],
     monitor: &dyn Monitor,
-) -> Result<Vec<Damage>> {
+) -> Result<Vec<(u32, PackDamage)>> {
     let wanted: std::collections::HashSet<u32> = numbers.iter().copied().collect();
     let bytes = numbers.iter().filter_map(|number| places.pack(*number)).map(|pack| pack.length).sum();
     monitor.expect(numbers.len() as u64, bytes, true);
@@ -112,16 +112,16 @@ pub(super) fn check(
         let segment = index::read_segment(repository.storage(), repository.keys(), *id, *length, generation)?;
         let packs: Vec<(u32, &SegmentPack)> =
             segment.packs.iter().filter_map(|pack| Some((is_wanted(&pack.id)?, pack))).collect();
-        let found: Vec<Option<Damage>> = packs
+        let found: Vec<Option<(u32, PackDamage)>> = packs
             .par_iter()
             .with_max_len(1)
             .map(|(number, pack)| {
                 if monitor.interrupted() {
                     return None;
                 }
-                let damage = verify(repository, *number, pack, monitor);
+                let damage = verify(repository, pack, monitor);
                 monitor.advance(1, 0);
-                (!damage.messages.is_empty()).then_some(damage)
+                (!damage.messages.is_empty()).then_some((*number, damage))
             })
             .collect();
         if monitor.interrupted() {
@@ -132,8 +132,9 @@ pub(super) fn check(
     Ok(damage)
 }
 
-fn verify(repository: &Repository, number: u32, pack: &SegmentPack, monitor: &dyn Monitor) -> Damage {
-    let mut damage = Damage { number, blocks: Vec::new(), messages: Vec::new() };
+/// Reads one pack: every byte of it against its name, every block as the segment says.
+pub(in crate::ops) fn verify(repository: &Repository, pack: &SegmentPack, monitor: &dyn Monitor) -> PackDamage {
+    let mut damage = PackDamage::default();
     let mut hasher = blake3::Hasher::new();
     read(repository, pack, &mut hasher, &mut damage, monitor);
     if *hasher.finalize().as_bytes() != pack.id.0 && damage.messages.is_empty() {
@@ -146,7 +147,7 @@ fn read(
     repository: &Repository,
     pack: &SegmentPack,
     hasher: &mut blake3::Hasher,
-    damage: &mut Damage,
+    damage: &mut PackDamage,
     monitor: &dyn Monitor,
 ) {
     let (storage, name) = (repository.storage(), ObjectName::Pack(pack.id));

@@ -15,7 +15,8 @@ mod trees;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-pub use self::data::Data;
+pub(super) use self::data::verify as verify_pack;
+pub use self::data::{Data, PackDamage};
 use self::places::Places;
 pub(super) use self::trees::reason;
 use self::trees::{Cause, Source, Trees};
@@ -33,6 +34,9 @@ use crate::storage::ObjectName;
 /// What to do about an object that only another copy has.
 pub(crate) const COPY_BACK: &str =
     "copy the file of that name back from any other copy of the repository: it is the same there and never changes";
+/// What to do about a pack that no other copy has.
+const GIVE_UP: &str = "without one: packstone repair packs, which saves what can still be read; backups then store again \
+    what they meet";
 
 /// Paths that a finding names.
 const PATHS_SHOWN: usize = 5;
@@ -91,6 +95,10 @@ pub struct Report {
     pub broken_packs: Vec<ObjectId>,
     /// `repair index` would help.
     pub repair_index: bool,
+    /// `repair packs` would save what can be read of damaged packs, and let backups go on without missing ones.
+    pub repair_packs: bool,
+    /// `repair snapshots` would make snapshots without what is lost.
+    pub repair_snapshots: bool,
     /// Generation of the head that was checked.
     pub generation: u64,
     /// Live snapshots that were read.
@@ -175,12 +183,12 @@ pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) ->
         monitor.phase(Phase::CheckData);
         let lengths = chosen.iter().filter_map(|number| places.pack(*number)).map(|pack| pack.length);
         (report.packs_read, report.bytes_read) = (chosen.len() as u64, lengths.sum());
-        for damage in data::check(repository, &tip, &places, &chosen, monitor)? {
+        for (number, damage) in data::check(repository, &tip, &places, &chosen, monitor)? {
             for block in &damage.blocks {
-                grew |= found.bad.add_block(damage.number, *block);
+                grew |= found.bad.add_block(number, *block);
             }
-            let messages = found.packs.entry(damage.number).or_default();
-            if found.wrong_length.contains(&damage.number) {
+            let messages = found.packs.entry(number).or_default();
+            if found.wrong_length.contains(&number) {
                 messages.extend(damage.messages);
             } else {
                 *messages = damage.messages;
@@ -204,9 +212,11 @@ pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) ->
     report.notes.extend(found.notes);
     report.findings.extend(trees.findings());
     check_counts(&trees, &found.snapshots, &mut report);
-    report_packs(&places, found.packs, (&found.missing, &found.wrong_length), &mut impacts, &mut report);
+    report_packs(&places, found.packs, &found.missing, &mut impacts, &mut report);
     report_causes(impacts, found.broken_segments, &mut report);
-    report.repair_index = report.findings.iter().any(|finding| finding.next.contains("repair index"));
+    let suggests = |command: &str| report.findings.iter().any(|finding| finding.next.contains(command));
+    (report.repair_index, report.repair_packs) = (suggests("packstone repair index"), suggests("repair packs"));
+    report.repair_snapshots = suggests("repair snapshots");
     report.took = begun.elapsed();
     Ok(report)
 }
@@ -262,7 +272,7 @@ fn check_counts(trees: &Trees, snapshots: &[(ObjectId, Snapshot)], report: &mut 
 fn report_packs(
     places: &Places,
     packs: BTreeMap<u32, Vec<String>>,
-    (missing, wrong_length): (&BTreeSet<u32>, &BTreeSet<u32>),
+    missing: &BTreeSet<u32>,
     impacts: &mut BTreeMap<Cause, Impact>,
     report: &mut Report,
 ) {
@@ -280,15 +290,7 @@ fn report_packs(
         let name = ObjectName::Pack(pack.id);
         let message = if gone { format!("missing: {name}: {why}") } else { format!("damaged: {name}: {why}") };
         let affected = impacts.remove(&Cause::Pack(number)).map(Impact::affected).unwrap_or_default();
-        let next = if gone {
-            format!(
-                "{COPY_BACK}; without one: packstone repair index, so that backups go on and store again what they meet"
-            )
-        } else if wrong_length.contains(&number) {
-            format!("{COPY_BACK}; {}", super::repair_index::GIVE_UP)
-        } else {
-            COPY_BACK.to_owned()
-        };
+        let next = format!("{COPY_BACK}; {GIVE_UP}");
         report.broken_packs.push(pack.id);
         report.findings.push(Finding { message, next, pack: Some(pack.id), affected: Some(affected) });
     }
@@ -304,7 +306,7 @@ fn report_causes(impacts: BTreeMap<Cause, Impact>, broken_segments: usize, repor
             Cause::ChunkMissing => (
                 "missing: chunks that are in no live pack".to_owned(),
                 "packstone repair index --read-all-packs, after copying missing packs back from any other copy; \
-                 a backup with --force stores again what is still on this machine",
+                 a backup with --force stores again what is still on this machine; for the rest packstone repair snapshots",
             ),
             Cause::Refused(why) => (
                 format!("refused: {why}"),

@@ -1,34 +1,17 @@
-//! `repair`: make again what can be made again.
+//! `repair index`: make the cache again from segments, and missing segments from packs.
 
-use super::Context;
-use super::exit::{CliError, Exit};
-use super::open;
-use super::progress::Work;
-use super::size;
 use crate::base::escape::escape;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::progress::Work;
+use crate::cli::{Context, open, size};
 use crate::ops::repair_index::{self, Options, Plan};
 
-/// Repair parts of the repository
-#[derive(Debug, Clone, clap::Args)]
-pub struct Arguments {
-    /// What to repair.
-    #[command(subcommand)]
-    pub command: RepairCommand,
-}
-
-/// What to repair.
-#[derive(Debug, Clone, clap::Subcommand)]
-pub enum RepairCommand {
-    /// Make the cache again from segments, and missing segments from packs
-    ///
-    /// Nothing is removed. Packs that are gone are marked, so that backups go on without them; after copying them back
-    /// from another copy of the repository, --read-all-packs brings them to life.
-    Index(IndexArguments),
-}
-
-/// `repair index`
+/// Make the cache again from segments, and missing segments from packs
+///
+/// Nothing is removed. Packs that are gone are marked, so that backups go on without them; after copying them back
+/// from another copy of the repository, --read-all-packs brings them to life.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct IndexArguments {
+pub struct Arguments {
     /// Trust no segment: read what every pack says about itself
     #[arg(long, alias = "from-packs")]
     pub read_all_packs: bool,
@@ -45,12 +28,6 @@ pub struct IndexArguments {
 /// # Errors
 /// When the repository cannot be opened, or the repair cannot be published.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
-    match &arguments.command {
-        RepairCommand::Index(arguments) => index(arguments, context),
-    }
-}
-
-fn index(arguments: &IndexArguments, context: &mut Context) -> Result<Exit, CliError> {
     let repository = open::repository(context, "repair index")?;
     let options = Options { all_packs: arguments.read_all_packs, read_data: arguments.read_data };
     let progress = context.progress(Work::Other);
@@ -117,8 +94,8 @@ fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
              --read-all-packs",
         )?;
     }
-    if !plan.wrong_length.is_empty() {
-        output.line(format_args!("  {}", repair_index::GIVE_UP))?;
+    if !plan.damaged.is_empty() || !plan.wrong_length.is_empty() {
+        output.line("  without one: packstone repair packs, which saves what can still be read")?;
     }
     let would = if dry_run { "would be " } else { "" };
     if plan.keeps_segments() && plan.wrong_length.is_empty() {

@@ -1,0 +1,40 @@
+//! `repair`: make again what can be made again. One file a part.
+
+pub mod index;
+pub mod packs;
+pub mod snapshots;
+
+use super::Context;
+use super::exit::{CliError, Exit};
+
+/// Repair parts of the repository
+///
+/// "packstone check" says what is wrong and which of these to run. Each shows what it will do before it does it; nothing is
+/// removed.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// What to repair.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to repair.
+#[derive(Debug, Clone, clap::Subcommand)]
+#[expect(missing_docs, reason = "each stands for the file of its name, whose argument struct says what it does")]
+pub enum Command {
+    Index(index::Arguments),
+    Packs(packs::Arguments),
+    Snapshots(snapshots::Arguments),
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the repository cannot be opened, or the repair cannot be published.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    match &arguments.command {
+        Command::Index(arguments) => index::run(arguments, context),
+        Command::Packs(arguments) => packs::run(arguments, context),
+        Command::Snapshots(arguments) => snapshots::run(arguments, context),
+    }
+}

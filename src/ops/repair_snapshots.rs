@@ -1,0 +1,234 @@
+//! `repair snapshots`: new snapshots without what is lost.
+//!
+//! A file of which one chunk is in no live pack is left out: half a file under its name would be wrong bytes. A directory
+//! whose listing is lost keeps what of it can be read. Both go into the new snapshot's list of problems, with their
+//! paths, and its outcome is partial. The old snapshots stay until they are told to go: a pack that turns up heals them.
+//!
+//! # Invariants
+//!
+//! - Only what the index has for lost is dropped. A pack that is damaged, or of which it is not known yet that it is gone, ends
+//!   the repair before anything is published: `repair packs` comes first.
+//! - All new snapshots are published in one head, or none.
+
+use std::collections::BTreeMap;
+
+use super::rewrite_tree::{Rewritten, Rules, TreeRewriter};
+use super::select::{Chosen, Selection};
+use super::{Error, Monitor, Phase, Result};
+use crate::base::id::ObjectId;
+use crate::codec::chunk_list::ChunkList;
+use crate::codec::snapshot::{self, Outcome, Problem, ProblemKind, Snapshot};
+use crate::codec::tree::{Content, Entry, Node};
+use crate::repository::list_reader::{Chunks, Problems};
+use crate::repository::list_writer::StreamWriter;
+use crate::repository::pack_writer::PackOptions;
+use crate::repository::replace::Replaced;
+use crate::repository::run::Run;
+use crate::repository::{self, Repository};
+use crate::storage::{Folder, ObjectName};
+
+/// How to go about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// The old snapshots leave, and the new ones take their place.
+    pub replace: bool,
+    /// How packs are written; with `discard` nothing is.
+    pub packs: PackOptions,
+}
+
+/// What became of one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The snapshot.
+    pub id: ObjectId,
+    /// Files that are lost.
+    pub files: u64,
+    /// Their sizes, in bytes.
+    pub bytes: u64,
+    /// Directories of which some of the listing is lost, and so whatever stood there.
+    pub directories: u64,
+    /// Nothing of it can be read: there is nothing to make a snapshot of.
+    pub all_lost: bool,
+}
+
+impl Change {
+    /// True when nothing of the snapshot is lost.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.files == 0 && self.directories == 0 && !self.all_lost
+    }
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Every chosen snapshot, oldest first.
+    pub changes: Vec<Change>,
+    /// Old and new ids; none when nothing was published.
+    pub published: Option<Replaced>,
+    /// What a person should hear about.
+    pub warnings: Vec<String>,
+}
+
+/// Told of each lost path: of which snapshot, where, and why.
+pub type Lost<'a> = &'a mut dyn FnMut(ObjectId, &[u8], &str);
+
+/// Judges by what the index has.
+struct Losses<'a, 'l> {
+    repository: &'a Repository,
+    snapshot: ObjectId,
+    change: Change,
+    problems: Vec<Problem>,
+    lost: Lost<'l>,
+}
+
+/// A loss that `repair packs` has found out about; anything else is an error to be mended first.
+const fn is_loss(error: &repository::Error) -> bool {
+    matches!(error, repository::Error::ChunkMissing { .. } | repository::Error::Stream { .. })
+}
+
+impl Losses<'_, '_> {
+    fn content(&self, content: &Content) -> repository::Result<()> {
+        for chunk in Chunks::new(self.repository, content.chunks.clone()) {
+            self.repository.locate(&chunk?)?;
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, path: &[u8], message: String) {
+        (self.lost)(self.snapshot, path, &message);
+        self.problems.push(Problem { path: path.to_vec(), kind: ProblemKind::Unreadable, message });
+    }
+}
+
+impl Rules for Losses<'_, '_> {
+    fn keeps(&mut self, path: &[u8], entry: &Entry) -> Result<bool> {
+        let Node::File(content) = &entry.node else { return Ok(true) };
+        let Err(error) = self.content(content) else { return Ok(true) };
+        if !is_loss(&error) {
+            return Err(Error::at(path, error));
+        }
+        self.change.files += 1;
+        self.change.bytes = self.change.bytes.saturating_add(content.size);
+        self.lose(path, format!("lost from the repository: {error}"));
+        Ok(false)
+    }
+
+    fn broken(&mut self, path: &[u8], error: repository::Error) -> Result<()> {
+        let path: &[u8] = if path.is_empty() { b"/" } else { path };
+        if !is_loss(&error) {
+            return Err(Error::at(path, error));
+        }
+        self.change.directories += 1;
+        self.lose(path, format!("some of its listing is lost from the repository, and what stood there: {error}"));
+        Ok(())
+    }
+
+    /// What is lost does not depend on where it stood.
+    fn key(&self, _: &[u8], listing: &ChunkList) -> u128 {
+        listing.key()
+    }
+}
+
+/// Makes new snapshots of the chosen ones that have lost something, and publishes them in one head. `lost` hears of every
+/// lost path before that.
+///
+/// # Errors
+/// Any error means that nothing was published: damage that `repair index` or `repair packs` must see first,
+/// [`Error::Interrupted`], storage errors.
+pub fn run(
+    repository: &Repository,
+    selection: &Selection,
+    options: Options,
+    monitor: &dyn Monitor,
+    lost: Lost<'_>,
+) -> Result<Report> {
+    monitor.phase(Phase::Rewrite);
+    let mut run = Run::begin(repository, options.packs)?;
+    require_known(repository)?;
+    let mut rewriter = TreeRewriter::new(repository);
+    let mut report = Report::default();
+    let mut derived = Vec::new();
+    for Chosen { id, snapshot } in &selection.chosen {
+        let change = Change { id: *id, files: 0, bytes: 0, directories: 0, all_lost: false };
+        let mut losses = Losses { repository, snapshot: *id, change, problems: Vec::new(), lost: &mut *lost };
+        let whole = (&snapshot.root, snapshot.counts.entries());
+        let rewritten = rewriter.rewrite(&mut run, whole, &mut losses, monitor)?;
+        let Losses { mut change, problems, .. } = losses;
+        change.all_lost = rewritten.changed && rewritten.counts.entries() == 0;
+        let problems = all_problems(repository, snapshot, problems)?;
+        if (rewritten.changed || problems.is_some()) && !change.all_lost {
+            derived.push((*id, derive(&mut run, *id, snapshot, rewritten, problems.unwrap_or_default())?));
+        }
+        report.changes.push(change);
+    }
+    drop(rewriter);
+    report.warnings = run.warnings().to_vec();
+    if !options.packs.discard && !derived.is_empty() {
+        repository.close_index();
+        report.published = Some(run.publish_derived(&derived, options.replace)?);
+    }
+    Ok(report)
+}
+
+/// Everything that is broken is known to be: segments can be read, and live packs are there with their lengths.
+fn require_known(repository: &Repository) -> Result<()> {
+    let index = repository.index();
+    if let Some(error) = index.broken().first() {
+        return Err(Error::Refused(format!("{error}; packstone repair index comes first")));
+    }
+    let listed = repository.storage().list(Folder::Packs).map_err(repository::Error::from)?;
+    let there: BTreeMap<ObjectId, u64> =
+        listed.into_iter().filter_map(|found| Some((found.name.id()?, found.length))).collect();
+    let bad = index.packs().iter().find(|(id, pack)| there.get(*id) != Some(&pack.length));
+    match bad {
+        None => Ok(()),
+        Some((id, _)) => Err(Error::Refused(format!(
+            "{} is missing or has another length: copy it back from any other copy of the repository, or packstone \
+             repair packs first",
+            ObjectName::Pack(*id)
+        ))),
+    }
+}
+
+/// The problems of before with those that came; none when nothing came. A list that cannot be read is one of them.
+fn all_problems(repository: &Repository, old: &Snapshot, new: Vec<Problem>) -> Result<Option<Vec<Problem>>> {
+    let mut all = Vec::new();
+    let mut came = !new.is_empty();
+    for problem in Problems::new(repository, old.problems.clone()) {
+        match problem {
+            Ok(problem) => all.push(problem),
+            Err(error) if is_loss(&error) => {
+                came = true;
+                let message = format!("some of the list of what could not be saved is lost: {error}");
+                all.push(Problem { path: b"/".to_vec(), kind: ProblemKind::Metadata, message });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    all.extend(new);
+    Ok(came.then_some(all))
+}
+
+fn derive(
+    run: &mut Run<'_>,
+    id: ObjectId,
+    old: &Snapshot,
+    rewritten: Rewritten,
+    problems: Vec<Problem>,
+) -> Result<Snapshot> {
+    let mut new = old.clone();
+    new.original.get_or_insert(id);
+    (new.root, new.counts) = (rewritten.root, rewritten.counts);
+    new.outcome = Outcome::Partial;
+    let mut writer = StreamWriter::default();
+    new.problem_count = problems.len() as u64;
+    for mut problem in problems {
+        while problem.message.len() > snapshot::TEXT_MAX {
+            problem.message.pop();
+        }
+        writer.push(run, |buffer| snapshot::encode_problem(&problem, buffer))?;
+    }
+    new.problems = writer.finish(run)?;
+    Ok(new)
+}
