@@ -74,6 +74,9 @@ const fn words(phase: Phase) -> (&'static str, &'static str) {
         Phase::Mark => ("looking for what is needed", "directories"),
         Phase::Repack => ("rewriting", "packs"),
         Phase::Rewrite => ("rewriting", "entries"),
+        Phase::ListMirror => ("listing the mirror", ""),
+        Phase::Send => ("sending", "objects"),
+        Phase::Fetch => ("fetching", "objects"),
     }
 }
 

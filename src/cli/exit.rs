@@ -25,8 +25,12 @@ pub enum Exit {
     Locked = 11,
     /// The passphrase, recovery code or key file opens none of the repository's keys.
     WrongPassword = 12,
+    /// A mirror lacks something that its state needs.
+    MirrorIncomplete = 13,
     /// The repository is older than what this machine has already seen of it.
     Rollback = 14,
+    /// The repository here is behind its mirror.
+    Stale = 15,
     /// The repository has two different histories.
     Fork = 16,
     /// Something in the repository is damaged or missing.
@@ -37,7 +41,7 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, by code.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Success,
         Self::Failed,
         Self::Usage,
@@ -45,7 +49,9 @@ impl Exit {
         Self::NoRepository,
         Self::Locked,
         Self::WrongPassword,
+        Self::MirrorIncomplete,
         Self::Rollback,
+        Self::Stale,
         Self::Fork,
         Self::Damage,
         Self::Interrupted,
@@ -68,7 +74,9 @@ impl Exit {
             Self::NoRepository => "no repository there",
             Self::Locked => "locked by another process",
             Self::WrongPassword => "wrong passphrase or key file",
-            Self::Rollback => "the repository is older than what was seen before",
+            Self::MirrorIncomplete => "a mirror is not whole",
+            Self::Rollback => "the repository, or a mirror, is older than what was seen before",
+            Self::Stale => "the repository here is behind its mirror",
             Self::Fork => "the repository has two histories",
             Self::Damage => "damage found",
             Self::Interrupted => "interrupted",

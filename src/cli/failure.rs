@@ -2,7 +2,9 @@
 
 use super::exit::{CliError, Exit};
 use crate::base::escape::escape;
+use crate::codec::head_code::HeadCode;
 use crate::ops;
+use crate::ops::sync::MirrorError;
 use crate::repository;
 use crate::repository::lock::LockError;
 use crate::storage::ErrorKind;
@@ -66,6 +68,7 @@ impl From<repository::Error> for CliError {
                     "the disk could not confirm a write: nothing was published. Look at the kernel's log and the disk's health",
                 ),
                 ErrorKind::Length | ErrorKind::NoFile => (Exit::Damage, HEAL),
+                ErrorKind::Unavailable => (Exit::Failed, "the store may answer later: run the command again"),
                 ErrorKind::Absent | ErrorKind::Other => (Exit::Failed, ""),
             },
             _ if error.is_damage() => (Exit::Damage, HEAL),
@@ -73,6 +76,39 @@ impl From<repository::Error> for CliError {
         };
         let this = Self::new(exit, error.to_string());
         if hint.is_empty() { this } else { this.hint(hint) }
+    }
+}
+
+impl From<MirrorError> for CliError {
+    fn from(error: MirrorError) -> Self {
+        use MirrorError as E;
+        let (exit, hint) = match &error {
+            E::Foreign { .. } => (Exit::Failed, "choose an empty place; nothing there was touched".to_owned()),
+            E::OtherRepository => (Exit::Failed, "a mirror belongs to one repository; choose another place".to_owned()),
+            E::Ahead { .. } => (
+                Exit::Stale,
+                "the repository here was set back, or another machine has a newer copy of it. Nothing there was touched. \
+                 To go on from the mirror: packstone recover into a new directory"
+                    .to_owned(),
+            ),
+            E::Rollback { found, .. } => {
+                let code = found.map_or_else(|| "none".to_owned(), |head| HeadCode::of(&head).to_string());
+                (
+                    Exit::Rollback,
+                    format!(
+                        "somebody put an older state in its place, or emptied it. If that was you: packstone mirror accept \
+                         NAME --head {code}"
+                    ),
+                )
+            }
+            E::UnreadableHead { .. } => (Exit::Damage, HEAL.to_owned()),
+            E::Incomplete { .. } => (
+                Exit::MirrorIncomplete,
+                "its state is the one of before. Run packstone sync again; packstone mirror list shows what failed and why"
+                    .to_owned(),
+            ),
+        };
+        Self::new(exit, error.to_string()).hint(hint)
     }
 }
 
@@ -86,6 +122,7 @@ impl From<ops::Error> for CliError {
                 let hint = format!("name the one you want by its id: {found} is the newest that can be read. {HEAL}");
                 Self::new(Exit::Damage, error.to_string()).hint(hint)
             }
+            ops::Error::Mirror(error) => error.into(),
             ops::Error::Source(error) => Self::failed(error.to_string()),
             ops::Error::Refused(message) => Self::failed(message),
         }

@@ -25,7 +25,7 @@ const fn needless(name: &'static str, message: &'static str) -> Foreign {
 }
 
 /// All of them.
-pub const FOREIGN: [Foreign; 23] = [
+pub const FOREIGN: [Foreign; 20] = [
     needless("unlock", "Nothing to do: locks here end with the process that holds them."),
     needless("break-lock", "Nothing to do: locks here end with the process that holds them."),
     needless("migrate", "Nothing to do: there is one repository format."),
@@ -64,21 +64,6 @@ pub const FOREIGN: [Foreign; 23] = [
         "copy",
         "copying between repositories comes with a later version",
         "a whole repository is copied by any tool: its files never change",
-    ),
-    instead(
-        "sync",
-        "mirrors come with a later version",
-        "until then copy the repository's directory with any tool: its files never change",
-    ),
-    instead(
-        "mirror",
-        "mirrors come with a later version",
-        "until then copy the repository's directory with any tool: its files never change",
-    ),
-    instead(
-        "recover",
-        "recovering from a mirror comes with a later version",
-        "a copy of the repository's directory is a repository: packstone --repo COPY snapshots",
     ),
     instead(
         "drill",

@@ -46,12 +46,15 @@ pub mod init;
 pub mod key;
 pub mod ls;
 pub mod man;
+pub mod mirror;
+pub mod recover;
 pub mod repair;
 pub mod restore;
 pub mod rewrite;
 pub mod show;
 pub mod snapshots;
 pub mod stats;
+pub mod sync;
 pub mod tag;
 pub mod undelete;
 pub mod version;
@@ -101,6 +104,9 @@ pub enum Command {
     Prune(prune::Arguments),
     Check(check::Arguments),
     Stats(stats::Arguments),
+    Mirror(mirror::Arguments),
+    Sync(sync::Arguments),
+    Recover(recover::Arguments),
     Key(key::Arguments),
     Repair(repair::Arguments),
     Show(show::Arguments),
@@ -192,6 +198,9 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
         Command::Dump(arguments) => dump::run(&arguments, context),
         Command::Prune(arguments) => prune::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
+        Command::Mirror(arguments) => mirror::run(&arguments, context),
+        Command::Sync(arguments) => sync::run(&arguments, context),
+        Command::Recover(arguments) => recover::run(&arguments, context),
         Command::Cat(arguments) => cat::run(&arguments, context),
         Command::Show(arguments) => show::run(&arguments, context),
         Command::Forget(arguments) => forget::run(&arguments, context),

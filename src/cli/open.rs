@@ -8,6 +8,7 @@ use crate::codec::key_file::KeyFile;
 use crate::codec::key_slot::Secret;
 use crate::codec::recovery_code::RecoveryCode;
 use crate::repository::lock::Locks;
+use crate::repository::public_view::PublicView;
 use crate::repository::remembered::Remembered;
 use crate::repository::{self, Access, Repository};
 use crate::storage::ErrorKind;
@@ -116,28 +117,46 @@ pub fn repository_with(context: &mut Context, command: &str, stdin_taken: bool) 
     })?;
     let secret = context.secret(Question::Open("Passphrase or recovery code"), stdin_taken)?;
     let access = access(context, &place, storage, command)?;
-    let opened = open(access, secret)?;
+    let (opened, _) = open(access, secret)?;
     for warning in opened.take_warnings() {
         context.output.warn(&warning);
     }
     Ok(opened)
 }
 
+/// The repository as anyone sees it, without a secret.
+///
+/// # Errors
+/// When there is none, or its heads cannot be believed.
+pub fn public_view(context: &Context, command: &str) -> Result<PublicView, CliError> {
+    let place = place(context)?;
+    if !exists(&place) && !is_closed(&place) {
+        return Err(nothing_at(context, &place)?);
+    }
+    let storage = Local::open(&place).map_err(repository::Error::from)?;
+    Ok(PublicView::open(access(context, &place, storage, command)?)?)
+}
+
 /// Opens with whatever the secret turns out to be: what was typed as a passphrase may be a recovery code.
-fn open(access: Access, secret: secret::Secret) -> Result<Repository, CliError> {
-    match secret {
-        secret::Secret::KeyFile(content) => Ok(Repository::open(access, &key_file(&content)?)?),
+///
+/// # Errors
+/// As [`Repository::open`].
+pub fn open(access: Access, secret: secret::Secret) -> Result<(Repository, Secret), CliError> {
+    let secret = match secret {
+        secret::Secret::KeyFile(content) => key_file(&content)?,
         secret::Secret::Passphrase(passphrase) => {
             let code = std::str::from_utf8(&passphrase).ok().map(RecoveryCode::parse);
             if let Some(Ok(code)) = code {
-                match Repository::open(access.clone(), &Secret::RecoveryCode(code)) {
+                let code = Secret::RecoveryCode(code);
+                match Repository::open(access.clone(), &code) {
                     Err(repository::Error::WrongSecret { .. }) => {}
-                    other => return Ok(other?),
+                    other => return Ok((other?, code)),
                 }
             }
-            Ok(Repository::open(access, &Secret::Passphrase(passphrase))?)
+            Secret::Passphrase(passphrase)
         }
-    }
+    };
+    Ok((Repository::open(access, &secret)?, secret))
 }
 
 /// Reads the content of a key file.

@@ -12,6 +12,7 @@ use super::exit::{CliError, Exit};
 use super::words;
 use crate::base::escape::escape;
 use crate::files::sys::remove_environment_variable;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufRead, IsTerminal, Read};
@@ -35,14 +36,35 @@ pub struct Environment {
     command: Option<String>,
     file: Option<PathBuf>,
     key_file: Option<PathBuf>,
+    /// Secrets of mirrors' services, by what stands behind [`MIRROR_PREFIX`], in lower case.
+    mirrors: BTreeMap<String, Zeroizing<String>>,
     left_behind: bool,
 }
+
+/// What the variables begin with that hold secrets of mirrors' services.
+const MIRROR_PREFIX: &str = "PACKSTONE_MIRROR_";
 
 impl Environment {
     /// Reads the variables and removes them. Must run before any thread or child starts.
     #[must_use]
     pub fn take() -> Self {
-        Self::take_with(|name| std::env::var_os(name), |name| remove_environment_variable(OsStr::new(name)))
+        let mut this =
+            Self::take_with(|name| std::env::var_os(name), |name| remove_environment_variable(OsStr::new(name)));
+        let given = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        let given: Vec<(String, OsString)> = given.filter(|(name, _)| name.starts_with(MIRROR_PREFIX)).collect();
+        for (name, value) in given {
+            this.left_behind |= !remove_environment_variable(OsStr::new(&name));
+            if let (Some(key), Ok(value)) = (name.strip_prefix(MIRROR_PREFIX), value.into_string()) {
+                this.mirrors.insert(key.to_lowercase(), Zeroizing::new(value));
+            }
+        }
+        this
+    }
+
+    /// A secret of a mirror's service, such as `secret_access_key`.
+    #[must_use]
+    pub fn mirror_secret(&self, key: &str) -> Option<String> {
+        self.mirrors.get(key).map(|value| value.to_string())
     }
 
     fn take_with(read: impl Fn(&str) -> Option<OsString>, remove: impl Fn(&str) -> bool) -> Self {
@@ -58,6 +80,7 @@ impl Environment {
             command: command.map(|value| value.to_string_lossy().into_owned()),
             file: file.map(PathBuf::from),
             key_file: key_file.map(PathBuf::from),
+            mirrors: BTreeMap::new(),
         }
     }
 
@@ -230,6 +253,14 @@ fn without_line_end(mut secret: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
 }
 
 fn from_command(command: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    command_output(command).map(without_line_end)
+}
+
+/// Runs a command that prints secrets, without a shell, and returns what it prints.
+///
+/// # Errors
+/// When it cannot be run, fails, or prints more than a secret can be.
+pub fn command_output(command: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
     // The command line itself may hold a secret, so messages name the program only.
     let words = words::split(command)
         .map_err(|why| CliError::usage(format!("the password command cannot be split into words: {why}")))?;
@@ -256,7 +287,7 @@ fn from_command(command: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
         return Err(CliError::failed(format!("the password command {program} failed: {status}")));
     }
     let output = output.map_err(failed)?.flatten();
-    output.map(without_line_end).ok_or_else(|| {
+    output.ok_or_else(|| {
         CliError::failed(format!("the password command {program} printed more than {} KiB", SECRET_BYTES_MAX / 1024))
     })
 }

@@ -57,6 +57,12 @@ impl HeadCode {
         *self == Self::of(head)
     }
 
+    /// True when the id of the head it names begins with these bytes: as much as later heads keep of it.
+    #[must_use]
+    pub fn begins(&self, ancestor: &[u8]) -> bool {
+        self.id.starts_with(ancestor)
+    }
+
     /// Reads what was typed; case, spaces, hyphens, O for 0, I and L for 1 are forgiven.
     ///
     /// # Errors

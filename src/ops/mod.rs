@@ -13,7 +13,9 @@ pub mod find;
 pub mod forget;
 pub mod ls;
 pub mod part;
+pub mod probe;
 pub mod prune;
+pub mod recover;
 pub mod repair_index;
 pub mod repair_packs;
 pub mod repair_snapshots;
@@ -25,6 +27,7 @@ pub mod select;
 pub mod show;
 pub mod snapshots;
 pub mod stats;
+pub mod sync;
 pub mod tree_walk;
 pub mod undelete;
 
@@ -65,6 +68,12 @@ pub enum Phase {
     Repack,
     /// Writing trees again without some of their entries.
     Rewrite,
+    /// Finding out what a mirror holds.
+    ListMirror,
+    /// Sending objects to a mirror.
+    Send,
+    /// Fetching objects from a mirror.
+    Fetch,
 }
 
 /// What an operation found out about, or did with, one entry.
@@ -185,6 +194,9 @@ pub enum Error {
         /// Why not.
         source: Box<crate::repository::Error>,
     },
+    /// A mirror must not be written to, or is not whole.
+    #[error(transparent)]
+    Mirror(#[from] sync::MirrorError),
     /// The sources said no.
     #[error(transparent)]
     Source(#[from] crate::files::source::SourceError),
@@ -209,7 +221,7 @@ impl Error {
         match self {
             Self::Repository(error) | Self::At { source: error, .. } => Some(error),
             Self::NewestUnreadable { source, .. } => Some(source),
-            Self::Source(_) | Self::Interrupted | Self::Refused(_) => None,
+            Self::Mirror(_) | Self::Source(_) | Self::Interrupted | Self::Refused(_) => None,
         }
     }
 

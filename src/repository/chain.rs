@@ -143,6 +143,34 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
             None => Error::NoHead { found },
         });
     };
+    let tip = complete(storage, verifying_key, repository, head)?;
+    Ok(Tip { junk, unreadable, ..tip })
+}
+
+/// The head with this reference, and what it says.
+///
+/// # Errors
+/// [`Error::Missing`] or [`Error::Damaged`] for it or its checkpoint.
+pub fn at(storage: &dyn Storage, verifying_key: &[u8; 32], repository: RepositoryId, wanted: HeadRef) -> Result<Tip> {
+    let name = name_of(wanted);
+    match examine(storage, &name, verifying_key, repository) {
+        Ok(Candidate::Valid(head)) => complete(storage, verifying_key, repository, head),
+        Ok(Candidate::Junk) => Err(Error::Damaged { object: name, error: codec::Error::new("head", Reason::Tag) }),
+        Ok(Candidate::Unreadable(error)) => Err(Error::Damaged { object: name, error }),
+        Err(Error::Storage(error)) if error.kind == ErrorKind::Absent => {
+            Err(Error::Missing { object: name, generation: wanted.generation })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads the checkpoint of a valid head and puts its state together.
+fn complete(
+    storage: &dyn Storage,
+    verifying_key: &[u8; 32],
+    repository: RepositoryId,
+    head: Box<Head>,
+) -> Result<Tip> {
     let head: Arc<Head> = Arc::from(head);
     let resolve_error = |error| Error::Damaged { object: name_of(head.reference()), error };
     let checkpoint = if head.is_checkpoint() {
@@ -171,7 +199,7 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
     } else {
         Arc::new(head.resolve(Some(&checkpoint.0)).map_err(resolve_error)?)
     };
-    Ok(Tip { head, state, checkpoint, junk, unreadable })
+    Ok(Tip { head, state, checkpoint, junk: Vec::new(), unreadable: None })
 }
 
 /// What an earlier head of the chain before `tip` said; none when it, or its checkpoint, is gone or cannot be read.

@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::disk::{Disk, DiskEntry, EntryKind, OsDisk, split};
-use super::{Error, ErrorKind, Folder, Listed, ObjectName, Result, Storage, Stored, Upload};
+use super::{Error, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Stored, Upload};
 use crate::base::escape::escape;
 
 /// Folder of what is being written.
@@ -232,6 +232,12 @@ impl<D: Disk> Shared<D> {
     }
 }
 
+/// A folder of the repository, or one of this machine's.
+fn is_own_folder(entry: &DiskEntry) -> bool {
+    let names = Folder::ALL.map(Folder::as_str).into_iter().chain([LOCK, TEMPORARY, QUARANTINE]);
+    entry.kind == EntryKind::Directory && names.into_iter().any(|name| name.as_bytes() == entry.name)
+}
+
 /// Two lower-case hex digits: a folder below `packs/`.
 fn is_fan_out(name: &[u8]) -> bool {
     name.len() == 2 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
@@ -358,6 +364,34 @@ impl<D: Disk> Storage for Local<D> {
             }
         }
         Ok(removed)
+    }
+}
+
+impl<D: Disk> MirrorStore for Local<D> {
+    fn list_all(&self) -> Result<(Vec<Listed>, Vec<String>)> {
+        let mut all = Listing::default();
+        for folder in Folder::ALL {
+            let found = self.shared.walk(folder)?;
+            all.objects.extend(found.objects);
+            all.strays.extend(found.strays);
+        }
+        for entry in self.shared.list("")? {
+            if entry.name == b"config" && entry.kind == EntryKind::File {
+                all.objects.push(Listed { name: ObjectName::Config, length: entry.length });
+            } else if !is_own_folder(&entry) {
+                all.strays.push(escape(&entry.name));
+            }
+        }
+        Ok((all.objects, all.strays))
+    }
+
+    /// What lies there goes first: nothing here is ever overwritten.
+    fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+        match self.remove(name) {
+            Err(error) if error.kind != ErrorKind::Absent => return Err(error),
+            _ => {}
+        }
+        self.put(name, bytes).map(drop)
     }
 }
 

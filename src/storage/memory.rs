@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Error, ErrorKind, Folder, Listed, ObjectName, Result, Storage, Stored, Upload};
+use super::{Error, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Stored, Upload};
 
 type Objects = BTreeMap<ObjectName, Vec<u8>>;
 
@@ -97,6 +97,19 @@ impl Storage for Memory {
 
     fn clean_temporary(&self) -> Result<u64> {
         Ok(0)
+    }
+}
+
+impl MirrorStore for Memory {
+    fn list_all(&self) -> Result<(Vec<Listed>, Vec<String>)> {
+        let objects = self.lock();
+        let listed = objects.iter().map(|(name, bytes)| Listed { name: *name, length: bytes.len() as u64 });
+        Ok((listed.collect(), Vec::new()))
+    }
+
+    fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+        self.lock().insert(*name, bytes.to_vec());
+        Ok(())
     }
 }
 

@@ -14,11 +14,14 @@
 //!    every caller checks a hash or a tag.
 //! 5. A storage is handed sealed or signed bytes only. It knows nothing of what they mean.
 
+pub mod address;
 pub mod crash;
 pub mod disk;
 pub mod local;
 pub mod memory;
 mod name;
+pub mod read_only;
+pub mod remote;
 
 pub use name::{Folder, ObjectName, ParseNameError};
 
@@ -40,6 +43,8 @@ pub enum ErrorKind {
     Length,
     /// Something lies under the object's name that is no regular file: a directory, a link, a pipe.
     NoFile,
+    /// The store did not answer, or asked us to come later, as often as it was tried.
+    Unavailable,
     /// Anything else: see the source.
     Other,
 }
@@ -162,6 +167,15 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// Removes what interrupted uploads left behind. Only the holder of the writer lock may call it.
     fn clean_temporary(&self) -> Result<u64>;
+}
+
+/// A storage that can be a mirror: a sync lists it at once, and replaces what an interrupted write left.
+pub trait MirrorStore: Storage {
+    /// Every object with its length, and whatever else lies there, escaped. One request where the store has one for it.
+    fn list_all(&self) -> Result<(Vec<Listed>, Vec<String>)>;
+
+    /// Stores an object in one go, whatever lies under its name. The caller has hashed the bytes.
+    fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()>;
 }
 
 /// An object on its way. See [`Storage::create`].

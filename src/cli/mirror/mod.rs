@@ -1,0 +1,254 @@
+//! `mirror`: where copies of a repository are.
+
+pub mod store;
+
+use super::exit::{CliError, Exit};
+use super::table::{Align, Table};
+use super::{Context, clock, open, size};
+use crate::base::escape::escape;
+use crate::base::time::Time;
+use crate::codec::head_code::HeadCode;
+use crate::ops::probe;
+use crate::repository::mirror_book::{Mirror, MirrorBook};
+use crate::repository::public_view::PublicView;
+use crate::storage::address::Address;
+
+/// Keep copies of the repository elsewhere: which, and how they stand
+///
+/// A mirror holds the same files under the same names. Nothing here needs a passphrase, and no credentials are stored: they come
+/// from the environment (PACKSTONE_MIRROR_SECRET_ACCESS_KEY and the like, AWS_* for s3), from the cloud's usual files, or from
+/// a command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Command {
+    /// Add a mirror, and try what its store can do
+    Add(AddArguments),
+    /// List the mirrors, and how they stand
+    #[command(alias = "status")]
+    List,
+    /// Take a mirror off the list; its files stay
+    Remove(RemoveArguments),
+    /// Accept what a mirror shows now, although it showed a newer state before
+    Accept(AcceptArguments),
+}
+
+/// `mirror add`
+#[derive(Debug, Clone, clap::Args)]
+pub struct AddArguments {
+    /// What to call it: letters, digits, - and _
+    #[arg(value_name = "NAME", value_parser = parse_name)]
+    pub name: String,
+    /// Where it lies: s3://BUCKET/PATH, azblob://, gcs://, b2://, gdrive://, sftp://USER@HOST/PATH, webdav://HOST/PATH, or a directory
+    #[arg(value_name = "ADDRESS")]
+    pub address: String,
+    /// An option of the service, such as endpoint=https://... (can be given multiple times)
+    #[arg(short, long = "option", value_name = "KEY=VALUE")]
+    pub option: Vec<String>,
+    /// Run this command, without a shell, for the credentials: it prints lines KEY=VALUE
+    #[arg(long, value_name = "COMMAND")]
+    pub credentials_command: Option<String>,
+    /// Do not try the store
+    #[arg(long)]
+    pub no_probe: bool,
+    /// Change nothing, only try the store
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// `mirror remove`
+#[derive(Debug, Clone, clap::Args)]
+pub struct RemoveArguments {
+    /// Which one
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Change nothing, only say what would be done
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// `mirror accept`
+#[derive(Debug, Clone, clap::Args)]
+pub struct AcceptArguments {
+    /// Which one
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The state code of what it shows now, as the refusal named it; "none" for an empty one
+    #[arg(long, value_name = "CODE")]
+    pub head: String,
+    /// Change nothing, only say what would be done
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if (1..=64).contains(&text.len()) && text.bytes().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is no name for a mirror: letters, digits, - and _"))
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is no repository, or the book of its mirrors cannot be read.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    let view = open::public_view(context, "mirror")?;
+    let book = store::book(context, view.id())?;
+    match &arguments.command {
+        Command::Add(arguments) => add(arguments, &view, &book, context),
+        Command::List => list(&view, &book, context),
+        Command::Remove(arguments) => remove(arguments, &book, context),
+        Command::Accept(arguments) => accept(arguments, &view, &book, context),
+    }
+}
+
+fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit, CliError> {
+    let output = context.output;
+    let given = &arguments.address;
+    let absolute = if given.contains("://") {
+        given.clone()
+    } else {
+        let path = std::path::absolute(given)
+            .map_err(|error| CliError::failed("the current directory cannot be told").caused_by(error))?;
+        path.to_str().ok_or_else(|| CliError::usage("the path of a mirror is UTF-8"))?.to_owned()
+    };
+    let address = Address::parse(&absolute, &arguments.option)?;
+    if book.get(&arguments.name).is_ok() {
+        return Err(crate::repository::mirror_book::BookError::Exists(arguments.name.clone()).into());
+    }
+    if !arguments.no_probe {
+        let store = store::open(context, &address, arguments.credentials_command.as_deref(), !arguments.dry_run)?;
+        let found = probe::run(&*store, view.id())?;
+        for line in found.lines() {
+            output.info(format_args!("  {line}"))?;
+        }
+    }
+    if !arguments.dry_run {
+        book.add(&arguments.name, &address.to_string(), arguments.credentials_command.as_deref(), Time::now())?;
+    }
+    if output.json {
+        return output
+            .json(&serde_json::json!({
+                "message_type": "mirror_added",
+                "name": arguments.name,
+                "address": address.to_string(),
+                "dry_run": arguments.dry_run,
+            }))
+            .map(|()| Exit::Success);
+    }
+    let name = &arguments.name;
+    if arguments.dry_run {
+        output.info(format_args!("mirror {name} would be added; nothing was changed"))?;
+    } else {
+        output.info(format_args!("mirror {name} added: {}", escape(address.to_string().as_bytes())))?;
+        output.info(format_args!("Next: packstone sync {name}"))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn remove(arguments: &RemoveArguments, book: &MirrorBook, context: &Context) -> Result<Exit, CliError> {
+    let mirror = book.get(&arguments.name)?;
+    if !arguments.dry_run {
+        book.remove(&arguments.name)?;
+    }
+    let would = if arguments.dry_run { "would be taken" } else { "taken" };
+    let address = escape(mirror.address.as_bytes());
+    context.output.info(format_args!("mirror {} {would} off the list; its files stay at {address}", mirror.name))?;
+    Ok(Exit::Success)
+}
+
+fn accept(
+    arguments: &AcceptArguments,
+    view: &PublicView,
+    book: &MirrorBook,
+    context: &Context,
+) -> Result<Exit, CliError> {
+    let mirror = book.get(&arguments.name)?;
+    let wanted = if arguments.head == "none" {
+        None
+    } else {
+        let code = HeadCode::parse(&arguments.head).map_err(|error| CliError::usage(error.to_string()))?;
+        let address = Address::parse(&mirror.address, &[])?;
+        let store = store::open(context, &address, mirror.credentials_command.as_deref(), false)?;
+        let newest = crate::repository::chain::newest(&*store, view.verifying_key(), view.id())?;
+        if !code.matches(&newest.reference()) {
+            let now = HeadCode::of(&newest.reference());
+            return Err(CliError::failed(format!("the mirror shows another state: {now}")));
+        }
+        Some(newest.reference())
+    };
+    if !arguments.dry_run {
+        book.set_head(&arguments.name, wanted)?;
+    }
+    let state = wanted.map_or_else(|| "nothing there".to_owned(), |head| format!("generation {}", head.generation));
+    let would = if arguments.dry_run { "would be accepted" } else { "accepted" };
+    context.output.info(format_args!("{state} {would} as the newest state of mirror {}", mirror.name))?;
+    Ok(Exit::Success)
+}
+
+fn list(view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit, CliError> {
+    let (output, zone) = (context.output, clock::local_zone());
+    let ours = view.tip().reference().generation;
+    let columns =
+        [("Name", Align::Left), ("Generation", Align::Right), ("Synced", Align::Left), ("Bytes", Align::Right), ("Address", Align::Left)];
+    let mut table = Table::new(&columns);
+    let mirrors = book.all()?;
+    for mirror in &mirrors {
+        let counts = book.counts(&mirror.name)?;
+        if output.json {
+            let time = |time: Option<Time>| time.map(|time| clock::rfc3339(time, &zone));
+            output.json(&serde_json::json!({
+                "message_type": "mirror",
+                "name": mirror.name,
+                "address": mirror.address,
+                "generation": mirror.head.map(|head| head.generation),
+                "repository_generation": ours,
+                "state_code": mirror.head.map(|head| HeadCode::of(&head).to_string()),
+                "synced": time(mirror.synced),
+                "verified": time(mirror.verified),
+                "objects": mirror.objects,
+                "bytes": mirror.bytes,
+                "pending_objects": counts.pending,
+                "pending_bytes": counts.pending_bytes,
+                "failed_objects": counts.failed,
+            }))?;
+            continue;
+        }
+        let generation = mirror.head.map_or_else(|| "none".to_owned(), |head| format!("{} of {ours}", head.generation));
+        let Mirror { name, synced, bytes, address, .. } = mirror;
+        table.row_of_lines(vec![
+            vec![name.clone()],
+            vec![generation],
+            vec![synced.map_or_else(|| "never".to_owned(), |time| clock::show(time, &zone))],
+            vec![size::show(*bytes)],
+            vec![escape(address.as_bytes())],
+        ]);
+        for (object, tries, transient, reason) in book.failures(name)? {
+            let again = if transient { "may pass" } else { "permanent" };
+            output.warn(&format!("{name}: {object} failed ({again}, {tries} tries): {reason}"));
+        }
+        if counts.pending > 0 {
+            let waiting = size::counted(counts.pending, "object waits", "objects wait");
+            output.info(format_args!("{name}: {waiting} ({})  Next: packstone sync {name}", size::show(counts.pending_bytes)))?;
+        }
+    }
+    if output.json {
+        return Ok(Exit::Success);
+    }
+    if mirrors.is_empty() {
+        output.info("No mirror yet: this repository is the only copy. Next: packstone mirror add NAME s3://BUCKET/PATH")?;
+        return Ok(Exit::Success);
+    }
+    table.footer(size::counted(mirrors.len() as u64, "mirror", "mirrors"));
+    output.text(&table.render())?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,117 @@
+//! From a mirror's name or address to the store itself, with the secrets that it needs.
+
+use crate::cli::Context;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::secret;
+use crate::repository::mirror_book::{BookError, Mirror, MirrorBook};
+use crate::base::escape::escape;
+use crate::base::id::RepositoryId;
+use crate::storage::MirrorStore;
+use crate::storage::address::{Address, AddressError};
+use crate::storage::local::Local;
+use crate::storage::remote::Remote;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+impl From<AddressError> for CliError {
+    fn from(error: AddressError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<BookError> for CliError {
+    fn from(error: BookError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+/// The folder of the books.
+///
+/// # Errors
+/// When there is no home directory.
+pub fn folder(context: &Context) -> Result<PathBuf, CliError> {
+    Ok(context.global.state_directory()?.join("mirrors"))
+}
+
+/// The book of a repository.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn book(context: &Context, repository: RepositoryId) -> Result<MirrorBook, CliError> {
+    Ok(MirrorBook::open(&folder(context)?, repository)?)
+}
+
+/// A place where a mirror is, or can be: a name from a book, or an address.
+///
+/// # Errors
+/// When it is neither.
+pub fn find(context: &Context, text: &str) -> Result<(Address, Option<String>), CliError> {
+    if text.contains("://") || text.starts_with('/') {
+        return Ok((Address::parse(text, &[])?, None));
+    }
+    let mut found: Vec<Mirror> = Vec::new();
+    for entry in std::fs::read_dir(folder(context)?).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| name.strip_suffix(".sqlite")).and_then(|id| id.parse().ok());
+        if let Some(id) = id {
+            found.extend(book(context, id)?.get(text).ok());
+        }
+    }
+    match found.as_slice() {
+        [mirror] => Ok((Address::parse(&mirror.address, &[])?, mirror.credentials_command.clone())),
+        [] => Err(CliError::failed(format!("\"{}\" is neither a mirror's name nor an address", escape(text.as_bytes())))
+            .hint("packstone mirror list shows the names; an address looks like s3://BUCKET/PATH")),
+        _ => Err(CliError::failed(format!("several repositories have a mirror {text}")).hint("name it by its address")),
+    }
+}
+
+/// Opens the store at an address. Nothing is asked of it yet.
+///
+/// # Errors
+/// When a secret cannot be had, or the settings are refused.
+pub fn open(
+    context: &Context,
+    address: &Address,
+    credentials_command: Option<&str>,
+    make: bool,
+) -> Result<Arc<dyn MirrorStore>, CliError> {
+    if let Some(directory) = address.directory() {
+        return Ok(Arc::new(local(directory, make)?));
+    }
+    let mut secrets = BTreeMap::new();
+    for key in address.service().secrets {
+        if let Some(value) = context.environment.mirror_secret(key) {
+            secrets.insert((*key).to_owned(), value);
+        }
+    }
+    if let Some(command) = credentials_command {
+        let printed = secret::command_output(command)?;
+        let text = String::from_utf8_lossy(&printed).into_owned();
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let known = line.split_once('=').filter(|(key, _)| {
+                address.service().secrets.contains(key) || address.service().options.contains(key)
+            });
+            let (key, value) = known.ok_or_else(|| {
+                CliError::failed(format!(
+                    "the credentials command printed a line that is no secret or option of {}: expected lines like {}=...",
+                    address.service().scheme,
+                    address.service().secrets.first().unwrap_or(&"key"),
+                ))
+            })?;
+            secrets.insert(key.to_owned(), value.to_owned());
+        }
+    }
+    let remote = Remote::open(address, &secrets).map_err(crate::repository::Error::from)?;
+    Ok(Arc::new(remote))
+}
+
+/// A mirror in a directory is written as a repository is: durable before anything relies on it.
+fn local(directory: &Path, make: bool) -> Result<Local, CliError> {
+    if make && !directory.exists() {
+        return Ok(Local::create(directory).map_err(crate::repository::Error::from)?);
+    }
+    Local::open(directory).map_err(|error| {
+        CliError::new(Exit::Failed, format!("{error}")).hint("is its disk mounted? A new directory is made by packstone mirror add")
+    })
+}

@@ -1,0 +1,179 @@
+//! `recover`: a repository from a mirror alone.
+
+use super::exit::{CliError, Exit};
+use super::mirror::store;
+use super::progress::Work;
+use super::secret::Question;
+use super::watch::Watch;
+use super::{Context, open, size};
+use crate::base::escape::escape;
+use crate::codec::head_code::HeadCode;
+use crate::ops::check;
+use crate::ops::recover::{self, Freshness};
+use crate::repository::lock::Locks;
+use crate::repository::public_view::PublicView;
+use crate::repository::{Access, Repository};
+use crate::storage::Storage;
+use crate::storage::local::Local;
+use crate::storage::read_only::ReadOnly;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bring the repository back from a mirror alone
+///
+/// Any passphrase, recovery code or key file of the repository opens it. Interrupt freely: the same command goes on where it stopped.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// Where the mirror is: s3://BUCKET/PATH and the like, a directory, or a mirror's name
+    #[arg(value_name = "ADDRESS")]
+    pub mirror: String,
+    /// An option of the service, such as endpoint=https://... (can be given multiple times)
+    #[arg(short, long = "option", value_name = "KEY=VALUE")]
+    pub option: Vec<String>,
+    /// Run this command, without a shell, for the credentials: it prints lines KEY=VALUE
+    #[arg(long, value_name = "COMMAND")]
+    pub credentials_command: Option<String>,
+    /// Where the repository is to be [default: where --repo says]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub to: Option<PathBuf>,
+    /// Refuse a state that is older than the one with this state code
+    #[arg(long, value_name = "CODE")]
+    pub expect_head: Option<String>,
+    /// Bring back the older state with this state code
+    #[arg(long, value_name = "CODE", conflicts_with = "expect_head")]
+    pub head: Option<String>,
+    /// Fetch so many objects at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub connections: u16,
+    /// Change nothing, only say what would be fetched
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Exit::Rollback`] for a state that is older than is known; [`Exit::WrongPassword`]; damage; storage errors.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    let code = |text: &Option<String>| {
+        let parsed = text.as_deref().map(HeadCode::parse).transpose();
+        parsed.map_err(|error| CliError::usage(error.to_string()))
+    };
+    let (expected, wanted) = (code(&arguments.expect_head)?, code(&arguments.head)?);
+    let place = match &arguments.to {
+        Some(to) => std::path::absolute(to)
+            .map_err(|error| CliError::failed("the current directory cannot be told").caused_by(error))?,
+        None => open::place(context)?,
+    };
+    let shown = escape(place.as_os_str().as_bytes());
+    if open::exists(&place) {
+        return Err(CliError::failed(format!("{shown} holds a repository already"))
+            .hint("choose another directory with --to; packstone check says how this one is"));
+    }
+    let (store, address) = {
+        let (address, command) = store::find(context, &arguments.mirror)?;
+        let address = if arguments.option.is_empty() {
+            address
+        } else {
+            crate::storage::address::Address::parse(&address.to_string(), &arguments.option)?
+        };
+        let command = arguments.credentials_command.clone().or(command);
+        (store::open(context, &address, command.as_deref(), false)?, address)
+    };
+    let storage: Arc<dyn Storage> = Arc::new(ReadOnly(store));
+    let access = Access {
+        storage: Arc::clone(&storage),
+        locks: Locks::none(),
+        place: PathBuf::from(address.to_string()),
+        cache: None,
+        remembered: None,
+        retry_lock: Duration::ZERO,
+    };
+    let mirror = PublicView::open(access.clone())?;
+    let remembered = open::remembered(context)?;
+    let tip = match &wanted {
+        Some(code) => recover::older(&mirror, code)?,
+        None => mirror.tip().clone(),
+    };
+    let mut freshness = Freshness::NotProven;
+    if wanted.is_none() {
+        remembered.check(mirror.id(), tip.reference(), &tip.state)?;
+        if remembered.head(mirror.id()).is_some() {
+            freshness = Freshness::Remembered;
+        }
+        if let Some(code) = &expected {
+            recover::expect(&tip, code)?;
+            freshness = Freshness::Proven;
+        }
+    }
+    let secret = context.secret(Question::Open("Passphrase or recovery code"), false)?;
+    let (_, secret) = open::open(access, secret)?;
+    let generation = tip.reference().generation;
+    let fresh = match freshness {
+        Freshness::Proven => "freshness PROVEN by the state code".to_owned(),
+        Freshness::Remembered => "not older than what this machine has seen".to_owned(),
+        Freshness::NotProven => format!("freshness NOT proven: the newest state there is generation {generation}"),
+    };
+    context.output.info(format_args!("authenticated   {fresh}"))?;
+    let made = if arguments.dry_run && !place.exists() { None } else { Some(target(&place)?) };
+    let empty = crate::storage::memory::Memory::new();
+    let target: &dyn Storage = made.as_ref().map_or(&empty, |local| local);
+    let plan = recover::plan(&mirror, &tip, target)?;
+    let objects = size::counted(plan.fetch.len() as u64, "object", "objects");
+    context.output.info(format_args!("{objects}, {} to fetch into {shown}", size::show(plan.bytes())))?;
+    if arguments.dry_run {
+        return Ok(Exit::Success);
+    }
+    let progress = context.progress(Work::Other);
+    let fetched = recover::execute(&mirror, target, &plan, usize::from(arguments.connections), &progress);
+    progress.finish();
+    fetched?;
+    finish(&place, secret, context)
+}
+
+/// A directory that is empty, or that an interrupted recover left.
+fn target(place: &std::path::Path) -> Result<Local, CliError> {
+    if place.exists() && std::fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_some()) {
+        let known = ["keys", "packs", "index", "snapshots", "heads", "lock", "tmp", "quarantine"];
+        let foreign = std::fs::read_dir(place).into_iter().flatten().flatten().find(|entry| {
+            !entry.file_name().to_str().is_some_and(|name| known.contains(&name))
+        });
+        if let Some(foreign) = foreign {
+            let (place, name) = (escape(place.as_os_str().as_bytes()), escape(foreign.file_name().as_bytes()));
+            return Err(CliError::failed(format!("{place} holds something else: {name}"))
+                .hint("choose an empty directory, or one that does not exist, with --to"));
+        }
+        return Ok(Local::open(place).map_err(crate::repository::Error::from)?);
+    }
+    Ok(Local::create(place).map_err(crate::repository::Error::from)?)
+}
+
+/// Opens what came back, makes its cache, and checks it.
+fn finish(place: &std::path::Path, secret: crate::codec::key_slot::Secret, context: &Context) -> Result<Exit, CliError> {
+    let storage = Local::open(place).map_err(crate::repository::Error::from)?;
+    let access = open::access(context, place, storage, "recover")?;
+    let repository = Repository::open(access, &secret)?;
+    let report = check::run(&repository, &check::Options::default(), &Watch::new(context))?;
+    for finding in &report.findings {
+        context.output.line(&finding.message)?;
+    }
+    let snapshots = size::counted(report.snapshots, "snapshot", "snapshots");
+    let output = context.output;
+    if output.json {
+        output.json(&serde_json::json!({
+            "message_type": "summary",
+            "repository": repository.id().to_string(),
+            "generation": report.generation,
+            "snapshots": report.snapshots,
+            "packs": report.packs,
+            "problems": report.findings.len(),
+        }))?;
+    }
+    if !report.findings.is_empty() {
+        return Ok(Exit::Damage);
+    }
+    output.info(format_args!("{snapshots}, check clean.  Next: packstone restore latest --target DIRECTORY"))?;
+    Ok(Exit::Success)
+}

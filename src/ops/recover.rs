@@ -1,0 +1,193 @@
+//! `recover`: a repository comes back from a mirror alone. format-spec/mirror.md.
+//!
+//! # Order of writes, and what a crash leaves
+//!
+//! | step | a crash before the next step leaves |
+//! |---|---|
+//! | 1. key slots, packs, segments, snapshots, each hashed before it gets its name | objects without a config: no repository, and the same command goes on |
+//! | 2. the checkpoint, the head | as above |
+//! | 3. the config | a repository |
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::sync::MirrorError;
+use super::{Error, Monitor, Phase, Result};
+use crate::codec::config::CONFIG_BYTES;
+use crate::codec::head::HeadRef;
+use crate::codec::head_code::HeadCode;
+use crate::repository::chain::{self, Tip};
+use crate::repository::public_view::{self, Needed, PublicView};
+use crate::repository;
+use crate::storage::{ErrorKind, Folder, ObjectName, Storage};
+
+/// What is known about how new the mirror's state is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// It is the head with the code that was given, or follows it.
+    Proven,
+    /// It is the head that this machine saw last, or follows it.
+    Remembered,
+    /// Nothing says that there was no newer one.
+    NotProven,
+}
+
+/// Compares a mirror's newest head with the state code of one that was seen before.
+///
+/// # Errors
+/// [`Error::Mirror`] when the mirror's is older; [`Error::Refused`] when it is of another history.
+pub fn expect(tip: &Tip, code: &HeadCode) -> Result<()> {
+    let head = tip.reference();
+    if code.generation() > head.generation {
+        return Err(MirrorError::Rollback { seen: code.generation(), found: Some(head) }.into());
+    }
+    let follows = if code.generation() == head.generation {
+        code.matches(&head)
+    } else {
+        let index = usize::try_from(code.generation().saturating_sub(1)).unwrap_or(usize::MAX);
+        tip.state.ancestors.get(index).is_some_and(|ancestor| code.begins(ancestor))
+    };
+    if follows {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "the head with this code is not among those that generation {} of the mirror follows: it has another history",
+        head.generation
+    )))
+}
+
+/// What will be fetched.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The head that comes back.
+    pub head: HeadRef,
+    /// What it needs, the config last.
+    pub needs: Vec<Needed>,
+    /// What of that the target lacks.
+    pub fetch: Vec<Needed>,
+    config: Vec<u8>,
+}
+
+impl Plan {
+    /// Bytes to be fetched, as far as they are known.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.fetch.iter().filter_map(|needed| needed.length).sum()
+    }
+}
+
+/// Works out what `target` lacks of the head of `tip`, which is one of the mirror's.
+///
+/// # Errors
+/// A segment that cannot be read; [`Error::Refused`] when something else lies at the target.
+pub fn plan(mirror: &PublicView, tip: &Tip, target: &dyn Storage) -> Result<Plan> {
+    let mut needs = public_view::needs(mirror.storage(), mirror.id(), tip)?;
+    // Last, as in `init`: with its config the target is a repository.
+    needs.rotate_left(1);
+    let mut there = std::collections::BTreeMap::new();
+    for folder in Folder::ALL {
+        for found in target.list(folder).map_err(repository::Error::from)? {
+            there.insert(found.name, found.length);
+        }
+    }
+    match target.read(&ObjectName::Config, CONFIG_BYTES as u64) {
+        Ok(config) if config == mirror.config_bytes() => {
+            there.insert(ObjectName::Config, CONFIG_BYTES as u64);
+        }
+        Ok(_) => return Err(Error::Refused("another repository lies at the target: choose an empty directory".to_owned())),
+        Err(error) if error.kind == ErrorKind::Absent => {}
+        Err(error) => return Err(repository::Error::from(error).into()),
+    }
+    let is_there = |needed: &&Needed| match needed.length {
+        Some(length) => there.get(&needed.name) == Some(&length),
+        None => there.contains_key(&needed.name),
+    };
+    let fetch = needs.iter().filter(|needed| !is_there(needed)).copied().collect();
+    Ok(Plan { head: tip.reference(), needs, fetch, config: mirror.config_bytes().to_vec() })
+}
+
+/// Fetches what the plan says, `parallel` packs at a time.
+///
+/// # Errors
+/// [`Error::Interrupted`]; an object that is missing on the mirror, or is not what its name says: then the target is no repository
+/// yet, and what was fetched stays.
+pub fn execute(
+    mirror: &PublicView,
+    target: &dyn Storage,
+    plan: &Plan,
+    parallel: usize,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    monitor.phase(Phase::Fetch);
+    monitor.expect(plan.fetch.len() as u64, plan.bytes(), true);
+    target.clean_temporary().map_err(repository::Error::from)?;
+    let is_last = |needed: &&Needed| matches!(needed.name, ObjectName::Config | ObjectName::Head { .. });
+    let bulk: Vec<Needed> = plan.fetch.iter().filter(|needed| !is_last(needed)).copied().collect();
+    let queue = Mutex::new(bulk.into_iter());
+    let failed: Mutex<Option<Error>> = Mutex::new(None);
+    let stop = AtomicBool::new(false);
+    let work = || {
+        while !stop.load(Ordering::Relaxed) && !monitor.interrupted() {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(needed) = next else { return };
+            if let Err(error) = fetch(mirror, target, plan, &needed, monitor) {
+                stop.store(true, Ordering::Relaxed);
+                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..parallel.max(1) {
+            scope.spawn(work);
+        }
+    });
+    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    for needed in plan.fetch.iter().filter(is_last) {
+        if monitor.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        fetch(mirror, target, plan, needed, monitor)?;
+    }
+    if monitor.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+}
+
+fn fetch(
+    mirror: &PublicView,
+    target: &dyn Storage,
+    plan: &Plan,
+    needed: &Needed,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let bytes = match public_view::read_verified(mirror.storage(), needed, &plan.config) {
+        Err(repository::Error::Storage(error)) if error.kind == ErrorKind::Absent => {
+            let generation = plan.head.generation;
+            return Err(repository::Error::Missing { object: needed.name, generation }.into());
+        }
+        read => read?,
+    };
+    // What has the right name and a wrong length was not put there by us: a rename is the last thing that we do.
+    if target.length(&needed.name).is_ok() {
+        target.set_aside(&needed.name).map_err(repository::Error::from)?;
+    }
+    target.put(&needed.name, &bytes).map_err(repository::Error::from)?;
+    monitor.advance(1, bytes.len() as u64);
+    Ok(())
+}
+
+/// The head on a mirror that a state code names.
+///
+/// # Errors
+/// [`Error::Refused`] when there is none; damage.
+pub fn older(mirror: &PublicView, code: &HeadCode) -> Result<Tip> {
+    let listed = mirror.storage().list(Folder::Heads).map_err(repository::Error::from)?;
+    let heads = listed.into_iter().filter_map(|found| match found.name {
+        ObjectName::Head { generation, id } => Some(HeadRef { generation, id }),
+        _ => None,
+    });
+    let Some(head) = heads.into_iter().find(|head| code.matches(head)) else {
+        return Err(Error::Refused(format!("the mirror has no head of generation {} with this code", code.generation())));
+    };
+    Ok(chain::at(mirror.storage(), mirror.verifying_key(), mirror.id(), head)?)
+}

@@ -1,0 +1,86 @@
+//! Whether a mirror's history is ours: decided by its listing, and by reading what the listing alone does not explain.
+
+use std::collections::BTreeMap;
+
+use super::MirrorError;
+use crate::base::id::ObjectId;
+use crate::codec::config::CONFIG_BYTES;
+use crate::codec::head::{Head, HeadRef};
+use crate::ops::Result;
+use crate::repository::public_view::PublicView;
+use crate::repository::{self, chain};
+use crate::storage::{MirrorStore, ObjectName};
+
+/// Finds the newest head of ours on the mirror, and refuses what must not be written to. Heads of our chain are known by their
+/// names: our own head carries the beginnings of all earlier heads' ids.
+pub(super) fn compare(
+    view: &PublicView,
+    mirror: &dyn MirrorStore,
+    there: &BTreeMap<ObjectName, u64>,
+    strays: &[String],
+    seen: Option<HeadRef>,
+    notes: &mut Vec<String>,
+) -> Result<Option<HeadRef>> {
+    let tip = view.tip();
+    let mut newest: Option<HeadRef> = None;
+    for name in there.keys() {
+        let ObjectName::Head { generation, id } = *name else { continue };
+        let head = HeadRef { generation, id };
+        if head == tip.reference() || tip.state.is_ancestor(generation, &id) {
+            newest = newest.filter(|newest| newest.generation > generation).or(Some(head));
+        } else {
+            unknown(view, mirror, head, notes)?;
+        }
+    }
+    if let Some(seen) = seen
+        && newest.is_none_or(|newest| newest.generation < seen.generation)
+    {
+        return Err(MirrorError::Rollback { seen: seen.generation, found: newest }.into());
+    }
+    if newest.is_none() {
+        first_time(view, mirror, there, strays)?;
+    }
+    Ok(newest)
+}
+
+/// A head that is not of our chain: nobody's, or another history's.
+fn unknown(view: &PublicView, mirror: &dyn MirrorStore, head: HeadRef, notes: &mut Vec<String>) -> Result<()> {
+    let name = chain::name_of(head);
+    let bytes = mirror.read(&name, chain::HEAD_BYTES_MAX).map_err(repository::Error::from)?;
+    let ours = ObjectId::of(&bytes) == head.id && Head::verify(&bytes, view.verifying_key(), view.id()).is_ok();
+    if !ours {
+        notes.push(format!("{name} on the mirror is no head of this repository and was left alone"));
+        return Ok(());
+    }
+    let tip = view.tip();
+    if head.generation > tip.reference().generation {
+        let theirs = chain::newest(mirror, view.verifying_key(), view.id())
+            .map_err(|error| MirrorError::UnreadableHead { name, why: error.to_string() })?;
+        let own = tip.reference();
+        if theirs.state.is_ancestor(own.generation, &own.id) {
+            return Err(MirrorError::Ahead { ours: own.generation, theirs: theirs.reference().generation }.into());
+        }
+    }
+    Err(repository::Error::Fork { one: head, other: tip.reference() }.into())
+}
+
+/// Nothing there was ever whole: it is empty, or the first sync was interrupted.
+fn first_time(
+    view: &PublicView,
+    mirror: &dyn MirrorStore,
+    there: &BTreeMap<ObjectName, u64>,
+    strays: &[String],
+) -> Result<()> {
+    if there.contains_key(&ObjectName::Config) {
+        let config = mirror.read(&ObjectName::Config, CONFIG_BYTES as u64 + 1).map_err(repository::Error::from)?;
+        // A first write that was cut off is replaced; anything else of the right length is somebody's.
+        let is_cut = config.len() < CONFIG_BYTES && view.config_bytes().starts_with(&config);
+        return if config == view.config_bytes() || is_cut { Ok(()) } else { Err(MirrorError::OtherRepository.into()) };
+    }
+    // The config is the first object that is sent: without it nothing of ours can be there.
+    let objects = there.keys().next().map(ToString::to_string);
+    match objects.or_else(|| strays.first().cloned()) {
+        None => Ok(()),
+        Some(name) => Err(MirrorError::Foreign { found: (there.len() + strays.len()).to_string() + " files", name }.into()),
+    }
+}

@@ -1,0 +1,264 @@
+//! `sync`: a mirror becomes whole for the newest head of the repository. Needs no secret. format-spec/mirror.md.
+//!
+//! # Order of requests, and what an interruption leaves
+//!
+//! | step | an interruption before the next step leaves |
+//! |---|---|
+//! | 1. list the mirror, compare histories | nothing |
+//! | 2. send what the head needs and the listing lacks, in the order of publishing | objects that no head on the mirror names |
+//! | 3. read a sample back, list again, prove that everything is there | as above |
+//! | 4. send the head | a mirror that is whole for it |
+//!
+//! # Invariants
+//!
+//! - A head is sent only after a listing has shown everything that it needs, with the right lengths.
+//! - What is sent was hashed when it was read from the repository: damage does not spread.
+//! - Nothing is removed. An object is replaced only when its length is wrong.
+//! - A mirror of another repository or history, or one that was set back, is not written to.
+
+mod history;
+mod send;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::{Error, Monitor, Phase, Result};
+use crate::base::time::Time;
+use crate::codec::head::HeadRef;
+use crate::repository::mirror_book::MirrorBook;
+use crate::repository::public_view::{Needed, PublicView};
+use crate::repository::{self, chain};
+use crate::storage::{MirrorStore, ObjectName};
+
+/// Objects that a message names.
+const NAMES_SHOWN: usize = 5;
+
+/// Why a mirror was not written to, or is not whole.
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    /// Something else lies there.
+    #[error("this place holds {found} and no repository: {name} is one of them")]
+    Foreign {
+        /// How many files.
+        found: String,
+        /// One of them, escaped.
+        name: String,
+    },
+    /// The config there is another one.
+    #[error("this is a mirror of another repository")]
+    OtherRepository,
+    /// The mirror has a newer head that follows ours.
+    #[error("the mirror is ahead: it has generation {theirs}, the repository here generation {ours}")]
+    Ahead {
+        /// Our generation.
+        ours: u64,
+        /// The mirror's.
+        theirs: u64,
+    },
+    /// The mirror has an older head than was seen there.
+    #[error("rollback: this mirror stood at generation {seen} when last seen, and now {}", shows(*.found))]
+    Rollback {
+        /// Generation of the head that was seen.
+        seen: u64,
+        /// What it shows now.
+        found: Option<HeadRef>,
+    },
+    /// A signed head there cannot be read.
+    #[error("{name} on the mirror is signed by this repository and cannot be read: {why}")]
+    UnreadableHead {
+        /// The head.
+        name: ObjectName,
+        /// Why not.
+        why: String,
+    },
+    /// Objects did not arrive.
+    #[error("the mirror is not whole for generation {generation}: {missing} of {of} objects are not there ({first})")]
+    Incomplete {
+        /// The head that needs them.
+        generation: u64,
+        /// How many are missing.
+        missing: usize,
+        /// Of how many.
+        of: usize,
+        /// The first ones, and why.
+        first: String,
+    },
+}
+
+fn shows(found: Option<HeadRef>) -> String {
+    found.map_or_else(|| "has no head of it".to_owned(), |head| format!("shows generation {}", head.generation))
+}
+
+/// How to go about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Objects on their way at the same time.
+    pub parallel: usize,
+    /// Bytes a second that are sent at most.
+    pub limit: Option<u64>,
+    /// The share of packs, segments and snapshots that is read back after it was sent, in percent. What everything hangs on is
+    /// always read back: the config, key slots and heads.
+    pub sample_percent: f64,
+    /// Decides what that is.
+    pub seed: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { parallel: 4, limit: None, sample_percent: 1.0, seed: 0 }
+    }
+}
+
+/// What will be sent.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The newest head of ours that is on the mirror.
+    pub was: Option<HeadRef>,
+    /// The head that the mirror will be whole for.
+    pub head: HeadRef,
+    /// What it needs.
+    pub needs: Vec<Needed>,
+    /// What of that is to be sent, in the order of sending, the head apart.
+    pub send: Vec<Needed>,
+    /// The head itself is to be sent.
+    pub send_head: bool,
+    /// Objects on the mirror with another length than they should have; they are among those to be sent.
+    pub wrong_length: usize,
+    /// What else lies on the mirror and was left alone.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// True when the mirror is whole for the newest head already.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.send.is_empty() && !self.send_head
+    }
+
+    /// Bytes to be sent, as far as they are known.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.send.iter().filter_map(|needed| needed.length).sum()
+    }
+
+    /// What the head needs: how many objects, and their bytes.
+    #[must_use]
+    pub fn whole(&self) -> (u64, u64) {
+        (self.needs.len() as u64, self.needs.iter().filter_map(|needed| needed.length).sum())
+    }
+}
+
+/// What was done.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Objects that were sent, the head among them.
+    pub sent: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Objects that were read back.
+    pub read_back: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Lists the mirror and works out what it lacks. `seen` is the newest head that was seen there before.
+///
+/// # Errors
+/// [`Error::Mirror`] when it must not be written to; a fork; a segment here that cannot be read; storage errors of the mirror.
+pub fn plan(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>, monitor: &dyn Monitor) -> Result<Plan> {
+    monitor.phase(Phase::ListMirror);
+    let head = view.tip().reference();
+    let mut needs = view.needs()?;
+    for needed in &mut needs {
+        if needed.length.is_none() {
+            needed.length = Some(view.storage().length(&needed.name).map_err(repository::Error::from)?);
+        }
+    }
+    let (listed, strays) = mirror.list_all().map_err(repository::Error::from)?;
+    let there: BTreeMap<ObjectName, u64> = listed.into_iter().map(|found| (found.name, found.length)).collect();
+    let mut notes = Vec::new();
+    let was = history::compare(view, mirror, &there, &strays, seen, &mut notes)?;
+    if !strays.is_empty() {
+        notes.push(format!("{} files on the mirror are not part of the repository, {} one of them", strays.len(), strays[0]));
+    }
+    let own = chain::name_of(head);
+    let lacks = |needed: &&Needed| there.get(&needed.name).copied() != needed.length;
+    let send_head = needs.iter().any(|needed| needed.name == own && there.get(&own).copied() != needed.length);
+    let send: Vec<Needed> = needs.iter().filter(|needed| needed.name != own).filter(lacks).copied().collect();
+    let wrong_length = send.iter().filter(|needed| there.contains_key(&needed.name)).count();
+    Ok(Plan { was, head, needs, send, send_head, wrong_length, notes })
+}
+
+/// Sends what the plan says. `book` hears how each object stands, under the name of the mirror.
+///
+/// # Errors
+/// [`Error::Mirror`] when something did not arrive, damage in the repository, storage errors: the mirror's newest head is the one of
+/// before. [`Error::Interrupted`].
+pub fn execute(
+    view: &PublicView,
+    mirror: &dyn MirrorStore,
+    plan: &Plan,
+    options: &Options,
+    book: Option<(&Mutex<MirrorBook>, &str)>,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
+    let begun = Instant::now();
+    let mut report = Report::default();
+    if plan.is_empty() {
+        return Ok(report);
+    }
+    monitor.phase(Phase::Send);
+    monitor.expect(plan.send.len() as u64 + 1, plan.bytes(), true);
+    let book = send::Book::new(book, plan);
+    let sender = send::Sender::new(view, mirror, options, &book, monitor);
+    let sent = sender.send_all(&plan.send)?;
+    report.sent = sent.len() as u64;
+    report.sent_bytes = sent.iter().filter_map(|needed| needed.length).sum();
+    if monitor.interrupted() {
+        return Err(Error::Interrupted);
+    }
+    report.read_back = sender.read_back(&sent)?;
+    if !plan.send.is_empty() {
+        prove(mirror, plan)?;
+    }
+    if monitor.interrupted() {
+        return Err(Error::Interrupted);
+    }
+    let own = chain::name_of(plan.head);
+    for needed in plan.needs.iter().filter(|needed| needed.name == own && plan.send_head) {
+        sender.send_one(needed)?;
+        report.sent += 1;
+        report.sent_bytes += needed.length.unwrap_or_default();
+        // A head that did not arrive as it is would stand above the one that can be read.
+        report.read_back += sender.read_back(std::slice::from_ref(needed))?;
+    }
+    report.took = begun.elapsed();
+    Ok(report)
+}
+
+/// Lists the mirror again: everything but the head is there.
+fn prove(mirror: &dyn MirrorStore, plan: &Plan) -> Result<()> {
+    let (listed, _) = mirror.list_all().map_err(repository::Error::from)?;
+    let there: BTreeSet<(ObjectName, Option<u64>)> =
+        listed.into_iter().map(|found| (found.name, Some(found.length))).collect();
+    let own = chain::name_of(plan.head);
+    let lacks = |needed: &&Needed| needed.name != own && !there.contains(&(needed.name, needed.length));
+    let missing: Vec<&Needed> = plan.needs.iter().filter(lacks).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let first: Vec<String> = missing.iter().take(NAMES_SHOWN).map(|needed| needed.name.to_string()).collect();
+    Err(MirrorError::Incomplete {
+        generation: plan.head.generation,
+        missing: missing.len(),
+        of: plan.needs.len(),
+        first: first.join(", "),
+    }
+    .into())
+}
+
+/// The time, for the book.
+fn now() -> Time {
+    Time::now()
+}

@@ -1,0 +1,232 @@
+//! Sending objects, several at a time, each hashed when it is read.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{MirrorError, NAMES_SHOWN, Options, Plan, now};
+use crate::base::id::ObjectId;
+use crate::ops::{Error, Monitor, Result, Severity};
+use crate::repository::mirror_book::{MirrorBook, SendState};
+use crate::repository::public_view::{Needed, PublicView, read_verified};
+use crate::repository::{self};
+use crate::storage::{ErrorKind, MirrorStore, ObjectName};
+
+/// After so many objects have failed the rest is not tried: the store is ill.
+const FAILURES_MAX: usize = 10;
+
+/// The book, and the name of the mirror in it. A book that cannot be written stops no sync.
+pub(super) struct Book<'a>(Option<(&'a Mutex<MirrorBook>, &'a str)>);
+
+impl<'a> Book<'a> {
+    pub fn new(book: Option<(&'a Mutex<MirrorBook>, &'a str)>, plan: &Plan) -> Self {
+        if let Some((book, name)) = book {
+            let objects: Vec<_> =
+                plan.send.iter().map(|needed| (needed.name, needed.length.unwrap_or_default())).collect();
+            let _ = book.lock().unwrap_or_else(PoisonError::into_inner).plan(name, &objects, now());
+        }
+        Self(book)
+    }
+
+    fn note(&self, name: &ObjectName, state: &SendState) {
+        if let Some((book, mirror)) = self.0 {
+            let _ = book.lock().unwrap_or_else(PoisonError::into_inner).set_state(mirror, name, state, now());
+        }
+    }
+}
+
+/// Spreads bytes over time.
+struct Limit {
+    bytes_per_second: Option<u64>,
+    free_at: Mutex<Instant>,
+}
+
+impl Limit {
+    fn wait(&self, bytes: u64, stop: impl Fn() -> bool) {
+        let Some(rate) = self.bytes_per_second.filter(|rate| *rate > 0) else { return };
+        let until = {
+            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let begins = (*free_at).max(Instant::now());
+            *free_at = begins + Duration::from_secs_f64(bytes as f64 / rate as f64);
+            begins
+        };
+        while !stop() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(200)));
+        }
+    }
+}
+
+/// What it takes to send.
+pub(super) struct Sender<'a> {
+    view: &'a PublicView,
+    mirror: &'a dyn MirrorStore,
+    options: &'a Options,
+    book: &'a Book<'a>,
+    monitor: &'a dyn Monitor,
+    limit: Limit,
+}
+
+impl<'a> Sender<'a> {
+    pub fn new(
+        view: &'a PublicView,
+        mirror: &'a dyn MirrorStore,
+        options: &'a Options,
+        book: &'a Book<'a>,
+        monitor: &'a dyn Monitor,
+    ) -> Self {
+        let limit = Limit { bytes_per_second: options.limit, free_at: Mutex::new(Instant::now()) };
+        Self { view, mirror, options, book, monitor, limit }
+    }
+
+    /// Reads, hashes and sends one object.
+    pub fn send_one(&self, needed: &Needed) -> Result<()> {
+        let bytes = read_verified(self.view.storage(), needed, self.view.config_bytes())?;
+        self.limit.wait(bytes.len() as u64, || self.monitor.interrupted());
+        if self.monitor.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        self.book.note(&needed.name, &SendState::InProgress);
+        match self.mirror.replace(&needed.name, &bytes) {
+            Ok(()) => {
+                self.book.note(&needed.name, &SendState::Done);
+                self.monitor.advance(1, bytes.len() as u64);
+                Ok(())
+            }
+            Err(error) => {
+                let transient = error.kind == ErrorKind::Unavailable;
+                self.book.note(&needed.name, &SendState::Failed { transient, reason: error.to_string() });
+                Err(repository::Error::from(error).into())
+            }
+        }
+    }
+
+    /// Sends everything, one kind of object after the other, and returns what arrived.
+    ///
+    /// # Errors
+    /// [`MirrorError::Incomplete`] when something did not; damage in the repository; [`Error::Interrupted`].
+    pub fn send_all(&self, all: &[Needed]) -> Result<Vec<Needed>> {
+        let mut sent = Vec::new();
+        for kind in all.chunk_by(|one, other| class(&one.name) == class(&other.name)) {
+            sent.extend(self.send_kind(kind)?);
+        }
+        Ok(sent)
+    }
+
+    fn send_kind(&self, objects: &[Needed]) -> Result<Vec<Needed>> {
+        let queue = Mutex::new(objects.iter().copied().collect::<VecDeque<_>>());
+        let (sent, failed) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let (stop, failures) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let lock = |list: &Mutex<Vec<(Needed, Error)>>, entry| {
+            list.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
+        };
+        let work = || {
+            while !stop.load(Ordering::Relaxed) && !self.monitor.interrupted() {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                let Some(needed) = next else { return };
+                match self.send_one(&needed) {
+                    Ok(()) => sent.lock().unwrap_or_else(PoisonError::into_inner).push(needed),
+                    Err(error) => {
+                        self.monitor.problem(Severity::Error, b"", &error.to_string());
+                        lock(&failed, (needed, error));
+                        if failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
+                            stop.store(true, Ordering::Relaxed);
+                        }
+                    }
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..self.options.parallel.clamp(1, objects.len().max(1)) {
+                scope.spawn(work);
+            }
+        });
+        if self.monitor.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let damage = failed.iter().position(|(_, error)| error.is_damage());
+        if let Some(damage) = damage {
+            return Err(failed.swap_remove(damage).1);
+        }
+        let sent = sent.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if failed.is_empty() {
+            return Ok(sent);
+        }
+        failed.sort_by_key(|(needed, _)| needed.name);
+        let first: Vec<String> = failed.iter().take(NAMES_SHOWN).map(|(_, error)| error.to_string()).collect();
+        Err(MirrorError::Incomplete {
+            generation: self.view.tip().reference().generation,
+            missing: objects.len() - sent.len(),
+            of: objects.len(),
+            first: first.join("; "),
+        }
+        .into())
+    }
+
+    /// Reads back what everything hangs on, and some of the rest, and sends again what differs. Returns how many were read.
+    ///
+    /// # Errors
+    /// [`MirrorError::Incomplete`] when an object differs a second time; storage errors.
+    pub fn read_back(&self, sent: &[Needed]) -> Result<u64> {
+        let share = self.options.sample_percent.clamp(0.0, 100.0) / 100.0;
+        let is_always = |needed: &&Needed| {
+            matches!(needed.name, ObjectName::Config | ObjectName::Key(_) | ObjectName::Head { .. })
+        };
+        let (always, mut sample): (Vec<&Needed>, Vec<&Needed>) = sent.iter().partition(is_always);
+        sample.sort_by_cached_key(|needed| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&self.options.seed.to_le_bytes()).update(needed.name.to_string().as_bytes());
+            *hasher.finalize().as_bytes()
+        });
+        sample.truncate((sample.len() as f64 * share).ceil() as usize);
+        let chosen = [always, sample].concat();
+        let count = chosen.len();
+        for needed in &chosen {
+            if self.monitor.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            if self.is_right(needed)? {
+                continue;
+            }
+            self.send_one(needed)?;
+            if !self.is_right(needed)? {
+                return Err(MirrorError::Incomplete {
+                    generation: self.view.tip().reference().generation,
+                    missing: 1,
+                    of: count,
+                    first: format!("{} reads back with other bytes than were sent, twice", needed.name),
+                }
+                .into());
+            }
+        }
+        Ok(chosen.len() as u64)
+    }
+
+    fn is_right(&self, needed: &Needed) -> Result<bool> {
+        match self.mirror.read(&needed.name, needed.length.unwrap_or(u64::MAX)) {
+            Ok(bytes) => Ok(match needed.name.id() {
+                Some(id) => ObjectId::of(&bytes) == id,
+                None => bytes == self.view.config_bytes(),
+            }),
+            Err(error) if matches!(error.kind, ErrorKind::Absent | ErrorKind::Length) => Ok(false),
+            Err(error) => Err(repository::Error::from(error).into()),
+        }
+    }
+}
+
+/// Kinds are sent one after the other.
+const fn class(name: &ObjectName) -> u8 {
+    match name {
+        ObjectName::Config => 0,
+        ObjectName::Key(_) => 1,
+        ObjectName::Pack(_) => 2,
+        ObjectName::Segment(_) => 3,
+        ObjectName::Snapshot(_) => 4,
+        ObjectName::Head { .. } => 5,
+    }
+}

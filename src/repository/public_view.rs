@@ -1,0 +1,161 @@
+//! What anyone can see of a repository without a secret: its config, its signed heads, and which objects they need. What a
+//! mirror is made from. format-spec/mirror.md.
+
+use std::collections::BTreeMap;
+
+use super::chain::{self, Tip};
+use super::error::{Error, Result, damaged};
+use super::pin::Pin;
+use super::{Access, Repository};
+use crate::base::id::{ObjectId, RepositoryId};
+use crate::codec::config::{CONFIG_BYTES, Config};
+use crate::codec::key_slot::{KeySlot, SLOT_BYTES};
+use crate::codec::segment::{self, SegmentTable};
+use crate::codec::{self, Reason};
+use crate::storage::{ErrorKind, ObjectName, Storage};
+
+/// See the module.
+#[derive(Debug)]
+pub struct PublicView {
+    access: Access,
+    config: Config,
+    config_bytes: Vec<u8>,
+    tip: Tip,
+    /// None where nothing can be written.
+    _pin: Option<Pin>,
+}
+
+/// An object that a head needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Needed {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its stored length, in bytes, as far as signed objects say.
+    pub length: Option<u64>,
+}
+
+impl PublicView {
+    /// Reads config and newest head, and pins it.
+    ///
+    /// # Errors
+    /// As [`Repository::open`], secrets apart: no repository, no valid head, a fork, a rollback.
+    pub fn open(access: Access) -> Result<Self> {
+        let (config, config_bytes) = Repository::read_config(&access)?;
+        let id = Config::id(&config_bytes);
+        let (tip, pin) = Repository::pinned_tip(&access, &config.verifying_key, id)?;
+        if let Some(remembered) = &access.remembered {
+            remembered.check(id, tip.reference(), &tip.state).map_err(|error| tip.explain(error))?;
+        }
+        Ok(Self { access, config, config_bytes, tip, _pin: pin })
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> RepositoryId {
+        Config::id(&self.config_bytes)
+    }
+
+    /// The key that its heads are signed with.
+    #[must_use]
+    pub const fn verifying_key(&self) -> &[u8; 32] {
+        &self.config.verifying_key
+    }
+
+    /// The stored bytes of its config.
+    #[must_use]
+    pub fn config_bytes(&self) -> &[u8] {
+        &self.config_bytes
+    }
+
+    /// The head that is pinned.
+    #[must_use]
+    pub const fn tip(&self) -> &Tip {
+        &self.tip
+    }
+
+    /// Its objects.
+    #[must_use]
+    pub fn storage(&self) -> &dyn Storage {
+        &*self.access.storage
+    }
+
+    /// Everything that the head needs, in the order of publishing: the head is the last.
+    ///
+    /// # Errors
+    /// As [`needs`].
+    pub fn needs(&self) -> Result<Vec<Needed>> {
+        needs(self.storage(), self.id(), &self.tip)
+    }
+}
+
+/// Everything that the head of `tip` needs, in the order of publishing: config, key slots, packs, segments, snapshots,
+/// checkpoint, the head itself. Key slots that are never mirrored are left out; one that is not there may be such a slot.
+///
+/// # Errors
+/// A segment that is missing, or is not what its name says: what it lists cannot be known.
+pub fn needs(storage: &dyn Storage, repository: RepositoryId, tip: &Tip) -> Result<Vec<Needed>> {
+    let state = &tip.state;
+    let mut all = vec![Needed { name: ObjectName::Config, length: Some(CONFIG_BYTES as u64) }];
+    for id in &state.slots {
+        let name = ObjectName::Key(*id);
+        let stays_here = match storage.read(&name, SLOT_BYTES as u64) {
+            Ok(bytes) => KeySlot::parse(&bytes, repository).is_ok_and(|slot| !slot.mirrored()),
+            Err(error) if error.kind == ErrorKind::Absent => true,
+            Err(_) => false,
+        };
+        if !stays_here {
+            all.push(Needed { name, length: Some(SLOT_BYTES as u64) });
+        }
+    }
+    let mut packs: BTreeMap<ObjectId, u64> = BTreeMap::new();
+    for (id, length) in &state.segments {
+        let table = segment_table(storage, repository, *id, *length, tip)?;
+        packs.extend(table.packs.iter().filter(|row| state.keeps(&row.id)).map(|row| (row.id, row.length)));
+    }
+    all.extend(packs.into_iter().map(|(id, length)| Needed { name: ObjectName::Pack(id), length: Some(length) }));
+    let segments = state.segments.iter();
+    all.extend(segments.map(|(id, length)| Needed { name: ObjectName::Segment(*id), length: Some(*length) }));
+    let snapshots = state.snapshots.iter();
+    all.extend(snapshots.map(|(id, entry)| Needed { name: ObjectName::Snapshot(*id), length: Some(entry.length) }));
+    let (checkpoint, head) = (tip.head.checkpoint(), tip.reference());
+    if checkpoint != head {
+        all.push(Needed { name: chain::name_of(checkpoint), length: None });
+    }
+    all.push(Needed { name: chain::name_of(head), length: None });
+    Ok(all)
+}
+
+fn segment_table(
+    storage: &dyn Storage,
+    repository: RepositoryId,
+    id: ObjectId,
+    length: u64,
+    tip: &Tip,
+) -> Result<SegmentTable> {
+    let name = ObjectName::Segment(id);
+    let bytes = storage.read(&name, length.min(segment::BYTES_MAX)).map_err(|error| match error.kind {
+        ErrorKind::Absent | ErrorKind::NoFile => {
+            Error::Missing { object: name, generation: tip.reference().generation }
+        }
+        _ => error.into(),
+    })?;
+    if ObjectId::of(&bytes) != id {
+        return Err(damaged(name)(codec::Error::new("segment", Reason::ObjectId)));
+    }
+    SegmentTable::parse(&bytes, repository).map_err(damaged(name))
+}
+
+/// Reads a stored object and hashes it; a config is compared with `config`.
+///
+/// # Errors
+/// [`Error::Damaged`] when its bytes are not what its name says; a storage error.
+pub fn read_verified(storage: &dyn Storage, needed: &Needed, config: &[u8]) -> Result<Vec<u8>> {
+    let name = needed.name;
+    let limit = needed.length.unwrap_or(chain::HEAD_BYTES_MAX);
+    let bytes = storage.read(&name, limit)?;
+    let right = match name.id() {
+        Some(id) => ObjectId::of(&bytes) == id,
+        None => bytes == config,
+    };
+    if right { Ok(bytes) } else { Err(damaged(name)(codec::Error::new("object", Reason::ObjectId))) }
+}

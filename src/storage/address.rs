@@ -1,0 +1,359 @@
+//! Where a mirror lies: a service, a place in it, and options. Nothing secret stands in an address.
+//!
+//! ```text
+//! s3://BUCKET/PATH  azblob://CONTAINER/PATH  gcs://BUCKET/PATH  b2://BUCKET/PATH  gdrive://PATH
+//! sftp://USER@HOST:PORT/PATH  webdav://HOST/PATH  file:///PATH  /PATH
+//! ```
+//!
+//! Options stand behind a question mark or are given by themselves (`-o key=value`). Each service has its list: OpenDAL
+//! ignores what it does not know, so a mistyped name would silently mean something else. Secrets come from the
+//! environment, a file or a command ([`Service::secrets`]), and are refused here: an address is shown and stored.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use url::Url;
+
+use crate::base::escape::escape;
+
+/// A kind of store, and what it may be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Service {
+    /// The scheme in an address, and OpenDAL's name.
+    pub scheme: &'static str,
+    /// What an option may say.
+    pub options: &'static [&'static str],
+    /// What must come from elsewhere.
+    pub secrets: &'static [&'static str],
+    /// A write that is cut off leaves part of the object under its name: it is written under another one and renamed.
+    pub renames: bool,
+}
+
+/// The services that this program is built with.
+pub const SERVICES: [Service; 8] = [
+    Service {
+        scheme: "s3",
+        options: &[
+            "endpoint",
+            "region",
+            "profile",
+            "role_arn",
+            "external_id",
+            "role_session_name",
+            "access_key_id",
+            "disable_config_load",
+            "disable_ec2_metadata",
+            "skip_signature",
+            "server_side_encryption",
+            "server_side_encryption_aws_kms_key_id",
+            "default_storage_class",
+            "enable_virtual_host_style",
+            "checksum_algorithm",
+            "disable_list_objects_v2",
+            "enable_request_payer",
+            "default_acl",
+        ],
+        secrets: &["secret_access_key", "session_token", "server_side_encryption_customer_key"],
+        renames: false,
+    },
+    Service {
+        scheme: "azblob",
+        options: &["endpoint", "account_name"],
+        secrets: &["account_key", "sas_token"],
+        renames: false,
+    },
+    Service {
+        scheme: "gcs",
+        options: &["endpoint", "scope", "service_account", "credential_path", "default_storage_class", "skip_signature"],
+        secrets: &["credential", "token"],
+        renames: false,
+    },
+    Service {
+        scheme: "b2",
+        options: &["bucket_id", "application_key_id"],
+        secrets: &["application_key"],
+        renames: false,
+    },
+    Service {
+        scheme: "gdrive",
+        options: &["client_id"],
+        secrets: &["access_token", "refresh_token", "client_secret"],
+        renames: false,
+    },
+    Service { scheme: "sftp", options: &["user", "key", "known_hosts_strategy"], secrets: &[], renames: true },
+    Service { scheme: "webdav", options: &["endpoint", "username"], secrets: &["password", "token"], renames: true },
+    Service { scheme: "fs", options: &[], secrets: &[], renames: true },
+];
+
+/// Why a text is no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// It is no URL of a known service.
+    #[error("{0} is no address of a mirror: expected one like s3://BUCKET/PATH, sftp://USER@HOST/PATH or /PATH; known services: {known}", known = known())]
+    Unknown(String),
+    /// A part is missing or cannot be used.
+    #[error("{0}")]
+    Invalid(String),
+    /// An option that this service does not have.
+    #[error("{scheme} has no option {key}: it has {known}")]
+    Option {
+        /// The service.
+        scheme: &'static str,
+        /// What was given, escaped.
+        key: String,
+        /// What there is.
+        known: String,
+    },
+    /// A secret was given where it would be stored and shown.
+    #[error("{key} is a secret and is not taken here: set PACKSTONE_MIRROR_{upper} or let --credentials-command print {key}=...", upper = key.to_uppercase())]
+    Secret {
+        /// Which one.
+        key: &'static str,
+    },
+}
+
+fn known() -> String {
+    SERVICES.map(|service| service.scheme).join(", ")
+}
+
+/// See the module. Its [`fmt::Display`] is the address again, with its options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    service: &'static Service,
+    /// Bucket, container or host; empty where there is none.
+    name: String,
+    /// User of an SFTP server.
+    user: String,
+    /// Path in it, without slashes at the ends; with the first one for `fs` and `sftp`.
+    root: String,
+    options: BTreeMap<String, String>,
+}
+
+impl Address {
+    /// Reads an address and further options, `key=value` each.
+    ///
+    /// # Errors
+    /// See [`AddressError`].
+    pub fn parse(text: &str, options: &[String]) -> Result<Self, AddressError> {
+        let mut this = if text.starts_with('/') { Self::of_path(text)? } else { Self::of_url(text)? };
+        for option in options {
+            let (key, value) = option.split_once('=').ok_or_else(|| {
+                AddressError::Invalid(format!("{} is no option: expected key=value", escape(option.as_bytes())))
+            })?;
+            this.set(key, value)?;
+        }
+        this.check()?;
+        Ok(this)
+    }
+
+    fn of_path(path: &str) -> Result<Self, AddressError> {
+        let service = find("fs").ok_or_else(|| AddressError::Unknown(path.to_owned()))?;
+        let root = path.trim_end_matches('/').to_owned();
+        Ok(Self { service, name: String::new(), user: String::new(), root, options: BTreeMap::new() })
+    }
+
+    fn of_url(text: &str) -> Result<Self, AddressError> {
+        let unknown = || AddressError::Unknown(format!("\"{}\"", escape(text.as_bytes())));
+        let url = Url::parse(text).map_err(|_| unknown())?;
+        let scheme = match url.scheme() {
+            "file" => "fs",
+            "gs" => "gcs",
+            "azure" => "azblob",
+            other => other,
+        };
+        let service = find(scheme).ok_or_else(unknown)?;
+        if url.password().is_some() {
+            return Err(AddressError::Invalid("a password does not belong into an address: it is stored and shown".to_owned()));
+        }
+        let decode = |part: &str| {
+            let bytes = percent_decode(part);
+            String::from_utf8(bytes).map_err(|_| AddressError::Invalid("the address is no UTF-8".to_owned()))
+        };
+        let path = decode(url.path())?;
+        let host = url.host_str().unwrap_or_default();
+        let name = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let (name, root) = match scheme {
+            "fs" | "sftp" => (name, path.trim_end_matches('/').to_owned()),
+            // What stands where a host would is the first part of the path.
+            "gdrive" => (String::new(), format!("{name}/{}", path.trim_matches('/')).trim_matches('/').to_owned()),
+            _ => (name, path.trim_matches('/').to_owned()),
+        };
+        let mut this =
+            Self { service, name, user: decode(url.username())?, root, options: BTreeMap::new() };
+        for (key, value) in url.query_pairs() {
+            this.set(&key, &value)?;
+        }
+        Ok(this)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), AddressError> {
+        if let Some(key) = self.service.secrets.iter().find(|secret| **secret == key) {
+            return Err(AddressError::Secret { key });
+        }
+        if !self.service.options.contains(&key) {
+            let (key, known) = (escape(key.as_bytes()), self.service.options.join(", "));
+            return Err(AddressError::Option { scheme: self.service.scheme, key, known });
+        }
+        self.options.insert(key.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), AddressError> {
+        let invalid = |text: &str| Err(AddressError::Invalid(text.to_owned()));
+        match self.service.scheme {
+            "fs" if self.root.is_empty() => invalid("a directory is needed: file:///PATH or /PATH"),
+            "s3" | "gcs" | "b2" | "azblob" if self.name.is_empty() => {
+                invalid("a bucket or container is needed, as in s3://BUCKET/PATH")
+            }
+            "sftp" if self.name.is_empty() => invalid("a host is needed, as in sftp://USER@HOST/PATH"),
+            "webdav" if self.name.is_empty() && !self.options.contains_key("endpoint") => {
+                invalid("a host is needed, as in webdav://HOST/PATH")
+            }
+            _ if self.root.split('/').any(|part| part == "..") => invalid("the path of a mirror has no .. in it"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Its service.
+    #[must_use]
+    pub const fn service(&self) -> &'static Service {
+        self.service
+    }
+
+    /// The directory of a mirror on this machine.
+    #[must_use]
+    pub fn directory(&self) -> Option<&std::path::Path> {
+        (self.service.scheme == "fs").then(|| std::path::Path::new(&self.root))
+    }
+
+    /// What OpenDAL is told, secrets apart.
+    #[must_use]
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let mut settings = self.options.clone();
+        let mut put = |key: &str, value: String| {
+            settings.entry(key.to_owned()).or_insert(value);
+        };
+        match self.service.scheme {
+            "s3" | "gcs" | "b2" => put("bucket", self.name.clone()),
+            "azblob" => put("container", self.name.clone()),
+            "sftp" => {
+                put("endpoint", format!("ssh://{}", self.name));
+                if !self.user.is_empty() {
+                    put("user", self.user.clone());
+                }
+            }
+            "webdav" => put("endpoint", format!("https://{}", self.name)),
+            _ => {}
+        }
+        if self.service.scheme == "s3" {
+            // Without it a bit that flips on the way is stored as it arrives.
+            put("checksum_algorithm", "crc32c".to_owned());
+            if settings.get("checksum_algorithm").is_some_and(|algorithm| algorithm == "off") {
+                settings.remove("checksum_algorithm");
+            }
+        }
+        settings.insert("root".to_owned(), format!("/{}", self.root.trim_start_matches('/')));
+        settings
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.service.scheme == "fs" { "file" } else { self.service.scheme };
+        write!(f, "{scheme}://")?;
+        if !self.user.is_empty() {
+            write!(f, "{}@", self.user)?;
+        }
+        write!(f, "{}", self.name)?;
+        if !self.root.is_empty() && !self.root.starts_with('/') && !self.name.is_empty() {
+            write!(f, "/")?;
+        }
+        for byte in self.root.bytes() {
+            match byte {
+                b'?' | b'#' | b'%' | b' ' => write!(f, "%{byte:02X}")?,
+                byte if byte.is_ascii_graphic() => write!(f, "{}", char::from(byte))?,
+                byte => write!(f, "%{byte:02X}")?,
+            }
+        }
+        for (number, (key, value)) in self.options.iter().enumerate() {
+            let value: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
+            write!(f, "{}{key}={value}", if number == 0 { '?' } else { '&' })?;
+        }
+        Ok(())
+    }
+}
+
+fn find(scheme: &str) -> Option<&'static Service> {
+    SERVICES.iter().find(|service| service.scheme == scheme)
+}
+
+fn percent_decode(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(byte) = bytes.get(at) {
+        let escaped = bytes.get(at + 1).and_then(digit).zip(bytes.get(at + 2).and_then(digit));
+        match (byte, escaped) {
+            (b'%', Some((high, low))) => {
+                out.push(high << 4 | low);
+                at += 3;
+            }
+            _ => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn settings(text: &str, options: &[&str]) -> BTreeMap<String, String> {
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        Address::parse(text, &options).unwrap().settings()
+    }
+
+    #[test]
+    fn addresses_become_settings() {
+        let s3 = settings("s3://bucket/a/b?region=eu-west-1", &["endpoint=http://127.0.0.1:1"]);
+        assert_eq!(s3["bucket"], "bucket");
+        assert_eq!((s3["root"].as_str(), s3["region"].as_str()), ("/a/b", "eu-west-1"));
+        assert_eq!((s3["endpoint"].as_str(), s3["checksum_algorithm"].as_str()), ("http://127.0.0.1:1", "crc32c"));
+        assert!(!settings("s3://bucket", &["checksum_algorithm=off"]).contains_key("checksum_algorithm"));
+        let sftp = settings("sftp://me@host:2222/srv/b", &[]);
+        assert_eq!((sftp["endpoint"].as_str(), sftp["user"].as_str()), ("ssh://host:2222", "me"));
+        assert_eq!(sftp["root"], "/srv/b");
+        assert_eq!(settings("webdav://host/dav", &[])["endpoint"], "https://host");
+        assert_eq!(settings("/srv/a b/", &[])["root"], "/srv/a b");
+        assert_eq!(settings("file:///srv/a%20b", &[])["root"], "/srv/a b");
+        assert_eq!(settings("gdrive://backups/x", &[])["root"], "/backups/x");
+    }
+
+    #[test]
+    fn an_address_is_written_as_it_is_read() {
+        for text in ["s3://bucket/a/b?region=x", "sftp://me@host:22/srv", "file:///srv/a%20b%3F", "azblob://c", "gdrive://a/b"] {
+            let address = Address::parse(text, &[]).unwrap();
+            assert_eq!(address.to_string(), text);
+            assert_eq!(Address::parse(&address.to_string(), &[]).unwrap(), address);
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        let refused = |text: &str, option: &str| {
+            let options: Vec<String> = Some(option.to_owned()).filter(|option| !option.is_empty()).into_iter().collect();
+            Address::parse(text, &options).unwrap_err().to_string()
+        };
+        assert!(refused("nfs://x/y", "").contains("known services: s3, azblob"));
+        assert!(refused("s3://b", "regoin=x").contains("s3 has no option regoin"));
+        assert!(refused("s3://b", "secret_access_key=x").contains("PACKSTONE_MIRROR_SECRET_ACCESS_KEY"));
+        assert!(refused("s3://", "").contains("bucket"));
+        assert!(refused("webdav://u:p@h/x", "").contains("password"));
+        assert!(refused("/srv/../etc", "").contains(".."));
+        assert!(refused("s3://b", "x").contains("key=value"));
+    }
+}

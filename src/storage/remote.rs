@@ -1,0 +1,333 @@
+//! Objects in a cloud, on a server: whatever OpenDAL reaches. OpenDAL is used here and nowhere else.
+//!
+//! # What a store is trusted with
+//!
+//! Nothing. Whatever is read is hashed by whoever reads it, a listing is a claim, and no safety rests on conditional writes
+//! (many stores ignore them silently) or on its clock.
+//!
+//! # Writing
+//!
+//! One request an object, so nothing is under its name before all of it has arrived; where a store cannot promise that
+//! (SFTP, WebDAV), to a name under `tmp/` first, and then renamed. S3 checks a checksum of what arrives. A write that fails is
+//! tried again from its beginning; what failed for good leaves nothing under the name, or nothing that has its length.
+//!
+//! # Trying again
+//!
+//! Failures that may pass (no answer, "slow down", a body that differs from its checksum) are tried again after 1, 2, 4, ... seconds,
+//! each up to a half longer by chance, [`ATTEMPTS`] times in all. Anything else is final at once. An operation ends when it takes
+//! longer than [`PATIENCE`] and its bytes at [`SLOWEST_BYTES_PER_SECOND`].
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use opendal::{Operator, options};
+use tokio::runtime::Runtime;
+
+use super::address::{Address, Service};
+use super::{Error, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Stored, Upload};
+use crate::base::escape::escape;
+
+/// How often an operation is tried in all.
+pub const ATTEMPTS: u32 = 5;
+/// Pause before the second attempt; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// How long an operation may take, its bytes apart.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// A store that takes its bytes more slowly than this does not answer.
+pub const SLOWEST_BYTES_PER_SECOND: u64 = 32 << 10;
+
+/// A place under a store's root where incomplete objects are.
+const TEMPORARY: &str = "tmp";
+/// Where damaged objects are put.
+const QUARANTINE: &str = "quarantine";
+
+/// See the module.
+#[derive(Clone)]
+pub struct Remote {
+    operator: Operator,
+    runtime: Arc<Runtime>,
+    service: &'static Service,
+    requests: Arc<AtomicU64>,
+    pause: Duration,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("service", &self.service.scheme).finish_non_exhaustive()
+    }
+}
+
+/// Everything that an error and its causes say, each once: OpenDAL keeps "connection refused" four levels down.
+fn all_words(error: &opendal::Error) -> String {
+    let mut text = format!("{}: {}", error.kind(), error.message());
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        next = cause.source();
+    }
+    escape(text.as_bytes())
+}
+
+fn kind_of(error: &opendal::Error) -> ErrorKind {
+    match error.kind() {
+        opendal::ErrorKind::NotFound => ErrorKind::Absent,
+        opendal::ErrorKind::PermissionDenied | opendal::ErrorKind::ConfigInvalid => ErrorKind::Denied,
+        opendal::ErrorKind::RangeNotSatisfied => ErrorKind::Length,
+        opendal::ErrorKind::IsADirectory => ErrorKind::NoFile,
+        opendal::ErrorKind::RateLimited => ErrorKind::Unavailable,
+        _ if may_pass(error) => ErrorKind::Unavailable,
+        _ => ErrorKind::Other,
+    }
+}
+
+/// A certificate does not become valid by waiting; a body that arrived with another checksum may arrive whole next time.
+fn may_pass(error: &opendal::Error) -> bool {
+    let words = all_words(error);
+    let digest = ["BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"].iter().any(|word| words.contains(word));
+    (error.is_temporary() && !words.contains("certificate")) || digest
+}
+
+impl Remote {
+    /// A store at `address`, with the secrets that its service needs. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] when OpenDAL refuses the settings.
+    pub fn open(address: &Address, secrets: &BTreeMap<String, String>) -> Result<Self> {
+        let refuse = |why: String| Error::new("open", address, io::Error::other(why)).with_kind(ErrorKind::Denied);
+        let service = address.service();
+        let mut settings = address.settings();
+        settings.extend(secrets.iter().map(|(key, value)| (key.clone(), value.clone())));
+        let operator = Operator::via_iter(service.scheme, settings).map_err(|error| refuse(all_words(&error)))?;
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(2).enable_all().build().map_err(|error| refuse(error.to_string()))?;
+        Ok(Self { operator, runtime: Arc::new(runtime), service, requests: Arc::default(), pause: FIRST_PAUSE })
+    }
+
+    /// How many operations were begun, attempts counted.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Runs an operation that moves `bytes` bytes, and again when its failure may pass.
+    fn run<T, F: Future<Output = opendal::Result<T>>>(
+        &self,
+        operation: &'static str,
+        object: &dyn fmt::Display,
+        bytes: u64,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T> {
+        let patience = PATIENCE + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
+        let mut pause = self.pause;
+        let mut number = 1;
+        loop {
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            let limited = async { tokio::time::timeout(patience, attempt()).await };
+            let failed = match self.runtime.block_on(limited) {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) => {
+                    Error::new(operation, object, io::Error::other(all_words(&error))).with_kind(kind_of(&error))
+                }
+                Err(_) => {
+                    let why = format!("no end after {} s", patience.as_secs());
+                    Error::new(operation, object, io::Error::other(why)).with_kind(ErrorKind::Unavailable)
+                }
+            };
+            if failed.kind != ErrorKind::Unavailable || number >= ATTEMPTS {
+                return Err(failed);
+            }
+            std::thread::sleep(jittered(pause));
+            pause *= 2;
+            number += 1;
+        }
+    }
+
+    fn write(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        let buffer = opendal::Buffer::from(bytes.to_vec());
+        let length = bytes.len() as u64;
+        self.run("write", &path, length, || {
+            let (operator, buffer, path) = (self.operator.clone(), buffer.clone(), path.to_owned());
+            async move { operator.write(&path, buffer).await.map(drop) }
+        })
+    }
+
+    fn delete(&self, path: &str) -> Result<()> {
+        self.run("remove", &path, 0, || {
+            let (operator, path) = (self.operator.clone(), path.to_owned());
+            async move { operator.delete(&path).await }
+        })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.run("rename", &to, 0, || {
+            let (operator, from, to) = (self.operator.clone(), from.to_owned(), to.to_owned());
+            async move { operator.rename(&from, &to).await }
+        })
+    }
+
+    fn length_of(&self, path: &str) -> Result<u64> {
+        self.run("read", &path, 0, || {
+            let (operator, path) = (self.operator.clone(), path.to_owned());
+            async move { operator.stat(&path).await.map(|found| found.content_length()) }
+        })
+    }
+
+    fn walk(&self, path: &str) -> Result<Vec<(String, u64)>> {
+        let found = self.run("list", &if path.is_empty() { "." } else { path }, 0, || {
+            let (operator, path) = (self.operator.clone(), path.to_owned());
+            async move { operator.list_with(&path).recursive(true).await }
+        });
+        let found = match found {
+            Err(error) if error.kind == ErrorKind::Absent => return Ok(Vec::new()),
+            found => found?,
+        };
+        let files = found.into_iter().filter(|entry| entry.metadata().is_file());
+        Ok(files.map(|entry| (entry.path().to_owned(), entry.metadata().content_length())).collect())
+    }
+
+    fn whole(&self, path: &str, length: u64) -> Result<Vec<u8>> {
+        self.run("read", &path, length, || {
+            let (operator, path) = (self.operator.clone(), path.to_owned());
+            async move { operator.read(&path).await.map(|buffer| buffer.to_vec()) }
+        })
+    }
+}
+
+/// Up to a half more than `pause`, by chance: many clients that were told to slow down must not come back at once.
+fn jittered(pause: Duration) -> Duration {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    pause + pause * (now.subsec_nanos() % 1_000) / 2_000
+}
+
+fn sort_out(found: Vec<(String, u64)>) -> (Vec<Listed>, Vec<String>) {
+    let (mut objects, mut strays) = (Vec::new(), Vec::new());
+    for (path, length) in found {
+        match ObjectName::parse(&path) {
+            Ok(name) => objects.push(Listed { name, length }),
+            Err(_) => strays.push(escape(path.as_bytes())),
+        }
+    }
+    (objects, strays)
+}
+
+impl Storage for Remote {
+    fn create(&self) -> Result<Box<dyn Upload>> {
+        Ok(Box::new(RemoteUpload { remote: self.clone(), bytes: Vec::new() }))
+    }
+
+    fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>> {
+        let length = self.length(name)?;
+        if length > limit {
+            return Err(super::too_long(name, length, limit));
+        }
+        self.whole(&name.to_string(), length)
+    }
+
+    fn read_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>> {
+        let path = name.to_string();
+        let early = || {
+            let message = format!("it ends before {offset} and {length} more");
+            Error::new("read", name, io::Error::new(io::ErrorKind::UnexpectedEof, message))
+        };
+        let end = offset.checked_add(length).ok_or_else(early)?;
+        if length == 0 {
+            return if self.length(name)? >= offset { Ok(Vec::new()) } else { Err(early()) };
+        }
+        let bytes = self.run("read", name, length, || {
+            let (operator, path) = (self.operator.clone(), path.clone());
+            let range = options::ReadOptions { range: (offset..end).into(), ..options::ReadOptions::default() };
+            async move { operator.read_options(&path, range).await.map(|buffer| buffer.to_vec()) }
+        })?;
+        if bytes.len() as u64 == length { Ok(bytes) } else { Err(early()) }
+    }
+
+    fn length(&self, name: &ObjectName) -> Result<u64> {
+        self.length_of(&name.to_string())
+    }
+
+    fn list(&self, folder: Folder) -> Result<Vec<Listed>> {
+        Ok(sort_out(self.walk(&format!("{}/", folder.as_str()))?).0)
+    }
+
+    fn strays(&self, folder: Folder) -> Result<Vec<String>> {
+        Ok(sort_out(self.walk(&format!("{}/", folder.as_str()))?).1)
+    }
+
+    fn remove(&self, name: &ObjectName) -> Result<()> {
+        self.delete(&name.to_string())
+    }
+
+    fn set_aside(&self, name: &ObjectName) -> Result<String> {
+        let path = name.to_string();
+        let file = path.rsplit('/').next().unwrap_or(&path);
+        let aside = format!("{QUARANTINE}/{file}");
+        if self.service.renames {
+            self.rename(&path, &aside)?;
+            return Ok(aside);
+        }
+        let bytes = self.whole(&path, self.length(name)?)?;
+        self.write(&aside, &bytes)?;
+        self.delete(&path)?;
+        Ok(aside)
+    }
+
+    fn clean_temporary(&self) -> Result<u64> {
+        let left = self.walk(&format!("{TEMPORARY}/"))?;
+        left.iter().try_for_each(|(path, _)| self.delete(path))?;
+        Ok(left.len() as u64)
+    }
+}
+
+impl MirrorStore for Remote {
+    fn list_all(&self) -> Result<(Vec<Listed>, Vec<String>)> {
+        let mut found = self.walk("")?;
+        // What interrupted writes left is ours, and is no object.
+        let own = [TEMPORARY, QUARANTINE].map(|folder| format!("{folder}/"));
+        found.retain(|(path, _)| !own.iter().any(|folder| path.starts_with(folder.as_str())));
+        Ok(sort_out(found))
+    }
+
+    fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+        let path = name.to_string();
+        if !self.service.renames {
+            return self.write(&path, bytes);
+        }
+        let temporary = format!("{TEMPORARY}/{}-{}", std::process::id(), self.requests());
+        self.write(&temporary, bytes)?;
+        match self.rename(&temporary, &path) {
+            // Some servers rename onto nothing only.
+            Err(error) if error.kind != ErrorKind::Unavailable && self.length_of(&path).is_ok() => {
+                self.delete(&path)?;
+                self.rename(&temporary, &path)
+            }
+            other => other,
+        }
+    }
+}
+
+/// An object on its way into a [`Remote`]: gathered, and sent at once.
+struct RemoteUpload {
+    remote: Remote,
+    bytes: Vec<u8>,
+}
+
+impl Upload for RemoteUpload {
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, name: &ObjectName) -> Result<Stored> {
+        self.remote.replace(name, &self.bytes).map(|()| Stored::Created)
+    }
+}

@@ -1,0 +1,227 @@
+//! What must not reach a mirror. After each: every live object of the mirror is as it was.
+
+use packstone::codec::head_code::HeadCode;
+use packstone::ops::recover::{self};
+use packstone::ops::sync::MirrorError;
+use packstone::ops::{Error, Silent, sync as operation};
+use packstone::repository;
+use packstone::storage::memory::Memory;
+use packstone::storage::{MirrorStore, ObjectName};
+
+use crate::ill::Ill;
+use crate::world::Machine;
+use crate::{Home, copy, live, root, sync, view, whole};
+
+/// A repository of two backups with its mirror.
+fn home() -> (Home, Memory) {
+    let mut home = Home::new();
+    let mirror = Memory::new();
+    home.backup();
+    home.backup();
+    sync(&home.view(), &mirror, None).unwrap();
+    (home, mirror)
+}
+
+/// Syncs `storage` to the mirror and expects a refusal that `is_it`; nothing on the mirror changes.
+fn refused(storage: &Memory, mirror: &Memory, is_it: impl Fn(&Error) -> bool) {
+    let before = mirror.objects();
+    let seen = view(mirror).ok().map(|view| view.tip().reference());
+    let error = match view(storage) {
+        Ok(view) => sync(&view, &Ill::new(mirror.clone()), seen).err().expect("it was not refused"),
+        Err(error) => error.into(),
+    };
+    assert!(is_it(&error), "{error}");
+    assert!(mirror.objects() == before, "{error}, and something changed");
+}
+
+#[test]
+fn an_empty_or_unmounted_source_is_no_repository() {
+    let (_, mirror) = home();
+    refused(&Memory::new(), &mirror, |error| {
+        matches!(error, Error::Repository(repository::Error::NoRepository { .. }))
+    });
+}
+
+#[test]
+fn a_mirror_belongs_to_one_repository() {
+    let (_, mirror) = home();
+    let (other, _) = home();
+    refused(&other.storage, &mirror, |error| matches!(error, Error::Mirror(MirrorError::OtherRepository)));
+}
+
+#[test]
+fn something_else_there_is_left_alone() {
+    let (home, _) = home();
+    let place = Memory::new();
+    let stranger = ObjectName::Pack(packstone::base::id::ObjectId([7; 32]));
+    place.replace(&stranger, b"somebody's").unwrap();
+    let error = sync(&home.view(), &Ill::new(place.clone()), None).err().unwrap();
+    assert!(matches!(error, Error::Mirror(MirrorError::Foreign { .. })), "{error}");
+    assert_eq!(place.objects().len(), 1);
+}
+
+#[test]
+fn a_repository_that_was_set_back_is_behind_its_mirror() {
+    let (mut home, mirror) = home();
+    let old = copy(&home.storage);
+    home.backup();
+    sync(&home.view(), &mirror, None).unwrap();
+    refused(&old, &mirror, |error| matches!(error, Error::Mirror(MirrorError::Ahead { .. })));
+}
+
+#[test]
+fn two_histories_do_not_meet() {
+    let (mut home, mirror) = home();
+    let other = copy(&home.storage);
+    home.backup();
+    sync(&home.view(), &mirror, None).unwrap();
+    // A copy was written to as well: once, which makes a head of the same generation, and twice.
+    let mut fork = Home { storage: other, source: crate::world::Source::new(), snapshots: Default::default() };
+    for _ in 0..2 {
+        fork.backup();
+        refused(&fork.storage, &mirror, |error| {
+            matches!(error, Error::Repository(repository::Error::Fork { .. }))
+        });
+    }
+}
+
+#[test]
+fn a_ransomed_repository_full_of_noise_sends_nothing() {
+    let (home, mirror) = home();
+    let before = live(&mirror);
+    // What has a name already is not sent again; what is new, and is noise, is not sent either.
+    let mut home = home;
+    home.backup();
+    let names: Vec<ObjectName> = home.storage.objects().into_keys().collect();
+    for name in names.iter().filter(|name| matches!(name, ObjectName::Pack(_))) {
+        home.storage.corrupt(name, |bytes| bytes.fill(0x5a));
+    }
+    let error = sync(&home.view(), &Ill::new(mirror.clone()), None).err().unwrap();
+    assert!(error.is_damage(), "{error}");
+    assert!(live(&mirror) == before, "the mirror's head and all that it needs are as they were");
+    // With everything else noise too, there is no repository to be sent.
+    for name in &names {
+        home.storage.corrupt(name, |bytes| bytes.fill(0x5a));
+    }
+    assert!(view(&home.storage).is_err());
+}
+
+#[test]
+fn half_a_repository_does_not_publish() {
+    let (mut home, mirror) = home();
+    let before = live(&mirror);
+    home.backup();
+    let newest = home.view();
+    let lost: Vec<ObjectName> = newest.needs().unwrap().iter().map(|needed| needed.name).collect();
+    let half = Memory::new();
+    let there = mirror.objects();
+    for (name, bytes) in home.storage.objects() {
+        if !matches!(name, ObjectName::Pack(_)) || there.contains_key(&name) || !lost.contains(&name) {
+            half.replace(&name, &bytes).unwrap();
+        }
+    }
+    let error = sync(&view(&half).unwrap(), &Ill::new(mirror.clone()), None).err().unwrap();
+    println!("{error}");
+    assert!(live(&mirror) == before);
+}
+
+#[test]
+fn a_mirror_that_was_set_back_or_emptied_is_told() {
+    let (mut home, mirror) = home();
+    let old = copy(&mirror);
+    home.backup();
+    let (plan, _) = sync(&home.view(), &mirror, None).unwrap();
+    for place in [old, Memory::new()] {
+        let error = sync(&home.view(), &Ill::new(place.clone()), Some(plan.head)).err().unwrap();
+        assert!(matches!(error, Error::Mirror(MirrorError::Rollback { .. })), "{error}");
+    }
+}
+
+#[test]
+fn junk_heads_are_noted_and_left_alone() {
+    let (mut home, mirror) = home();
+    for number in 0..20_u8 {
+        let bytes = [number; 300];
+        let id = packstone::base::id::ObjectId::of(&bytes);
+        mirror.replace(&ObjectName::Head { generation: 1_000 + u64::from(number), id }, &bytes).unwrap();
+    }
+    home.backup();
+    let (plan, _) = sync(&home.view(), &mirror, None).unwrap();
+    assert!(plan.notes.len() >= 20, "{:?}", plan.notes);
+    assert_eq!(whole(&mirror, &home.snapshots, &root(&home.source)), Ok(Some(plan.head)));
+}
+
+/// A hostile or mistaken forget with an instant prune, synced: everything is there still, and the state of before comes back.
+#[test]
+fn what_was_swept_at_home_stays_and_an_older_state_comes_back() {
+    use packstone::ops::prune::{self, Limits, MaxUnused};
+    let (home, mirror) = home();
+    let before = live(&mirror);
+    let (old, code) = {
+        let view = view(&mirror).unwrap();
+        (view.tip().reference(), HeadCode::of(&view.tip().reference()))
+    };
+    let repository = home.open();
+    let oldest = *home.snapshots.keys().next().unwrap();
+    repository
+        .append(|state, since| {
+            let kind = packstone::codec::live_state::MarkedKind::Snapshot;
+            state.snapshots.remove(&oldest);
+            state.marked.insert(oldest, packstone::codec::live_state::Mark { kind, since });
+            Ok(())
+        })
+        .unwrap();
+    let options = prune::Options {
+        limits: Limits { max_unused: MaxUnused::Bytes(0), max_repack: None, pack_bytes: crate::world::PACK_BYTES },
+        grace: std::time::Duration::ZERO,
+        packs: crate::world::packs(crate::world::PACK_BYTES),
+        now: packstone::base::time::Time::now(),
+    };
+    prune::run(&repository, &options, &Silent).unwrap();
+    drop(repository);
+    sync(&home.view(), &mirror, Some(old)).unwrap();
+    let objects = mirror.objects();
+    assert!(before.iter().all(|(name, bytes)| objects.get(name) == Some(bytes)), "nothing has left the mirror");
+    let view = view(&mirror).unwrap();
+    recover::expect(view.tip(), &code).unwrap();
+    let tip = recover::older(&view, &code).unwrap();
+    let target = Memory::new();
+    let plan = recover::plan(&view, &tip, &target).unwrap();
+    recover::execute(&view, &target, &plan, 2, &Silent).unwrap();
+    assert_eq!(whole(&target, &home.snapshots, &root(&home.source)), Ok(Some(old)));
+    let newer = HeadCode::of(&packstone::codec::head::HeadRef { generation: 1_000, id: old.id });
+    assert!(matches!(recover::expect(view.tip(), &newer), Err(Error::Mirror(MirrorError::Rollback { .. }))));
+}
+
+/// Keys are changed, and the sync killed at every request: somebody who was told that a key works can open the mirror.
+#[test]
+fn a_change_of_keys_reaches_a_mirror_whole() {
+    let (home, mirror) = home();
+    let repository = home.open();
+    let kept = repository.slot();
+    let secret = crate::world::secret(2);
+    let slot = repository::keyring::NewSlot {
+        secret: &secret,
+        kdf: packstone::codec::kdf::Params::DEFAULT,
+        label: "second",
+        created: packstone::base::time::Time::now(),
+    };
+    repository.add_slot(&slot, None).unwrap();
+    drop(repository);
+    let other = Machine::default().open(std::sync::Arc::new(home.storage.clone()), 2).unwrap();
+    other.remove_slot(kept).unwrap();
+    let (view, mut runs) = (home.view(), 0);
+    for index in 0.. {
+        let ill = Ill::with(copy(&mirror), index, crate::ill::Fault::Dead);
+        let done = sync(&view, &ill, None).is_ok();
+        runs += 1;
+        let opens = |key| Machine::default().open(std::sync::Arc::new(ill.inner.clone()), key).is_ok();
+        assert!(opens(1) || opens(2), "cut after {index} requests: no key opens the mirror");
+        if done {
+            assert!(opens(2) && !opens(1));
+            break;
+        }
+    }
+    println!("key change: {runs} of {runs} requests");
+    assert!(operation::plan(&view, &mirror, None, &Silent).is_ok());
+}

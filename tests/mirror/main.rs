@@ -1,0 +1,129 @@
+//! Mirrors: a copy elsewhere is whole at every instant, and comes back. format-spec/mirror.md.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod catastrophe;
+mod ill;
+mod interrupted;
+#[path = "../crash/world.rs"]
+#[allow(dead_code, reason = "shared with the tests of crashes")]
+mod world;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use packstone::base::id::ObjectId;
+use packstone::codec::head::HeadRef;
+use packstone::ops::sync::{self, Options, Plan, Report};
+use packstone::ops::{self, Silent};
+use packstone::repository::public_view::{self, PublicView};
+use packstone::repository::{self, Repository};
+use packstone::storage::memory::Memory;
+use packstone::storage::{MirrorStore, ObjectName};
+
+use crate::world::{Contents, Machine, Source};
+
+/// A repository with its source, and what its snapshots hold.
+pub struct Home {
+    pub storage: Memory,
+    pub source: Source,
+    pub snapshots: BTreeMap<ObjectId, Arc<Contents>>,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        let storage = Memory::new();
+        drop(Machine::default().create(Arc::new(storage.clone()), 1).unwrap());
+        Self { storage, source: Source::new(), snapshots: BTreeMap::new() }
+    }
+
+    pub fn open(&self) -> Repository {
+        Machine::default().open(Arc::new(self.storage.clone()), 1).unwrap()
+    }
+
+    pub fn backup(&mut self) -> ObjectId {
+        let report = world::backup(&self.open(), self.source.path()).unwrap();
+        let id = report.snapshot.unwrap();
+        self.snapshots.insert(id, Arc::new(self.source.contents()));
+        self.source.change();
+        id
+    }
+
+    pub fn view(&self) -> PublicView {
+        view(&self.storage).unwrap()
+    }
+}
+
+pub fn view(storage: &Memory) -> repository::Result<PublicView> {
+    PublicView::open(Machine::default().access(Arc::new(storage.clone())))
+}
+
+/// Another storage with the same objects.
+pub fn copy(storage: &Memory) -> Memory {
+    let copy = Memory::new();
+    for (name, bytes) in storage.objects() {
+        copy.replace(&name, &bytes).unwrap();
+    }
+    copy
+}
+
+/// Everything is read back.
+pub fn options() -> Options {
+    Options { parallel: 1, sample_percent: 100.0, ..Options::default() }
+}
+
+pub fn sync(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>) -> ops::Result<(Plan, Report)> {
+    let plan = sync::plan(view, mirror, seen, &Silent)?;
+    let report = sync::execute(view, mirror, &plan, &options(), None, &Silent)?;
+    Ok((plan, report))
+}
+
+/// The head that a mirror comes back as; everything that it needs is there with the right bytes, and the snapshots among `wanted` that
+/// it names read back. None when there is no repository on it yet.
+pub fn whole(mirror: &Memory, wanted: &BTreeMap<ObjectId, Arc<Contents>>, root: &[u8]) -> Result<Option<HeadRef>, String> {
+    let say = |error: repository::Error| error.to_string();
+    let view = match view(mirror) {
+        Ok(view) => view,
+        Err(repository::Error::NoRepository { .. } | repository::Error::NoHead { .. }) => return Ok(None),
+        Err(error) => return Err(say(error)),
+    };
+    for needed in view.needs().map_err(say)? {
+        public_view::read_verified(view.storage(), &needed, view.config_bytes()).map_err(say)?;
+    }
+    let repository = Machine::default().open(Arc::new(mirror.clone()), 1).map_err(say)?;
+    for id in repository.tip().state.snapshots.keys() {
+        let wanted = wanted.get(id).ok_or_else(|| format!("{id} was never made"))?;
+        if world::contents(&repository, *id, root)? != **wanted {
+            return Err(format!("{id} reads back as something else"));
+        }
+    }
+    Ok(Some(view.tip().reference()))
+}
+
+/// What a mirror must never lose: the objects of its newest head.
+pub fn live(mirror: &Memory) -> BTreeMap<ObjectName, Vec<u8>> {
+    let view = view(mirror).unwrap();
+    let objects = mirror.objects();
+    view.needs().unwrap().into_iter().map(|needed| (needed.name, objects[&needed.name].clone())).collect()
+}
+
+pub fn root(source: &Source) -> Vec<u8> {
+    source.path().as_os_str().as_encoded_bytes()[1..].to_vec()
+}
+
+#[test]
+fn a_mirror_follows_and_an_idle_sync_lists_once() {
+    let mut home = Home::new();
+    let mirror = ill::Ill::new(Memory::new());
+    home.backup();
+    let (plan, report) = sync(&home.view(), &mirror, None).unwrap();
+    assert_eq!(report.sent as usize, plan.needs.len());
+    assert_eq!(whole(&mirror.inner, &home.snapshots, &root(&home.source)).unwrap(), Some(plan.head));
+    home.backup();
+    let (plan, report) = sync(&home.view(), &mirror, Some(plan.head)).unwrap();
+    assert!((report.sent as usize) < plan.needs.len(), "only what is new");
+    assert_eq!(whole(&mirror.inner, &home.snapshots, &root(&home.source)).unwrap(), Some(plan.head));
+    let before = mirror.requests();
+    let (idle, report) = sync(&home.view(), &mirror, Some(plan.head)).unwrap();
+    assert!(idle.is_empty() && report.sent == 0);
+    assert_eq!(mirror.requests() - before, 1, "one listing, and nothing else");
+}
