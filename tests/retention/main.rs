@@ -2,6 +2,7 @@
 //! format-spec/deleting.md says why that holds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod act;
 mod model;
 mod race;
 #[path = "../crash/world.rs"]
