@@ -5,6 +5,7 @@
 mod act;
 mod model;
 mod race;
+mod remember;
 #[path = "../crash/world.rs"]
 #[allow(dead_code, reason = "shared with the tests of crashes")]
 mod world;
