@@ -6,7 +6,12 @@ use super::open;
 use super::progress::Work;
 use super::size;
 use crate::base::escape::escape;
+use crate::ops;
 use crate::ops::repair_index::{self, Options, Plan};
+use crate::repository;
+
+/// How often a repair begins again because another run published a head meanwhile.
+const ATTEMPTS: usize = 5;
 
 /// Repair parts of the repository
 #[derive(Debug, Clone, clap::Args)]
@@ -53,16 +58,23 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
 fn index(arguments: &IndexArguments, context: &mut Context) -> Result<Exit, CliError> {
     let repository = open::repository(context, "repair index")?;
     let options = Options { all_packs: arguments.read_all_packs, read_data: arguments.read_data };
-    let progress = context.progress(Work::Other);
-    let plan = repair_index::plan(&repository, options, &progress);
-    progress.finish();
-    let plan = plan?;
-    show(&plan, arguments.dry_run, context)?;
-    let exit = if plan.leaves_damage() { Exit::Damage } else { Exit::Success };
-    if arguments.dry_run {
-        return Ok(exit);
-    }
-    let report = repair_index::execute(&repository, plan)?;
+    let mut attempt = 1;
+    let (report, exit) = loop {
+        let progress = context.progress(Work::Other);
+        let plan = repair_index::plan(&repository, options, &progress);
+        progress.finish();
+        let plan = plan?;
+        show(&plan, arguments.dry_run, context)?;
+        let exit = if plan.leaves_damage() { Exit::Damage } else { Exit::Success };
+        if arguments.dry_run {
+            return Ok(exit);
+        }
+        match repair_index::execute(&repository, plan) {
+            Err(ops::Error::Repository(repository::Error::Overtaken { .. })) if attempt < ATTEMPTS => attempt += 1,
+            report => break (report?, exit),
+        }
+        context.output.info("The repository was changed by another run meanwhile. Once more:")?;
+    };
     if let Some(head) = report.head {
         context.output.info(format!("Published generation {}", head.generation))?;
     }
