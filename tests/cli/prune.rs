@@ -10,7 +10,7 @@ use super::reading::{json, objects};
 use super::support::{World, snapshot_id};
 
 /// Bytes that do not shrink.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
