@@ -178,9 +178,10 @@ impl Repository {
         let storage = Arc::clone(&access.storage);
         let (config, config_bytes) = Self::read_config(&access)?;
         let id = Config::id(&config_bytes);
+        let seen = access.remembered.as_ref().and_then(|remembered| remembered.head(id));
         let (tip, pin) = Self::pinned_tip(&access, &config.verifying_key, id)?;
-        if let Some(remembered) = &access.remembered {
-            remembered.check(id, tip.reference(), &tip.state).map_err(|error| tip.explain(error))?;
+        if let Some(seen) = seen {
+            remembered::follows(seen, tip.reference(), &tip.state).map_err(|error| tip.explain(error))?;
         }
         let (slot, master) = keyring::unlock(&*storage, id, &tip, secret)?;
         if master.signing_key().verifying_key().to_bytes() != config.verifying_key {

@@ -76,14 +76,6 @@ impl Remembered {
             .and_then(|memory| memory.repository.parse().ok())
     }
 
-    /// Compares what is seen now with what was seen before. `state` is what the head `found` says.
-    ///
-    /// # Errors
-    /// As [`follows`].
-    pub fn check(&self, repository: RepositoryId, found: HeadRef, state: &LiveState) -> Result<()> {
-        self.head(repository).map_or(Ok(()), |remembered| follows(remembered, found, state))
-    }
-
     /// Remembers a head. Never backwards: of two processes the newer memory stays.
     ///
     /// # Errors
@@ -111,7 +103,8 @@ impl Remembered {
     }
 }
 
-/// Whether the head `found`, which says `state`, is `seen` or has it among the heads that it follows.
+/// Whether the head `found`, which says `state`, is `seen` or has it among the heads that it follows. What was seen is asked for
+/// before the repository is read: another process of this machine may publish, and remember that, in between.
 ///
 /// # Errors
 /// [`Error::Rollback`] for an older generation; [`Error::Fork`] for another head of the same one, and for a newer one that
@@ -144,7 +137,8 @@ mod tests {
         let names = ["a", "b", "c", "d", "e"];
         let ancestors = names.map(|name| *ObjectId::of(name.as_bytes()).0.first_chunk().unwrap()).to_vec();
         let state = LiveState { ancestors, ..LiveState::default() };
-        let check = |generation, text| memory.check(id, head(generation, text), &state);
+        let check =
+            |generation, text| memory.head(id).map_or(Ok(()), |seen| follows(seen, head(generation, text), &state));
         assert!(check(1, "a").is_ok());
         memory.store(id, place, head(5, "e")).unwrap();
         assert!(check(5, "e").is_ok());

@@ -21,6 +21,7 @@ mod snapshots;
 mod stats;
 mod support;
 mod tag;
+mod together;
 mod undelete;
 mod usage;
 

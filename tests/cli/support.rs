@@ -29,6 +29,14 @@ impl World {
         world
     }
 
+    /// A world of its own with all that another one holds.
+    pub fn copy(other: &Self) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let from = other.root.path().join(".");
+        assert!(Command::new("cp").arg("-a").arg(from).arg(root.path()).status().unwrap().success());
+        Self { root }
+    }
+
     /// A path in the world.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)

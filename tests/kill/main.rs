@@ -23,6 +23,7 @@ use packstone::repository::lock::Locks;
 use packstone::repository::{Access, Repository};
 use packstone::storage::local::Local;
 
+mod overlap;
 #[path = "../crash/structure.rs"]
 mod structure;
 
@@ -172,16 +173,21 @@ fn empty(folder: &Path) -> bool {
     fs::read_dir(folder).unwrap().next().is_none()
 }
 
-#[test]
-fn a_program_that_is_killed_loses_nothing_acknowledged() {
-    let full = std::env::var_os("PACKSTONE_FULL").is_some_and(|value| value == "1");
-    let wanted = if full { 200 } else { 20 };
+/// The seed of a test's random numbers, printed.
+fn seed() -> u64 {
     let seed = std::env::var("PACKSTONE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         now.as_nanos() as u64
     });
     println!("PACKSTONE_SEED={seed}");
-    let mut world = World::new(seed);
+    seed
+}
+
+#[test]
+fn a_program_that_is_killed_loses_nothing_acknowledged() {
+    let full = std::env::var_os("PACKSTONE_FULL").is_some_and(|value| value == "1");
+    let wanted = if full { 200 } else { 20 };
+    let mut world = World::new(seed());
     let mut acknowledged: BTreeMap<ObjectId, Contents> = BTreeMap::new();
     let (mut killed, mut ended, mut taken_over) = (0, 0, 0);
     // A guess of how long a run takes, made better by each that ends.

@@ -1,12 +1,13 @@
-//! Random sequences of commands against a simple model: which snapshots are live, and what each holds.
+//! Random sequences of commands against a simple model: which snapshots are live, and what each holds and says.
 //!
-//! Commands run one after the other, in the middle of a backup, and beside readers that stay open; the power goes in the
-//! middle of some; clocks jump ten years; caches are lost, or are those of another state. After each sequence every live
-//! snapshot is read back byte for byte and the program's own check finds nothing.
+//! Commands run one after the other, in the middle of a backup or of a prune, and beside readers that stay open; the power
+//! goes in the middle of some; clocks jump ten years; caches are lost, or are those of another state. What `forget`
+//! removes by rules is left to the rules; the model knows what no rule may remove. After each sequence every live
+//! snapshot is read back byte for byte, has the tags that it was given, and the program's own check finds nothing.
 //!
 //! `PACKSTONE_FULL=1` runs 20,000 sequences, otherwise 500; `PACKSTONE_SEED=n` runs one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,25 +15,55 @@ use std::time::Duration;
 
 use packstone::base::id::ObjectId;
 use packstone::base::time::Time;
-use packstone::codec::live_state::{Mark, MarkedKind};
-use packstone::ops::prune::{self, Limits, MaxUnused};
-use packstone::ops::{Item, Monitor, Phase, Severity, Silent, check, undelete};
+use packstone::files::exclude::Excludes;
+use packstone::files::source::Sources;
+use packstone::ops::forget::policy::FUTURE_SECONDS;
+use packstone::ops::retag::Change;
+use packstone::ops::{Item, Monitor, Phase, Severity, Silent, backup, check};
 use packstone::repository::lock::Locks;
 use packstone::repository::{Access, Repository};
 use packstone::storage::Storage;
 use packstone::storage::crash::CrashDisk;
 use packstone::storage::local::Local;
 
+use crate::act::{Act, Done, PACK_BYTES, Policy, TAGS, TEN_YEARS, WEEK, act};
 use crate::world::{self, Contents, Machine, Noise, Source, is_full};
-
-const PACK_BYTES: u64 = 96 << 10;
-const TEN_YEARS: i64 = 10 * 366 * 86_400;
-const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 /// A reader that stays open: what it saw when it began must be there until it ends.
 struct Reader {
     repository: Repository,
     sees: Vec<ObjectId>,
+}
+
+/// What a snapshot is besides its name; nothing of it ever changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Facts {
+    contents: Arc<Contents>,
+    tags: Vec<String>,
+    held: bool,
+    time: i64,
+}
+
+impl Facts {
+    fn changed(&self, change: &Change) -> Self {
+        let mut facts = self.clone();
+        match change {
+            Change::Set(tags) => facts.tags.clone_from(tags),
+            Change::Tags { add, remove } => {
+                facts.tags.extend(add.iter().filter(|tag| !self.tags.contains(tag)).cloned());
+                facts.tags.retain(|tag| !remove.contains(tag));
+            }
+            Change::Held(held) => facts.held = *held,
+        }
+        facts
+    }
+}
+
+/// How a backup is to be labelled.
+#[derive(Debug, Clone)]
+struct Label {
+    time: i64,
+    tags: Vec<String>,
 }
 
 struct World {
@@ -41,9 +72,9 @@ struct World {
     caches: tempfile::TempDir,
     noise: Noise,
     source: Source,
-    live: BTreeMap<ObjectId, Arc<Contents>>,
-    /// What every snapshot ever acknowledged holds.
-    ever: BTreeMap<ObjectId, Arc<Contents>>,
+    live: BTreeSet<ObjectId>,
+    /// Every snapshot that ever was.
+    ever: BTreeMap<ObjectId, Facts>,
     readers: Vec<Reader>,
     clock: i64,
     log: Vec<String>,
@@ -55,7 +86,11 @@ struct Meddler<'a> {
     act: Mutex<Box<dyn FnMut() + Send + 'a>>,
 }
 
-impl Meddler<'_> {
+impl<'a> Meddler<'a> {
+    fn new(when: i64, act: impl FnMut() + Send + 'a) -> Self {
+        Self { left: AtomicI64::new(when), act: Mutex::new(Box::new(act)) }
+    }
+
     fn step(&self) {
         if self.left.fetch_sub(1, Ordering::SeqCst) == 0 {
             (self.act.lock().unwrap())();
@@ -84,13 +119,6 @@ impl Monitor for Meddler<'_> {
     }
 }
 
-/// What another process does: choices drawn beforehand, so that a sequence is the same in every run.
-#[derive(Debug, Clone)]
-enum Act {
-    Forget(Vec<ObjectId>),
-    Prune { grace: Duration, now: i64, max_unused: u64 },
-}
-
 fn open(disk: &CrashDisk, locks: &Locks, cache: Option<PathBuf>) -> packstone::repository::Result<Repository> {
     let storage: Arc<dyn Storage> = Arc::new(Local::open_with_disk(disk.clone()));
     let machine = Machine { cache, remembered: None };
@@ -98,29 +126,22 @@ fn open(disk: &CrashDisk, locks: &Locks, cache: Option<PathBuf>) -> packstone::r
     Repository::open(access, &world::secret(1))
 }
 
-fn act(repository: &Repository, act: &Act, monitor: &dyn Monitor) -> Result<(), String> {
-    match act {
-        Act::Forget(ids) => repository
-            .append(|state, generation| {
-                for id in ids {
-                    if state.snapshots.remove(id).is_some() {
-                        state.marked.insert(*id, Mark { kind: MarkedKind::Snapshot, since: generation });
-                    }
-                }
-                Ok(())
-            })
-            .map(drop)
-            .map_err(|error| format!("forget: {error}")),
-        Act::Prune { grace, now, max_unused } => {
-            let options = prune::Options {
-                limits: Limits { max_unused: MaxUnused::Bytes(*max_unused), max_repack: None, pack_bytes: PACK_BYTES },
-                grace: *grace,
-                packs: world::packs(PACK_BYTES),
-                now: Time::from_seconds(*now),
-            };
-            prune::run(repository, &options, monitor).map(drop).map_err(|error| format!("prune: {error}"))
-        }
-    }
+fn save(
+    repository: &Repository,
+    path: &std::path::Path,
+    label: &Label,
+    monitor: &dyn Monitor,
+) -> packstone::ops::Result<ObjectId> {
+    let parent = repository.snapshots().last().map(|(id, _)| *id);
+    let options = backup::Options { packs: world::packs(PACK_BYTES), ..world::options(parent) };
+    let sources = Sources::new(&[path.to_path_buf()], &Excludes::new())?;
+    let labels = backup::Labels {
+        time: Some(Time::from_seconds(label.time)),
+        tags: label.tags.clone(),
+        ..world::labels(sources.paths.clone())
+    };
+    let rules = packstone::files::walk::Rules::default();
+    Ok(backup::run(repository, sources, rules, &labels, &options, monitor)?.snapshot.unwrap())
 }
 
 impl World {
@@ -128,17 +149,16 @@ impl World {
         let disk = CrashDisk::new();
         let storage = Arc::new(Local::create_with_disk(disk.clone()).unwrap());
         drop(Machine::default().create(storage, 1).unwrap());
-        let now = Time::now().seconds;
         Self {
             disk,
             locks: Locks::none(),
             caches: tempfile::tempdir().unwrap(),
             noise: Noise(seed),
             source: Source::empty(),
-            live: BTreeMap::new(),
+            live: BTreeSet::new(),
             ever: BTreeMap::new(),
             readers: Vec::new(),
-            clock: now,
+            clock: Time::now().seconds,
             log: Vec::new(),
         }
     }
@@ -170,24 +190,132 @@ impl World {
         }
     }
 
+    /// The next backup is some hours or days later; one clock in eight is ten years off.
+    fn label(&mut self) -> Label {
+        self.clock += ((1 + self.draw(60)) * 3_600) as i64;
+        let off = [0, 0, 0, 0, 0, 0, TEN_YEARS, -TEN_YEARS, 0][self.draw(9) as usize];
+        let tags = TAGS.iter().filter(|_| self.noise.next().is_multiple_of(4)).map(|tag| (*tag).to_owned()).collect();
+        Label { time: self.clock + off, tags }
+    }
+
+    fn tags(&mut self) -> Vec<String> {
+        TAGS.iter().filter(|_| self.noise.next().is_multiple_of(2)).map(|tag| (*tag).to_owned()).collect()
+    }
+
+    fn some_live(&mut self) -> Vec<ObjectId> {
+        self.live.iter().filter(|_| self.noise.next().is_multiple_of(2)).copied().collect()
+    }
+
     fn choose(&mut self) -> Act {
-        if self.draw(2) == 0 {
-            let live: Vec<ObjectId> = self.live.keys().copied().collect();
-            return Act::Forget(live.into_iter().filter(|_| self.noise.next().is_multiple_of(2)).collect());
+        match self.draw(12) {
+            0..2 => {
+                let mut ids = self.some_live();
+                if self.draw(8) > 0 {
+                    ids.retain(|id| !self.ever[id].held);
+                }
+                Act::Forget(ids)
+            }
+            2..4 => {
+                let now = self.clock;
+                Act::Rules(Policy::draw(&mut self.noise, now))
+            }
+            4..6 => {
+                let ids = self.some_live();
+                let change = match self.draw(5) {
+                    0 => Change::Set(self.tags()),
+                    1 => Change::Tags { add: self.tags(), remove: self.tags() },
+                    2 => Change::Held(true),
+                    _ => Change::Held(false),
+                };
+                Act::Retag(ids, change)
+            }
+            6 => match self.gone() {
+                Some(id) => Act::Undelete(id),
+                None => self.choose(),
+            },
+            _ => self.choose_prune(),
         }
+    }
+
+    fn choose_prune(&mut self) -> Act {
         let grace = if self.draw(2) == 0 { Duration::ZERO } else { WEEK };
-        let now = self.clock + [0, 0, TEN_YEARS, -TEN_YEARS][self.draw(4) as usize];
+        let now = Time::now().seconds + [0, 0, TEN_YEARS, -TEN_YEARS][self.draw(4) as usize];
         Act::Prune { grace, now, max_unused: [0, 0, 100_000][self.draw(3) as usize] }
     }
 
-    fn apply(&mut self, done: &Act) {
-        if let Act::Forget(ids) = done {
-            ids.iter().for_each(|id| drop(self.live.remove(id)));
+    /// One that is live no more.
+    fn gone(&mut self) -> Option<ObjectId> {
+        let gone: Vec<ObjectId> = self.ever.keys().filter(|id| !self.live.contains(*id)).copied().collect();
+        if gone.is_empty() { None } else { Some(gone[self.draw(gone.len() as u64) as usize]) }
+    }
+
+    fn made(&mut self, id: ObjectId, contents: &Arc<Contents>, label: &Label) {
+        let Label { time, tags } = label.clone();
+        self.ever.insert(id, Facts { contents: Arc::clone(contents), tags, held: false, time });
+        self.live.insert(id);
+    }
+
+    /// What was done is now so in the model too, or is nothing that may be done.
+    fn apply(&mut self, what: &Act, done: &Done) -> Result<(), String> {
+        let wrong = |rule: &str| Err(format!("{what:?} did {done:?}: {rule}"));
+        let mut expected = Done { refused: done.refused, ..Done::default() };
+        match what {
+            Act::Forget(ids) => {
+                let wanted: Vec<ObjectId> = ids.iter().filter(|id| self.live.contains(*id)).copied().collect();
+                let is_held = wanted.iter().any(|id| self.ever[id].held);
+                if done.refused != is_held {
+                    return wrong("what is held is not removed, and with it nothing");
+                }
+                expected.removed = if is_held { Vec::new() } else { wanted };
+            }
+            Act::Rules(policy) => {
+                expected.removed = done.removed.iter().filter(|id| self.live.contains(*id)).copied().collect();
+                if expected.removed.iter().any(|id| self.ever[id].held) {
+                    return wrong("a rule removed what is held");
+                }
+                if expected.removed.iter().any(|id| self.ever[id].time > policy.now + FUTURE_SECONDS) {
+                    return wrong("a rule removed what is from the future");
+                }
+                if !self.live.is_empty() && expected.removed.len() == self.live.len() {
+                    return wrong("rules removed everything");
+                }
+            }
+            Act::Retag(ids, change) => {
+                let live = ids.iter().filter(|id| self.live.contains(*id));
+                let changed: Vec<_> = live
+                    .map(|id| (*id, self.ever[id].changed(change)))
+                    .filter(|(id, to)| self.ever[id] != *to)
+                    .collect();
+                for (id, facts) in changed {
+                    let Some((_, new)) = done.replaced.iter().find(|(old, _)| *old == id) else {
+                        return wrong("one was left as it was");
+                    };
+                    self.live.remove(&id);
+                    self.live.insert(*new);
+                    self.ever.insert(*new, facts);
+                    expected.replaced.push((id, *new));
+                }
+            }
+            Act::Undelete(id) if !done.refused => {
+                expected.back.push(*id);
+                self.live.insert(*id);
+            }
+            Act::Undelete(_) | Act::Prune { .. } => {}
         }
+        for id in &expected.removed {
+            self.live.remove(id);
+        }
+        let sorted = |mut done: Done| {
+            done.removed.sort();
+            done.replaced.sort();
+            done
+        };
+        if sorted(expected) == sorted(done.clone()) { Ok(()) } else { wrong("it should have done something else") }
     }
 
     fn backup(&mut self, meddled: bool) -> Result<(), String> {
         self.edit();
+        let label = self.label();
         let repository = self.open();
         let acts: Vec<Act> = if meddled { (0..=self.draw(3)).map(|_| self.choose()).collect() } else { Vec::new() };
         let when = if meddled { self.draw(6) as i64 } else { -1 };
@@ -195,188 +323,174 @@ impl World {
         let (disk, locks) = (self.disk.clone(), self.locks.clone());
         let done = Mutex::new(Vec::new());
         let failed = Mutex::new(None);
-        let meddler = Meddler {
-            left: AtomicI64::new(when),
-            act: Mutex::new(Box::new(|| {
-                for one in &acts {
-                    let result = open(&disk, &locks, other_cache.clone())
-                        .map_err(|error| error.to_string())
-                        .and_then(|repository| act(&repository, one, &Silent));
-                    match result {
-                        Ok(()) => done.lock().unwrap().push(one.clone()),
-                        Err(error) => *failed.lock().unwrap() = Some(error),
-                    }
+        let meddler = Meddler::new(when, || {
+            for one in &acts {
+                let result = open(&disk, &locks, other_cache.clone())
+                    .map_err(|error| error.to_string())
+                    .and_then(|repository| act(&repository, one, &Silent));
+                match result {
+                    Ok(what) => done.lock().unwrap().push((one.clone(), what)),
+                    Err(error) => *failed.lock().unwrap() = Some(error),
                 }
-            })),
-        };
+            }
+        });
         let contents = Arc::new(self.source.contents());
-        let parent = repository.snapshots().last().map(|(id, _)| *id);
-        let options = packstone::ops::backup::Options { packs: world::packs(PACK_BYTES), ..world::options(parent) };
-        let report = world::backup_as(&repository, self.source.path(), &options, &meddler);
+        let made = save(&repository, self.source.path(), &label, &meddler);
         drop(meddler);
         let (done, failed) = (done.into_inner().unwrap(), failed.into_inner().unwrap());
         if let Some(error) = failed {
             return Err(format!("in the middle of a backup: {error}"));
         }
-        self.log.push(format!("backup with {done:?} at {when}"));
-        for one in &done {
-            self.apply(one);
+        self.log.push(format!("backup {label:?} with {done:?} at {when}"));
+        for (what, done) in &done {
+            self.apply(what, done)?;
         }
-        match report {
-            Ok(report) => {
-                let id = report.snapshot.unwrap();
-                self.live.insert(id, Arc::clone(&contents));
-                self.ever.insert(id, contents);
-                Ok(())
-            }
-            // The parent may be forgotten between being chosen and the lock.
-            Err(error) => Err(format!("backup: {error}")),
-        }
+        // Its parent may have been forgotten between being chosen and the lock.
+        let id = made.map_err(|error| format!("backup: {error}"))?;
+        self.made(id, &contents, &label);
+        Ok(())
     }
 
-    /// A prune with a whole backup in the middle, which meets chunks that the prune has just found to be waste.
+    /// A prune with a whole backup in the middle, which meets chunks that the prune has just found to be waste; or with
+    /// something else that publishes a head.
     fn prune_meddled(&mut self) -> Result<(), String> {
         self.edit();
-        let what = loop {
-            if let what @ Act::Prune { .. } = self.choose() {
-                break what;
-            }
-        };
+        let label = self.label();
+        let what = self.choose_prune();
+        let other = if self.draw(2) == 0 { Some(self.choose()) } else { None };
         let repository = self.open();
         let when = self.draw(5) as i64;
         let cache = self.cache();
         let contents = Arc::new(self.source.contents());
         let (disk, locks, path) = (self.disk.clone(), self.locks.clone(), self.source.path().to_path_buf());
         let made = Mutex::new(None);
-        let meddler = Meddler {
-            left: AtomicI64::new(when),
-            act: Mutex::new(Box::new(|| {
-                let report = open(&disk, &locks, cache.clone())
-                    .map_err(packstone::ops::Error::from)
-                    .and_then(|repository| world::backup(&repository, &path));
-                *made.lock().unwrap() = Some(report);
-            })),
-        };
-        let done = act(&repository, &what, &meddler);
-        drop(meddler);
-        self.log.push(format!("{what:?} with a backup at {when}"));
-        match made.into_inner().unwrap() {
-            Some(Ok(report)) => {
-                let id = report.snapshot.unwrap();
-                self.live.insert(id, Arc::clone(&contents));
-                self.ever.insert(id, contents);
+        let done = Mutex::new(None);
+        let meddler = Meddler::new(when, || {
+            let repository = open(&disk, &locks, cache.clone()).unwrap();
+            match &other {
+                Some(other) => *done.lock().unwrap() = Some(act(&repository, other, &Silent)),
+                None => *made.lock().unwrap() = Some(save(&repository, &path, &label, &Silent)),
             }
+        });
+        let pruned = act(&repository, &what, &meddler);
+        drop(meddler);
+        self.log.push(format!("{what:?} with {other:?} at {when}"));
+        if let (Some(other), Some(done)) = (&other, done.into_inner().unwrap()) {
+            self.apply(other, &done.map_err(|error| format!("in the middle of a prune: {error}"))?)?;
+        }
+        match made.into_inner().unwrap() {
+            Some(Ok(id)) => self.made(id, &contents, &label),
             // While packs are being rewritten.
             Some(Err(packstone::ops::Error::Repository(packstone::repository::Error::Locked(_)))) | None => {}
             Some(Err(error)) => return Err(format!("a backup in the middle of a prune: {error}")),
         }
-        done
+        pruned.map(drop)
     }
 
-    /// The power goes somewhere in the middle of a command; what was not acknowledged may have happened or not.
+    /// Rules are applied to what was there before something else happened.
+    fn forget_meddled(&mut self) -> Result<(), String> {
+        let now = self.clock;
+        let policy = Policy::draw(&mut self.noise, now);
+        let other = self.choose();
+        let repository = self.open();
+        let second = self.open();
+        let mut between = None;
+        let done = policy.run(&repository, &mut || between = Some(act(&second, &other, &Silent)))?;
+        self.log.push(format!("{policy:?} with {other:?}: {between:?}, {done:?}"));
+        if let Some(between) = between {
+            self.apply(&other, &between?)?;
+        }
+        self.apply(&Act::Rules(policy), &done)
+    }
+
+    /// The power goes somewhere in the middle of a command. What was acknowledged has happened; what was not has happened as
+    /// a whole or not at all.
     fn crash(&mut self) -> Result<(), String> {
         self.readers.clear();
         self.edit();
-        let is_backup = self.draw(2) == 0;
-        let what = self.choose();
+        let label = self.label();
+        let what = if self.draw(2) == 0 { None } else { Some(self.choose()) };
         let disk = world::copy(&self.disk);
         let stop = self.draw(90);
         disk.stop_after(stop);
-        let mut acknowledged = None;
+        let (mut made, mut done) = (None, None);
         let cache = self.cache();
         if let Ok(repository) = open(&disk, &self.locks, cache) {
-            if is_backup {
-                let report = world::backup(&repository, self.source.path());
-                acknowledged = report.ok().and_then(|report| report.snapshot);
-            } else if act(&repository, &what, &Silent).is_ok() {
-                self.apply(&what);
+            match &what {
+                None => made = save(&repository, self.source.path(), &label, &Silent).ok(),
+                Some(what) => done = act(&repository, what, &Silent).ok(),
             }
-        }
-        if let Some(id) = acknowledged {
-            let contents = Arc::new(self.source.contents());
-            self.live.insert(id, Arc::clone(&contents));
-            self.ever.insert(id, contents);
         }
         let mut images = Vec::new();
         disk.each_image(stop, 4, |image| images.push(image));
         let chosen = self.draw(images.len() as u64) as usize;
         self.disk = images.swap_remove(chosen);
         self.disk.restart();
-        self.log.push(format!(
-            "crash after {stop} of {}",
-            if is_backup { "backup".to_owned() } else { format!("{what:?}") }
-        ));
+        self.log.push(format!("crash after {stop} of {what:?}: {made:?}, {done:?}"));
         let repository = open(&self.disk, &self.locks, None).map_err(|error| format!("after a crash: {error}"))?;
-        let found = repository.tip().state.snapshots.clone();
-        if let (false, Act::Forget(ids)) = (is_backup, &what) {
-            // Whether it was acknowledged or not, each is there or not.
-            for id in ids.iter().filter(|id| found.contains_key(*id)) {
-                if let Some(contents) = self.ever.get(id) {
-                    self.live.insert(*id, Arc::clone(contents));
+        let found: BTreeSet<ObjectId> = repository.tip().state.snapshots.keys().copied().collect();
+        match (&what, done) {
+            (None, _) => {
+                let contents = Arc::new(self.source.contents());
+                let published = found.iter().find(|id| !self.ever.contains_key(*id)).copied();
+                if let Some(id) = made.or(published) {
+                    self.made(id, &contents, &label);
                 }
             }
-            self.live.retain(|id, _| !ids.contains(id) || found.contains_key(id));
-        }
-        let unexpected: Vec<ObjectId> = found.into_keys().filter(|id| !self.live.contains_key(id)).collect();
-        for id in unexpected {
-            // A backup that was published and not acknowledged.
-            if !is_backup || self.ever.contains_key(&id) {
-                return Err(format!("snapshot {} came back to life", id.short()));
+            (Some(what), Some(done)) => self.apply(what, &done)?,
+            (Some(_), None) if found == self.live => {}
+            (Some(what), None) => {
+                let done = self.seen(&repository, &found, what)?;
+                self.apply(what, &done)?;
             }
-            let contents = Arc::new(self.source.contents());
-            self.live.insert(id, Arc::clone(&contents));
-            self.ever.insert(id, contents);
         }
-        Ok(())
-    }
-
-    /// Brings one back, if what it needs was not swept.
-    fn undelete(&mut self) -> Result<(), String> {
-        let gone: Vec<ObjectId> = self.ever.keys().filter(|id| !self.live.contains_key(*id)).copied().collect();
-        if gone.is_empty() {
+        if found == self.live {
             return Ok(());
         }
-        let id = gone[self.draw(gone.len() as u64) as usize];
-        let repository = self.open();
-        let before = repository.tip().state;
-        let done = undelete::plan(&repository, &[id.to_string()], &Silent)
-            .and_then(|plan| undelete::execute(&repository, &plan));
-        self.log.push(format!("undelete {}: {}", id.short(), done.is_ok()));
-        match done {
-            Ok(_) if before.swept.contains_key(&id) => Err(format!("snapshot {} was swept and came back", id.short())),
-            Ok(_) => {
-                self.live.insert(id, Arc::clone(&self.ever[&id]));
-                Ok(())
-            }
-            Err(packstone::ops::Error::Refused(_)) if !before.marked.contains_key(&id) || !before.swept.is_empty() => {
-                Ok(())
-            }
-            Err(error) => Err(format!("undelete: {error}")),
+        let name = |ids: &BTreeSet<ObjectId>| ids.iter().map(|id| id.short().to_string()).collect::<Vec<_>>();
+        Err(format!("after a crash {:?} are live, not {:?}", name(&found), name(&self.live)))
+    }
+
+    /// What somebody did, found out from what is there.
+    fn seen(&self, repository: &Repository, found: &BTreeSet<ObjectId>, what: &Act) -> Result<Done, String> {
+        let mut done = Done { removed: self.live.difference(found).copied().collect(), ..Done::default() };
+        let Act::Retag(_, change) = what else {
+            done.back = found.difference(&self.live).copied().collect();
+            return Ok(done);
+        };
+        for new in found.difference(&self.live) {
+            let snapshot = repository.snapshot(*new).map_err(|error| error.to_string())?;
+            let is_old = |old: &&ObjectId| {
+                let facts = self.ever[*old].changed(change);
+                facts.tags == snapshot.tags && facts.held == snapshot.held && facts.time == snapshot.time.seconds
+            };
+            let old = done.removed.iter().position(|old| is_old(&old)).ok_or("a snapshot out of nowhere")?;
+            done.replaced.push((done.removed.swap_remove(old), *new));
         }
+        Ok(done)
     }
 
     fn step(&mut self) -> Result<(), String> {
-        match self.draw(12) {
+        match self.draw(15) {
             0..3 => self.backup(false),
             3..5 => self.backup(true),
-            5..7 => self.prune_meddled(),
-            7 => self.undelete(),
-            8 => {
+            5..8 => self.prune_meddled(),
+            8 => self.forget_meddled(),
+            9..11 => {
                 let what = self.choose();
                 let repository = self.open();
-                self.log.push(format!("{what:?}"));
-                act(&repository, &what, &Silent)?;
-                self.apply(&what);
-                Ok(())
+                let done = act(&repository, &what, &Silent)?;
+                self.log.push(format!("{what:?}: {done:?}"));
+                self.apply(&what, &done)
             }
-            9 => {
+            11 => {
                 let repository = self.open();
                 let sees = repository.tip().state.snapshots.keys().copied().collect();
                 self.log.push("a reader begins".to_owned());
                 self.readers.push(Reader { repository, sees });
                 Ok(())
             }
-            10 => match self.readers.pop() {
+            12 => match self.readers.pop() {
                 None => Ok(()),
                 Some(reader) => self.read(&reader.repository, &reader.sees),
             },
@@ -387,9 +501,12 @@ impl World {
     fn read(&self, repository: &Repository, ids: &[ObjectId]) -> Result<(), String> {
         let root = self.source.path().as_os_str().as_encoded_bytes()[1..].to_vec();
         for id in ids {
-            let found = world::contents(repository, *id, &root)?;
-            if Some(&found) != self.ever.get(id).map(|contents| &**contents) {
-                return Err(format!("snapshot {} has other contents", id.short()));
+            let contents = world::contents(repository, *id, &root)?;
+            let snapshot = repository.snapshot(*id).map_err(|error| error.to_string())?;
+            let (tags, held, time) = (snapshot.tags, snapshot.held, snapshot.time.seconds);
+            let found = Facts { contents: Arc::new(contents), tags, held, time };
+            if Some(&found) != self.ever.get(id) {
+                return Err(format!("snapshot {} is another one", id.short()));
             }
         }
         Ok(())
@@ -401,7 +518,7 @@ impl World {
         }
         let repository = self.open();
         let live: Vec<ObjectId> = repository.tip().state.snapshots.keys().copied().collect();
-        if live != self.live.keys().copied().collect::<Vec<_>>() {
+        if live != self.live.iter().copied().collect::<Vec<_>>() {
             return Err(format!("{} snapshots are live, {} should be", live.len(), self.live.len()));
         }
         self.read(&repository, &live)?;

@@ -12,7 +12,7 @@ use packstone::codec::key_tree::ChunkKind;
 use packstone::codec::live_state::{Mark, MarkedKind};
 use packstone::codec::pack::PackKind;
 use packstone::ops::prune::{self, Limits, MaxUnused};
-use packstone::ops::{Item, Monitor, Phase, Severity, Silent, repair_index};
+use packstone::ops::{Item, Monitor, Phase, Severity, Silent, repair_index, undelete};
 use packstone::repository::lock::Locks;
 use packstone::repository::run::Run;
 use packstone::repository::{Access, Repository};
@@ -68,6 +68,9 @@ macro_rules! watches {
 }
 watches!(AtPublish, Some(Phase::Publish), false);
 watches!(WhileMarking, None::<Phase>, true);
+/// Of a prune: it has marked the packs that nothing needs, and begins to rewrite others.
+struct AtRepack<'a>(Once<'a>);
+watches!(AtRepack, Some(Phase::Repack), false);
 
 struct World {
     disk: CrashDisk,
@@ -254,4 +257,54 @@ fn a_chunk_whose_cached_copy_lies_in_a_swept_pack_is_found_in_the_other() {
     world.reads_back(again.snapshot.unwrap(), &contents);
     world.prune(Duration::ZERO, &Silent);
     world.reads_back(id, &contents);
+}
+
+/// Story: a chunk lay in two packs and was needed by nobody. A prune marked the one pack, which held nothing else, and began
+/// to rewrite the other, which did. Meanwhile the snapshot that needs the chunk came back, found it in the second pack, and
+/// left the first one marked. The prune then took the first pack for one that stays, and marked the second as well.
+#[test]
+fn a_copy_in_a_pack_that_this_prune_has_marked_does_not_count() {
+    let world = World { source: Source::empty(), ..World::new() };
+    let shared = world::Noise(1).bytes(2_000);
+    let needed = world::Noise(2).bytes(2_000);
+    world.source.write("shared", &shared);
+    let wanted = world.source.contents();
+    let first = world.backup(&Silent);
+    let repository = world.open(None);
+    let of_shared = repository.keys().chunk_id(ChunkKind::Data, &shared);
+    let of_needed = repository.keys().chunk_id(ChunkKind::Data, &needed);
+    let alone = repository.open_index().pack_of(&of_shared).unwrap();
+    let mut run = Run::begin(&repository, world::packs(PACK_BYTES)).unwrap();
+    run.move_chunk(PackKind::Data, of_shared, &shared).unwrap();
+    run.add(PackKind::Data, of_needed, &needed).unwrap();
+    run.publish_segments().unwrap().unwrap();
+    let both = repository.open_index().pack_of(&of_needed).unwrap();
+    assert_ne!(alone, both);
+    drop(repository);
+    std::fs::remove_file(world.source.path().join("shared")).unwrap();
+    world.source.write("needed", &needed);
+    let contents = world.source.contents();
+    let second = world.backup(&Silent);
+    world.forget(first);
+
+    let folder = tempfile::tempdir().unwrap();
+    let rewriting = AtRepack(Once::new(|| {
+        let repository = world.open(Some(folder.path().to_path_buf()));
+        assert!(repository.tip().state.marked.contains_key(&alone), "the prune has marked it");
+        // A cache of this moment knows the copy that is live.
+        drop(repository.open_index());
+        let plan = undelete::plan(&repository, &[first.to_string()], &Silent).unwrap();
+        assert!(!plan.revived.contains(&alone), "the copy in the other pack is as good");
+        undelete::execute(&repository, &plan).unwrap();
+    }));
+    let report = world.prune(WEEK, &rewriting);
+    assert!(rewriting.0.done.load(Ordering::SeqCst));
+    drop(rewriting);
+    assert!(report.plan.dead.iter().any(|pack| pack.id == alone));
+    assert!(report.plan.repack.iter().any(|(pack, _)| pack.id == both));
+    world.reads_back(first, &wanted);
+    world.reads_back(second, &contents);
+    world.prune(Duration::ZERO, &Silent);
+    world.reads_back(first, &wanted);
+    world.reads_back(second, &contents);
 }

@@ -4,7 +4,9 @@ use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Work;
 use crate::cli::{Context, open, size};
+use crate::ops;
 use crate::ops::repair_index::{self, Options, Plan};
+use crate::repository;
 
 /// Make the cache again from segments, and missing segments from packs
 ///
@@ -30,16 +32,23 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let repository = open::repository(context, "repair index")?;
     let options = Options { all_packs: arguments.read_all_packs, read_data: arguments.read_data };
-    let progress = context.progress(Work::Other);
-    let plan = repair_index::plan(&repository, options, &progress);
-    progress.finish();
-    let plan = plan?;
-    show(&plan, arguments.dry_run, context)?;
-    let exit = if plan.leaves_damage() { Exit::Damage } else { Exit::Success };
-    if arguments.dry_run {
-        return Ok(exit);
-    }
-    let report = repair_index::execute(&repository, plan)?;
+    let mut attempt = 1;
+    let (report, exit) = loop {
+        let progress = context.progress(Work::Other);
+        let plan = repair_index::plan(&repository, options, &progress);
+        progress.finish();
+        let plan = plan?;
+        show(&plan, arguments.dry_run, context)?;
+        let exit = if plan.leaves_damage() { Exit::Damage } else { Exit::Success };
+        if arguments.dry_run {
+            return Ok(exit);
+        }
+        match repair_index::execute(&repository, plan) {
+            Err(ops::Error::Repository(repository::Error::Overtaken { .. })) if attempt < super::ATTEMPTS => attempt += 1,
+            report => break (report?, exit),
+        }
+        context.output.info(super::ONCE_MORE)?;
+    };
     if let Some(head) = report.head {
         context.output.info(format!("Published generation {}", head.generation))?;
     }

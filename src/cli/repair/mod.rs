@@ -7,6 +7,11 @@ pub mod snapshots;
 use super::Context;
 use super::exit::{CliError, Exit};
 
+/// How often a repair begins again because another run published a head meanwhile.
+const ATTEMPTS: usize = 5;
+/// What is said then.
+const ONCE_MORE: &str = "The repository was changed by another run meanwhile. Once more:";
+
 /// Repair parts of the repository
 ///
 /// "packstone check" says what is wrong and which of these to run. Each shows what it will do before it does it; nothing is

@@ -4,7 +4,9 @@ use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Work;
 use crate::cli::{Context, open, size};
+use crate::ops;
 use crate::ops::repair_packs::{self, DamagedPack, Plan, Report};
+use crate::repository;
 use crate::storage::ObjectName;
 
 /// Save what can still be read in damaged packs, and put them out of the way
@@ -33,20 +35,29 @@ fn parse_pack(text: &str) -> Result<String, String> {
 /// When the repository cannot be opened, or the repair cannot be published.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let repository = open::repository(context, "repair packs")?;
-    let progress = context.progress(Work::Other);
-    let plan = repair_packs::plan(&repository, &arguments.packs, &progress);
-    progress.finish();
-    let plan = plan?;
-    show(&plan, arguments.dry_run, context)?;
-    let exit = if plan.lost().chunks > 0 { Exit::Damage } else { Exit::Success };
-    if arguments.dry_run || plan.is_empty() {
-        return Ok(exit);
+    let mut attempt = 1;
+    loop {
+        let progress = context.progress(Work::Other);
+        let plan = repair_packs::plan(&repository, &arguments.packs, &progress);
+        progress.finish();
+        let plan = plan?;
+        show(&plan, arguments.dry_run, context)?;
+        let exit = if plan.lost().chunks > 0 { Exit::Damage } else { Exit::Success };
+        if arguments.dry_run || plan.is_empty() {
+            return Ok(exit);
+        }
+        let progress = context.progress(Work::Other);
+        let report = repair_packs::execute(&repository, &plan, context.global.pack_options(), &progress);
+        progress.finish();
+        match report {
+            Err(ops::Error::Repository(repository::Error::Overtaken { .. })) if attempt < super::ATTEMPTS => attempt += 1,
+            report => {
+                done(&report?, &plan, context)?;
+                return Ok(exit);
+            }
+        }
+        context.output.info(super::ONCE_MORE)?;
     }
-    let progress = context.progress(Work::Other);
-    let report = repair_packs::execute(&repository, &plan, context.global.pack_options(), &progress);
-    progress.finish();
-    done(&report?, &plan, context)?;
-    Ok(exit)
 }
 
 fn why(pack: &DamagedPack) -> String {
