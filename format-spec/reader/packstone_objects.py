@@ -422,7 +422,7 @@ SUMMARY = (
 a_snapshot = structure(
     "Snapshot", time=a_time, written=a_time, host=a_text, user=a_text, paths=list_of(some_bytes), label=a_text,
     tags=list_of(a_text), held=a_bool, root=a_chunk_list, parent=optional(array(32)), original=optional(array(32)),
-    outcome=variant(*OUTCOMES), problems=a_chunk_list, problem_count=a_u64,
+    outcome=variant(*OUTCOMES), problems=a_chunk_list, problem_count=a_u64, deleted=a_chunk_list, deleted_count=a_u64,
     counts=structure("Counts", files=a_u64, directories=a_u64, others=a_u64, bytes=a_u64),
     summary=structure("Summary", **{name: a_u64 for name in SUMMARY}), options=list_of(a_text), program=a_text,
 )  # fmt: skip
@@ -439,6 +439,7 @@ def open_snapshot(keys, data):
     for items in (snapshot.paths, snapshot.tags, snapshot.options):
         require(len(items) <= 16_384, "out-of-range", "number of paths, tags or options")
     require((snapshot.problem_count == 0) == (not snapshot.problems.chunks), "out-of-range", "problem count")
+    require((snapshot.deleted_count == 0) == (not snapshot.deleted.chunks), "out-of-range", "count of deletions")
     return snapshot, body
 
 
@@ -447,6 +448,25 @@ def read_problems(pieces):
         problem = decode(a_problem, record)
         require(len(problem.path) <= MIB and len(problem.message.encode()) <= 4096, "out-of-range", "problem")
         yield problem
+
+
+# Log of deletions: deletion_log.md -------------------------------------------------------------------------------------
+
+DELETED = ("file", "directory", "symlink", "other")
+a_deletion = structure(
+    "Deletion", path=some_bytes, kind=variant(*DELETED), size=a_u64, mtime=a_time, snapshot=array(32),
+    snapshot_time=a_time, found=a_time,
+)  # fmt: skip
+
+
+def read_deletions(pieces):
+    for record in read_records(pieces):
+        deletion = decode(a_deletion, record)
+        require(len(deletion.path) <= MIB, "out-of-range", "length of a path")
+        for name in deletion.path.split(b"/"):
+            require(name not in (b"", b".", b"..") and len(name) <= 1020 and b"\0" not in name, "broken-rule", "path")
+        require(deletion.kind == "file" or deletion.size == 0, "broken-rule", "only files have a size")
+        yield deletion
 
 
 # Chunker: chunker.md. No reader needs it; it is here because its vectors are. ----------------------------------------

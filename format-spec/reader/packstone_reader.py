@@ -349,6 +349,9 @@ class Verification:
                 self.seen["long_lists"] += entry.node.content.depth > 0
         problems = sum(1 for _ in o.read_problems(r.pieces(snapshot.problems, True)))
         require(problems == snapshot.problem_count, "broken-rule", "number of problems")
+        deletions = sum(1 for _ in o.read_deletions(r.pieces(snapshot.deleted, True)))
+        require(deletions == snapshot.deleted_count, "broken-rule", "number of deletions")
+        self.seen["deletions"] += deletions
 
 
 def extract(repository, wanted, target):

@@ -215,12 +215,24 @@ def snapshot(v, data):
         f"outcome {s.outcome}",
         f"problems {chunk_list(s.problems)}",
         f"problem-count {s.problem_count}",
+        f"deleted {chunk_list(s.deleted)}",
+        f"deleted-count {s.deleted_count}",
         "counts " + " ".join(map(str, s.counts)),
         "summary " + " ".join(map(str, s.summary)),
         *(f"option {option}" for option in s.options),
         f"program {s.program}",
         "body " + plain.hex(),
     ]
+
+
+def deletion_log(v, data):
+    words = {"file": "File", "directory": "Directory", "symlink": "Symlink", "other": "Other"}
+
+    def row(d):
+        times = [f"{ns // 10**9} {ns % 10**9}" for ns in (d.mtime, d.snapshot_time, d.found)]
+        return f"deletion {d.path.hex()} {words[d.kind]} {d.size} {times[0]} {d.snapshot.hex()} {times[1]} {times[2]}"
+
+    return [row(d) for d in o.read_deletions([data[i : i + 7] for i in range(0, len(data), 7)])]
 
 
 def node_words(node):
@@ -248,7 +260,7 @@ def unit(v, data):
 
 
 STRUCTURES = (
-    block, body, chunker, config, head, key_slot, key_tree, pack, recovery_code, segment, snapshot, tree, unit,
+    block, body, chunker, config, deletion_log, head, key_slot, key_tree, pack, recovery_code, segment, snapshot, tree, unit,
 )  # fmt: skip
 RUNNERS = {run.__name__: run for run in STRUCTURES}
 

@@ -281,6 +281,8 @@ fn snapshot(chosen: &Chosen, zone: &TimeZone) -> Fields {
         .with("outcome", snapshot_json::outcome(snapshot.outcome))
         .with("problems", list(&snapshot.problems))
         .with("problem_count", snapshot.problem_count)
+        .with("deleted", list(&snapshot.deleted))
+        .with("deleted_count", snapshot.deleted_count)
         .with(
             "counts",
             Fields::new()

@@ -46,6 +46,19 @@ pub fn parse(text: &str) -> Result<Time, String> {
     parse_in(text, &local_zone())
 }
 
+/// Parses a time as [`parse`] does, or how long ago it was: "7d", "2y5m7d3h".
+///
+/// # Errors
+/// A sentence for the command line.
+pub fn parse_past(text: &str) -> Result<Time, String> {
+    match super::duration::parse_span(text) {
+        Ok(span) => Ok(span.before(Time::now(), &local_zone())),
+        Err(_) => parse(text).map_err(|_| {
+            format!("{text:?} is neither a time such as \"2012-11-01 22:08:41\" nor a span such as 7d or 1y6m")
+        }),
+    }
+}
+
 fn parse_in(text: &str, zone: &TimeZone) -> Result<Time, String> {
     let bad = || format!("{text:?} is not a time: expected now, or a time such as \"2012-11-01 22:08:41\"");
     if text == "now" {
@@ -121,5 +134,9 @@ mod tests {
             assert!(parse_in(text, &zone).is_err(), "{text}");
         }
         assert!(parse_in("now", &zone).is_ok());
+        assert_eq!(parse_past("2012-11-01T22:08:41Z"), Ok(Time::from_seconds(1_351_807_721)));
+        let (yesterday, now) = (parse_past("24h").unwrap_or_default(), Time::now());
+        assert!((86_400..86_460).contains(&(now.seconds - yesterday.seconds)));
+        assert!(parse_past("7").is_err() && parse_past("soon").is_err());
     }
 }

@@ -37,6 +37,7 @@ pub mod backup;
 pub mod cat;
 pub mod check;
 pub mod completions;
+pub mod deleted;
 pub mod diff;
 pub mod dump;
 pub mod fields;
@@ -93,6 +94,7 @@ pub enum Command {
     Snapshots(snapshots::Arguments),
     Ls(ls::Arguments),
     Find(find::Arguments),
+    Deleted(deleted::Arguments),
     Diff(diff::Arguments),
     Dump(dump::Arguments),
     Forget(forget::Arguments),
@@ -194,6 +196,7 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
         Command::Snapshots(arguments) => snapshots::run(&arguments, context),
         Command::Ls(arguments) => ls::run(&arguments, context),
         Command::Find(arguments) => find::run(&arguments, context),
+        Command::Deleted(arguments) => deleted::run(&arguments, context),
         Command::Diff(arguments) => diff::run(&arguments, context),
         Command::Dump(arguments) => dump::run(&arguments, context),
         Command::Prune(arguments) => prune::run(&arguments, context),
@@ -340,10 +343,11 @@ mod tests {
     /// Everything that changes a repository, or writes over the user's files, can be tried first.
     #[test]
     fn whatever_changes_something_has_a_dry_run() {
-        const READS: [&str; 13] = [
+        const READS: [&str; 14] = [
             "snapshots",
             "ls",
             "find",
+            "deleted",
             "diff",
             "dump",
             "check",

@@ -228,7 +228,7 @@ mod tests {
             assert!(parse_max_unused(text).is_err(), "{text}");
         }
         assert_eq!(parse_grace("0"), Ok(Duration::ZERO));
-        assert_eq!(parse_grace("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(parse_grace("7d"), Ok(prune::GRACE), "the default");
         assert_eq!(parse_grace("1y1m1d1h"), Ok(Duration::from_secs((396 * 24 + 1) * 3600)));
         assert!(parse_grace("7").is_err() && parse_grace("7s").is_err());
     }

@@ -39,6 +39,7 @@ enum Message<'a> {
         others: u64,
         bytes: u64,
         bytes_read: u64,
+        deletions: u64,
         notes: u64,
     },
     Note {
@@ -71,6 +72,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             others: snapshot.counts.others,
             bytes: snapshot.counts.bytes,
             bytes_read: snapshot.summary.bytes_read,
+            deletions: snapshot.deleted_count,
             notes: snapshot.problem_count,
         })?;
         show::problems(&repository, &chosen, &mut |problem| {
@@ -175,6 +177,10 @@ fn facts(chosen: &Chosen, zone: &TimeZone) -> Vec<(&'static str, String)> {
             super::duration::show(Duration::from_nanos(summary.duration_nanoseconds))
         ),
     ));
+    if snapshot.deleted_count > 0 {
+        let deletions = size::counted(snapshot.deleted_count, "deletion", "deletions");
+        facts.push(("log", format!("{deletions} so far: packstone deleted lists them")));
+    }
     for option in &snapshot.options {
         facts.push(("option", text(option)));
     }

@@ -16,6 +16,7 @@ pub mod chunker;
 pub mod compress;
 pub mod config;
 pub mod crockford;
+pub mod deletion_log;
 mod difference;
 pub mod directory;
 pub mod error;

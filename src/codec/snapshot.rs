@@ -132,6 +132,10 @@ pub struct Snapshot {
     pub problems: ChunkList,
     /// Number of records in it.
     pub problem_count: u64,
+    /// Log of the deletions from its source up to now: a stream of [`super::deletion_log::Deletion`] records.
+    pub deleted: ChunkList,
+    /// Number of records in it.
+    pub deleted_count: u64,
     /// What it holds.
     pub counts: Counts,
     /// What the backup did.
@@ -161,8 +165,12 @@ impl Snapshot {
         if self.problems.is_empty() != (self.problem_count == 0) {
             return out_of_range("number of problems");
         }
+        if self.deleted.is_empty() != (self.deleted_count == 0) {
+            return out_of_range("number of deletions");
+        }
         self.root.check()?;
-        self.problems.check()
+        self.problems.check()?;
+        self.deleted.check()
     }
 }
 
@@ -311,6 +319,8 @@ mod tests {
             outcome: Outcome::Partial,
             problems: list(3),
             problem_count: 17,
+            deleted: list(4),
+            deleted_count: 18,
             counts: Counts { files: 1, directories: 2, others: 3, bytes: u64::MAX },
             summary: Summary { files_new: 1, ..Summary::default() },
             options: vec!["--exclude=*.o".into()],
@@ -368,6 +378,8 @@ mod tests {
         assert_eq!(refused(|s| s.paths = vec![vec![]]), "out-of-range");
         assert_eq!(refused(|s| s.problem_count = 0), "out-of-range");
         assert_eq!(refused(|s| s.problems.chunks.clear()), "out-of-range");
+        assert_eq!(refused(|s| s.deleted_count = 0), "out-of-range");
+        assert_eq!(refused(|s| s.deleted.depth = 1), "broken-rule");
         assert_eq!(refused(|s| s.root.depth = 1), "broken-rule");
         assert_eq!(refused(|s| s.root.chunks[0].length = 0), "out-of-range");
     }

@@ -96,6 +96,11 @@ impl RecordReader {
         Ok(self.buffer.take(LENGTH_BYTES + length).map(|record| &record[LENGTH_BYTES..]))
     }
 
+    /// The bytes that are not used up.
+    pub(super) fn rest(&self) -> &[u8] {
+        self.buffer.rest()
+    }
+
     /// The stream has ended.
     ///
     /// # Errors

@@ -120,6 +120,8 @@ pub struct Sources {
     pub(super) roots: Vec<Root>,
     /// Absolute paths of what was named, in the order given: what a snapshot records as its paths.
     pub paths: Vec<Vec<u8>>,
+    /// The directories that were named as `.`, `..` or `/`: their entries stand at the top.
+    pub whole: Vec<Arc<Directory>>,
 }
 
 /// Top of the snapshot while it is put together: where it lies, by name; true when only its directory was named.
@@ -201,6 +203,7 @@ impl Sources {
             node.wanted = true;
         }
         let mut roots: BTreeMap<Vec<u8>, Root> = BTreeMap::new();
+        let mut wholes = Vec::new();
         for (path, mut nodes) in places {
             let shown = || if path.is_empty() { PathBuf::from("/") } else { as_path(&path).to_owned() };
             let read = |source| SourceError::Read { path: shown(), source };
@@ -208,6 +211,7 @@ impl Sources {
             let mut level = None;
             if whole.contains(&path) {
                 let names = directory.names().map_err(read)?;
+                wholes.push(directory.clone());
                 level = Some((excludes.level(&directory, &path, &names), directory.stat_self().map_err(read)?.device));
                 for name in names {
                     let (node, expanded) = nodes.entry(name).or_default();
@@ -224,6 +228,6 @@ impl Sources {
                 }
             }
         }
-        Ok(Self { roots: roots.into_values().collect(), paths })
+        Ok(Self { roots: roots.into_values().collect(), paths, whole: wholes })
     }
 }

@@ -47,6 +47,8 @@ pub struct Enter {
     pub directory: Arc<Directory>,
     /// It only leads to a source: just the wanted entries follow.
     pub ancestor: bool,
+    /// It is kept as an empty directory: a mount point.
+    pub closed: bool,
 }
 
 /// Anything that is not a directory.
@@ -332,6 +334,7 @@ impl Walk {
             stat,
             directory: opened,
             ancestor: !wanted,
+            closed: !enter,
         }))
     }
 

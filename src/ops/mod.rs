@@ -7,6 +7,7 @@ pub mod backup;
 pub mod cat;
 pub mod check;
 pub mod content;
+pub mod deleted;
 pub mod diff;
 pub mod dump;
 pub mod find;

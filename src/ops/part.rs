@@ -12,6 +12,7 @@ use super::select::Chosen;
 use super::{Error, Result};
 use crate::base::escape::escape;
 use crate::codec::chunk_list::ChunkList;
+use crate::codec::snapshot::Snapshot;
 use crate::codec::tree::{Entry, Node};
 use crate::repository::Repository;
 use crate::repository::list_reader::Listing;
@@ -138,6 +139,15 @@ impl Walker<'_> {
         }
         Ok(Ok(Part::Root(listing)))
     }
+}
+
+/// True when the root of the snapshot is a source itself for sure, given as `.`: it is not just the way to its sources.
+///
+/// # Errors
+/// The damage, when a listing cannot be read.
+pub fn is_whole(repository: &Repository, snapshot: &Snapshot) -> Result<bool> {
+    let mut walker = Walker { repository, root: snapshot.root.clone(), seen: HashMap::new() };
+    root_is_a_source(&mut walker, &snapshot.paths)
 }
 
 /// True when the root may be a source itself, given as `.`: when it is empty, or holds a name that leads to no source.

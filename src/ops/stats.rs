@@ -196,8 +196,15 @@ impl Counter<'_> {
             self.entry(&found.path, entry, &mut inodes)?;
         }
         let Some(listing) = found.listing() else { return Ok(()) };
-        if self.mode == Mode::RawData && !self.listing(listing)? {
-            return Ok(());
+        if self.mode == Mode::RawData {
+            if found.entry().is_none() {
+                // A whole snapshot: what stands beside its tree is needed too.
+                self.listing(&snapshot.problems)?;
+                self.listing(&snapshot.deleted)?;
+            }
+            if !self.listing(listing)? {
+                return Ok(());
+            }
         }
         let mut walk = TreeWalk::new(self.repository, snapshot, found.prefix(), listing.clone());
         while let Some(next) = walk.next() {

@@ -202,7 +202,7 @@ pub fn execute(repository: &Repository, plan: &Plan) -> Result<HeadRef> {
 }
 
 /// Reads as if no pack were marked, and remembers which packs were needed.
-struct Lifted<'a> {
+pub(super) struct Lifted<'a> {
     repository: &'a Repository,
     sources: Sources<'a>,
     index: Index,
@@ -214,7 +214,11 @@ struct Lifted<'a> {
 }
 
 impl<'a> Lifted<'a> {
-    fn new(repository: &'a Repository, tip: &'a Tip, state: &'a LiveState) -> Result<Self> {
+    /// `state` is that of the tip without the marks of packs.
+    ///
+    /// # Errors
+    /// A segment that cannot be read.
+    pub(super) fn new(repository: &'a Repository, tip: &'a Tip, state: &'a LiveState) -> Result<Self> {
         let sources = Sources { state, ..repository.sources(tip) };
         let mut index = Index::open(&sources);
         if let Some(error) = index.take_broken().into_iter().next() {
@@ -247,6 +251,7 @@ impl<'a> Lifted<'a> {
         for problem in Problems::new(self, snapshot.problems.clone()) {
             problem?;
         }
+        self.contents(&mut vec![snapshot.deleted.clone()])?;
         let mut pending = vec![snapshot.root.clone()];
         while let Some(list) = pending.pop() {
             if monitor.interrupted() {

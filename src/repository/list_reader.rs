@@ -5,6 +5,7 @@ use super::blocks::Chunk;
 use super::error::{Error, Result, damaged};
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::{ChunkList, ChunkRef, ChunkRefReader, DEPTH_MAX};
+use crate::codec::deletion_log::{Deletion, DeletionReader};
 use crate::codec::pack::PackKind;
 use crate::codec::snapshot::{self, Problem, ProblemReader, Snapshot};
 use crate::codec::tree::{Entry, EntryReader};
@@ -141,6 +142,22 @@ impl Records for ProblemReader {
     }
 }
 
+impl Records for DeletionReader {
+    type Record = Deletion;
+
+    fn push(&mut self, bytes: &[u8]) {
+        Self::push(self, bytes);
+    }
+
+    fn next(&mut self) -> codec::Result<Option<Deletion>> {
+        Self::next(self)
+    }
+
+    fn finish(self) -> codec::Result<()> {
+        Self::finish(self)
+    }
+}
+
 /// The records of a chunked stream.
 struct Stream<'r, R> {
     chunks: Chunks<'r>,
@@ -216,6 +233,25 @@ impl Iterator for Problems<'_> {
     }
 }
 
+/// The log of deletions of one snapshot, oldest first.
+pub struct Deletions<'r>(Stream<'r, DeletionReader>);
+
+impl<'r> Deletions<'r> {
+    /// Reads the log that `list` stands for.
+    #[must_use]
+    pub fn new(source: &'r dyn TreeChunks, list: ChunkList) -> Self {
+        Self(Stream::new(source, list))
+    }
+}
+
+impl Iterator for Deletions<'_> {
+    type Item = Result<Deletion>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}
+
 macro_rules! opaque_debug {
     ($($name:ident),*) => {$(
         impl std::fmt::Debug for $name<'_> {
@@ -225,7 +261,7 @@ macro_rules! opaque_debug {
         }
     )*};
 }
-opaque_debug!(Chunks, Listing, Problems);
+opaque_debug!(Chunks, Listing, Problems, Deletions);
 
 /// Refuses a snapshot whose bytes are not what its name says.
 pub(super) fn open_snapshot(repository: &Repository, id: ObjectId, bytes: Vec<u8>) -> Result<Snapshot> {

@@ -1,4 +1,4 @@
-//! Writing chunked streams: listings, long chunk lists, problem lists. format-spec/tree.md, "Streams".
+//! Writing chunked streams: listings, long chunk lists, problem lists, logs of deletions. format-spec/tree.md, "Streams".
 //!
 //! Memory is bounded by the chunk size and not by the length: a directory of a million entries, or a file of a million
 //! chunks, holds a few hundred kilobytes.
@@ -93,6 +93,19 @@ pub struct StreamWriter {
 }
 
 impl StreamWriter {
+    /// A writer that goes on at the end of a stream: all its chunks stay but the last one, whose bytes are cut again together
+    /// with what comes. Where a chunk ends depends on nothing before its beginning, so the result is what writing
+    /// everything at once would give. What stays must be live: the caller sees to that.
+    ///
+    /// # Errors
+    /// A storage error, final for the run.
+    pub fn resume(run: &mut Run<'_>, stay: &[ChunkRef], last: &[u8]) -> Result<Self> {
+        let mut writer = Self::default();
+        stay.iter().try_for_each(|chunk| writer.list.push(*chunk, run))?;
+        writer.stream.buffer.extend_from_slice(last);
+        Ok(writer)
+    }
+
     /// Lets `encode` append one record.
     ///
     /// # Errors
@@ -133,4 +146,102 @@ impl StreamWriter {
 
 fn refuse(error: crate::codec::Error) -> Error {
     Error::Refused(format!("a record could not be stored: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::base::time::Time;
+    use crate::codec::kdf::Params;
+    use crate::codec::key_file::KeyFile;
+    use crate::codec::key_slot::Secret;
+    use crate::repository::keyring::NewSlot;
+    use crate::repository::lock::Locks;
+    use crate::repository::pack_writer::PackOptions;
+    use crate::repository::{Access, CreateOptions, Repository};
+    use crate::storage::memory::Memory;
+
+    fn repository() -> Repository {
+        let access = Access {
+            storage: Arc::new(Memory::new()),
+            locks: Locks::none(),
+            place: "/memory".into(),
+            cache: None,
+            remembered: None,
+            retry_lock: Duration::ZERO,
+        };
+        let secret = Secret::KeyFile(KeyFile::generate(&[7; 32]));
+        let slot = NewSlot { secret: &secret, kdf: Params::DEFAULT, label: "", created: Time::default() };
+        let options = CreateOptions { files: Parameters::FILES, created: Time::default() };
+        Repository::create(access, &[slot], &options).unwrap()
+    }
+
+    /// Bytes in which the chunker finds places to cut.
+    fn noise(length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    fn write(mut writer: StreamWriter, run: &mut Run<'_>, bytes: &[u8]) -> ChunkList {
+        for record in bytes.chunks(700) {
+            let push = |buffer: &mut Vec<u8>| {
+                buffer.extend_from_slice(record);
+                Ok(())
+            };
+            writer.push(run, push).unwrap();
+        }
+        writer.finish(run).unwrap()
+    }
+
+    /// Nobody can tell how often a stream was broken off: lists of every depth, broken off within a chunk and at its end.
+    #[test]
+    fn a_stream_that_goes_on_is_the_stream_written_at_once() {
+        let repository = repository();
+        let mut run = Run::begin(&repository, PackOptions { discard: true, ..PackOptions::default() }).unwrap();
+        let bytes = noise(90 << 20);
+        let at_once = |run: &mut Run<'_>, end: usize| write(StreamWriter::default(), run, &bytes[..end]);
+        // The chunks of all of it, for taking lists apart without reading them.
+        let mut chunks = Vec::new();
+        let mut start = 0;
+        let cutter = Cutter::new(repository.keys().gear(), Parameters::TREES).unwrap();
+        while let Some(length) = cutter.next(&bytes[start..], true).filter(|length| *length > 0) {
+            chunks.push(start..start + length);
+            start += length;
+        }
+        assert!(chunks.len() > chunk_list::INLINE_MAX + 100, "{}", chunks.len());
+        let boundary = |index: usize| chunks[index].end;
+        let mut depths = Vec::new();
+        for (first, end) in [
+            (0, 1),
+            (1, 700),
+            (700, 300_000),
+            (boundary(3), boundary(3) + 1),
+            (boundary(5) - 1, boundary(5)),
+            (boundary(1_022) + 9, boundary(1_022) + 700),
+            (boundary(1_023) - 5, boundary(1_023) + 5),
+            (boundary(1_023), bytes.len()),
+            (bytes.len() - 1, bytes.len()),
+        ] {
+            let whole = at_once(&mut run, end);
+            let begun = chunks.iter().take_while(|chunk| chunk.start < first);
+            let mut begun: Vec<_> = begun.map(|chunk| chunk.start..chunk.end.min(first)).collect();
+            let last = begun.pop().unwrap_or(0..0);
+            let stay: Vec<ChunkRef> = begun
+                .iter()
+                .map(|chunk| {
+                    let id = run.add_tree(&bytes[chunk.clone()]).unwrap();
+                    ChunkRef { id, length: chunk.len() as u32 }
+                })
+                .collect();
+            let writer = StreamWriter::resume(&mut run, &stay, &bytes[last]).unwrap();
+            assert_eq!(write(writer, &mut run, &bytes[first..end]), whole, "{first} {end}");
+            depths.push(whole.depth);
+        }
+        assert!(depths.contains(&0) && depths.contains(&1), "{depths:?}");
+    }
 }

@@ -88,6 +88,14 @@ impl Repository {
         })
     }
 
+    /// When a generation was published, by its own claim; the next one that is still there when its head is gone.
+    ///
+    /// # Errors
+    /// The heads cannot be listed.
+    pub fn head_time(&self, generation: u64) -> Result<Option<Time>> {
+        Ok(self.time_of(generation, &self.heads()?))
+    }
+
     /// The names of all heads, oldest first.
     fn heads(&self) -> Result<Vec<(u64, ObjectName)>> {
         let mut heads: Vec<_> = self

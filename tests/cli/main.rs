@@ -4,6 +4,7 @@
 mod backup;
 mod cat;
 mod check;
+mod deleted;
 mod diff;
 mod dump;
 mod find;

@@ -65,6 +65,8 @@ fn publish(run: Run<'_>, root: ChunkList, counts: Counts) -> ObjectId {
         outcome: Outcome::Complete,
         problems: ChunkList::default(),
         problem_count: 0,
+        deleted: ChunkList::default(),
+        deleted_count: 0,
         counts,
         summary: Summary::default(),
         options: Vec::new(),

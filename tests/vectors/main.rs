@@ -13,6 +13,7 @@ mod block;
 mod body;
 mod chunker;
 mod config;
+mod deletion_log;
 mod file;
 mod head;
 mod key_slot;
@@ -55,6 +56,7 @@ const STRUCTURES: &[Structure] = &[
     Structure { name: "tree", vectors: tree::vectors, read: tree::read, seed: tree::seed_of },
     Structure { name: "segment", vectors: segment::vectors, read: segment::read, seed: segment::seed_of },
     Structure { name: "snapshot", vectors: snapshot::vectors, read: snapshot::read, seed: snapshot::seed_of },
+    Structure { name: "deletion_log", vectors: deletion_log::vectors, read: deletion_log::read, seed: deletion_log::seed_of },
     Structure { name: "config", vectors: config::vectors, read: config::read, seed: file::bytes_of },
     Structure { name: "key_slot", vectors: key_slot::vectors, read: key_slot::read, seed: file::bytes_of },
     Structure { name: "head", vectors: head::vectors, read: head::read, seed: file::bytes_of },

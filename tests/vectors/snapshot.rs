@@ -61,6 +61,8 @@ fn facts_of(snapshot: &Snapshot) -> Vec<(String, String)> {
     fact("outcome", outcome.into());
     fact("problems", list(&snapshot.problems));
     fact("problem-count", snapshot.problem_count.to_string());
+    fact("deleted", list(&snapshot.deleted));
+    fact("deleted-count", snapshot.deleted_count.to_string());
     fact("counts", format!("{} {} {} {}", counts.files, counts.directories, counts.others, counts.bytes));
     let numbers = [
         summary.files_new,
@@ -106,6 +108,8 @@ fn sample() -> Snapshot {
         outcome: Grade::Complete,
         problems: ChunkList::default(),
         problem_count: 0,
+        deleted: ChunkList::default(),
+        deleted_count: 0,
         counts: Counts { files: 3, directories: 2, others: 1, bytes: 4000 },
         summary: Summary { files_new: 3, dirs_new: 2, data_added: 4000, data_stored: 1500, ..Summary::default() },
         options: vec!["--exclude=*.tmp".into()],
@@ -146,6 +150,8 @@ pub fn vectors() -> Vec<Vector> {
     assert_eq!((&honest[at - 6..at], honest[at], held[at]), (&b"laptop"[..], 0, 1));
     let mut neither = honest.clone();
     neither[at] = 2;
+    let chunks = vec![ChunkRef { id: ChunkId([0xde; 32]), length: 20_000 }];
+    let deleted = encoded(&Snapshot { deleted: ChunkList { depth: 0, chunks }, deleted_count: 170, ..sample() });
     let problems = |vector: Vector| vector.with("part", "problems");
     let problem = |message: &str| Problem {
         path: b"/home/anna/\xff".to_vec(),
@@ -166,6 +172,7 @@ pub fn vectors() -> Vec<Vector> {
     vec![
         whole(Vector::accepted("first", "everything that a snapshot has", good.clone())),
         whole(Vector::accepted("held", "no rule may remove it", root(&framed(&held)))),
+        whole(Vector::accepted("deleted", "its source lost something", root(&framed(&deleted)))),
         whole(Vector::accepted("unpadded", "a body without padding is read too", root(&framed(&honest)))),
         in_header("header-magic", "wrong-magic", "no packstone object", 7, 0),
         in_header("header-version", "unknown-version", "a later version", 8, 2),
@@ -202,6 +209,8 @@ pub fn vectors() -> Vec<Vector> {
         hostile("hostile-path", "out-of-range", "a path with NUL", |s| s.paths = vec![b"/a\0".to_vec()]),
         hostile("hostile-label", "out-of-range", "a label of 4 097 bytes", |s| s.label = "x".repeat(TEXT_MAX + 1)),
         hostile("hostile-problems", "out-of-range", "problems that are not there", |s| s.problem_count = 1),
+        hostile("hostile-deleted", "out-of-range", "deletions that are not there", |s| s.deleted_count = 1),
+        hostile("hostile-deleted-list", "broken-rule", "a list deeper than it needs be", |s| s.deleted.depth = 1),
         hostile("hostile-root", "broken-rule", "a root list deeper than it needs be", |s| s.root.depth = 1),
         problems(Vector::accepted("problems", "two records", stream.clone())),
         problems(Vector::refused(

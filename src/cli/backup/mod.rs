@@ -4,6 +4,7 @@ mod arguments;
 mod summary;
 
 pub use arguments::Arguments;
+pub use summary::{repository_words, shell_word};
 
 use super::Context;
 use super::exit::{CliError, Exit};
@@ -278,7 +279,7 @@ fn say(
         Some(first) => in_snapshot(first),
         None => Some(arguments.stdin_filename.as_bytes().to_vec()),
     };
-    let words = summary::repository_words(repository.place(), context.global.repository_is_default());
+    let words = repository_words(repository.place(), context.global.repository_is_default());
     for line in summary::text(report, arguments.dry_run, example.as_deref(), &words) {
         context.output.info(line)?;
     }

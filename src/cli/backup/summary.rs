@@ -83,6 +83,11 @@ pub fn text(report: &Report, dry_run: bool, example: Option<&[u8]>, repository: 
         size::count(summary.dirs_changed),
         size::count(summary.dirs_unmodified),
     ));
+    if report.deletions > 0 {
+        let (count, verb) = (size::count(report.deletions), if report.deletions == 1 { "is" } else { "are" });
+        let listed = if report.snapshot.is_some() { format!(": packstone{repository} deleted") } else { String::new() };
+        lines.push(format!("{count} of what the snapshot before holds {verb} gone{listed}"));
+    }
     if report.written.adopted_packs > 0 {
         let packs = size::counted(report.written.adopted_packs, "pack", "packs");
         lines.push(format!("{packs} of an interrupted run taken over"));
@@ -109,7 +114,8 @@ fn failures(report: &Report) -> String {
 }
 
 /// A path as it can be typed into a shell, when nothing in it needs more than quotes.
-fn shell_word(path: &[u8]) -> String {
+#[must_use]
+pub fn shell_word(path: &[u8]) -> String {
     let text = escape(path);
     if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+,@%=:".contains(&byte)) {
         text

@@ -6,6 +6,7 @@ use crossbeam_channel::Receiver;
 
 use crate::base::id::ChunkId;
 use crate::codec::chunk_list::ChunkList;
+use crate::codec::deletion_log::Deletion;
 use crate::codec::snapshot::ProblemKind;
 use crate::codec::tree::{Entry, Hole, Metadata};
 use crate::files::directory::Directory;
@@ -33,6 +34,10 @@ pub(super) enum Work {
     Other { path: Vec<u8>, entry: Entry, old: bool },
     /// Something could not be done.
     Problem { path: Vec<u8>, kind: ProblemKind, message: String },
+    /// Something that the snapshot before holds is gone.
+    Deleted(Box<Deletion>),
+    /// The snapshot before could not be read in full.
+    Unread(String),
     /// A path of this program's own that was left out.
     Own { path: Vec<u8> },
 }

@@ -8,10 +8,14 @@
 //! 3. [`store`]: one thread takes the groups in walk order, stores what is new, and writes the listings;
 //! 4. the repository's pack writer compresses, seals and verifies blocks in parallel and writes packs.
 //!
+//! What the snapshot before holds and the walk does not meet goes into the log of deletions (`gone.rs`, [`log`]).
+//!
 //! An entry is taken over unread only when size, mtime, ctime and inode are the parent's **and** its ctime is older than
 //! the tick of the clock in which the parent may have read it (`scan.rs`, [`scan::Unchanged`]).
 
+mod gone;
 mod group;
+pub mod log;
 pub mod parent;
 pub mod read;
 pub mod scan;
@@ -116,6 +120,8 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// How many there are in all.
     pub problem_count: u64,
+    /// How many entries of the snapshot before are gone.
+    pub deletions: u64,
     /// Paths of this program's own that were left out.
     pub own: Vec<Vec<u8>>,
     /// What a person should hear about.
@@ -135,11 +141,27 @@ struct Stored {
     root: ChunkList,
     problems: ChunkList,
     problem_count: u64,
+    /// The log of deletions, and how many records it has.
+    deleted: ChunkList,
+    deleted_count: u64,
+    /// How many of them are new.
+    deletions: u64,
     shown: Vec<Problem>,
     outcome: Outcome,
     counts: Counts,
     summary: Summary,
     own: Vec<Vec<u8>>,
+}
+
+/// What the files are compared with.
+#[derive(Debug, Clone, Copy)]
+struct Compared<'a> {
+    /// The snapshot that unchanged files are taken from.
+    parent: Option<(ObjectId, &'a Snapshot)>,
+    /// The snapshot whose log of deletions goes on.
+    before: Option<&'a log::Before>,
+    /// The time of the new snapshot: what is gone was found gone then.
+    found: Time,
 }
 
 /// Backs up files and directories.
@@ -165,8 +187,13 @@ pub fn run(
     };
     let started = Time::now();
     monitor.phase(Phase::Backup);
-    let stored =
-        store::files(&mut run, sources, rules, parent.as_ref().map(|(id, parent)| (*id, parent)), options, monitor)?;
+    let before = log::before(repository, labels);
+    let compared = Compared {
+        parent: parent.as_ref().map(|(id, parent)| (*id, parent)),
+        before: before.as_ref(),
+        found: labels.time.unwrap_or(started),
+    };
+    let stored = store::files(&mut run, sources, rules, compared, options, monitor)?;
     let parent_root = parent.as_ref().map(|(_, parent)| parent.root.clone());
     publish(run, stored, parent_root, started, begun, labels, options, monitor)
 }
@@ -191,7 +218,10 @@ pub fn run_stream(
     let options = &with_live_parent(&mut run, options);
     let started = Time::now();
     monitor.phase(Phase::Backup);
-    let stored = stdin::store(&mut run, source, name, started, monitor)?;
+    let mut stored = stdin::store(&mut run, source, name, started, monitor)?;
+    // Nothing can be missing in one stream, but the log of what was saved under this name before goes on.
+    let before = log::before(repository, labels).map(|before| before.snapshot);
+    (stored.deleted, stored.deleted_count) = log::Log::go_on(&mut run, before.as_ref())?.finish(&mut run)?;
     finish().map_err(Error::Refused)?;
     let parent_root = match options.parent {
         Some(id) => Some(repository.snapshot(id)?.root),
@@ -250,6 +280,7 @@ fn publish(
         written,
         problems: stored.shown.into_iter().map(|problem| typed(problem, &labels.paths)).collect(),
         problem_count: stored.problem_count,
+        deletions: stored.deletions,
         own: stored.own,
         warnings: run.warnings().to_vec(),
         started,
@@ -273,6 +304,8 @@ fn publish(
             outcome: stored.outcome,
             problems: stored.problems,
             problem_count: stored.problem_count,
+            deleted: stored.deleted,
+            deleted_count: stored.deleted_count,
             counts: stored.counts,
             summary,
             options: labels.options.clone(),

@@ -9,12 +9,15 @@ use std::os::fd::AsFd;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::Compared;
+use super::gone::{Gone, Watched, kind_of_inode};
 use super::group::{Group, Job, Piece, Work};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkList;
+use crate::codec::deletion_log::DeletedKind;
 use crate::codec::live_state::{LiveState, MarkedKind};
-use crate::codec::snapshot::{ProblemKind, Snapshot};
+use crate::codec::snapshot::ProblemKind;
 use crate::codec::tree::{Entry, Metadata, Node};
 use crate::files::metadata::{self, Captured};
 use crate::files::owner::Owners;
@@ -23,9 +26,10 @@ use crate::files::source::Sources;
 use crate::files::stat::{Kind, Stat};
 use crate::files::walk::{self, Rules, Step, Walk};
 use crate::files::xattr::Place;
+use crate::ops::deleted::holders::kind_of;
 use crate::ops::{Error, Monitor, Result};
-use crate::repository::Repository;
 use crate::repository::list_reader::{Chunks, Listing};
+use crate::repository::{self, Repository};
 
 /// Which differences make a file worth reading again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,27 +57,67 @@ pub(super) struct Jobs {
     pub pieces: Sender<Piece>,
 }
 
-/// One directory of the parent snapshot, read beside the walk.
-struct ParentListing<'r> {
+/// One directory of an earlier snapshot, read beside the walk.
+struct Beside<'r> {
     entries: Peekable<Listing<'r>>,
 }
 
-impl ParentListing<'_> {
-    /// The parent's entry of this name. Names are asked for in ascending order. A listing that cannot be read on
-    /// ends here: the files are read again, which also heals what can be healed.
-    fn find(&mut self, name: &[u8]) -> Option<Entry> {
-        loop {
-            match self.entries.peek()? {
-                Err(_) => return None,
-                Ok(entry) if entry.name.as_slice() > name => return None,
-                Ok(entry) => {
-                    let found = entry.name == name;
-                    let entry = self.entries.next()?.ok()?;
-                    if found {
-                        return Some(entry);
-                    }
-                }
-            }
+/// What a listing beside the walk says about a name.
+enum Told {
+    /// It has the name.
+    Has(Box<Entry>),
+    /// It has another one first, which the walk does not.
+    Passed(Box<Entry>),
+    /// It does not have the name.
+    Not,
+    /// It cannot be read on.
+    Unread(repository::Error),
+}
+
+impl<'r> Beside<'r> {
+    fn new(repository: &'r Repository, list: ChunkList) -> Self {
+        Self { entries: Listing::new(repository, list).peekable() }
+    }
+
+    /// What comes up to this name, or up to the end. Names are asked for in ascending order.
+    fn ask(&mut self, name: Option<&[u8]>) -> Told {
+        match (self.entries.peek(), name) {
+            (None, _) => return Told::Not,
+            (Some(Ok(entry)), Some(name)) if entry.name.as_slice() > name => return Told::Not,
+            _ => {}
+        }
+        match self.entries.next() {
+            Some(Ok(entry)) if name == Some(&entry.name) => Told::Has(Box::new(entry)),
+            Some(Ok(entry)) => Told::Passed(Box::new(entry)),
+            Some(Err(error)) => Told::Unread(error),
+            None => Told::Not,
+        }
+    }
+}
+
+/// Which of the snapshots that are compared with a listing belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// The parent, which mostly is the snapshot before as well.
+    Parent,
+    /// The snapshot before, when it is another one than the parent.
+    Before,
+}
+
+/// A directory in which the walk stands, in the snapshots that are compared with.
+#[derive(Default)]
+struct Level<'r> {
+    parent: Option<Beside<'r>>,
+    before: Option<Beside<'r>>,
+    /// Present as long as what the walk does not meet here may be gone.
+    watched: Option<Watched>,
+}
+
+impl<'r> Level<'r> {
+    const fn side(&mut self, side: Side) -> Option<&mut Beside<'r>> {
+        match side {
+            Side::Parent => self.parent.as_mut(),
+            Side::Before => self.before.as_mut(),
         }
     }
 }
@@ -92,7 +136,12 @@ fn may_have_lost(state: &LiveState, snapshot: ObjectId) -> bool {
 pub(super) struct Scan<'r> {
     repository: &'r Repository,
     owners: &'r Owners,
-    parents: Vec<Option<ParentListing<'r>>>,
+    levels: Vec<Level<'r>>,
+    gone: Option<Gone<'r>>,
+    /// On which side the snapshot before is.
+    before_side: Side,
+    /// That it could not be read in full was said.
+    told_unread: bool,
     /// When the parent's run began: what was read then was read no earlier.
     parent_began: Option<Time>,
     unchanged: Unchanged,
@@ -122,16 +171,25 @@ impl<'r> Scan<'r> {
     pub(super) fn new(
         repository: &'r Repository,
         owners: &'r Owners,
-        parent: Option<(ObjectId, &Snapshot)>,
+        compared: Compared<'r>,
         unchanged: Unchanged,
         groups: Sender<Group>,
         jobs: Sender<Jobs>,
     ) -> Self {
-        let root = parent.map(|(_, parent)| parent.root.clone());
+        let parent = compared.parent;
+        let before = compared.before.filter(|before| parent.is_none_or(|(id, _)| id != before.id));
+        let top = Level {
+            parent: parent.map(|(_, parent)| Beside::new(repository, parent.root.clone())),
+            before: before.map(|before| Beside::new(repository, before.snapshot.root.clone())),
+            watched: None,
+        };
         Self {
             repository,
             owners,
-            parents: vec![root.map(|list| Self::listing(repository, list))],
+            levels: vec![top],
+            gone: Gone::new(repository, compared),
+            before_side: if before.is_some() { Side::Before } else { Side::Parent },
+            told_unread: false,
             parent_began: parent.map(|(_, parent)| parent.written),
             unchanged,
             confirm: parent.is_some_and(|(id, _)| may_have_lost(&repository.tip().state, id)),
@@ -145,25 +203,25 @@ impl<'r> Scan<'r> {
         }
     }
 
-    fn listing(repository: &'r Repository, list: ChunkList) -> ParentListing<'r> {
-        ParentListing { entries: Listing::new(repository, list).peekable() }
-    }
-
     pub(super) fn run(mut self, sources: Sources, rules: Rules, monitor: &dyn Monitor) -> Result<()> {
+        let watched = self.gone.as_ref().and_then(|gone| gone.root(sources.whole.clone()));
+        if let Some(top) = self.levels.last_mut() {
+            top.watched = watched;
+        }
         for step in Walk::new(sources, rules) {
             if monitor.interrupted() {
                 return Err(Error::Interrupted);
             }
             self.step(step).map_err(|Stopped| stopped())?;
         }
-        self.hand_on().map_err(|Stopped| stopped())
+        self.leave().and_then(|()| self.hand_on()).map_err(|Stopped| stopped())
     }
 
     fn step(&mut self, step: Step) -> std::result::Result<(), Stopped> {
         match step {
-            Step::Enter(enter) => self.enter(enter),
+            Step::Enter(enter) => self.enter(enter)?,
             Step::Leave => {
-                self.parents.pop();
+                self.leave()?;
                 self.work.push(Work::Leave);
             }
             Step::Entry(entry) => self.entry(entry)?,
@@ -174,6 +232,7 @@ impl<'r> Scan<'r> {
                     walk::ProblemKind::Unreadable => ProblemKind::Unreadable,
                     walk::ProblemKind::TooDeep => ProblemKind::Unsupported,
                 };
+                self.unwatch(&problem);
                 self.problem(problem.path, kind, problem.error.to_string());
             }
             Step::Own(path) => self.work.push(Work::Own { path }),
@@ -181,6 +240,27 @@ impl<'r> Scan<'r> {
         if self.bytes >= GROUP_BYTES || self.files.len() >= GROUP_FILES || self.work.len() >= GROUP_STEPS {
             self.hand_on()?;
         }
+        Ok(())
+    }
+
+    /// A directory whose names cannot be read says nothing about what is gone, and a source that is missing is no deletion.
+    fn unwatch(&mut self, problem: &walk::Problem) {
+        if let Some(level) = self.levels.last_mut()
+            && level.watched.as_ref().is_some_and(|watched| watched.path == problem.path)
+        {
+            level.watched = None;
+        }
+        if let Some(gone) = self.gone.as_mut().filter(|_| problem.kind == walk::ProblemKind::MissingSource) {
+            gone.is_missing(&problem.path);
+        }
+    }
+
+    /// The directory entered last ends: what its listings still have the walk did not meet.
+    fn leave(&mut self) -> std::result::Result<(), Stopped> {
+        if self.levels.last().is_some_and(|level| level.watched.is_some()) {
+            self.ask(self.before_side, None)?;
+        }
+        self.levels.pop();
         Ok(())
     }
 
@@ -202,8 +282,83 @@ impl<'r> Scan<'r> {
         *self.devices.entry(stat.device).or_insert(next)
     }
 
-    fn parent(&mut self, name: &[u8]) -> Option<Entry> {
-        self.parents.last_mut()?.as_mut()?.find(name)
+    /// What one side has under this name, or nothing for the end of the directory. What is passed over may be gone. A listing
+    /// that cannot be read on ends here: the files are read again, which also heals what can be healed.
+    fn ask(&mut self, side: Side, name: Option<&[u8]>) -> std::result::Result<Option<Entry>, Stopped> {
+        loop {
+            let Some(beside) = self.levels.last_mut().and_then(|level| level.side(side)) else { return Ok(None) };
+            match beside.ask(name) {
+                Told::Has(entry) => return Ok(Some(*entry)),
+                Told::Passed(entry) if side == self.before_side => self.passed(&entry)?,
+                Told::Passed(_) => {}
+                Told::Not => return Ok(None),
+                Told::Unread(error) => {
+                    if let Some(level) = self.levels.last_mut() {
+                        match side {
+                            Side::Parent => level.parent = None,
+                            Side::Before => level.before = None,
+                        }
+                    }
+                    if side == self.before_side && self.gone.is_some() {
+                        self.unread(&error.to_string());
+                    }
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// What the parent and the snapshot before have under the name of an entry of the walk. Of another kind, it is gone.
+    fn meet(
+        &mut self,
+        name: &[u8],
+        path: &[u8],
+        kind: DeletedKind,
+    ) -> std::result::Result<(Option<Entry>, Option<ChunkList>), Stopped> {
+        let parent = self.ask(Side::Parent, Some(name))?;
+        let before = match self.before_side {
+            Side::Parent => None,
+            Side::Before => self.ask(Side::Before, Some(name))?,
+        };
+        let compared = before.as_ref().or(parent.as_ref().filter(|_| self.before_side == Side::Parent));
+        if let Some(other) = compared.filter(|entry| kind_of(&entry.node) != kind) {
+            self.record(path.to_vec(), other)?;
+        }
+        let listing = match before {
+            Some(Entry { node: Node::Directory { listing }, .. }) => Some(listing),
+            _ => None,
+        };
+        Ok((parent, listing))
+    }
+
+    /// The walk did not meet an entry of the snapshot before.
+    fn passed(&mut self, entry: &Entry) -> std::result::Result<(), Stopped> {
+        let watched = self.levels.last().and_then(|level| level.watched.as_ref());
+        let gone = self.gone.as_ref().zip(watched).and_then(|(gone, watched)| gone.check(watched, entry));
+        gone.map_or(Ok(()), |path| self.record(path, entry))
+    }
+
+    /// Records that an entry and everything beneath it is gone.
+    fn record(&mut self, path: Vec<u8>, entry: &Entry) -> std::result::Result<(), Stopped> {
+        let Some(gone) = self.gone.take() else { return Ok(()) };
+        let result = gone.records(path, entry, &mut |deletion| {
+            match deletion {
+                Ok(deletion) => self.work.push(Work::Deleted(Box::new(deletion))),
+                Err(error) => self.unread(&error.to_string()),
+            }
+            if self.work.len() >= GROUP_STEPS { self.hand_on() } else { Ok(()) }
+        });
+        self.gone = Some(gone);
+        result
+    }
+
+    fn unread(&mut self, error: &str) {
+        if !std::mem::replace(&mut self.told_unread, true) {
+            self.work.push(Work::Unread(format!(
+                "the snapshot before cannot be read in full ({error}): what is gone since then may be missing in the log of \
+                 deletions. Next: packstone check"
+            )));
+        }
     }
 
     fn problem(&mut self, path: Vec<u8>, kind: ProblemKind, message: String) {
@@ -217,14 +372,20 @@ impl<'r> Scan<'r> {
         }
     }
 
-    fn enter(&mut self, enter: walk::Enter) {
+    fn enter(&mut self, enter: walk::Enter) -> std::result::Result<(), Stopped> {
         let device = self.device(&enter.stat);
-        let parent = match self.parent(&enter.name) {
+        let (parent, before) = self.meet(&enter.name, &enter.path, DeletedKind::Directory)?;
+        let parent = match parent {
             Some(Entry { metadata, node: Node::Directory { listing }, .. }) => Some((metadata, listing)),
             _ => None,
         };
-        let listing = parent.as_ref().map(|(_, list)| Self::listing(self.repository, list.clone()));
-        self.parents.push(listing);
+        let is_watched = self.gone.is_some() && !enter.ancestor && !enter.closed;
+        self.levels.push(Level {
+            parent: parent.as_ref().map(|(_, list)| Beside::new(self.repository, list.clone())),
+            before: before.map(|list| Beside::new(self.repository, list)),
+            watched: is_watched
+                .then(|| Watched { path: enter.path.clone(), directories: vec![enter.directory.clone()] }),
+        });
         let same = parent.as_ref().filter(|(old, _)| self.is_same_inode_state(old, &enter.stat));
         let metadata = match same {
             Some((old, _)) => Metadata { device, ..old.clone() },
@@ -244,6 +405,7 @@ impl<'r> Scan<'r> {
             }
         };
         self.work.push(Work::Enter { path: enter.path, name: enter.name, metadata, parent });
+        Ok(())
     }
 
     /// True when nothing of the inode can have changed since the parent read it.
@@ -290,7 +452,7 @@ impl<'r> Scan<'r> {
 
     fn entry(&mut self, found: walk::Entry) -> std::result::Result<(), Stopped> {
         let device = self.device(&found.stat);
-        let old = self.parent(&found.name);
+        let (old, _) = self.meet(&found.name, &found.path, kind_of_inode(found.stat.kind))?;
         let (unchanged, old) = match old {
             Some(old) if self.is_unchanged(&old, &found) && self.is_whole(&old) => (Some(old), None),
             old => (None, old.map(Box::new)),
@@ -335,6 +497,9 @@ impl<'r> Scan<'r> {
             }
             Ok(_) => self.problem(path, ProblemKind::Changed, "was replaced while the backup ran".to_owned()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if let Some(old) = old.filter(|_| self.before_side == Side::Parent) {
+                    self.record(path.clone(), &old)?;
+                }
                 self.problem(path, ProblemKind::Vanished, "vanished while the backup ran".to_owned());
             }
             Err(error) => self.problem(path, ProblemKind::Unreadable, error.to_string()),

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::group::{Finished, Group, Item, Piece, Work};
-use super::{Options, PROBLEMS_SHOWN, Stored, read, scan};
-use crate::base::id::ObjectId;
+use super::log::Log;
+use super::{Compared, Options, PROBLEMS_SHOWN, Stored, gone, read, scan};
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
+use crate::codec::deletion_log::{DeletedKind, Deletion};
 use crate::codec::pack::PackKind;
-use crate::codec::snapshot::{self, Counts, Outcome, Problem, ProblemKind, Snapshot, Summary};
+use crate::codec::snapshot::{self, Counts, Outcome, Problem, ProblemKind, Summary};
 use crate::codec::tree::{Content, Entry, Metadata, Node, encode_entry};
 use crate::files::owner::Owners;
 use crate::files::source::Sources;
@@ -48,6 +49,8 @@ struct Store<'a, 'r> {
     /// Contents of files with several names, by the run's own key for their inode.
     linked: HashMap<(u64, u64), (Metadata, Content)>,
     problems: StreamWriter,
+    compared: Compared<'a>,
+    log: Log,
     spare: Sender<Vec<u8>>,
     stored: Stored,
 }
@@ -57,11 +60,12 @@ pub(super) fn files(
     run: &mut Run<'_>,
     sources: Sources,
     rules: Rules,
-    parent: Option<(ObjectId, &Snapshot)>,
+    compared: Compared<'_>,
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Stored> {
     let repository = run.repository();
+    let log = Log::go_on(run, compared.before.map(|before| &before.snapshot))?;
     let paths = sources.paths.clone();
     let (groups, waiting) = bounded(GROUPS_WAITING);
     let (jobs, work) = bounded(GROUPS_WAITING);
@@ -77,9 +81,9 @@ pub(super) fn files(
         drop(work);
         let (owners, unchanged) = (&owners, options.unchanged);
         let scanner = scope.spawn(move || {
-            scan::Scan::new(repository, owners, parent, unchanged, groups, jobs).run(sources, rules, monitor)
+            scan::Scan::new(repository, owners, compared, unchanged, groups, jobs).run(sources, rules, monitor)
         });
-        let result = Store::new(run, monitor, spare, paths).run(&waiting);
+        let result = Store::new(run, monitor, spare, paths, compared, log).run(&waiting);
         // When storing failed, the queues must end, or the other stages wait for ever.
         drop(waiting);
         match (result, scanner.join()) {
@@ -92,7 +96,14 @@ pub(super) fn files(
 }
 
 impl<'a, 'r> Store<'a, 'r> {
-    fn new(run: &'a mut Run<'r>, monitor: &'a dyn Monitor, spare: Sender<Vec<u8>>, sources: Vec<Vec<u8>>) -> Self {
+    fn new(
+        run: &'a mut Run<'r>,
+        monitor: &'a dyn Monitor,
+        spare: Sender<Vec<u8>>,
+        sources: Vec<Vec<u8>>,
+        compared: Compared<'a>,
+        log: Log,
+    ) -> Self {
         Self {
             run,
             monitor,
@@ -101,11 +112,16 @@ impl<'a, 'r> Store<'a, 'r> {
             frames: Vec::new(),
             linked: HashMap::new(),
             problems: StreamWriter::default(),
+            compared,
+            log,
             spare,
             stored: Stored {
                 root: ChunkList::default(),
                 problems: ChunkList::default(),
                 problem_count: 0,
+                deleted: ChunkList::default(),
+                deleted_count: 0,
+                deletions: 0,
                 shown: Vec::new(),
                 outcome: Outcome::Complete,
                 counts: Counts::default(),
@@ -127,6 +143,7 @@ impl<'a, 'r> Store<'a, 'r> {
         }
         self.stored.root = self.root.finish(self.run)?;
         self.stored.problems = self.problems.finish(self.run)?;
+        (self.stored.deleted, self.stored.deleted_count) = self.log.finish(self.run)?;
         Ok(self.stored)
     }
 
@@ -162,6 +179,8 @@ impl<'a, 'r> Store<'a, 'r> {
                     self.push(&entry)?;
                 }
                 Work::Problem { path, kind, message } => self.problem(path, kind, message)?,
+                Work::Deleted(deletion) => self.deleted(&deletion)?,
+                Work::Unread(message) => self.run.warn(message),
                 Work::Own { path } => self.stored.own.push(path),
             }
         }
@@ -255,6 +274,9 @@ impl<'a, 'r> Store<'a, 'r> {
                 Item::End(finished) => break finished,
                 Item::Failed { kind, message } => {
                     self.monitor.advance(1, 0);
+                    if kind == ProblemKind::Vanished {
+                        self.vanished(&path, old)?;
+                    }
                     return self.problem(path, kind, message);
                 }
             }
@@ -293,6 +315,23 @@ impl<'a, 'r> Store<'a, 'r> {
         self.count_file(size);
         self.seen(&path, action, size, 0);
         self.push(&entry)
+    }
+
+    fn deleted(&mut self, deletion: &Deletion) -> Result<()> {
+        self.stored.deletions += 1;
+        let directory = deletion.kind == DeletedKind::Directory;
+        self.monitor.item(&Seen { directory, ..Seen::new(&deletion.path, Action::Deleted) });
+        self.log.add(self.run, deletion)
+    }
+
+    /// A file was gone when its turn came: the next backup finds it in no snapshot, so it goes into the log now.
+    fn vanished(&mut self, path: &[u8], old: Option<&Entry>) -> Result<()> {
+        let Compared { parent, before, found } = self.compared;
+        let held = before.filter(|before| parent.is_some_and(|(id, _)| id == before.id)).zip(old);
+        match held.and_then(|(before, old)| gone::record(before, found, path.to_vec(), old)) {
+            Some(deletion) => self.deleted(&deletion),
+            None => Ok(()),
+        }
     }
 
     fn problem(&mut self, path: Vec<u8>, kind: ProblemKind, mut message: String) -> Result<()> {

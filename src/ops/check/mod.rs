@@ -8,6 +8,7 @@
 //! what a backup publishes meanwhile is no damage, and neither is what it has not published yet.
 
 mod data;
+mod log;
 mod places;
 mod structure;
 mod trees;
@@ -164,6 +165,9 @@ pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) ->
     report.trees = trees.len() as u64;
     let mut impacts: BTreeMap<Cause, Impact> = BTreeMap::new();
     check_problems(&source, &found.snapshots, &mut impacts);
+    log::check(&source, &found.snapshots, &mut |cause, id| {
+        impacts.entry(cause).or_default().add(id, b"(the log of deletions)");
+    });
     let mut grew = false;
     for ((pack, block), why) in source.failures() {
         grew |= found.bad.add_block(pack, block);

@@ -151,7 +151,8 @@ impl Span {
 
     /// The time that lies so much before `time`. Days that a month does not have run on into the next one (a month before
     /// 31 March is 3 March, or 2 March in a leap year), as in restic. Before every calendar: the earliest time.
-    fn before(&self, time: Time, zone: &TimeZone) -> Time {
+    #[must_use]
+    pub fn before(&self, time: Time, zone: &TimeZone) -> Time {
         self.try_before(time, zone).unwrap_or(Time { seconds: i64::MIN, nanoseconds: 0 })
     }
 

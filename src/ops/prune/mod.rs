@@ -47,6 +47,9 @@ use crate::repository::sweep::{Sweepable, Swept};
 use crate::repository::{self, Repository, index, pack_reader};
 use crate::storage::{Folder, ObjectName};
 
+/// How long what is marked can come back before it is swept, unless something else is asked for: 7 days.
+pub const GRACE: Duration = Duration::from_secs(7 * 86_400);
+
 /// How often a prune begins again because somebody else marked packs.
 const ATTEMPTS: usize = 5;
 /// A block with fewer plain bytes than this part of a full one is made into a fuller one when its pack is rewritten.

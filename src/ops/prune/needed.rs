@@ -101,6 +101,10 @@ impl<'r> Needed<'r> {
         for id in state.snapshots.keys().filter(|id| !self.snapshots.contains(*id)) {
             let snapshot = self.repository.snapshot(*id)?;
             source.need_all(&snapshot.problems)?;
+            // Snapshots share the log of deletions as long as nothing is deleted.
+            if self.listings.insert(snapshot.deleted.key()) {
+                source.need_all(&snapshot.deleted)?;
+            }
             if self.listings.insert(snapshot.root.key()) {
                 level.push(snapshot.root);
             }
