@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::exit::{CliError, Exit};
+use super::mirror::store;
 use super::secret::{self, Question};
 use crate::base::escape::escape;
 use crate::codec::key_file::KeyFile;
@@ -13,6 +14,7 @@ use crate::repository::remembered::Remembered;
 use crate::repository::{self, Access, Repository};
 use crate::storage::ErrorKind;
 use crate::storage::local::Local;
+use crate::storage::read_only::ReadOnly;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -107,6 +109,9 @@ pub fn repository(context: &mut Context, command: &str) -> Result<Repository, Cl
 /// # Errors
 /// As [`repository()`].
 pub fn repository_with(context: &mut Context, command: &str, stdin_taken: bool) -> Result<Repository, CliError> {
+    if let Some(mirror) = context.global.from.clone() {
+        return from_mirror(context, &mirror, stdin_taken);
+    }
     let place = place(context)?;
     if !exists(&place) && !is_closed(&place) {
         return Err(nothing_at(context, &place)?);
@@ -118,6 +123,32 @@ pub fn repository_with(context: &mut Context, command: &str, stdin_taken: bool) 
     let secret = context.secret(Question::Open("Passphrase or recovery code"), stdin_taken)?;
     let access = access(context, &place, storage, command)?;
     let (opened, _) = open(access, secret)?;
+    for warning in opened.take_warnings() {
+        context.output.warn(&warning);
+    }
+    Ok(opened)
+}
+
+/// Opens a mirror to read from it. What a command would write there is refused by the storage.
+fn from_mirror(context: &mut Context, mirror: &str, stdin_taken: bool) -> Result<Repository, CliError> {
+    let (address, command) = store::find(context, mirror)?;
+    let store = store::open(context, &address, command.as_deref(), false)?;
+    let access = Access {
+        storage: Arc::new(ReadOnly::new(store)),
+        locks: Locks::none(),
+        place: PathBuf::from(address.to_string()),
+        cache: context.global.cache_directory()?,
+        remembered: None,
+        retry_lock: Duration::ZERO,
+    };
+    let secret = context.secret(Question::Open("Passphrase or recovery code"), stdin_taken)?;
+    let (opened, _) = open(access, secret)?;
+    let head = opened.tip().reference();
+    let seen = remembered(context)?.head(opened.id()).filter(|seen| seen.generation > head.generation);
+    if let Some(seen) = seen {
+        let (shown, seen) = (head.generation, seen.generation);
+        context.output.warn(&format!("the mirror shows generation {shown}; this machine has seen generation {seen}"));
+    }
     for warning in opened.take_warnings() {
         context.output.warn(&warning);
     }

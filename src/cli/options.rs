@@ -26,6 +26,9 @@ pub struct GlobalOptions {
     /// Read the repository's place from this file
     #[arg(long, value_name = "FILE", env = "PACKSTONE_REPOSITORY_FILE", global = true)]
     pub repository_file: Option<PathBuf>,
+    /// Read straight from a mirror, by its name or address, instead of from the repository
+    #[arg(long, value_name = "MIRROR", global = true)]
+    pub from: Option<String>,
     /// Where the secret is.
     #[command(flatten)]
     pub secret: SecretOptions,

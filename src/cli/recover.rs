@@ -7,12 +7,14 @@ use super::secret::Question;
 use super::watch::Watch;
 use super::{Context, open, size};
 use crate::base::escape::escape;
+use crate::codec::head::HeadRef;
 use crate::codec::head_code::HeadCode;
 use crate::ops::check;
 use crate::ops::recover::{self, Freshness};
+use crate::repository::chain::Tip;
 use crate::repository::lock::Locks;
 use crate::repository::public_view::PublicView;
-use crate::repository::{Access, Repository};
+use crate::repository::{Access, Repository, remembered};
 use crate::storage::Storage;
 use crate::storage::local::Local;
 use crate::storage::read_only::ReadOnly;
@@ -82,7 +84,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         let command = arguments.credentials_command.clone().or(command);
         (store::open(context, &address, command.as_deref(), false)?, address)
     };
-    let storage: Arc<dyn Storage> = Arc::new(ReadOnly(store));
+    let storage: Arc<dyn Storage> = Arc::new(ReadOnly::new(store));
     let access = Access {
         storage: Arc::clone(&storage),
         locks: Locks::none(),
@@ -92,15 +94,18 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         retry_lock: Duration::ZERO,
     };
     let mirror = PublicView::open(access.clone())?;
-    let remembered = open::remembered(context)?;
+    let memory = open::remembered(context)?;
     let tip = match &wanted {
         Some(code) => recover::older(&mirror, code)?,
-        None => mirror.tip().clone(),
+        None => recover::newest(&mirror)?,
     };
+    if let Some((head, _)) = tip.incomplete.filter(|_| wanted.is_none()) {
+        context.output.warn(&format!("{head} on the mirror is not whole: a sync was interrupted, or is running now"));
+    }
     let mut freshness = Freshness::NotProven;
     if wanted.is_none() {
-        remembered.check(mirror.id(), tip.reference(), &tip.state)?;
-        if remembered.head(mirror.id()).is_some() {
+        if let Some(seen) = memory.head(mirror.id()) {
+            follows(seen, &tip)?;
             freshness = Freshness::Remembered;
         }
         if let Some(code) = &expected {
@@ -130,7 +135,28 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let fetched = recover::execute(&mirror, target, &plan, usize::from(arguments.connections), &progress);
     progress.finish();
     fetched?;
+    if wanted.is_some() {
+        // It was asked for by its code: an older state is no rollback then.
+        memory.forget(mirror.id()).map_err(|error| {
+            CliError::failed("this machine's memory of a newer state cannot be removed").caused_by(error)
+        })?;
+    }
     finish(&place, secret, context)
+}
+
+/// A mirror that was last synced before the repository was lost is behind what this machine has seen. It may also have been set
+/// back: whoever takes it says so.
+fn follows(seen: HeadRef, tip: &Tip) -> Result<(), CliError> {
+    let head = tip.reference();
+    if head.generation >= seen.generation {
+        return Ok(remembered::follows(seen, head, &tip.state)?);
+    }
+    let (now, code) = (head.generation, HeadCode::of(&head));
+    Err(CliError::new(
+        Exit::Stale,
+        format!("the mirror shows generation {now}, and this machine has seen generation {} of this repository", seen.generation),
+    )
+    .hint(format!("the last sync was before that, or the mirror was set back. To take what it shows: --head {code}")))
 }
 
 /// A directory that is empty, or that an interrupted recover left.

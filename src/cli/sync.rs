@@ -116,7 +116,7 @@ fn show(mirror: &Mirror, plan: &Plan, report: Option<&Report>, context: &Context
             "state_code": code.to_string(),
             "objects": plan.whole().0,
             "bytes": plan.whole().1,
-            "to_send": plan.send.len() as u64 + u64::from(plan.send_head),
+            "to_send": (plan.send.len() + plan.heads.len()) as u64,
             "to_send_bytes": plan.bytes(),
             "sent": report.map(|report| report.sent),
             "sent_bytes": report.map(|report| report.sent_bytes),
@@ -131,7 +131,7 @@ fn show(mirror: &Mirror, plan: &Plan, report: Option<&Report>, context: &Context
     };
     let generation = plan.head.generation;
     let Some(report) = report else {
-        let objects = size::counted(plan.send.len() as u64 + u64::from(plan.send_head), "object", "objects");
+        let objects = size::counted((plan.send.len() + plan.heads.len()) as u64, "object", "objects");
         return output.info(format_args!("{}  {objects} would be sent, {}{was}", mirror.name, size::show(plan.bytes())));
     };
     let done = if plan.is_empty() {

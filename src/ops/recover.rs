@@ -56,6 +56,15 @@ pub fn expect(tip: &Tip, code: &HeadCode) -> Result<()> {
     )))
 }
 
+/// The newest head on a mirror that is whole.
+///
+/// # Errors
+/// [`repository::Error::UnreadableHead`] when a newer one is damaged: an older state must not pass for the newest.
+pub fn newest(mirror: &PublicView) -> Result<Tip> {
+    mirror.tip().require_readable()?;
+    Ok(mirror.tip().clone())
+}
+
 /// What will be fetched.
 #[derive(Debug, Clone)]
 pub struct Plan {

@@ -17,9 +17,10 @@ use super::select::{Chosen, Selection};
 use super::{Error, Monitor, Phase, Result};
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::ChunkList;
+use crate::codec::deletion_log::encode_deletion;
 use crate::codec::snapshot::{self, Outcome, Problem, ProblemKind, Snapshot};
 use crate::codec::tree::{Content, Entry, Node};
-use crate::repository::list_reader::{Chunks, Problems};
+use crate::repository::list_reader::{Chunks, Deletions, Problems};
 use crate::repository::list_writer::StreamWriter;
 use crate::repository::pack_writer::PackOptions;
 use crate::repository::replace::Replaced;
@@ -156,9 +157,17 @@ pub fn run(
         let rewritten = rewriter.rewrite(&mut run, whole, &mut losses, monitor)?;
         let Losses { mut change, problems, .. } = losses;
         change.all_lost = rewritten.changed && rewritten.counts.entries() == 0;
-        let problems = all_problems(repository, snapshot, problems)?;
-        if (rewritten.changed || problems.is_some()) && !change.all_lost {
-            derived.push((*id, derive(&mut run, *id, snapshot, rewritten, problems.unwrap_or_default())?));
+        let mut problems = all_problems(repository, snapshot, problems)?;
+        let log = readable_log(&mut run, snapshot)?;
+        if log.is_some() && problems.is_none() {
+            problems = Some(Problems::new(repository, snapshot.problems.clone()).collect::<repository::Result<_>>()?);
+        }
+        if let Some(problems) = problems.filter(|_| !change.all_lost) {
+            let mut new = derive(&mut run, *id, snapshot, rewritten, problems)?;
+            if let Some((deleted, count)) = log {
+                (new.deleted, new.deleted_count) = (deleted, count);
+            }
+            derived.push((*id, new));
         }
         report.changes.push(change);
     }
@@ -208,6 +217,22 @@ fn all_problems(repository: &Repository, old: &Snapshot, new: Vec<Problem>) -> R
     }
     all.extend(new);
     Ok(came.then_some(all))
+}
+
+/// What can be read of a log of deletions of which some is lost; none when nothing is.
+fn readable_log(run: &mut Run<'_>, old: &Snapshot) -> Result<Option<(ChunkList, u64)>> {
+    let repository = run.repository();
+    let lost = Deletions::new(repository, old.deleted.clone()).find_map(std::result::Result::err);
+    let Some(error) = lost else { return Ok(None) };
+    if !is_loss(&error) {
+        return Err(error.into());
+    }
+    let (mut writer, mut count) = (StreamWriter::default(), 0);
+    for deletion in Deletions::new(repository, old.deleted.clone()).map_while(std::result::Result::ok) {
+        writer.push(run, |buffer| encode_deletion(&deletion, buffer))?;
+        count += 1;
+    }
+    Ok(Some((writer.finish(run)?, count)))
 }
 
 fn derive(

@@ -36,6 +36,9 @@ pub struct Tip {
     pub junk: Vec<ObjectName>,
     /// A newer head that cannot be read: damage. Readers warn, writers refuse.
     pub unreadable: Option<(ObjectName, String)>,
+    /// A newer head whose checkpoint is not there. On a mirror it is on its way: the head is sent before it, because the
+    /// checkpoint alone would be a head whose objects nobody has sent. In a repository it is lost.
+    pub incomplete: Option<(ObjectName, ObjectName)>,
 }
 
 impl Tip {
@@ -58,6 +61,20 @@ impl Tip {
 
     /// Refuses to write on top of a head that cannot be read.
     pub fn require_sound(&self) -> Result<()> {
+        self.require_readable()?;
+        match self.incomplete {
+            None => Ok(()),
+            Some((object, checkpoint)) => {
+                Err(Error::UnreadableHead { object, error: format!("its checkpoint {checkpoint} is not there") })
+            }
+        }
+    }
+
+    /// Refuses to take an older head for the newest when a newer one is damaged.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableHead`].
+    pub fn require_readable(&self) -> Result<()> {
         match &self.unreadable {
             None => Ok(()),
             Some((object, error)) => Err(Error::UnreadableHead { object: *object, error: error.clone() }),
@@ -116,10 +133,12 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
     let mut names: Vec<ObjectName> = storage.list(Folder::Heads)?.into_iter().map(|listed| listed.name).collect();
     names.sort_unstable_by_key(|name| std::cmp::Reverse((generation(name), name.id())));
     let found = names.len();
-    let (mut junk, mut unreadable) = (Vec::new(), None);
-    let mut newest: Option<Box<Head>> = None;
+    let (mut junk, mut unreadable, mut incomplete) = (Vec::new(), None, None);
+    let mut newest: Option<Tip> = None;
+    // The id of a valid head whose checkpoint is not there: a second one of its generation is a fork all the same.
+    let mut waiting: Option<HeadRef> = None;
     for name in names {
-        if newest.as_ref().is_some_and(|head| head.reference().generation != generation(&name)) {
+        if newest.as_ref().is_some_and(|tip| tip.reference().generation != generation(&name)) {
             break;
         }
         let candidate = match examine(storage, &name, verifying_key, repository) {
@@ -129,22 +148,32 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
             other => Ok(other?),
         };
         match candidate {
-            Ok(Candidate::Valid(head)) => match &newest {
-                Some(other) => return Err(Error::Fork { one: other.reference(), other: head.reference() }),
-                None => newest = Some(head),
-            },
+            Ok(Candidate::Valid(head)) => {
+                let other = newest.as_ref().map(Tip::reference).or(waiting);
+                if let Some(other) = other.filter(|other| other.generation == head.generation()) {
+                    return Err(Error::Fork { one: other, other: head.reference() });
+                }
+                let (reference, checkpoint) = (head.reference(), name_of(head.checkpoint()));
+                match complete(storage, verifying_key, repository, head) {
+                    Err(Error::Missing { object, .. }) if object == checkpoint => {
+                        waiting = Some(reference);
+                        incomplete = incomplete.or(Some((name, checkpoint)));
+                    }
+                    tip => newest = Some(tip?),
+                }
+            }
             Err(error) if newest.is_none() => unreadable = unreadable.or(Some((name, error))),
             _ => junk.push(name),
         }
     }
-    let Some(head) = newest else {
-        return Err(match unreadable {
-            Some((object, error)) => Error::UnreadableHead { object, error },
-            None => Error::NoHead { found },
-        });
-    };
-    let tip = complete(storage, verifying_key, repository, head)?;
-    Ok(Tip { junk, unreadable, ..tip })
+    match newest {
+        Some(tip) => Ok(Tip { junk, unreadable, incomplete, ..tip }),
+        None => Err(match (unreadable, incomplete) {
+            (_, Some((name, checkpoint))) => Error::Missing { object: checkpoint, generation: generation(&name) },
+            (Some((object, error)), None) => Error::UnreadableHead { object, error },
+            (None, None) => Error::NoHead { found },
+        }),
+    }
 }
 
 /// The head with this reference, and what it says.
@@ -199,7 +228,7 @@ fn complete(
     } else {
         Arc::new(head.resolve(Some(&checkpoint.0)).map_err(resolve_error)?)
     };
-    Ok(Tip { head, state, checkpoint, junk: Vec::new(), unreadable: None })
+    Ok(Tip { head, state, checkpoint, junk: Vec::new(), unreadable: None, incomplete: None })
 }
 
 /// What an earlier head of the chain before `tip` said; none when it, or its checkpoint, is gone or cannot be read.

@@ -271,7 +271,7 @@ impl MirrorBook {
         };
         let sql = "UPDATE object SET state = ?3, transient = ?4, reason = ?5, tries = tries + ?6, changed = ?7 \
                    WHERE mirror = ?1 AND name = ?2";
-        let mut statement = self.database.prepare_cached(sql)?;
+        let mut statement = self.database.prepare(sql)?;
         statement.execute(params![mirror, name.to_string(), word, transient, reason, tried, now.seconds])?;
         Ok(())
     }

@@ -194,6 +194,12 @@ impl Repository {
                  snapshots may be missing from what is shown"
             ));
         }
+        if let Some((object, checkpoint)) = &tip.incomplete {
+            warnings.push(format!(
+                "{object} is newer than what is shown, and its checkpoint {checkpoint} is not there: \
+                 on a mirror it is on its way, else snapshots may be missing"
+            ));
+        }
         for junk in &tip.junk {
             warnings.push(format!("{junk} is not a head of this repository and is ignored"));
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::chain::{self, Tip};
 use super::error::{Error, Result, damaged};
 use super::pin::Pin;
-use super::{Access, Repository};
+use super::{Access, Repository, remembered};
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::codec::config::{CONFIG_BYTES, Config};
 use crate::codec::key_slot::{KeySlot, SLOT_BYTES};
@@ -42,9 +42,10 @@ impl PublicView {
     pub fn open(access: Access) -> Result<Self> {
         let (config, config_bytes) = Repository::read_config(&access)?;
         let id = Config::id(&config_bytes);
+        let seen = access.remembered.as_ref().and_then(|remembered| remembered.head(id));
         let (tip, pin) = Repository::pinned_tip(&access, &config.verifying_key, id)?;
-        if let Some(remembered) = &access.remembered {
-            remembered.check(id, tip.reference(), &tip.state).map_err(|error| tip.explain(error))?;
+        if let Some(seen) = seen {
+            remembered::follows(seen, tip.reference(), &tip.state).map_err(|error| tip.explain(error))?;
         }
         Ok(Self { access, config, config_bytes, tip, _pin: pin })
     }

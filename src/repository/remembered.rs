@@ -76,6 +76,17 @@ impl Remembered {
             .and_then(|memory| memory.repository.parse().ok())
     }
 
+    /// Forgets what was seen of a repository, because its user takes an older state for the right one.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn forget(&self, repository: RepositoryId) -> io::Result<()> {
+        match fs::remove_file(self.file(repository)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Remembers a head. Never backwards: of two processes the newer memory stays.
     ///
     /// # Errors

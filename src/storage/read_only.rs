@@ -1,19 +1,28 @@
 //! A storage that is only looked at: what a command reads straight from a mirror.
 
 use std::io;
+use std::sync::Arc;
 
-use super::{Error, ErrorKind, Folder, Listed, ObjectName, Result, Storage, Upload};
+use super::{Error, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Upload};
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct ReadOnly<S>(pub S);
+pub struct ReadOnly(Arc<dyn MirrorStore>);
+
+impl ReadOnly {
+    /// Looks at `store`.
+    #[must_use]
+    pub fn new(store: Arc<dyn MirrorStore>) -> Self {
+        Self(store)
+    }
+}
 
 fn refuse<T>(operation: &'static str, object: impl std::fmt::Display) -> Result<T> {
     let message = "a mirror is only read here: write to the repository, and packstone sync sends it";
     Err(Error::new(operation, object, io::Error::other(message)).with_kind(ErrorKind::Denied))
 }
 
-impl<S: Storage> Storage for ReadOnly<S> {
+impl Storage for ReadOnly {
     fn create(&self) -> Result<Box<dyn Upload>> {
         refuse("write", "an object")
     }

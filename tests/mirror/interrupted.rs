@@ -66,7 +66,7 @@ fn every_fault_of_every_request_leaves_a_mirror_whole_and_is_told() {
 /// Reads from a mirror that dies at request `index`.
 fn recover_from(mirror: Arc<dyn Storage>, target: &Memory) -> packstone::ops::Result<usize> {
     let view = PublicView::open(Machine::default().access(mirror))?;
-    let plan = recover::plan(&view, view.tip(), target)?;
+    let plan = recover::plan(&view, &recover::newest(&view)?, target)?;
     recover::execute(&view, target, &plan, 1, &Silent)?;
     Ok(plan.fetch.len())
 }

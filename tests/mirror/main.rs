@@ -84,6 +84,8 @@ pub fn whole(mirror: &Memory, wanted: &BTreeMap<ObjectId, Arc<Contents>>, root: 
     let view = match view(mirror) {
         Ok(view) => view,
         Err(repository::Error::NoRepository { .. } | repository::Error::NoHead { .. }) => return Ok(None),
+        // The first head is there, and its checkpoint is not yet.
+        Err(repository::Error::Missing { object: ObjectName::Head { .. }, .. }) => return Ok(None),
         Err(error) => return Err(say(error)),
     };
     for needed in view.needs().map_err(say)? {

@@ -32,15 +32,15 @@ pub(super) fn compare(
             unknown(view, mirror, head, notes)?;
         }
     }
-    if let Some(seen) = seen
-        && newest.is_none_or(|newest| newest.generation < seen.generation)
-    {
-        return Err(MirrorError::Rollback { seen: seen.generation, found: newest }.into());
-    }
     if newest.is_none() {
         first_time(view, mirror, there, strays)?;
     }
-    Ok(newest)
+    match seen {
+        Some(seen) if newest.is_none_or(|newest| newest.generation < seen.generation) => {
+            Err(MirrorError::Rollback { seen: seen.generation, found: newest }.into())
+        }
+        _ => Ok(newest),
+    }
 }
 
 /// A head that is not of our chain: nobody's, or another history's.

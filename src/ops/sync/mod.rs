@@ -7,10 +7,12 @@
 //! | 1. list the mirror, compare histories | nothing |
 //! | 2. send what the head needs and the listing lacks, in the order of publishing | objects that no head on the mirror names |
 //! | 3. read a sample back, list again, prove that everything is there | as above |
-//! | 4. send the head | a mirror that is whole for it |
+//! | 4. send the head | as above: without its checkpoint it says nothing |
+//! | 5. send its checkpoint, when it is another one than before | a mirror that is whole for the head |
 //!
 //! # Invariants
 //!
+//! - A checkpoint is a head too, and what it named may be swept: it is sent last, when the head above it is there.
 //! - A head is sent only after a listing has shown everything that it needs, with the right lengths.
 //! - What is sent was hashed when it was read from the repository: damage does not spread.
 //! - Nothing is removed. An object is replaced only when its length is wrong.
@@ -119,10 +121,10 @@ pub struct Plan {
     pub head: HeadRef,
     /// What it needs.
     pub needs: Vec<Needed>,
-    /// What of that is to be sent, in the order of sending, the head apart.
+    /// What of that is to be sent, in the order of sending, heads apart.
     pub send: Vec<Needed>,
-    /// The head itself is to be sent.
-    pub send_head: bool,
+    /// The heads that are to be sent behind the rest: the newest, then its checkpoint.
+    pub heads: Vec<Needed>,
     /// Objects on the mirror with another length than they should have; they are among those to be sent.
     pub wrong_length: usize,
     /// What else lies on the mirror and was left alone.
@@ -133,13 +135,13 @@ impl Plan {
     /// True when the mirror is whole for the newest head already.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.send.is_empty() && !self.send_head
+        self.send.is_empty() && self.heads.is_empty()
     }
 
     /// Bytes to be sent, as far as they are known.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.send.iter().filter_map(|needed| needed.length).sum()
+        self.send.iter().chain(&self.heads).filter_map(|needed| needed.length).sum()
     }
 
     /// What the head needs: how many objects, and their bytes.
@@ -184,10 +186,11 @@ pub fn plan(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>, 
     }
     let own = chain::name_of(head);
     let lacks = |needed: &&Needed| there.get(&needed.name).copied() != needed.length;
-    let send_head = needs.iter().any(|needed| needed.name == own && there.get(&own).copied() != needed.length);
-    let send: Vec<Needed> = needs.iter().filter(|needed| needed.name != own).filter(lacks).copied().collect();
+    let is_head = |needed: &Needed| matches!(needed.name, ObjectName::Head { .. });
+    let (mut heads, send): (Vec<Needed>, Vec<Needed>) = needs.iter().filter(lacks).partition(|needed| is_head(needed));
+    heads.sort_by_key(|needed| needed.name != own);
     let wrong_length = send.iter().filter(|needed| there.contains_key(&needed.name)).count();
-    Ok(Plan { was, head, needs, send, send_head, wrong_length, notes })
+    Ok(Plan { was, head, needs, send, heads, wrong_length, notes })
 }
 
 /// Sends what the plan says. `book` hears how each object stands, under the name of the mirror.
@@ -209,7 +212,7 @@ pub fn execute(
         return Ok(report);
     }
     monitor.phase(Phase::Send);
-    monitor.expect(plan.send.len() as u64 + 1, plan.bytes(), true);
+    monitor.expect((plan.send.len() + plan.heads.len()) as u64, plan.bytes(), true);
     let book = send::Book::new(book, plan);
     let sender = send::Sender::new(view, mirror, options, &book, monitor);
     let sent = sender.send_all(&plan.send)?;
@@ -225,8 +228,7 @@ pub fn execute(
     if monitor.interrupted() {
         return Err(Error::Interrupted);
     }
-    let own = chain::name_of(plan.head);
-    for needed in plan.needs.iter().filter(|needed| needed.name == own && plan.send_head) {
+    for needed in &plan.heads {
         sender.send_one(needed)?;
         report.sent += 1;
         report.sent_bytes += needed.length.unwrap_or_default();
@@ -237,13 +239,13 @@ pub fn execute(
     Ok(report)
 }
 
-/// Lists the mirror again: everything but the head is there.
+/// Lists the mirror again: everything but heads is there.
 fn prove(mirror: &dyn MirrorStore, plan: &Plan) -> Result<()> {
     let (listed, _) = mirror.list_all().map_err(repository::Error::from)?;
     let there: BTreeSet<(ObjectName, Option<u64>)> =
         listed.into_iter().map(|found| (found.name, Some(found.length))).collect();
-    let own = chain::name_of(plan.head);
-    let lacks = |needed: &&Needed| needed.name != own && !there.contains(&(needed.name, needed.length));
+    let is_head = |needed: &Needed| matches!(needed.name, ObjectName::Head { .. });
+    let lacks = |needed: &&Needed| !is_head(needed) && !there.contains(&(needed.name, needed.length));
     let missing: Vec<&Needed> = plan.needs.iter().filter(lacks).collect();
     if missing.is_empty() {
         return Ok(());
