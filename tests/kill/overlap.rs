@@ -71,6 +71,14 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    /// A test that failed leaves no process behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Its output goes into files: a process that was stopped must not fill a pipe.
 fn spawn(command: &mut Command, world: &World, name: &str) -> Child {
     let file = |what: &str| Stdio::from(fs::File::create(world.path(&format!("{name}.{what}"))).unwrap());
