@@ -26,7 +26,7 @@ pub enum Act {
     /// `forget` by name.
     Forget(Vec<ObjectId>),
     /// `forget` by rules.
-    Rules(Policy),
+    Rules(Box<Policy>),
     /// `tag`, `hold`, `release`.
     Retag(Vec<ObjectId>, Change),
     Undelete(ObjectId),

@@ -217,7 +217,7 @@ impl World {
             }
             2..4 => {
                 let now = self.clock;
-                Act::Rules(Policy::draw(&mut self.noise, now))
+                Act::Rules(Box::new(Policy::draw(&mut self.noise, now)))
             }
             4..6 => {
                 let ids = self.some_live();
@@ -400,7 +400,7 @@ impl World {
         if let Some(between) = between {
             self.apply(&other, &between?)?;
         }
-        self.apply(&Act::Rules(policy), &done)
+        self.apply(&Act::Rules(Box::new(policy)), &done)
     }
 
     /// The power goes somewhere in the middle of a command. What was acknowledged has happened; what was not has happened as
