@@ -29,7 +29,7 @@ const fn needless(name: &'static str, message: &'static str) -> Foreign {
 }
 
 /// All of them.
-pub const FOREIGN: [Foreign; 24] = [
+pub const FOREIGN: [Foreign; 23] = [
     needless("unlock", "Nothing to do: locks here end with the process that holds them."),
     needless("break-lock", "Nothing to do: locks here end with the process that holds them."),
     needless("migrate", "Nothing to do: there is one repository format."),
@@ -65,11 +65,6 @@ pub const FOREIGN: [Foreign; 24] = [
     instead("delete", "snapshots are removed by forget", "packstone forget ID"),
     instead("compact", "freeing space is prune here", "packstone prune"),
     later("rewrite", "rewriting snapshots comes with a later version; nothing was changed"),
-    instead(
-        "copy",
-        "copying between repositories comes with a later version",
-        "a whole repository is copied by any tool: its files never change",
-    ),
     instead(
         "sync",
         "mirrors come with a later version",
@@ -111,7 +106,7 @@ pub fn commands() -> impl Iterator<Item = clap::Command> {
 }
 
 /// Options of other programs, and options that must not exist, with what to do instead.
-const OPTIONS: [(&str, &str); 8] = [
+const OPTIONS: [(&str, &str); 10] = [
     (
         "--password",
         "a passphrase on the command line is seen by every user of the machine: use --password-file, --password-command, --password-fd or PACKSTONE_PASSWORD",
@@ -123,6 +118,11 @@ const OPTIONS: [(&str, &str); 8] = [
     (
         "--insecure-no-password",
         "there are no repositories without a key; for unattended use make a key file: packstone key add --new-key-file FILE",
+    ),
+    ("--from-insecure-no-password", "there are no repositories without a key; one is opened with --from-key-file"),
+    (
+        "--copy-chunker-params",
+        "not needed: copy cuts contents as the repository it copies into does, so they share chunks with backups there",
     ),
     (
         "--use-fs-snapshot",

@@ -7,6 +7,7 @@ pub mod backup;
 pub mod cat;
 pub mod check;
 pub mod content;
+pub mod copy;
 pub mod diff;
 pub mod dump;
 pub mod find;
@@ -35,6 +36,8 @@ pub enum Phase {
     Scan,
     /// Walking, reading and storing the user's files.
     Backup,
+    /// Reading snapshots of one repository and storing them in another.
+    Copy,
     /// Making what was stored durable: segment, snapshot, head.
     Publish,
     /// Comparing two trees, or a tree with live files.

@@ -54,14 +54,18 @@ pub(super) struct Jobs {
 }
 
 /// One directory of the parent snapshot, read beside the walk.
-struct ParentListing<'r> {
+pub(in crate::ops) struct ParentListing<'r> {
     entries: Peekable<Listing<'r>>,
 }
 
-impl ParentListing<'_> {
+impl<'r> ParentListing<'r> {
+    pub(in crate::ops) fn new(repository: &'r Repository, list: ChunkList) -> Self {
+        Self { entries: Listing::new(repository, list).peekable() }
+    }
+
     /// The parent's entry of this name. Names are asked for in ascending order. A listing that cannot be read on
     /// ends here: the files are read again, which also heals what can be healed.
-    fn find(&mut self, name: &[u8]) -> Option<Entry> {
+    pub(in crate::ops) fn find(&mut self, name: &[u8]) -> Option<Entry> {
         loop {
             match self.entries.peek()? {
                 Err(_) => return None,
@@ -82,7 +86,7 @@ impl ParentListing<'_> {
 /// packs that are gone are marked too, when the index is repaired, and segments that are gone or damaged: nobody knows which
 /// packs those listed, and one that went with its segment has no mark. A file may only be taken over from a snapshot that
 /// has it.
-fn may_have_lost(state: &LiveState, snapshot: ObjectId) -> bool {
+pub(in crate::ops) fn may_have_lost(state: &LiveState, snapshot: ObjectId) -> bool {
     let arrival = state.snapshots.get(&snapshot).map_or(0, |entry| entry.arrival);
     let loses = |kind| matches!(kind, MarkedKind::Pack | MarkedKind::Segment);
     state.marked.values().any(|mark| loses(mark.kind) && mark.since >= arrival)
@@ -131,7 +135,7 @@ impl<'r> Scan<'r> {
         Self {
             repository,
             owners,
-            parents: vec![root.map(|list| Self::listing(repository, list))],
+            parents: vec![root.map(|list| ParentListing::new(repository, list))],
             parent_began: parent.map(|(_, parent)| parent.written),
             unchanged,
             confirm: parent.is_some_and(|(id, _)| may_have_lost(&repository.tip().state, id)),
@@ -143,10 +147,6 @@ impl<'r> Scan<'r> {
             devices: HashMap::new(),
             linked: HashMap::new(),
         }
-    }
-
-    fn listing(repository: &'r Repository, list: ChunkList) -> ParentListing<'r> {
-        ParentListing { entries: Listing::new(repository, list).peekable() }
     }
 
     pub(super) fn run(mut self, sources: Sources, rules: Rules, monitor: &dyn Monitor) -> Result<()> {
@@ -223,7 +223,7 @@ impl<'r> Scan<'r> {
             Some(Entry { metadata, node: Node::Directory { listing }, .. }) => Some((metadata, listing)),
             _ => None,
         };
-        let listing = parent.as_ref().map(|(_, list)| Self::listing(self.repository, list.clone()));
+        let listing = parent.as_ref().map(|(_, list)| ParentListing::new(self.repository, list.clone()));
         self.parents.push(listing);
         let same = parent.as_ref().filter(|(old, _)| self.is_same_inode_state(old, &enter.stat));
         let metadata = match same {
