@@ -12,6 +12,7 @@ pub mod diff;
 pub mod dump;
 pub mod find;
 pub mod forget;
+pub mod freed;
 pub mod ls;
 pub mod part;
 pub mod prune;

@@ -129,7 +129,8 @@ fn both_secrets_are_found_where_each_is_said_to_be() {
         let mut command = world.bare(&[&["-r", "other", "copy", "-n"], words].concat());
         command.envs(variables.iter().copied()).output().unwrap().into()
     };
-    let good: [(&[&str], &[(&str, &str)]); 4] = [
+    type Given<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+    let good: [Given<'_>; 4] = [
         (&["--from-repo", "repository", "-p", "two.txt", "--from-password-file", "one.txt"], &[]),
         (
             &["-p", "two.txt", "--from-password-command", "cat one.txt"],

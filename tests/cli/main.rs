@@ -9,6 +9,7 @@ mod diff;
 mod dump;
 mod find;
 mod forget;
+mod freed;
 mod help;
 mod key;
 mod ls;

@@ -5,12 +5,12 @@
 //! chunks. Listings are encoded again, with every entry's metadata as it is. Three stages hand bounded queues on, as in a
 //! backup:
 //!
-//! 1. [`walk`]: one thread goes through the source's listings in order;
-//! 2. [`read`]: a few threads read, check, cut and hash contents;
-//! 3. [`store`]: one thread stores what is new, and writes the listings.
+//! 1. `walk`: one thread goes through the source's listings in order;
+//! 2. `read`: a few threads read, check, cut and hash contents;
+//! 3. `store`: one thread stores what is new, and writes the listings.
 //!
 //! Each snapshot is a run of its own and is published by itself. Nothing is read twice without need: a listing that was copied
-//! by this process is taken from a [`memo`]; and of a snapshot of which the destination has an earlier relative, only
+//! by this process is taken from a memo; and of a snapshot of which the destination has an earlier relative, only
 //! files that differ from that one's source are read.
 
 mod known;
