@@ -61,6 +61,7 @@ const fn words(phase: Phase) -> (&'static str, &'static str) {
         Phase::LoadIndex => ("loading the index", "segments"),
         Phase::Scan => ("scanning", "files"),
         Phase::Backup => ("storing", "files"),
+        Phase::Copy => ("copying", "files"),
         Phase::Publish => ("publishing", "objects"),
         Phase::Compare => ("comparing", "entries"),
         Phase::Plan => ("planning", "entries"),

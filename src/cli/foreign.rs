@@ -25,7 +25,7 @@ const fn needless(name: &'static str, message: &'static str) -> Foreign {
 }
 
 /// All of them.
-pub const FOREIGN: [Foreign; 20] = [
+pub const FOREIGN: [Foreign; 19] = [
     needless("unlock", "Nothing to do: locks here end with the process that holds them."),
     needless("break-lock", "Nothing to do: locks here end with the process that holds them."),
     needless("migrate", "Nothing to do: there is one repository format."),
@@ -61,11 +61,6 @@ pub const FOREIGN: [Foreign; 20] = [
     instead("delete", "snapshots are removed by forget", "packstone forget ID"),
     instead("compact", "freeing space is prune here", "packstone prune"),
     instead(
-        "copy",
-        "copying between repositories comes with a later version",
-        "a whole repository is copied by any tool: its files never change",
-    ),
-    instead(
         "drill",
         "drills come with a later version",
         "until then: packstone check --read-data, and restore to an empty directory with --verify",
@@ -91,7 +86,7 @@ pub fn commands() -> impl Iterator<Item = clap::Command> {
 }
 
 /// Options of other programs, and options that must not exist, with what to do instead.
-const OPTIONS: [(&str, &str); 8] = [
+const OPTIONS: [(&str, &str); 10] = [
     (
         "--password",
         "a passphrase on the command line is seen by every user of the machine: use --password-file, --password-command, --password-fd or PACKSTONE_PASSWORD",
@@ -103,6 +98,11 @@ const OPTIONS: [(&str, &str); 8] = [
     (
         "--insecure-no-password",
         "there are no repositories without a key; for unattended use make a key file: packstone key add --new-key-file FILE",
+    ),
+    ("--from-insecure-no-password", "there are no repositories without a key; one is opened with --from-key-file"),
+    (
+        "--copy-chunker-params",
+        "not needed: copy cuts contents as the repository it copies into does, so they share chunks with backups there",
     ),
     (
         "--use-fs-snapshot",

@@ -37,6 +37,7 @@ pub mod backup;
 pub mod cat;
 pub mod check;
 pub mod completions;
+pub mod copy;
 pub mod deleted;
 pub mod diff;
 pub mod dump;
@@ -69,7 +70,7 @@ use interrupt::Interrupt;
 use options::GlobalOptions;
 use output::Output;
 use progress::{Progress, Work};
-use secret::{Environment, Question, Secret, Source};
+use secret::{Environment, FromOptions, Question, Secret, Source};
 use std::ffi::OsString;
 
 /// Encrypted, deduplicated snapshots of your files, in a repository that any tool can copy
@@ -104,6 +105,7 @@ pub enum Command {
     Release(tag::ReleaseArguments),
     Rewrite(rewrite::Arguments),
     Prune(prune::Arguments),
+    Copy(copy::Arguments),
     Check(check::Arguments),
     Stats(stats::Arguments),
     Mirror(mirror::Arguments),
@@ -137,6 +139,14 @@ impl Context {
     /// As [`Source::choose`] and [`Source::read`].
     pub fn secret(&mut self, question: Question<'_>, stdin_taken: bool) -> Result<Secret, CliError> {
         Source::choose(&self.global.secret, &mut self.environment)?.read(question, stdin_taken)
+    }
+
+    /// The same for the repository that is copied from.
+    ///
+    /// # Errors
+    /// As [`Context::secret`].
+    pub fn secret_from(&mut self, options: &FromOptions, question: Question<'_>) -> Result<Secret, CliError> {
+        Source::choose_from(options, &mut self.environment)?.read(question, false)
     }
 
     /// Begins to watch a long operation.
@@ -179,9 +189,7 @@ fn start(cli: Cli, environment: Environment, output: Output) -> Result<Exit, Cli
         output.warn("--no-lock has no effect: nothing that only reads waits for a lock");
     }
     if environment.is_left_behind() {
-        output.warn(
-            "PACKSTONE_PASSWORD could not be removed from the environment: commands that this one runs may see it",
-        );
+        output.warn("the passphrase could not be removed from the environment: commands that this one runs may see it");
     }
     let mut context = Context { global: cli.global, output, interrupt, environment };
     run(cli.command, &mut context)
@@ -200,6 +208,7 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
         Command::Diff(arguments) => diff::run(&arguments, context),
         Command::Dump(arguments) => dump::run(&arguments, context),
         Command::Prune(arguments) => prune::run(&arguments, context),
+        Command::Copy(arguments) => copy::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
         Command::Mirror(arguments) => mirror::run(&arguments, context),
         Command::Sync(arguments) => sync::run(&arguments, context),
@@ -224,8 +233,9 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
 /// What stands below the help: the variables that no option stands for, and the exit codes.
 fn footer() -> String {
     format!(
-        "Environment:\n  PACKSTONE_PASSWORD      the passphrase itself; removed before any command is run\n  \
-         PACKSTONE_PROGRESS_FPS  how often progress is shown, 1 to 60 times a second\n\n{}",
+        "Environment:\n  PACKSTONE_PASSWORD       the passphrase itself; removed before any command is run\n  \
+         PACKSTONE_FROM_PASSWORD  the same for the repository that copy reads\n  \
+         PACKSTONE_PROGRESS_FPS   how often progress is shown, 1 to 60 times a second\n\n{}",
         Exit::table()
     )
 }
@@ -324,6 +334,7 @@ mod tests {
             "repair index --read-all-packs",
             "cat snapshot 7f3a",
             "cat index 7f3a",
+            "-r /srv/two copy --from-repo /srv/repo --from-password-file f latest 7f3a -H host --tag a --path /home",
             "--retry-lock 5m --no-lock --cache-dir /c --compression max --pack-size 64 init",
         ] {
             let words: Vec<&str> = words.split(' ').collect();

@@ -3,7 +3,8 @@
 use super::Context;
 use super::exit::{CliError, Exit};
 use super::mirror::store;
-use super::secret::{self, Question};
+use super::options::from_repository;
+use super::secret::{self, FromOptions, Question};
 use crate::base::escape::escape;
 use crate::codec::key_file::KeyFile;
 use crate::codec::key_slot::Secret;
@@ -25,8 +26,11 @@ use std::time::Duration;
 /// # Errors
 /// As [`super::options::GlobalOptions::repository`].
 pub fn place(context: &Context) -> Result<PathBuf, CliError> {
-    let place = context.global.repository()?;
-    std::path::absolute(&place)
+    absolute(&context.global.repository()?)
+}
+
+fn absolute(place: &Path) -> Result<PathBuf, CliError> {
+    std::path::absolute(place)
         .map_err(|error| CliError::failed("the current directory cannot be told").caused_by(error))
 }
 
@@ -113,15 +117,46 @@ pub fn repository_with(context: &mut Context, command: &str, stdin_taken: bool) 
         return from_mirror(context, &mirror, stdin_taken);
     }
     let place = place(context)?;
-    if !exists(&place) && !is_closed(&place) {
-        return Err(nothing_at(context, &place)?);
+    let storage = storage(context, &place)?;
+    let secret = context.secret(Question::Open("Passphrase or recovery code"), stdin_taken)?;
+    open_at(context, &place, storage, command, secret)
+}
+
+/// Opens the repository that is copied from, after the one that is copied into.
+///
+/// # Errors
+/// As [`repository()`].
+pub fn source(options: &FromOptions, context: &mut Context, command: &str) -> Result<Repository, CliError> {
+    let place = absolute(&from_repository(options)?)?;
+    let shown = escape(place.as_os_str().as_bytes());
+    if !exists(&place) && !is_closed(&place) && !has_heads(&place) {
+        let message = format!("no repository at {shown}: there is no config file");
+        return Err(CliError::new(Exit::NoRepository, message)
+            .hint("name the directory to copy from with --from-repo or PACKSTONE_FROM_REPOSITORY"));
     }
-    let storage = Local::open(&place).map_err(|error| match error.kind {
+    let storage = storage(context, &place)?;
+    let secret = context.secret_from(options, Question::Open("Passphrase or recovery code of the source"))?;
+    open_at(context, &place, storage, command, secret).map_err(|error| error.about(&format!("the source {shown}")))
+}
+
+fn storage(context: &Context, place: &Path) -> Result<Local, CliError> {
+    if !exists(place) && !is_closed(place) {
+        return Err(nothing_at(context, place)?);
+    }
+    Local::open(place).map_err(|error| match error.kind {
         ErrorKind::Absent => CliError::new(Exit::NoRepository, error.to_string()),
         _ => repository::Error::from(error).into(),
-    })?;
-    let secret = context.secret(Question::Open("Passphrase or recovery code"), stdin_taken)?;
-    let access = access(context, &place, storage, command)?;
+    })
+}
+
+fn open_at(
+    context: &Context,
+    place: &Path,
+    storage: Local,
+    command: &str,
+    secret: secret::Secret,
+) -> Result<Repository, CliError> {
+    let access = access(context, place, storage, command)?;
     let (opened, _) = open(access, secret)?;
     for warning in opened.take_warnings() {
         context.output.warn(&warning);

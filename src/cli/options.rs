@@ -3,7 +3,7 @@
 use super::duration;
 use super::exit::CliError;
 use super::output::Output;
-use super::secret::SecretOptions;
+use super::secret::{FromOptions, SecretOptions};
 use super::size;
 use crate::base::escape::escape;
 use crate::repository::pack_writer::PackOptions;
@@ -89,23 +89,12 @@ impl GlobalOptions {
     /// A usage error when two are named or the place is a URL; a failure when the file that names it cannot be
     /// read, or nothing is named and there is no home directory.
     pub fn repository(&self) -> Result<PathBuf, CliError> {
-        let place = match (&self.repo, &self.repository_file) {
-            (Some(_), Some(_)) => return Err(CliError::usage("only one of --repo and --repository-file can be used")),
-            (Some(place), None) => place.clone(),
-            (None, Some(file)) => {
-                let shown = escape(file.as_os_str().as_bytes());
-                let content = std::fs::read(file).map_err(|error| {
-                    CliError::failed(format!("cannot read the repository file {shown}")).caused_by(error)
-                })?;
-                let line = content.trim_ascii();
-                if line.is_empty() || line.contains(&b'\n') {
-                    return Err(CliError::failed(format!("the repository file {shown} should hold one line: a path")));
-                }
-                PathBuf::from(std::ffi::OsStr::from_bytes(line))
-            }
-            (None, None) => default_directory("XDG_DATA_HOME", ".local/share")?.join("main"),
-        };
-        local(place)
+        match (&self.repo, &self.repository_file) {
+            (Some(_), Some(_)) => Err(CliError::usage("only one of --repo and --repository-file can be used")),
+            (Some(place), None) => local(place.clone()),
+            (None, Some(file)) => in_file(file),
+            (None, None) => local(default_directory("XDG_DATA_HOME", ".local/share")?.join("main")),
+        }
     }
 
     /// True when neither option nor environment names a repository, so that the default one is meant.
@@ -133,6 +122,32 @@ impl GlobalOptions {
     pub fn state_directory(&self) -> Result<PathBuf, CliError> {
         default_directory("XDG_STATE_HOME", ".local/state")
     }
+}
+
+/// The directory of the repository that is copied from.
+///
+/// # Errors
+/// As [`GlobalOptions::repository`]; a usage error when none is named.
+pub fn from_repository(options: &FromOptions) -> Result<PathBuf, CliError> {
+    match (&options.from_repo, &options.from_repository_file) {
+        (Some(_), Some(_)) => Err(CliError::usage("only one of --from-repo and --from-repository-file can be used")),
+        (Some(place), None) => local(place.clone()),
+        (None, Some(file)) => in_file(file),
+        (None, None) => Err(CliError::usage("which repository to copy from is not said")
+            .hint("name it with --from-repo or PACKSTONE_FROM_REPOSITORY; --repo is the one that is copied into")),
+    }
+}
+
+/// The place that a file names.
+fn in_file(file: &Path) -> Result<PathBuf, CliError> {
+    let shown = escape(file.as_os_str().as_bytes());
+    let content = std::fs::read(file)
+        .map_err(|error| CliError::failed(format!("cannot read the repository file {shown}")).caused_by(error))?;
+    let line = content.trim_ascii();
+    if line.is_empty() || line.contains(&b'\n') {
+        return Err(CliError::failed(format!("the repository file {shown} should hold one line: a path")));
+    }
+    local(PathBuf::from(std::ffi::OsStr::from_bytes(line)))
 }
 
 /// Accepts a path, and restic's `local:path`; anything that looks like another service is told apart from a path.

@@ -30,6 +30,8 @@ pub enum Work {
     Backup,
     /// restic's lines of `restore`.
     Restore,
+    /// Status lines as those of `backup`; problems concern the repository.
+    Copy,
     /// No status lines.
     Other,
 }
@@ -122,6 +124,14 @@ impl Progress {
         self.shared.started.elapsed()
     }
 
+    /// Prints something between two steps of the work, with the bar out of the way.
+    pub fn between<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.shared.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
     /// Removes the bar, so that the summary can be printed.
     pub fn finish(mut self) {
         self.stop();
@@ -190,7 +200,7 @@ impl Shared {
         let seconds_elapsed = self.started.elapsed().as_secs();
         let seconds_remaining = counts.left(rate).map_or(0, |left| left.as_secs());
         let _ = match self.work {
-            Work::Backup => self.output.json(&BackupMessage::Status(BackupStatus {
+            Work::Backup | Work::Copy => self.output.json(&BackupMessage::Status(BackupStatus {
                 seconds_elapsed,
                 seconds_remaining,
                 percent_done: counts.share(),
@@ -231,7 +241,7 @@ impl Shared {
     fn shown_path<'p>(&self, item: &Item<'p>) -> Cow<'p, [u8]> {
         match self.work {
             Work::Backup => Cow::Owned([b"/", item.path].concat()),
-            Work::Restore | Work::Other => Cow::Borrowed(item.path),
+            Work::Restore | Work::Copy | Work::Other => Cow::Borrowed(item.path),
         }
     }
 
@@ -257,7 +267,7 @@ impl Shared {
                     item_raw: Raw::of(item.path),
                     size: item.size,
                 })),
-                Work::Other => Ok(()),
+                Work::Copy | Work::Other => Ok(()),
             };
             return;
         }
@@ -373,7 +383,7 @@ impl Monitor for Progress {
                 let error = ItemError::new(&message, "restore", path);
                 shared.output.json_to_stderr(&RestoreMessage::Error(error));
             }
-            (true, Severity::Error, Work::Other) => {
+            (true, Severity::Error, Work::Copy | Work::Other) => {
                 shared.output.json_to_stderr(&CheckMessage::Error { message: &line });
             }
         });

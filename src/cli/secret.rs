@@ -6,7 +6,8 @@
 //! Order, as in restic: what stands on the command line (`--key-file`, `--password-command`, `--password-file`,
 //! `--password-fd`; one of them), else `PACKSTONE_KEY_FILE`, `PACKSTONE_PASSWORD_COMMAND` or
 //! `PACKSTONE_PASSWORD_FILE` (one of them), else `PACKSTONE_PASSWORD`, else a question on the terminal, else the first
-//! line of the standard input.
+//! line of the standard input. For a second repository that is read from (`copy`) the same with `--from-` and
+//! `PACKSTONE_FROM_` before each name, and the next line.
 
 use super::exit::{CliError, Exit};
 use super::words;
@@ -28,16 +29,30 @@ pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// The variables that may hold or lead to a secret, and are removed from the environment.
 const VARIABLES: [&str; 4] =
     ["PACKSTONE_PASSWORD", "PACKSTONE_PASSWORD_COMMAND", "PACKSTONE_PASSWORD_FILE", "PACKSTONE_KEY_FILE"];
+/// The same for a repository that is copied from.
+const FROM_VARIABLES: [&str; 4] = [
+    "PACKSTONE_FROM_PASSWORD",
+    "PACKSTONE_FROM_PASSWORD_COMMAND",
+    "PACKSTONE_FROM_PASSWORD_FILE",
+    "PACKSTONE_FROM_KEY_FILE",
+];
 
 /// What the environment said about secrets.
 #[derive(Default)]
 pub struct Environment {
+    own: Variables,
+    from: Variables,
+    /// Secrets of mirrors' services, by what stands behind [`MIRROR_PREFIX`], in lower case.
+    mirrors: BTreeMap<String, Zeroizing<String>>,
+}
+
+/// What it said about one repository's.
+#[derive(Default)]
+struct Variables {
     password: Option<Zeroizing<Vec<u8>>>,
     command: Option<String>,
     file: Option<PathBuf>,
     key_file: Option<PathBuf>,
-    /// Secrets of mirrors' services, by what stands behind [`MIRROR_PREFIX`], in lower case.
-    mirrors: BTreeMap<String, Zeroizing<String>>,
     left_behind: bool,
 }
 
@@ -53,7 +68,7 @@ impl Environment {
         let given = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
         let given: Vec<(String, OsString)> = given.filter(|(name, _)| name.starts_with(MIRROR_PREFIX)).collect();
         for (name, value) in given {
-            this.left_behind |= !remove_environment_variable(OsStr::new(&name));
+            this.own.left_behind |= !remove_environment_variable(OsStr::new(&name));
             if let (Some(key), Ok(value)) = (name.strip_prefix(MIRROR_PREFIX), value.into_string()) {
                 this.mirrors.insert(key.to_lowercase(), Zeroizing::new(value));
             }
@@ -68,8 +83,21 @@ impl Environment {
     }
 
     fn take_with(read: impl Fn(&str) -> Option<OsString>, remove: impl Fn(&str) -> bool) -> Self {
+        let [own, from] = [VARIABLES, FROM_VARIABLES].map(|names| Variables::take_with(names, &read, &remove));
+        Self { own, from, mirrors: BTreeMap::new() }
+    }
+
+    /// True when a variable could not be removed, so that children inherit it.
+    #[must_use]
+    pub const fn is_left_behind(&self) -> bool {
+        self.own.left_behind || self.from.left_behind
+    }
+}
+
+impl Variables {
+    fn take_with(names: [&str; 4], read: &impl Fn(&str) -> Option<OsString>, remove: &impl Fn(&str) -> bool) -> Self {
         let mut left_behind = false;
-        let [password, command, file, key_file] = VARIABLES.map(|name| {
+        let [password, command, file, key_file] = names.map(|name| {
             let value = read(name)?;
             left_behind |= !remove(name);
             Some(value).filter(|value| !value.is_empty())
@@ -80,14 +108,7 @@ impl Environment {
             command: command.map(|value| value.to_string_lossy().into_owned()),
             file: file.map(PathBuf::from),
             key_file: key_file.map(PathBuf::from),
-            mirrors: BTreeMap::new(),
         }
-    }
-
-    /// True when a variable could not be removed, so that children inherit it.
-    #[must_use]
-    pub const fn is_left_behind(&self) -> bool {
-        self.left_behind
     }
 }
 
@@ -107,6 +128,30 @@ pub struct SecretOptions {
     /// Open the repository with this key file instead of a passphrase [env: PACKSTONE_KEY_FILE]
     #[arg(long, value_name = "FILE", global = true)]
     pub key_file: Option<PathBuf>,
+}
+
+/// The options that say which repository is copied from, and where its secret is.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Source")]
+pub struct FromOptions {
+    /// The repository to copy from: a directory
+    #[arg(long, value_name = "PATH", env = "PACKSTONE_FROM_REPOSITORY")]
+    pub from_repo: Option<PathBuf>,
+    /// Read the place of the repository to copy from in this file
+    #[arg(long, value_name = "FILE", env = "PACKSTONE_FROM_REPOSITORY_FILE")]
+    pub from_repository_file: Option<PathBuf>,
+    /// Read its passphrase from this file [env: PACKSTONE_FROM_PASSWORD_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub from_password_file: Option<PathBuf>,
+    /// Run this command and take its output as its passphrase [env: PACKSTONE_FROM_PASSWORD_COMMAND]
+    #[arg(long, value_name = "COMMAND")]
+    pub from_password_command: Option<String>,
+    /// Read its passphrase from this open file descriptor
+    #[arg(long, value_name = "N")]
+    pub from_password_fd: Option<u32>,
+    /// Open it with this key file instead of a passphrase [env: PACKSTONE_FROM_KEY_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub from_key_file: Option<PathBuf>,
 }
 
 /// A secret, wiped from memory when dropped.
@@ -148,13 +193,38 @@ impl Source {
     /// # Errors
     /// A usage error when two of the same rank are named.
     pub fn choose(options: &SecretOptions, environment: &mut Environment) -> Result<Self, CliError> {
+        Self::choose_of(options, &mut environment.own, ("--", "PACKSTONE_"))
+    }
+
+    /// The same for the repository that is copied from.
+    ///
+    /// # Errors
+    /// As [`Source::choose`].
+    pub fn choose_from(options: &FromOptions, environment: &mut Environment) -> Result<Self, CliError> {
+        let FromOptions { from_password_file, from_password_command, from_password_fd, from_key_file, .. } = options;
+        let options = SecretOptions {
+            password_file: from_password_file.clone(),
+            password_command: from_password_command.clone(),
+            password_fd: *from_password_fd,
+            key_file: from_key_file.clone(),
+        };
+        Self::choose_of(&options, &mut environment.from, ("--from-", "PACKSTONE_FROM_"))
+    }
+
+    fn choose_of(
+        options: &SecretOptions,
+        environment: &mut Variables,
+        (dash, variable): (&str, &str),
+    ) -> Result<Self, CliError> {
         let typed = [
             options.key_file.clone().map(Self::KeyFile),
             options.password_command.clone().map(Self::Command),
             options.password_file.clone().map(Self::File),
             options.password_fd.map(Self::Descriptor),
         ];
-        if let Some(source) = only(typed, "--key-file, --password-command, --password-file and --password-fd")? {
+        let names =
+            ["key-file", "password-command", "password-file", "password-fd"].map(|name| format!("{dash}{name}"));
+        if let Some(source) = only(typed, &names)? {
             return Ok(source);
         }
         let variables = [
@@ -162,8 +232,8 @@ impl Source {
             environment.command.take().map(Self::Command),
             environment.file.take().map(Self::File),
         ];
-        let names = "PACKSTONE_KEY_FILE, PACKSTONE_PASSWORD_COMMAND and PACKSTONE_PASSWORD_FILE";
-        if let Some(source) = only(variables, names)? {
+        let names = ["KEY_FILE", "PASSWORD_COMMAND", "PASSWORD_FILE"].map(|name| format!("{variable}{name}"));
+        if let Some(source) = only(variables, &names)? {
             return Ok(source);
         }
         Ok(environment.password.take().map_or(Self::Ask, Self::Given))
@@ -200,12 +270,15 @@ impl Source {
     }
 }
 
-fn only<const N: usize>(sources: [Option<Source>; N], names: &str) -> Result<Option<Source>, CliError> {
+fn only<const N: usize>(sources: [Option<Source>; N], names: &[String; N]) -> Result<Option<Source>, CliError> {
     let mut found = sources.into_iter().flatten();
     let first = found.next();
     match found.next() {
         None => Ok(first),
-        Some(_) => Err(CliError::usage(format!("only one of {names} can be used"))),
+        Some(_) => {
+            let (last, before) = names.split_last().map_or(("", &names[..0]), |(last, before)| (last.as_str(), before));
+            Err(CliError::usage(format!("only one of {} and {last} can be used", before.join(", "))))
+        }
     }
 }
 
@@ -271,7 +344,7 @@ pub fn command_output(command: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
         |error: io::Error| CliError::failed(format!("cannot run the password command {program}")).caused_by(error);
     let mut command = Command::new(program);
     // They are gone already, unless the system could not say that this is the only thread.
-    VARIABLES.iter().for_each(|name| {
+    VARIABLES.iter().chain(&FROM_VARIABLES).for_each(|name| {
         command.env_remove(name);
     });
     let mut child = command
@@ -408,33 +481,41 @@ mod tests {
     fn the_environment_is_read_and_emptied() {
         let removed = std::cell::RefCell::new(Vec::new());
         let read = |name: &str| {
-            (name != "PACKSTONE_KEY_FILE").then(|| OsString::from(if name.ends_with("FILE") { "" } else { "x" }))
+            (!name.ends_with("KEY_FILE")).then(|| OsString::from(if name.ends_with("FILE") { "" } else { "x" }))
         };
         let taken = Environment::take_with(read, |name| {
             removed.borrow_mut().push(name.to_owned());
             true
         });
-        assert_eq!(*removed.borrow(), ["PACKSTONE_PASSWORD", "PACKSTONE_PASSWORD_COMMAND", "PACKSTONE_PASSWORD_FILE"]);
-        assert!(taken.password.is_some() && taken.command.is_some() && taken.file.is_none() && !taken.is_left_behind());
+        assert_eq!(*removed.borrow(), [&VARIABLES[..3], &FROM_VARIABLES[..3]].concat());
+        for taken in [&taken.own, &taken.from] {
+            assert!(taken.password.is_some() && taken.command.is_some() && taken.file.is_none());
+        }
+        assert!(!taken.is_left_behind());
         assert!(Environment::take_with(read, |_| false).is_left_behind());
         assert!(!Environment::take_with(|_| None, |_| false).is_left_behind());
     }
 
     #[test]
     fn the_command_line_comes_before_the_environment() {
-        let environment = || Environment {
+        let own = || Variables {
             password: Some(Zeroizing::new(b"e".to_vec())),
             file: Some("/e".into()),
-            ..Environment::default()
+            ..Variables::default()
         };
+        let environment = || Environment { own: own(), ..Environment::default() };
         let options = SecretOptions { password_fd: Some(7), ..SecretOptions::default() };
         assert!(matches!(Source::choose(&options, &mut environment()).ok(), Some(Source::Descriptor(7))));
         let none = SecretOptions::default();
         assert!(matches!(Source::choose(&none, &mut environment()).ok(), Some(Source::File(_))));
-        let mut password_only = Environment { file: None, ..environment() };
+        let password_only = Variables { file: None, ..own() };
+        let mut password_only = Environment { own: password_only, ..Environment::default() };
         assert!(matches!(Source::choose(&none, &mut password_only).ok(), Some(Source::Given(_))));
         assert!(matches!(Source::choose(&none, &mut Environment::default()).ok(), Some(Source::Ask)));
         let two = SecretOptions { password_file: Some("/a".into()), ..options };
         assert_eq!(Source::choose(&two, &mut Environment::default()).err().unwrap().exit(), Exit::Usage);
+        // One repository's variables are not the other's.
+        let from = FromOptions::default();
+        assert!(matches!(Source::choose_from(&from, &mut environment()).ok(), Some(Source::Ask)));
     }
 }

@@ -6,8 +6,14 @@ use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::tell_warnings;
 use super::{Context, open, size};
+use crate::ops::freed;
 use crate::ops::stats::{self, Objects, Report, Stored, Wanted};
+use crate::repository::Repository as OpenRepository;
+use crate::repository::pack_writer::PackOptions;
+use clap::builder::OsStringValueParser;
 use serde::Serialize;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -22,9 +28,14 @@ pub enum Mode {
     /// What their chunks are, each counted once in each file
     #[value(alias = "chunks-per-file")]
     BlobsPerFile,
+    /// What would become free without them: what nothing else needs
+    Freed,
 }
 
 /// Show how much data snapshots hold
+///
+/// In the mode freed: what forget of these snapshots and then prune would free; or, for a part of a snapshot (ID:PATH) or of
+/// each of them (--only-path), what would become free if that part were not in them.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// Only these [default: all]
@@ -33,9 +44,27 @@ pub struct Arguments {
     /// What to count
     #[arg(long, value_name = "MODE", value_enum, default_value_t)]
     pub mode: Mode,
+    /// In the mode freed: of each snapshot only what lies at this path (can be given multiple times)
+    #[arg(long = "only-path", value_name = "PATH", value_parser = OsStringValueParser::new())]
+    pub only_paths: Vec<OsString>,
     /// Which snapshots.
     #[command(flatten)]
     pub filter: SnapshotFilter,
+}
+
+/// What would become free (ours). Sizes are bytes.
+#[derive(Debug, Serialize)]
+struct Freed {
+    #[serde(flatten)]
+    stats: json::Stats,
+    /// Packs that go whole.
+    packs: u64,
+    /// Their size.
+    packs_size: u64,
+    /// What prune wins when it rewrites all packs that are partly unused, these packs among it.
+    freed_size: u64,
+    /// What prune would win without this.
+    unneeded_size: u64,
 }
 
 /// restic's figures, and ours about the repository.
@@ -77,12 +106,18 @@ impl From<Stored> for Kind {
 /// # Errors
 /// [`Exit::Damage`] when something cannot be read, after the rest has been counted.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    if arguments.mode != Mode::Freed && !arguments.only_paths.is_empty() {
+        return Err(CliError::usage("--only-path goes with --mode freed").hint("one part of one snapshot is ID:PATH"));
+    }
     let repository = open::repository(context, "stats")?;
+    if arguments.mode == Mode::Freed {
+        return freed(arguments, &repository, context);
+    }
     let wanted = Wanted {
         snapshots: arguments.snapshots.clone(),
         filter: arguments.filter.resolve(),
         mode: match arguments.mode {
-            Mode::RestoreSize => stats::Mode::RestoreSize,
+            Mode::RestoreSize | Mode::Freed => stats::Mode::RestoreSize,
             Mode::FilesByContents => stats::Mode::FilesByContents,
             Mode::RawData => stats::Mode::RawData,
             Mode::BlobsPerFile => stats::Mode::ChunksPerFile,
@@ -104,6 +139,52 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let count = size::counted(report.damaged, "snapshot or directory", "snapshots and directories");
     Err(CliError::new(Exit::Damage, format!("{count} cannot be read and could not be counted"))
         .hint("packstone check names everything that is damaged; any copy of the file under the same name heals it"))
+}
+
+fn freed(arguments: &Arguments, repository: &OpenRepository, context: &Context) -> Result<Exit, CliError> {
+    let wanted = freed::Wanted {
+        snapshots: arguments.snapshots.clone(),
+        filter: arguments.filter.resolve(),
+        paths: arguments.only_paths.iter().map(|path| path.as_bytes().to_vec()).collect(),
+    };
+    let pack_bytes = context.global.pack_size.unwrap_or(PackOptions::default().pack_bytes);
+    let progress = context.progress(Work::Other);
+    let report = freed::run(repository, &wanted, pack_bytes, &progress);
+    progress.finish();
+    tell_warnings(repository, context.output);
+    let freed::Report { snapshots, chunks, plain, stored, packs, freed, unneeded } = report?;
+    if context.output.json {
+        context.output.json(&Freed {
+            stats: json::Stats {
+                total_size: stored,
+                total_uncompressed_size: Some(plain),
+                compression_ratio: Some(ratio(stored, plain)),
+                total_blob_count: Some(chunks),
+                snapshots_count: snapshots,
+                ..json::Stats::default()
+            },
+            packs: packs.packs,
+            packs_size: packs.bytes,
+            freed_size: freed,
+            unneeded_size: unneeded,
+        })?;
+        return Ok(Exit::Success);
+    }
+    let mut lines = vec!["Stats in freed mode:".to_owned()];
+    let mut fact = |name: &str, value: String| lines.push(format!("{name:>18}:  {value}"));
+    fact("Snapshots", size::count(snapshots));
+    fact("Chunks", format!("{} (nothing else needs them)", size::count(chunks)));
+    fact("Before compression", size::show(plain));
+    fact("Size", format!("{} (stored for them alone)", size::show(stored)));
+    fact("Freed", format!("{} (by prune --max-unused 0, when they are gone)", size::show(freed)));
+    let whole = size::counted(packs.packs, "whole pack", "whole packs");
+    fact("At once", format!("{} ({whole}: the rest when prune rewrites others)", size::show(packs.bytes)));
+    if unneeded > 0 {
+        fact("Freed without this", format!("{} (needed by nothing even now)", size::show(unneeded)));
+    }
+    lines.push(String::new());
+    context.output.text(&lines.join("\n"))?;
+    Ok(Exit::Success)
 }
 
 /// The second by the first; nothing by nothing is 1.
@@ -140,7 +221,7 @@ fn message(report: &Report) -> Message {
 
 fn text(report: &Report, mode: Mode) -> String {
     let (name, of) = match mode {
-        Mode::RestoreSize => ("restore-size", "a restore of each would write"),
+        Mode::RestoreSize | Mode::Freed => ("restore-size", "a restore of each would write"),
         Mode::FilesByContents => ("files-by-contents", "different contents"),
         Mode::RawData => ("raw-data", "stored for them"),
         Mode::BlobsPerFile => ("blobs-per-file", "chunks, each once in each file"),

@@ -8,10 +8,12 @@ pub mod cat;
 pub mod check;
 pub mod content;
 pub mod deleted;
+pub mod copy;
 pub mod diff;
 pub mod dump;
 pub mod find;
 pub mod forget;
+pub mod freed;
 pub mod ls;
 pub mod part;
 pub mod probe;
@@ -43,6 +45,8 @@ pub enum Phase {
     Scan,
     /// Walking, reading and storing the user's files.
     Backup,
+    /// Reading snapshots of one repository and storing them in another.
+    Copy,
     /// Making what was stored durable: segment, snapshot, head.
     Publish,
     /// Comparing two trees, or a tree with live files.

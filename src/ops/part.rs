@@ -175,11 +175,24 @@ fn root_is_a_source(walker: &mut Walker<'_>, paths: &[Vec<u8>]) -> Result<bool> 
 /// [`Error::Refused`] when nothing is there (it names the component that is missing) or when several places fit; the
 /// damage, when a listing cannot be read.
 pub fn find_path(repository: &Repository, chosen: &Chosen, path: &[u8]) -> Result<Found> {
+    look_for(repository, chosen, path)?.map_err(Error::Refused)
+}
+
+/// The same for a path that need not be in every snapshot.
+///
+/// # Errors
+/// As [`find_path`], but for what is not there.
+pub fn find_path_if_there(repository: &Repository, chosen: &Chosen, path: &[u8]) -> Result<Option<Found>> {
+    Ok(look_for(repository, chosen, path)?.ok())
+}
+
+/// What stands at a path, or the sentence that says what is missing.
+fn look_for(repository: &Repository, chosen: &Chosen, path: &[u8]) -> Result<std::result::Result<Found, String>> {
     let snapshot = &chosen.snapshot;
     let mut walker = Walker { repository, root: snapshot.root.clone(), seen: HashMap::new() };
     let wanted = names(path);
     let mut missing = match walker.walk(&wanted)? {
-        Ok(part) => return Ok(Found { path: path_of(&wanted), part }),
+        Ok(part) => return Ok(Ok(Found { path: path_of(&wanted), part })),
         Err(missing) => missing,
     };
     let mut candidates: Vec<Vec<&[u8]>> = Vec::new();
@@ -223,12 +236,12 @@ pub fn find_path(repository: &Repository, chosen: &Chosen, path: &[u8]) -> Resul
             chosen.id.short()
         )));
     }
-    match found.pop_first() {
+    Ok(match found.pop_first() {
         Some((path, part)) => Ok(Found { path, part }),
-        None => Err(Error::Refused(format!(
+        None => Err(format!(
             "no {shown} in snapshot {id}: {}; packstone ls {id} lists what is there",
             missing.sentence,
             id = chosen.id.short()
-        ))),
-    }
+        )),
+    })
 }

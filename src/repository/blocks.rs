@@ -1,7 +1,7 @@
 //! Reading chunks: blocks are fetched, opened once, and kept for a while, because neighbours are read together.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::{Error, Result, damaged};
 use super::index::Place;
@@ -34,14 +34,21 @@ impl std::ops::Deref for Chunk {
 /// A pack and the number of a block in it.
 type BlockKey = (ObjectId, u16);
 
+/// One block, or the place for it: whoever comes while it is being opened waits.
+type Slot = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
+
 #[derive(Default)]
 struct Kept {
-    /// Most recently used last.
-    blocks: Vec<(BlockKey, Arc<Vec<u8>>)>,
+    /// Most recently used last, with the bytes that each takes: none before it is open.
+    blocks: Vec<(BlockKey, Slot, usize)>,
     bytes: usize,
 }
 
-/// Opens blocks and remembers the last ones.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opens blocks and remembers the last ones. Several threads that want one block open it once.
 #[derive(Default)]
 pub struct Blocks {
     kept: Mutex<Kept>,
@@ -55,23 +62,32 @@ impl std::fmt::Debug for Blocks {
 }
 
 impl Blocks {
-    fn kept(&self, key: BlockKey) -> Option<Arc<Vec<u8>>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let position = kept.blocks.iter().rposition(|(other, _)| *other == key)?;
-        let entry = kept.blocks.remove(position);
-        let block = Arc::clone(&entry.1);
+    fn slot(&self, key: BlockKey) -> Slot {
+        let mut kept = lock(&self.kept);
+        let entry = match kept.blocks.iter().rposition(|(other, ..)| *other == key) {
+            Some(position) => kept.blocks.remove(position),
+            None => (key, Slot::default(), 0),
+        };
+        let slot = Arc::clone(&entry.1);
         kept.blocks.push(entry);
-        Some(block)
+        slot
     }
 
-    fn keep(&self, key: BlockKey, block: &Arc<Vec<u8>>) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.bytes += block.len();
-        kept.blocks.push((key, Arc::clone(block)));
+    /// A block was opened: the oldest go until all fit.
+    fn count(&self, key: BlockKey, bytes: usize) {
+        let mut kept = lock(&self.kept);
+        let Some(entry) = kept.blocks.iter_mut().rfind(|(other, ..)| *other == key) else { return };
+        let before = std::mem::replace(&mut entry.2, bytes);
+        kept.bytes += bytes - before.min(bytes);
         while kept.bytes > KEPT_BYTES_MAX && kept.blocks.len() > 1 {
-            let (_, oldest) = kept.blocks.remove(0);
-            kept.bytes -= oldest.len();
+            let (_, _, oldest) = kept.blocks.remove(0);
+            kept.bytes -= oldest;
         }
+    }
+
+    /// A block that could not be opened takes no place.
+    fn drop_slot(&self, key: BlockKey) {
+        lock(&self.kept).blocks.retain(|(other, _, bytes)| *other != key || *bytes > 0);
     }
 
     /// Reads and opens one block, without keeping it.
@@ -93,17 +109,14 @@ impl Blocks {
             ErrorKind::Length => damaged(name)(codec::Error::new("pack", Reason::Truncated)),
             _ => error.into(),
         })?;
-        let decompressor = {
-            let mut decompressors = self.decompressors.lock().unwrap_or_else(PoisonError::into_inner);
-            decompressors.pop()
-        };
+        let decompressor = lock(&self.decompressors).pop();
         let mut decompressor = match decompressor {
             Some(decompressor) => decompressor,
             None => Decompressor::new().map_err(damaged(name))?,
         };
         let plain = block::open(keys, kind, &mut decompressor, place.at.codec, place.at.plain_length, &mut sealed)
             .map_err(damaged(name));
-        self.decompressors.lock().unwrap_or_else(PoisonError::into_inner).push(decompressor);
+        lock(&self.decompressors).push(decompressor);
         plain
     }
 
@@ -121,14 +134,24 @@ impl Blocks {
         generation: u64,
     ) -> Result<Chunk> {
         let key = (place.pack, place.block);
-        let block = match self.kept(key) {
-            Some(block) => block,
+        let slot = self.slot(key);
+        let mut opened = lock(&slot);
+        let block = match &*opened {
+            Some(block) => Arc::clone(block),
             None => {
-                let block = Arc::new(self.open(storage, keys, kind, place, generation)?);
-                self.keep(key, &block);
+                let block = match self.open(storage, keys, kind, place, generation) {
+                    Ok(block) => Arc::new(block),
+                    Err(error) => {
+                        self.drop_slot(key);
+                        return Err(error);
+                    }
+                };
+                *opened = Some(Arc::clone(&block));
+                self.count(key, block.len());
                 block
             }
         };
+        drop(opened);
         let start = place.offset as usize;
         let range = start..start.saturating_add(chunk.length as usize);
         let bytes = block.get(range.clone());

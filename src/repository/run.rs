@@ -69,6 +69,8 @@ pub struct Run<'r> {
     reused: Mutex<HashSet<ObjectId>>,
     /// Live packs that this run marks because they are missing or damaged: the gate does not ask for them.
     given_up: BTreeSet<ObjectId>,
+    /// Live snapshots from which listings and contents are taken over unread.
+    relied: Vec<ObjectId>,
     discard: bool,
     written: Written,
     warnings: Vec<String>,
@@ -125,6 +127,7 @@ impl<'r> Run<'r> {
             base: Arc::clone(&tip.state),
             reused: Mutex::default(),
             given_up: BTreeSet::new(),
+            relied: Vec::new(),
             discard: options.discard,
             written: Written::default(),
             warnings: Vec::new(),
@@ -213,6 +216,12 @@ impl<'r> Run<'r> {
     /// Adds to what a person should hear about.
     pub fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
+    }
+
+    /// Says that listings or contents are taken over unread from a live snapshot. Should it be forgotten before this run
+    /// publishes, what it needs stays.
+    pub fn rely_on(&mut self, snapshot: ObjectId) {
+        self.relied.push(snapshot);
     }
 
     /// What was stored so far.
@@ -466,16 +475,16 @@ impl<'r> Run<'r> {
 
     /// The packs that this run relies on and that were marked since it began: whoever publishes revives them.
     ///
-    /// A backup relies on the packs in which it met chunks, and on those of the parent whose files it took over unread. A
-    /// mark spares what a live snapshot needs, so the latter count only when the parent was forgotten meanwhile. Which
-    /// packs those are nobody has written down; then all that were marked since are revived, and the next prune marks
-    /// again what nobody needs.
+    /// A backup relies on the packs in which it met chunks, and on those of the parent whose files it took over unread; a copy
+    /// on those of the snapshots that it named ([`Run::rely_on`]). A mark spares what a live snapshot needs, so the latter
+    /// count only when such a one was forgotten meanwhile. Which packs those are nobody has written down; then all that were
+    /// marked since are revived, and the next prune marks again what nobody needs.
     ///
     /// # Errors
     /// [`Error::Overtaken`] when something is not there to be revived.
     fn lost(&self, state: &LiveState, parent: Option<ObjectId>) -> Result<Vec<ObjectId>> {
         let overtaken = |id: &ObjectId| Error::Overtaken { what: ObjectName::Pack(*id) };
-        let everything = parent.is_some_and(|parent| !state.snapshots.contains_key(&parent));
+        let everything = parent.iter().chain(&self.relied).any(|id| !state.snapshots.contains_key(id));
         let reused = self.reused.lock().unwrap_or_else(PoisonError::into_inner);
         let listed = self.listed_since(state)?;
         let mut revived = Vec::new();

@@ -4,11 +4,13 @@
 mod backup;
 mod cat;
 mod check;
+mod copy;
 mod deleted;
 mod diff;
 mod dump;
 mod find;
 mod forget;
+mod freed;
 mod help;
 mod key;
 mod ls;

@@ -126,7 +126,7 @@ impl<'r> Level<'r> {
 /// packs that are gone are marked too, when the index is repaired, and segments that are gone or damaged: nobody knows which
 /// packs those listed, and one that went with its segment has no mark. A file may only be taken over from a snapshot that
 /// has it.
-fn may_have_lost(state: &LiveState, snapshot: ObjectId) -> bool {
+pub(in crate::ops) fn may_have_lost(state: &LiveState, snapshot: ObjectId) -> bool {
     let arrival = state.snapshots.get(&snapshot).map_or(0, |entry| entry.arrival);
     let loses = |kind| matches!(kind, MarkedKind::Pack | MarkedKind::Segment);
     state.marked.values().any(|mark| loses(mark.kind) && mark.since >= arrival)

@@ -24,7 +24,7 @@ fn prefix(id: &ChunkId) -> [u32; 4] {
 
 /// One live pack.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LivePack {
+pub(in crate::ops) struct LivePack {
     /// Ordinal of its first chunk.
     pub first: u32,
     /// How many chunks it holds.
@@ -33,7 +33,7 @@ pub(super) struct LivePack {
 
 /// A set of numbers that may be added to from many threads.
 #[derive(Debug, Default)]
-pub(super) struct Bits(Vec<AtomicU64>);
+pub(in crate::ops) struct Bits(Vec<AtomicU64>);
 
 impl Bits {
     pub fn new(length: usize) -> Self {
@@ -46,14 +46,29 @@ impl Bits {
         self.0.get(number / 64).is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
     }
 
+    /// The same set, which is not added to when this one is.
+    pub fn copy(&self) -> Self {
+        Self(self.0.iter().map(|word| AtomicU64::new(word.load(Ordering::Relaxed))).collect())
+    }
+
     pub fn get(&self, number: usize) -> bool {
         self.0.get(number / 64).is_some_and(|word| word.load(Ordering::Relaxed) >> (number % 64) & 1 == 1)
     }
 }
 
+/// Chunks by how many they are and how long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::ops) struct ChunkSum {
+    pub chunks: u64,
+    /// Before compression, in bytes.
+    pub plain: u64,
+    /// Their share of the stored length of the blocks that they lie in, in bytes.
+    pub stored: u64,
+}
+
 /// The table.
 #[derive(Debug)]
-pub(super) struct ChunkTable {
+pub(in crate::ops) struct ChunkTable {
     rows: Vec<Row>,
     packs: Vec<LivePack>,
     /// Rows of which a live snapshot needs the chunk; of several copies the first row stands for all.
@@ -61,7 +76,10 @@ pub(super) struct ChunkTable {
 }
 
 /// Calls `each` with every live pack, once, segment by segment.
-pub(super) fn each_live_pack(repository: &Repository, each: &mut dyn FnMut(SegmentPack) -> Result<()>) -> Result<()> {
+pub(in crate::ops) fn each_live_pack(
+    repository: &Repository,
+    each: &mut dyn FnMut(SegmentPack) -> Result<()>,
+) -> Result<()> {
     let tip = repository.tip();
     let mut seen = std::collections::HashSet::new();
     for (id, length) in &tip.state.segments {
@@ -74,6 +92,31 @@ pub(super) fn each_live_pack(repository: &Repository, each: &mut dyn FnMut(Segme
         }
     }
     Ok(())
+}
+
+/// Adds the chunks of these ordinals up.
+///
+/// # Errors
+/// A segment that cannot be read.
+pub(in crate::ops) fn add_up(repository: &Repository, ordinals: &Bits) -> Result<ChunkSum> {
+    let mut sum = ChunkSum::default();
+    let mut ordinal = 0;
+    each_live_pack(repository, &mut |pack| {
+        for block in &pack.directory.blocks {
+            let mut plain = 0;
+            for chunk in &block.chunks {
+                if ordinals.get(ordinal) {
+                    sum.chunks += 1;
+                    plain += u64::from(chunk.length);
+                }
+                ordinal += 1;
+            }
+            sum.plain += plain;
+            sum.stored += u64::from(block.stored_length) * plain / u64::from(block.plain_length.max(1));
+        }
+        Ok(())
+    })?;
+    Ok(sum)
 }
 
 impl ChunkTable {
@@ -120,6 +163,26 @@ impl ChunkTable {
     /// Says that a live snapshot needs the chunk. `None` when no live pack has it, true when nobody had said so before.
     pub fn need(&self, id: &ChunkId) -> Option<bool> {
         self.row(id).map(|row| self.needed.set(row))
+    }
+
+    /// What was needed up to now.
+    pub fn needed(&self) -> Bits {
+        self.needed.copy()
+    }
+
+    /// Of the chunks that are needed now and were not in `before`: the copies in `kept`.
+    pub fn since(&self, before: &Bits, kept: &Bits) -> Bits {
+        let since = Bits::new(self.rows.len());
+        let mut at = 0;
+        for group in self.rows.chunk_by(|one, other| one[..4] == other[..4]) {
+            if self.needed.get(at) && !before.get(at) {
+                for row in group.iter().filter(|row| kept.get(row[4] as usize)) {
+                    since.set(row[4] as usize);
+                }
+            }
+            at += group.len();
+        }
+        since
     }
 
     /// The live packs, in the order of the ordinals.

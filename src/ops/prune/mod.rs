@@ -21,9 +21,9 @@
 //!   other one drops.
 //! - Steps 2 and 5 run beside a backup; a backup that relies on what step 2 marked takes it out of the mark (`run.rs`).
 
-mod chunk_table;
-mod needed;
-mod plan;
+pub(super) mod chunk_table;
+pub(super) mod needed;
+pub(super) mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

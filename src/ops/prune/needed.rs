@@ -2,7 +2,7 @@
 //!
 //! Whatever cannot be read ends the prune: what hangs below a listing that cannot be read would be taken for waste.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use rayon::prelude::*;
 
@@ -21,15 +21,38 @@ const BATCH: usize = 8_192;
 
 /// What to do with a chunk that the table does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unknown {
+pub(in crate::ops) enum Unknown {
     /// It is missing.
     Refuse,
     /// It was stored after the table was made, in packs that stay.
     Stays,
 }
 
+/// Paths of a snapshot that do not count, as the names in each directory.
+#[derive(Debug, Clone, Default)]
+pub(in crate::ops) struct Cut {
+    is_whole: bool,
+    below: BTreeMap<Vec<u8>, Self>,
+}
+
+impl Cut {
+    /// Adds a path.
+    pub fn add<'n>(&mut self, names: impl Iterator<Item = &'n [u8]>) {
+        let mut at = self;
+        for name in names {
+            at = at.below.entry(name.to_vec()).or_default();
+        }
+        at.is_whole = true;
+    }
+
+    /// True when nothing is left of the snapshot.
+    pub const fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+}
+
 /// Notes needed chunks.
-pub(super) struct Needed<'r> {
+pub(in crate::ops) struct Needed<'r> {
     repository: &'r Repository,
     unknown: Unknown,
     listings: HashSet<u128>,
@@ -66,6 +89,25 @@ impl Source<'_> {
             match entry?.node {
                 Node::File(content) => self.need_all(&content.chunks)?,
                 Node::Directory { listing } => directories.push(listing),
+                _ => {}
+            }
+        }
+        Ok(directories)
+    }
+
+    /// The same without what lies at some paths.
+    fn listing_without(&self, list: ChunkList, cut: &Cut) -> repository::Result<Vec<ChunkList>> {
+        let mut directories = Vec::new();
+        for entry in Listing::new(self, list) {
+            let entry = entry?;
+            let cut = cut.below.get(&entry.name);
+            match entry.node {
+                _ if cut.is_some_and(Cut::is_whole) => {}
+                Node::File(content) => self.need_all(&content.chunks)?,
+                Node::Directory { listing } => match cut {
+                    Some(cut) => directories.append(&mut self.listing_without(listing, cut)?),
+                    None => directories.push(listing),
+                },
                 _ => {}
             }
         }
@@ -109,6 +151,46 @@ impl<'r> Needed<'r> {
                 level.push(snapshot.root);
             }
         }
+        self.listings(&source, level, monitor)?;
+        self.snapshots.extend(state.snapshots.keys());
+        Ok(())
+    }
+
+    /// Goes through those of the newest head's snapshots, but for what `cuts` takes away from some.
+    ///
+    /// # Errors
+    /// As [`Needed::snapshots`].
+    pub fn snapshots_without(
+        &mut self,
+        cuts: &BTreeMap<ObjectId, Cut>,
+        table: &ChunkTable,
+        monitor: &dyn Monitor,
+    ) -> Result<()> {
+        let source = Source { repository: self.repository, table, unknown: self.unknown };
+        let state = self.repository.tip().state;
+        let mut level = Vec::new();
+        for id in state.snapshots.keys() {
+            let cut = cuts.get(id);
+            if cut.is_some_and(Cut::is_whole) {
+                continue;
+            }
+            let snapshot = self.repository.snapshot(*id)?;
+            source.need_all(&snapshot.problems)?;
+            match cut {
+                Some(cut) => level.append(&mut source.listing_without(snapshot.root, cut)?),
+                None => {
+                    level.push(snapshot.root);
+                    self.snapshots.insert(*id);
+                }
+            }
+        }
+        level.retain(|list| self.listings.insert(list.key()));
+        self.listings(&source, level, monitor)
+    }
+
+    /// Goes through listings and all that lies below them.
+    fn listings(&mut self, source: &Source<'_>, mut level: Vec<ChunkList>, monitor: &dyn Monitor) -> Result<()> {
+        let table = source.table;
         while !level.is_empty() {
             monitor.expect(level.len() as u64, 0, false);
             let place = |list: &ChunkList| list.chunks.first().and_then(|chunk| table.ordinal(&chunk.id));
@@ -131,7 +213,6 @@ impl<'r> Needed<'r> {
             }
             level = next;
         }
-        self.snapshots.extend(state.snapshots.keys());
         Ok(())
     }
 }

@@ -166,7 +166,12 @@ fn uses(repository: &Repository, table: &ChunkTable, kept: &Bits) -> Result<Vec<
 ///
 /// # Errors
 /// A segment that cannot be read.
-pub(super) fn decide(repository: &Repository, table: &ChunkTable, kept: &Bits, limits: &Limits) -> Result<Plan> {
+pub(in crate::ops) fn decide(
+    repository: &Repository,
+    table: &ChunkTable,
+    kept: &Bits,
+    limits: &Limits,
+) -> Result<Plan> {
     let mut plan = Plan::default();
     let (mut partly, mut whole) = (Vec::new(), Vec::new());
     for pack in uses(repository, table, kept)? {
