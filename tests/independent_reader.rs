@@ -210,6 +210,7 @@ fn it_verifies_and_restores_every_snapshot() {
     let summary = lines.last().unwrap();
     let number = |name: &str| summary[name].as_u64().unwrap_or_else(|| panic!("no {name} in {summary}"));
     assert_eq!((number("problems"), number("snapshots"), number("generation")), (0, 3, 4));
+    assert_eq!(number("deletions"), 2, "the removal, in the logs of the second and the third");
     assert!(number("long_lists") >= 3, "no chunk list was long enough to be a stream: {summary}");
 
     let (good, snapshots) = world.read("list", &[]);

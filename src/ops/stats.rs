@@ -192,20 +192,17 @@ pub fn run(repository: &Repository, wanted: &Wanted, monitor: &dyn Monitor) -> R
 impl Counter<'_> {
     fn part(&mut self, snapshot: &Snapshot, found: &Found, monitor: &dyn Monitor) -> Result<()> {
         let mut inodes = HashSet::new();
-        if let Some(entry) = found.entry() {
-            self.entry(&found.path, entry, &mut inodes)?;
-        }
-        let Some(listing) = found.listing() else { return Ok(()) };
-        if self.mode == Mode::RawData {
-            if found.entry().is_none() {
-                // A whole snapshot: what stands beside its tree is needed too.
+        let is_new = match found.entry() {
+            Some(entry) => self.entry(&found.path, entry, &mut inodes)?,
+            None if self.mode == Mode::RawData => {
+                // What stands beside the tree of a whole snapshot is needed too.
                 self.listing(&snapshot.problems)?;
                 self.listing(&snapshot.deleted)?;
+                self.listing(&snapshot.root)?
             }
-            if !self.listing(listing)? {
-                return Ok(());
-            }
-        }
+            None => true,
+        };
+        let Some(listing) = found.listing().filter(|_| is_new) else { return Ok(()) };
         let mut walk = TreeWalk::new(self.repository, snapshot, found.prefix(), listing.clone());
         while let Some(next) = walk.next() {
             if monitor.interrupted() {

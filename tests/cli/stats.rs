@@ -48,6 +48,9 @@ fn each_mode_counts_its_way() {
     let stored = raw["total_size"].as_u64().unwrap();
     assert!(plain > 16_000 && stored > 16_000 && stored < 20_000, "{raw}");
     assert!(raw.get("total_file_count").is_none());
+    // A directory with all that is in it, and not only its own listing.
+    let blobs = |part: &str| stats(&["--mode", "raw-data", part])["total_blob_count"].as_u64().unwrap();
+    assert_eq!((blobs("latest"), blobs("latest:tree")), (5, 4), "three contents, the directory and the root");
     assert!(raw["total_blob_count"].as_u64().unwrap() >= 5, "{raw}");
     // What the newest snapshot alone needs is less than what both do.
     assert!(stats(&["--mode", "raw-data", "latest"])["total_size"].as_u64().unwrap() < stored);

@@ -65,9 +65,9 @@ struct Beside<'r> {
 /// What a listing beside the walk says about a name.
 enum Told {
     /// It has the name.
-    Has(Box<Entry>),
+    Has(Entry),
     /// It has another one first, which the walk does not.
-    Passed(Box<Entry>),
+    Passed(Entry),
     /// It does not have the name.
     Not,
     /// It cannot be read on.
@@ -87,8 +87,8 @@ impl<'r> Beside<'r> {
             _ => {}
         }
         match self.entries.next() {
-            Some(Ok(entry)) if name == Some(&entry.name) => Told::Has(Box::new(entry)),
-            Some(Ok(entry)) => Told::Passed(Box::new(entry)),
+            Some(Ok(entry)) if name == Some(&entry.name) => Told::Has(entry),
+            Some(Ok(entry)) => Told::Passed(entry),
             Some(Err(error)) => Told::Unread(error),
             None => Told::Not,
         }
@@ -288,7 +288,7 @@ impl<'r> Scan<'r> {
         loop {
             let Some(beside) = self.levels.last_mut().and_then(|level| level.side(side)) else { return Ok(None) };
             match beside.ask(name) {
-                Told::Has(entry) => return Ok(Some(*entry)),
+                Told::Has(entry) => return Ok(Some(entry)),
                 Told::Passed(entry) if side == self.before_side => self.passed(&entry)?,
                 Told::Passed(_) => {}
                 Told::Not => return Ok(None),
