@@ -74,6 +74,9 @@ pub struct Arguments {
     /// Compare the whole cache with the segments, not only a sample of it; it is never trusted
     #[arg(long)]
     pub with_cache: bool,
+    /// Check this mirror instead of the repository: its own newest state, without a passphrase
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["with_cache", "list"])]
+    pub mirror: Option<String>,
     /// Check nothing, list every file in every snapshot that needs this pack
     #[arg(long, value_name = "PACK", conflicts_with_all = ["read_data", "read_data_subset", "with_cache"])]
     pub list: Option<String>,
@@ -84,6 +87,9 @@ pub struct Arguments {
 /// # Errors
 /// When the repository cannot be opened or listed; damage is no error but exit code 17.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    if let Some(mirror) = &arguments.mirror {
+        return super::mirror::check::run(mirror, &options(arguments), context);
+    }
     let repository = open::repository(context, "check")?;
     if let Some(pack) = &arguments.list {
         return list(pack, &repository, context);

@@ -113,7 +113,7 @@ pub fn repository(context: &mut Context, command: &str) -> Result<Repository, Cl
 /// # Errors
 /// As [`repository()`].
 pub fn repository_with(context: &mut Context, command: &str, stdin_taken: bool) -> Result<Repository, CliError> {
-    if let Some(mirror) = context.global.from.clone() {
+    if let Some(mirror) = context.global.from_mirror.clone() {
         return from_mirror(context, &mirror, stdin_taken);
     }
     let place = place(context)?;

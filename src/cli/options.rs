@@ -27,8 +27,8 @@ pub struct GlobalOptions {
     #[arg(long, value_name = "FILE", env = "PACKSTONE_REPOSITORY_FILE", global = true)]
     pub repository_file: Option<PathBuf>,
     /// Read straight from a mirror, by its name or address, instead of from the repository
-    #[arg(long, value_name = "MIRROR", global = true)]
-    pub from: Option<String>,
+    #[arg(long = "from", value_name = "MIRROR", global = true)]
+    pub from_mirror: Option<String>,
     /// Where the secret is.
     #[command(flatten)]
     pub secret: SecretOptions,

@@ -6,6 +6,7 @@
 pub mod backup;
 pub mod cat;
 pub mod check;
+pub mod check_mirror;
 pub mod content;
 pub mod deleted;
 pub mod copy;
@@ -20,6 +21,7 @@ pub mod probe;
 pub mod prune;
 pub mod recover;
 pub mod repair_index;
+pub mod repair_mirror;
 pub mod repair_packs;
 pub mod repair_snapshots;
 pub mod restore;

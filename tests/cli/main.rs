@@ -14,6 +14,7 @@ mod freed;
 mod help;
 mod key;
 mod ls;
+mod mirror;
 mod prune;
 mod reading;
 mod repair;

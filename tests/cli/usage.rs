@@ -14,7 +14,6 @@ fn habits_from_elsewhere_get_a_hint() {
         (&["delete", "::name"], "packstone forget ID"),
         (&["create", "::name", "/home"], "packstone backup PATH..."),
         (&["-r", "/x", "list", "locks"], "packstone snapshots"),
-        (&["recover", "s3://b"], "a copy of the repository's directory is a repository"),
     ] {
         let ran = run(words);
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{words:?}");

@@ -61,6 +61,10 @@ impl Storage for Reads {
     fn remove(&self, name: &ObjectName) -> Result<()> {
         self.inner.remove(name)
     }
+    fn set_aside(&self, name: &ObjectName) -> Result<String> {
+        self.inner.set_aside(name)
+    }
+
     fn clean_temporary(&self) -> Result<u64> {
         self.inner.clean_temporary()
     }

@@ -1,5 +1,6 @@
 //! `mirror`: where copies of a repository are.
 
+pub mod check;
 pub mod store;
 
 use super::exit::{CliError, Exit};

@@ -1,6 +1,7 @@
 //! `repair`: make again what can be made again. One file a part.
 
 pub mod index;
+pub mod mirror;
 pub mod packs;
 pub mod snapshots;
 
@@ -28,6 +29,7 @@ pub struct Arguments {
 #[expect(missing_docs, reason = "each stands for the file of its name, whose argument struct says what it does")]
 pub enum Command {
     Index(index::Arguments),
+    Mirror(mirror::Arguments),
     Packs(packs::Arguments),
     Snapshots(snapshots::Arguments),
 }
@@ -39,6 +41,7 @@ pub enum Command {
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     match &arguments.command {
         Command::Index(arguments) => index::run(arguments, context),
+        Command::Mirror(arguments) => mirror::run(arguments, context),
         Command::Packs(arguments) => packs::run(arguments, context),
         Command::Snapshots(arguments) => snapshots::run(arguments, context),
     }

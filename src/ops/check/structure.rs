@@ -125,10 +125,10 @@ impl Structure {
             if !present.contains(&generation) {
                 let known = usize::try_from(generation - 1).ok().and_then(|index| tip.state.ancestors.get(index));
                 let start: String = known.into_iter().flatten().map(|byte| format!("{byte:02x}")).collect();
-                let message = format!(
-                    "missing: heads/{generation:016x}-{start}…; it is an older one: what is live now does not depend on it"
-                );
-                self.finding(message, COPY_BACK);
+                self.notes.push(format!(
+                    "heads/{generation:016x}-{start}… is not there: an older one, on which nothing that is live depends; a mirror \
+                     has the newest only"
+                ));
             }
         }
         for (generation, head) in &valid {

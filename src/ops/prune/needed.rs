@@ -10,6 +10,7 @@ use super::chunk_table::ChunkTable;
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::pack::PackKind;
+use crate::codec::snapshot::Snapshot;
 use crate::codec::tree::Node;
 use crate::ops::{Error, Monitor, Result};
 use crate::repository::blocks::Chunk;
@@ -140,13 +141,10 @@ impl<'r> Needed<'r> {
         let source = Source { repository: self.repository, table, unknown: self.unknown };
         let state = self.repository.tip().state;
         let mut level = Vec::new();
-        for id in state.snapshots.keys().filter(|id| !self.snapshots.contains(*id)) {
-            let snapshot = self.repository.snapshot(*id)?;
-            source.need_all(&snapshot.problems)?;
-            // Snapshots share the log of deletions as long as nothing is deleted.
-            if self.listings.insert(snapshot.deleted.key()) {
-                source.need_all(&snapshot.deleted)?;
-            }
+        let new: Vec<ObjectId> = state.snapshots.keys().filter(|id| !self.snapshots.contains(*id)).copied().collect();
+        for id in new {
+            let snapshot = self.repository.snapshot(id)?;
+            self.beside_the_tree(&source, &snapshot)?;
             if self.listings.insert(snapshot.root.key()) {
                 level.push(snapshot.root);
             }
@@ -175,7 +173,7 @@ impl<'r> Needed<'r> {
                 continue;
             }
             let snapshot = self.repository.snapshot(*id)?;
-            source.need_all(&snapshot.problems)?;
+            self.beside_the_tree(&source, &snapshot)?;
             match cut {
                 Some(cut) => level.append(&mut source.listing_without(snapshot.root, cut)?),
                 None => {
@@ -186,6 +184,16 @@ impl<'r> Needed<'r> {
         }
         level.retain(|list| self.listings.insert(list.key()));
         self.listings(&source, level, monitor)
+    }
+
+    /// What a snapshot needs besides its tree.
+    fn beside_the_tree(&mut self, source: &Source<'_>, snapshot: &Snapshot) -> Result<()> {
+        source.need_all(&snapshot.problems)?;
+        // Snapshots share the log of deletions as long as nothing is deleted.
+        if self.listings.insert(snapshot.deleted.key()) {
+            source.need_all(&snapshot.deleted)?;
+        }
+        Ok(())
     }
 
     /// Goes through listings and all that lies below them.

@@ -10,7 +10,7 @@ use crate::base::id::ObjectId;
 use crate::ops::{Error, Monitor, Result, Severity};
 use crate::repository::mirror_book::{MirrorBook, SendState};
 use crate::repository::public_view::{Needed, PublicView, read_verified};
-use crate::repository::{self};
+use crate::repository;
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 
 /// After so many objects have failed the rest is not tried: the store is ill.

@@ -1,0 +1,117 @@
+//! `check --mirror`: is everything there that the mirror's own head promises?
+
+use super::store;
+use crate::base::escape::escape;
+use crate::base::time::Time;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::progress::Work;
+use crate::cli::{Context, size};
+use crate::ops::check::{self, Data};
+use crate::ops::check_mirror::{self, Options, Report};
+use crate::repository::Access;
+use crate::repository::lock::Locks;
+use crate::repository::public_view::PublicView;
+use crate::storage::read_only::ReadOnly;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Objects that are named.
+const NAMES_SHOWN: usize = 20;
+/// Objects that are read at the same time.
+const CONNECTIONS: usize = 4;
+
+/// Checks the mirror of this name, or at this address.
+///
+/// # Errors
+/// When there is none, or what its head needs cannot be known. What is missing or damaged is no error but an exit code.
+pub fn run(mirror: &str, options: &check::Options, context: &Context) -> Result<Exit, CliError> {
+    let read_percent = match options.data {
+        Data::None => 0.0,
+        Data::All => 100.0,
+        Data::Percent(percent) => percent,
+        Data::Part { .. } | Data::Bytes(_) => {
+            return Err(CliError::usage("of a mirror a share is read: --read-data, or --read-data-subset x%"));
+        }
+    };
+    let (address, command) = store::find(context, mirror)?;
+    let store = store::open(context, &address, command.as_deref(), false)?;
+    let access = Access {
+        storage: Arc::new(ReadOnly::new(Arc::clone(&store))),
+        locks: Locks::none(),
+        place: PathBuf::from(address.to_string()),
+        cache: None,
+        remembered: None,
+        retry_lock: Duration::ZERO,
+    };
+    let view = PublicView::open(access)?;
+    let progress = context.progress(Work::Other);
+    let chosen = Options { read_percent, seed: options.seed, parallel: CONNECTIONS };
+    let report = check_mirror::run(&view, &*store, &chosen, &progress);
+    progress.finish();
+    let report = report?;
+    if report.is_whole() && options.data == Data::All {
+        // By its address it may be in no book.
+        let _ = store::book(context, view.id()).and_then(|book| Ok(book.set_verified(mirror, Time::now())?));
+    }
+    show(&report, mirror, context)?;
+    Ok(match (report.damaged.is_empty(), report.is_whole()) {
+        (_, true) => Exit::Success,
+        (false, _) => Exit::Damage,
+        (true, false) => Exit::MirrorIncomplete,
+    })
+}
+
+fn show(report: &Report, mirror: &str, context: &Context) -> Result<(), CliError> {
+    let output = context.output;
+    let generation = report.head.map_or(0, |head| head.generation);
+    if output.json {
+        let names = |names: &[crate::storage::ObjectName]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        return output.json(&serde_json::json!({
+            "message_type": "summary",
+            "mirror": mirror,
+            "generation": generation,
+            "objects": report.objects,
+            "bytes": report.bytes,
+            "missing": names(&report.missing),
+            "wrong_length": names(&report.wrong_length),
+            "damaged": report.damaged.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(),
+            "extra_objects": report.extra,
+            "strays": report.strays,
+            "objects_read": report.read,
+            "bytes_read": report.read_bytes,
+        }));
+    }
+    let named = report.missing.iter().map(|name| format!("missing: {name}"));
+    let named = named.chain(report.wrong_length.iter().map(|name| format!("damaged: {name}: it has another length")));
+    let named = named.chain(
+        report.damaged.iter().map(|(name, why)| format!("damaged: {name}: {}", escape(why.as_bytes()))),
+    );
+    let lines: Vec<String> = named.collect();
+    for line in lines.iter().take(NAMES_SHOWN) {
+        output.line(line)?;
+    }
+    if let Some(more) = lines.len().checked_sub(NAMES_SHOWN).filter(|more| *more > 0) {
+        output.line(format_args!("and {more} more"))?;
+    }
+    for note in &report.notes {
+        output.info(format_args!("Note: {note}"))?;
+    }
+    if !report.strays.is_empty() {
+        let files = size::counted(report.strays.len() as u64, "file is", "files are");
+        output.info(format_args!("Note: {files} not part of the repository, such as {}", report.strays[0]))?;
+    }
+    let mirror = escape(mirror.as_bytes());
+    let objects = size::counted(report.objects, "object", "objects");
+    let read = format!("{} read back ({})", size::count(report.read), size::show(report.read_bytes));
+    if report.is_whole() {
+        output.info(format_args!("{mirror}  whole at generation {generation}: {objects}, {}, {read}", size::show(report.bytes)))?;
+        if report.read == 0 {
+            output.info("Contents were not read: --read-data, or --read-data-subset 10%")?;
+        }
+        return Ok(());
+    }
+    let problems = size::counted(lines.len() as u64, "problem", "problems");
+    output.line(format_args!("{mirror}  {problems} at generation {generation}: {objects}, {read}"))?;
+    output.line(format_args!("  Next: packstone repair mirror {mirror}, then packstone sync {mirror}"))
+}

