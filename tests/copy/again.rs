@@ -9,8 +9,9 @@ use packstone::base::id::ObjectId;
 use packstone::base::time::Time;
 use packstone::codec::live_state::{Mark, MarkedKind};
 use packstone::codec::tree::Node;
-use packstone::ops::copy::Done;
+use packstone::ops::copy::{self as copies, Copying, Done};
 use packstone::ops::prune::{self, Limits, MaxUnused};
+use packstone::ops::select::Filter;
 use packstone::ops::{Error, Item, Monitor, Phase, Severity, Silent, backup as backups};
 use packstone::repository::Repository;
 use packstone::repository::index::read_segment;
@@ -34,10 +35,22 @@ struct Three {
 
 impl Three {
     fn new() -> Self {
+        Self::made_by(|repository, source| backup(repository, source.path()))
+    }
+
+    /// None of them names another as its parent, and what they have in common is found all the same.
+    fn without_parents() -> Self {
+        Self::made_by(|repository, source| backup_as(repository, source.path(), &options(None), &Silent))
+    }
+
+    fn made_by(backup: impl Fn(&Repository, &Source) -> packstone::ops::Result<backups::Report>) -> Self {
         let (mut source, one, two) = (Source::new(), Side::new(1, SMALL), Side::new(2, LARGE));
+        for number in 0..20 {
+            source.write(&format!("still/{number}"), &Noise(100 + number).bytes(20_000));
+        }
         let mut saved = Vec::new();
         for _ in 0..3 {
-            let report = backup(&one.open(), source.path()).unwrap();
+            let report = backup(&one.open(), &source).unwrap();
             saved.push((report.snapshot.unwrap(), source.contents()));
             source.change();
         }
@@ -78,7 +91,7 @@ fn only_what_changed_is_read_and_a_second_time_nothing() {
     assert_eq!(copied.len(), 3);
     // Three letters, one more, the book and a photo.
     let read: Vec<u64> = copied.iter().map(|copied| copied.files_read).collect();
-    assert_eq!(read, [26, 6, 6], "files with a content, each once");
+    assert_eq!(read, [46, 6, 6], "files with a content, each once");
     for (number, copied) in copied.iter().enumerate() {
         three.assert_same(&two, copied.id, number);
         let parent = two.snapshot(copied.id).unwrap().parent;
@@ -295,11 +308,11 @@ impl Monitor for Meddler<'_> {
     }
 }
 
-/// Listings and contents are taken over unread from copies that somebody forgets and prunes meanwhile: in the middle of a
-/// snapshot, between two of them, and in the middle of a run that has taken over from a copy of another process.
+/// Listings and contents are taken over unread from copies that somebody forgets and prunes in the middle of a snapshot: from
+/// those of this process, and of an earlier one.
 #[test]
 fn what_is_taken_over_stays_when_its_snapshot_is_forgotten_meanwhile() {
-    let three = Three::new();
+    let three = Three::without_parents();
     for earlier in [false, true] {
         for when in (0..90).step_by(if super::world::is_full() { 1 } else { 11 }) {
             let two = Side::new(2, LARGE);
@@ -335,6 +348,23 @@ fn what_is_taken_over_stays_when_its_snapshot_is_forgotten_meanwhile() {
             prune_at_once(&two.open());
             assert_sound(&two.open());
         }
+    }
+}
+
+/// The same between two snapshots: then nothing is taken over.
+#[test]
+fn what_was_forgotten_between_two_snapshots_is_not_taken_over() {
+    let three = Three::without_parents();
+    let (one, two) = (three.one.open(), three.two.open());
+    let mut plan = copies::plan(&one, &two, &[], &Filter::default()).unwrap();
+    let mut copying = Copying::new(&one, &two, &mut plan, super::pair::options(), &Silent);
+    for (number, chosen) in plan.copy.iter().enumerate() {
+        let Done::Copied(copied) = copying.snapshot(chosen).unwrap() else { panic!("{number}") };
+        assert_eq!(copied.files_read, [46, 47, 47][number], "everything is read again");
+        three.assert_same(&two, copied.id, number);
+        let other = three.two.open();
+        forget(&other, &[copied.id]);
+        prune_at_once(&other);
     }
 }
 
