@@ -154,7 +154,10 @@ fn follows(seen: HeadRef, tip: &Tip) -> Result<(), CliError> {
     let (now, code) = (head.generation, HeadCode::of(&head));
     Err(CliError::new(
         Exit::Stale,
-        format!("the mirror shows generation {now}, and this machine has seen generation {} of this repository", seen.generation),
+        format!(
+            "the mirror shows generation {now}, and this machine has seen generation {} of this repository",
+            seen.generation
+        ),
     )
     .hint(format!("the last sync was before that, or the mirror was set back. To take what it shows: --head {code}")))
 }
@@ -163,9 +166,11 @@ fn follows(seen: HeadRef, tip: &Tip) -> Result<(), CliError> {
 fn target(place: &std::path::Path) -> Result<Local, CliError> {
     if place.exists() && std::fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_some()) {
         let known = ["keys", "packs", "index", "snapshots", "heads", "lock", "tmp", "quarantine"];
-        let foreign = std::fs::read_dir(place).into_iter().flatten().flatten().find(|entry| {
-            !entry.file_name().to_str().is_some_and(|name| known.contains(&name))
-        });
+        let foreign = std::fs::read_dir(place)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .find(|entry| !entry.file_name().to_str().is_some_and(|name| known.contains(&name)));
         if let Some(foreign) = foreign {
             let (place, name) = (escape(place.as_os_str().as_bytes()), escape(foreign.file_name().as_bytes()));
             return Err(CliError::failed(format!("{place} holds something else: {name}"))
@@ -177,7 +182,11 @@ fn target(place: &std::path::Path) -> Result<Local, CliError> {
 }
 
 /// Opens what came back, makes its cache, and checks it.
-fn finish(place: &std::path::Path, secret: crate::codec::key_slot::Secret, context: &Context) -> Result<Exit, CliError> {
+fn finish(
+    place: &std::path::Path,
+    secret: crate::codec::key_slot::Secret,
+    context: &Context,
+) -> Result<Exit, CliError> {
     let storage = Local::open(place).map_err(crate::repository::Error::from)?;
     let access = open::access(context, place, storage, "recover")?;
     let repository = Repository::open(access, &secret)?;

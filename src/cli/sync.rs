@@ -54,7 +54,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     for mirror in &mirrors {
         match one(mirror, arguments, &view, &book, context) {
             Ok(()) => {}
-            Err(error) if mirrors.len() == 1 || error.exit() == Exit::Interrupted => return Err(error.about(&mirror.name)),
+            Err(error) if mirrors.len() == 1 || error.exit() == Exit::Interrupted => {
+                return Err(error.about(&mirror.name));
+            }
             Err(error) => {
                 context.output.warn(&format!("{}: {}", mirror.name, error.chain()));
                 worst = Some(worst.filter(|worst| worst.exit() != Exit::Failed).unwrap_or(error).about(&mirror.name));
@@ -132,7 +134,11 @@ fn show(mirror: &Mirror, plan: &Plan, report: Option<&Report>, context: &Context
     let generation = plan.head.generation;
     let Some(report) = report else {
         let objects = size::counted((plan.send.len() + plan.heads.len()) as u64, "object", "objects");
-        return output.info(format_args!("{}  {objects} would be sent, {}{was}", mirror.name, size::show(plan.bytes())));
+        return output.info(format_args!(
+            "{}  {objects} would be sent, {}{was}",
+            mirror.name,
+            size::show(plan.bytes())
+        ));
     };
     let done = if plan.is_empty() {
         "nothing to send".to_owned()

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Error, Monitor, Phase, Result};
 use crate::codec::head::HeadRef;
-use crate::repository::public_view::{self, Needed, PublicView};
 use crate::repository;
+use crate::repository::public_view::{self, Needed, PublicView};
 use crate::storage::{ErrorKind, MirrorStore, ObjectName, Storage};
 
 /// What to look at.
@@ -80,7 +80,9 @@ pub fn run(view: &PublicView, mirror: &dyn MirrorStore, options: &Options, monit
     for needed in needs {
         match there.get(&needed.name) {
             None => report.missing.push(needed.name),
-            Some(found) if needed.length.is_some_and(|length| length != *found) => report.wrong_length.push(needed.name),
+            Some(found) if needed.length.is_some_and(|length| length != *found) => {
+                report.wrong_length.push(needed.name)
+            }
             Some(found) => {
                 report.bytes += found;
                 sound.push(Needed { length: Some(*found), ..needed });

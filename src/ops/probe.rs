@@ -27,8 +27,16 @@ impl Findings {
         let say = |is_so, yes, no| if is_so { yes } else { no };
         vec![
             "writing and reading back: the same bytes",
-            say(self.lists, "listing: shows what was written, at once", "listing: does not show what was just written; a sync may have to be run again"),
-            say(self.reads_ranges, "reading a part: right", "reading a part: wrong bytes; only whole objects will be read right"),
+            say(
+                self.lists,
+                "listing: shows what was written, at once",
+                "listing: does not show what was just written; a sync may have to be run again",
+            ),
+            say(
+                self.reads_ranges,
+                "reading a part: right",
+                "reading a part: wrong bytes; only whole objects will be read right",
+            ),
             say(self.removes, "removing: works", "removing: does not work, so nothing on it can ever be freed"),
         ]
     }
@@ -53,7 +61,9 @@ pub fn run(store: &dyn MirrorStore, repository: RepositoryId) -> Result<Findings
     let removed = store.remove(&name);
     let gone = matches!(store.length(&name), Err(error) if error.kind == ErrorKind::Absent);
     if whole? != bytes {
-        return Err(Error::Refused("this store returns other bytes than it was given: no mirror can be kept there".to_owned()));
+        return Err(Error::Refused(
+            "this store returns other bytes than it was given: no mirror can be kept there".to_owned(),
+        ));
     }
     Ok(Findings {
         lists: listed.iter().any(|found| found.name == name && found.length == PROBE_BYTES as u64),

@@ -16,9 +16,9 @@ use super::{Error, Monitor, Phase, Result};
 use crate::codec::config::CONFIG_BYTES;
 use crate::codec::head::HeadRef;
 use crate::codec::head_code::HeadCode;
+use crate::repository;
 use crate::repository::chain::{self, Tip};
 use crate::repository::public_view::{self, Needed, PublicView};
-use crate::repository;
 use crate::storage::{ErrorKind, Folder, ObjectName, Storage};
 
 /// What is known about how new the mirror's state is.
@@ -103,7 +103,9 @@ pub fn plan(mirror: &PublicView, tip: &Tip, target: &dyn Storage) -> Result<Plan
         Ok(config) if config == mirror.config_bytes() => {
             there.insert(ObjectName::Config, CONFIG_BYTES as u64);
         }
-        Ok(_) => return Err(Error::Refused("another repository lies at the target: choose an empty directory".to_owned())),
+        Ok(_) => {
+            return Err(Error::Refused("another repository lies at the target: choose an empty directory".to_owned()));
+        }
         Err(error) if error.kind == ErrorKind::Absent => {}
         Err(error) => return Err(repository::Error::from(error).into()),
     }
@@ -162,13 +164,7 @@ pub fn execute(
     if monitor.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
 }
 
-fn fetch(
-    mirror: &PublicView,
-    target: &dyn Storage,
-    plan: &Plan,
-    needed: &Needed,
-    monitor: &dyn Monitor,
-) -> Result<()> {
+fn fetch(mirror: &PublicView, target: &dyn Storage, plan: &Plan, needed: &Needed, monitor: &dyn Monitor) -> Result<()> {
     let bytes = match public_view::read_verified(mirror.storage(), needed, &plan.config) {
         Err(repository::Error::Storage(error)) if error.kind == ErrorKind::Absent => {
             let generation = plan.head.generation;
@@ -196,7 +192,10 @@ pub fn older(mirror: &PublicView, code: &HeadCode) -> Result<Tip> {
         _ => None,
     });
     let Some(head) = heads.into_iter().find(|head| code.matches(head)) else {
-        return Err(Error::Refused(format!("the mirror has no head of generation {} with this code", code.generation())));
+        return Err(Error::Refused(format!(
+            "the mirror has no head of generation {} with this code",
+            code.generation()
+        )));
     };
     Ok(chain::at(mirror.storage(), mirror.verifying_key(), mirror.id(), head)?)
 }

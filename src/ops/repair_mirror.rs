@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use super::sync;
 use super::{Error, Monitor, Phase, Result, check_mirror};
 use crate::codec::head::HeadRef;
-use crate::repository::public_view::{self, Needed, PublicView};
 use crate::repository;
+use crate::repository::public_view::{self, Needed, PublicView};
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 
 /// What will be done.
@@ -48,7 +48,8 @@ pub fn plan(
     monitor: &dyn Monitor,
 ) -> Result<Plan> {
     let sync = sync::plan(view, mirror, seen, monitor)?;
-    let lacking: BTreeMap<ObjectName, ()> = sync.send.iter().chain(&sync.heads).map(|needed| (needed.name, ())).collect();
+    let lacking: BTreeMap<ObjectName, ()> =
+        sync.send.iter().chain(&sync.heads).map(|needed| (needed.name, ())).collect();
     let there: Vec<Needed> = sync.needs.iter().filter(|needed| !lacking.contains_key(&needed.name)).copied().collect();
     let damaged = check_mirror::read(mirror, view.config_bytes(), &there, parallel, monitor)?;
     Ok(Plan { damaged, missing: lacking.len(), read: there.len() as u64 })
@@ -67,13 +68,14 @@ pub fn execute(view: &PublicView, mirror: &dyn MirrorStore, plan: &Plan, monitor
             return Err(Error::Interrupted);
         }
         let length = view.storage().length(name).ok();
-        let bytes = match public_view::read_verified(view.storage(), &Needed { name: *name, length }, view.config_bytes()) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                report.lost.push((*name, super::check::reason(&error)));
-                continue;
-            }
-        };
+        let bytes =
+            match public_view::read_verified(view.storage(), &Needed { name: *name, length }, view.config_bytes()) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    report.lost.push((*name, super::check::reason(&error)));
+                    continue;
+                }
+            };
         match mirror.set_aside(name) {
             Err(error) if error.kind != ErrorKind::Absent => return Err(repository::Error::from(error).into()),
             _ => {}

@@ -194,12 +194,7 @@ pub fn at(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repositor
 }
 
 /// Reads the checkpoint of a valid head and puts its state together.
-fn complete(
-    storage: &dyn Storage,
-    verifying_key: &[u8; 32],
-    repository: RepositoryId,
-    head: Box<Head>,
-) -> Result<Tip> {
+fn complete(storage: &dyn Storage, verifying_key: &[u8; 32], repository: RepositoryId, head: Box<Head>) -> Result<Tip> {
     let head: Arc<Head> = Arc::from(head);
     let resolve_error = |error| Error::Damaged { object: name_of(head.reference()), error };
     let checkpoint = if head.is_checkpoint() {

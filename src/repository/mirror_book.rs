@@ -201,7 +201,8 @@ impl MirrorBook {
     /// # Errors
     /// [`BookError::Unknown`].
     pub fn get(&self, name: &str) -> Result<Mirror> {
-        let found = self.database.query_row("SELECT * FROM mirror WHERE name = ?1", params![name], mirror).optional()?;
+        let found =
+            self.database.query_row("SELECT * FROM mirror WHERE name = ?1", params![name], mirror).optional()?;
         found.ok_or_else(|| BookError::Unknown(name.to_owned()))
     }
 

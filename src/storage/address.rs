@@ -64,7 +64,14 @@ pub const SERVICES: [Service; 8] = [
     },
     Service {
         scheme: "gcs",
-        options: &["endpoint", "scope", "service_account", "credential_path", "default_storage_class", "skip_signature"],
+        options: &[
+            "endpoint",
+            "scope",
+            "service_account",
+            "credential_path",
+            "default_storage_class",
+            "skip_signature",
+        ],
         secrets: &["credential", "token"],
         renames: false,
     },
@@ -163,7 +170,9 @@ impl Address {
         };
         let service = find(scheme).ok_or_else(unknown)?;
         if url.password().is_some() {
-            return Err(AddressError::Invalid("a password does not belong into an address: it is stored and shown".to_owned()));
+            return Err(AddressError::Invalid(
+                "a password does not belong into an address: it is stored and shown".to_owned(),
+            ));
         }
         let decode = |part: &str| {
             let bytes = percent_decode(part);
@@ -178,8 +187,7 @@ impl Address {
             "gdrive" => (String::new(), format!("{name}/{}", path.trim_matches('/')).trim_matches('/').to_owned()),
             _ => (name, path.trim_matches('/').to_owned()),
         };
-        let mut this =
-            Self { service, name, user: decode(url.username())?, root, options: BTreeMap::new() };
+        let mut this = Self { service, name, user: decode(url.username())?, root, options: BTreeMap::new() };
         for (key, value) in url.query_pairs() {
             this.set(&key, &value)?;
         }
@@ -335,7 +343,9 @@ mod tests {
 
     #[test]
     fn an_address_is_written_as_it_is_read() {
-        for text in ["s3://bucket/a/b?region=x", "sftp://me@host:22/srv", "file:///srv/a%20b%3F", "azblob://c", "gdrive://a/b"] {
+        for text in
+            ["s3://bucket/a/b?region=x", "sftp://me@host:22/srv", "file:///srv/a%20b%3F", "azblob://c", "gdrive://a/b"]
+        {
             let address = Address::parse(text, &[]).unwrap();
             assert_eq!(address.to_string(), text);
             assert_eq!(Address::parse(&address.to_string(), &[]).unwrap(), address);
@@ -345,7 +355,8 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused() {
         let refused = |text: &str, option: &str| {
-            let options: Vec<String> = Some(option.to_owned()).filter(|option| !option.is_empty()).into_iter().collect();
+            let options: Vec<String> =
+                Some(option.to_owned()).filter(|option| !option.is_empty()).into_iter().collect();
             Address::parse(text, &options).unwrap_err().to_string()
         };
         assert!(refused("nfs://x/y", "").contains("known services: s3, azblob"));

@@ -136,7 +136,13 @@ fn a_blank_machine_cannot_tell_how_new_a_mirror_is_and_says_so() {
 fn a_mirror_that_was_set_back_is_refused_until_it_is_accepted() {
     let (world, _, code) = world();
     let (mirror, old) = (world.path("mirror"), world.path("old"));
-    assert!(std::process::Command::new("cp").args(["-a", world.text(&mirror), world.text(&old)]).status().unwrap().success());
+    assert!(
+        std::process::Command::new("cp")
+            .args(["-a", world.text(&mirror), world.text(&old)])
+            .status()
+            .unwrap()
+            .success()
+    );
     world.write("letters/three", "three");
     world.backup();
     world.ok(&["sync"]);

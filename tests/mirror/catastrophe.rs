@@ -79,9 +79,7 @@ fn two_histories_do_not_meet() {
     let mut fork = Home { storage: other, source: crate::world::Source::new(), snapshots: Default::default() };
     for _ in 0..2 {
         fork.backup();
-        refused(&fork.storage, &mirror, |error| {
-            matches!(error, Error::Repository(repository::Error::Fork { .. }))
-        });
+        refused(&fork.storage, &mirror, |error| matches!(error, Error::Repository(repository::Error::Fork { .. })));
     }
 }
 

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use packstone::storage::memory::Memory;
-use packstone::storage::{
-    Error, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Upload,
-};
+use packstone::storage::{Error, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Upload};
 
 /// What goes wrong with one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -38,7 +38,12 @@ fn every_fault_of_every_request_leaves_a_mirror_whole_and_is_told() {
                 let mirror = Ill::with(copy(&before), index, fault);
                 let told = sync(&view, &mirror, was);
                 tried += 1;
-                let say = |why: String| format!("{fault:?} at request {index}, from {was:?}: {why} (it said {:?})", told.as_ref().err().map(ToString::to_string));
+                let say = |why: String| {
+                    format!(
+                        "{fault:?} at request {index}, from {was:?}: {why} (it said {:?})",
+                        told.as_ref().err().map(ToString::to_string)
+                    )
+                };
                 let mut is = whole(&mirror.inner, &home.snapshots, &source);
                 if is.is_err() && fault == Fault::Dead {
                     panic!("{}", say(format!("{is:?}")));
@@ -50,7 +55,8 @@ fn every_fault_of_every_request_leaves_a_mirror_whole_and_is_told() {
                 if is.as_ref().is_ok_and(|is| *is != was && *is != Some(head)) || is.is_err() {
                     panic!("{}", say(format!("{is:?}")));
                 }
-                sync(&view, &mirror.inner, was).unwrap_or_else(|error| panic!("{}", say(format!("the next sync: {error}"))));
+                sync(&view, &mirror.inner, was)
+                    .unwrap_or_else(|error| panic!("{}", say(format!("the next sync: {error}"))));
                 is = whole(&mirror.inner, &home.snapshots, &source);
                 assert_eq!(is, Ok(Some(head)), "{}", say("the next sync does not mend it".to_owned()));
                 if mirror.requests() <= index {
@@ -107,10 +113,7 @@ fn a_recover_goes_on_when_the_mirror_has_moved_on() {
         sync(&home.view(), &mirror, None).unwrap();
     }
     recover_from(Arc::new(mirror.clone()), &target).unwrap();
-    assert_eq!(
-        whole(&target, &home.snapshots, &root(&home.source)),
-        Ok(Some(home.view().tip().reference()))
-    );
+    assert_eq!(whole(&target, &home.snapshots, &root(&home.source)), Ok(Some(home.view().tip().reference())));
 }
 
 /// What comes back is believed only after it was hashed.

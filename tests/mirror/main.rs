@@ -1,5 +1,5 @@
 //! Mirrors: a copy elsewhere is whole at every instant, and comes back. format-spec/mirror.md.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod catastrophe;
 mod ill;
@@ -79,7 +79,11 @@ pub fn sync(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>) 
 
 /// The head that a mirror comes back as; everything that it needs is there with the right bytes, and the snapshots among `wanted` that
 /// it names read back. None when there is no repository on it yet.
-pub fn whole(mirror: &Memory, wanted: &BTreeMap<ObjectId, Arc<Contents>>, root: &[u8]) -> Result<Option<HeadRef>, String> {
+pub fn whole(
+    mirror: &Memory,
+    wanted: &BTreeMap<ObjectId, Arc<Contents>>,
+    root: &[u8],
+) -> Result<Option<HeadRef>, String> {
     let say = |error: repository::Error| error.to_string();
     let view = match view(mirror) {
         Ok(view) => view,

@@ -84,9 +84,8 @@ fn show(report: &Report, mirror: &str, context: &Context) -> Result<(), CliError
     }
     let named = report.missing.iter().map(|name| format!("missing: {name}"));
     let named = named.chain(report.wrong_length.iter().map(|name| format!("damaged: {name}: it has another length")));
-    let named = named.chain(
-        report.damaged.iter().map(|(name, why)| format!("damaged: {name}: {}", escape(why.as_bytes()))),
-    );
+    let named =
+        named.chain(report.damaged.iter().map(|(name, why)| format!("damaged: {name}: {}", escape(why.as_bytes()))));
     let lines: Vec<String> = named.collect();
     for line in lines.iter().take(NAMES_SHOWN) {
         output.line(line)?;
@@ -105,7 +104,10 @@ fn show(report: &Report, mirror: &str, context: &Context) -> Result<(), CliError
     let objects = size::counted(report.objects, "object", "objects");
     let read = format!("{} read back ({})", size::count(report.read), size::show(report.read_bytes));
     if report.is_whole() {
-        output.info(format_args!("{mirror}  whole at generation {generation}: {objects}, {}, {read}", size::show(report.bytes)))?;
+        output.info(format_args!(
+            "{mirror}  whole at generation {generation}: {objects}, {}, {read}",
+            size::show(report.bytes)
+        ))?;
         if report.read == 0 {
             output.info("Contents were not read: --read-data, or --read-data-subset 10%")?;
         }

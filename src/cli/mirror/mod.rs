@@ -199,8 +199,13 @@ fn accept(
 fn list(view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit, CliError> {
     let (output, zone) = (context.output, clock::local_zone());
     let ours = view.tip().reference().generation;
-    let columns =
-        [("Name", Align::Left), ("Generation", Align::Right), ("Synced", Align::Left), ("Bytes", Align::Right), ("Address", Align::Left)];
+    let columns = [
+        ("Name", Align::Left),
+        ("Generation", Align::Right),
+        ("Synced", Align::Left),
+        ("Bytes", Align::Right),
+        ("Address", Align::Left),
+    ];
     let mut table = Table::new(&columns);
     let mirrors = book.all()?;
     for mirror in &mirrors {
@@ -239,14 +244,19 @@ fn list(view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit,
         }
         if counts.pending > 0 {
             let waiting = size::counted(counts.pending, "object waits", "objects wait");
-            output.info(format_args!("{name}: {waiting} ({})  Next: packstone sync {name}", size::show(counts.pending_bytes)))?;
+            output.info(format_args!(
+                "{name}: {waiting} ({})  Next: packstone sync {name}",
+                size::show(counts.pending_bytes)
+            ))?;
         }
     }
     if output.json {
         return Ok(Exit::Success);
     }
     if mirrors.is_empty() {
-        output.info("No mirror yet: this repository is the only copy. Next: packstone mirror add NAME s3://BUCKET/PATH")?;
+        output.info(
+            "No mirror yet: this repository is the only copy. Next: packstone mirror add NAME s3://BUCKET/PATH",
+        )?;
         return Ok(Exit::Success);
     }
     table.footer(size::counted(mirrors.len() as u64, "mirror", "mirrors"));

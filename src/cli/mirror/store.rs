@@ -1,11 +1,11 @@
 //! From a mirror's name or address to the store itself, with the secrets that it needs.
 
+use crate::base::escape::escape;
+use crate::base::id::RepositoryId;
 use crate::cli::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::secret;
 use crate::repository::mirror_book::{BookError, Mirror, MirrorBook};
-use crate::base::escape::escape;
-use crate::base::id::RepositoryId;
 use crate::storage::MirrorStore;
 use crate::storage::address::{Address, AddressError};
 use crate::storage::local::Local;
@@ -60,8 +60,10 @@ pub fn find(context: &Context, text: &str) -> Result<(Address, Option<String>), 
     }
     match found.as_slice() {
         [mirror] => Ok((Address::parse(&mirror.address, &[])?, mirror.credentials_command.clone())),
-        [] => Err(CliError::failed(format!("\"{}\" is neither a mirror's name nor an address", escape(text.as_bytes())))
-            .hint("packstone mirror list shows the names; an address looks like s3://BUCKET/PATH")),
+        [] => {
+            Err(CliError::failed(format!("\"{}\" is neither a mirror's name nor an address", escape(text.as_bytes())))
+                .hint("packstone mirror list shows the names; an address looks like s3://BUCKET/PATH"))
+        }
         _ => Err(CliError::failed(format!("several repositories have a mirror {text}")).hint("name it by its address")),
     }
 }
@@ -89,9 +91,9 @@ pub fn open(
         let printed = secret::command_output(command)?;
         let text = String::from_utf8_lossy(&printed).into_owned();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            let known = line.split_once('=').filter(|(key, _)| {
-                address.service().secrets.contains(key) || address.service().options.contains(key)
-            });
+            let known = line
+                .split_once('=')
+                .filter(|(key, _)| address.service().secrets.contains(key) || address.service().options.contains(key));
             let (key, value) = known.ok_or_else(|| {
                 CliError::failed(format!(
                     "the credentials command printed a line that is no secret or option of {}: expected lines like {}=...",
@@ -112,6 +114,7 @@ fn local(directory: &Path, make: bool) -> Result<Local, CliError> {
         return Ok(Local::create(directory).map_err(crate::repository::Error::from)?);
     }
     Local::open(directory).map_err(|error| {
-        CliError::new(Exit::Failed, format!("{error}")).hint("is its disk mounted? A new directory is made by packstone mirror add")
+        CliError::new(Exit::Failed, format!("{error}"))
+            .hint("is its disk mounted? A new directory is made by packstone mirror add")
     })
 }

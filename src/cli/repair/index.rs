@@ -44,7 +44,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             return Ok(exit);
         }
         match repair_index::execute(&repository, plan) {
-            Err(ops::Error::Repository(repository::Error::Overtaken { .. })) if attempt < super::ATTEMPTS => attempt += 1,
+            Err(ops::Error::Repository(repository::Error::Overtaken { .. })) if attempt < super::ATTEMPTS => {
+                attempt += 1
+            }
             report => break (report?, exit),
         }
         context.output.info(super::ONCE_MORE)?;

@@ -78,6 +78,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         output.line(format_args!("damaged here as well: {object}: {}", escape(why.as_bytes())))?;
     }
     let mended = size::counted(report.mended.len() as u64, "object", "objects");
-    output.info(format_args!("{name}  {mended} sent again; what was there is in quarantine/ on the mirror. Next: packstone sync {name}"))?;
+    output.info(format_args!(
+        "{name}  {mended} sent again; what was there is in quarantine/ on the mirror. Next: packstone sync {name}"
+    ))?;
     Ok(if report.lost.is_empty() { Exit::Success } else { Exit::Damage })
 }

@@ -50,7 +50,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         let report = repair_packs::execute(&repository, &plan, context.global.pack_options(), &progress);
         progress.finish();
         match report {
-            Err(ops::Error::Repository(repository::Error::Overtaken { .. })) if attempt < super::ATTEMPTS => attempt += 1,
+            Err(ops::Error::Repository(repository::Error::Overtaken { .. })) if attempt < super::ATTEMPTS => {
+                attempt += 1
+            }
             report => {
                 done(&report?, &plan, context)?;
                 return Ok(exit);

@@ -243,7 +243,8 @@ impl Store<'_, '_> {
             match deletion {
                 Ok(deletion) => log.push(self.run, |buffer| encode_deletion(&deletion, buffer))?,
                 Err(error) => {
-                    self.run.warn(format!("the log of deletions cannot be read on ({error}): {count} records were copied"));
+                    self.run
+                        .warn(format!("the log of deletions cannot be read on ({error}): {count} records were copied"));
                     break;
                 }
             }

@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Base;
+use super::listing::SortedListing;
 use super::memo::{Memo, content_key};
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::{PATH_MAX, Snapshot};
 use crate::codec::tree::{Content, Entry, Metadata, Node};
 use crate::codec::{self, Reason};
-use super::listing::SortedListing;
 use crate::ops::{Error, Monitor, Result};
 use crate::repository::list_reader::{Chunks, Listing};
 use crate::repository::{self, Repository};

@@ -182,7 +182,11 @@ pub fn plan(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>, 
     let mut notes = Vec::new();
     let was = history::compare(view, mirror, &there, &strays, seen, &mut notes)?;
     if !strays.is_empty() {
-        notes.push(format!("{} files on the mirror are not part of the repository, {} one of them", strays.len(), strays[0]));
+        notes.push(format!(
+            "{} files on the mirror are not part of the repository, {} one of them",
+            strays.len(),
+            strays[0]
+        ));
     }
     let own = chain::name_of(head);
     let lacks = |needed: &&Needed| there.get(&needed.name).copied() != needed.length;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use super::{MirrorError, NAMES_SHOWN, Options, Plan, now};
 use crate::base::id::ObjectId;
 use crate::ops::{Error, Monitor, Result, Severity};
+use crate::repository;
 use crate::repository::mirror_book::{MirrorBook, SendState};
 use crate::repository::public_view::{Needed, PublicView, read_verified};
-use crate::repository;
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 
 /// After so many objects have failed the rest is not tried: the store is ill.
@@ -174,9 +174,8 @@ impl<'a> Sender<'a> {
     /// [`MirrorError::Incomplete`] when an object differs a second time; storage errors.
     pub fn read_back(&self, sent: &[Needed]) -> Result<u64> {
         let share = self.options.sample_percent.clamp(0.0, 100.0) / 100.0;
-        let is_always = |needed: &&Needed| {
-            matches!(needed.name, ObjectName::Config | ObjectName::Key(_) | ObjectName::Head { .. })
-        };
+        let is_always =
+            |needed: &&Needed| matches!(needed.name, ObjectName::Config | ObjectName::Key(_) | ObjectName::Head { .. });
         let (always, mut sample): (Vec<&Needed>, Vec<&Needed>) = sent.iter().partition(is_always);
         sample.sort_by_cached_key(|needed| {
             let mut hasher = blake3::Hasher::new();
