@@ -127,7 +127,7 @@ fn verify_finds_a_byte_that_changed_on_the_disk() {
 
 #[test]
 fn delete_removes_nothing_when_damage_hides_where_the_source_lay() {
-    let world = World::new();
+    let mut world = World::new();
     world.write("file", "x");
     world.backup();
     let before = world.repository.open_index();
@@ -138,6 +138,7 @@ fn delete_removes_nothing_when_damage_hides_where_the_source_lay() {
     for (id, _) in trees {
         flip(&world.path("repository").join(ObjectName::Pack(*id).to_string()), 64 + 20);
     }
+    world.reopen();
     fs::create_dir(world.path("out")).unwrap();
     fs::write(world.path("out/of another"), "the only copy").unwrap();
     let mut options = world.options("out");

@@ -66,20 +66,35 @@ impl World {
     pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let place = root.path().join("repository");
-        let secret = Secret::KeyFile(KeyFile::generate(&[7; 32]));
-        let access = Access {
-            storage: Arc::new(Local::create(&place).unwrap()),
-            locks: Locks::open(&place),
-            place,
-            cache: Some(root.path().join("cache")),
-            remembered: None,
-            retry_lock: Duration::ZERO,
-        };
+        let secret = Self::secret();
+        let access = Self::access(root.path(), Local::create(&place).unwrap());
         let slot = NewSlot { secret: &secret, kdf: Params::DEFAULT, label: "test", created: Time::now() };
         let options = CreateOptions { files: Parameters::FILES, created: Time::now() };
         let repository = Repository::create(access, &[slot], &options).unwrap();
         fs::create_dir(root.path().join("tree")).unwrap();
         Self { root, repository }
+    }
+
+    fn secret() -> Secret {
+        Secret::KeyFile(KeyFile::generate(&[7; 32]))
+    }
+
+    fn access(root: &Path, storage: Local) -> Access {
+        let place = root.join("repository");
+        Access {
+            storage: Arc::new(storage),
+            locks: Locks::open(&place),
+            place,
+            cache: Some(root.join("cache")),
+            remembered: None,
+            retry_lock: Duration::ZERO,
+        }
+    }
+
+    /// As another process would find it: blocks that were read are no longer at hand.
+    pub fn reopen(&mut self) {
+        let access = Self::access(self.root.path(), Local::open(&self.path("repository")).unwrap());
+        self.repository = Repository::open(access, &Self::secret()).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

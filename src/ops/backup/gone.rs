@@ -119,10 +119,11 @@ impl<'r> Gone<'r> {
         while let Some(next) = walk.next() {
             match next {
                 Ok(Visited { path, .. }) if self.missing.contains(&path) => walk.skip_children(),
-                Ok(Visited { path, entry }) => match self.record(path, &entry) {
-                    Some(deletion) => each(Ok(deletion))?,
-                    None => {}
-                },
+                Ok(Visited { path, entry }) => {
+                    if let Some(deletion) = self.record(path, &entry) {
+                        each(Ok(deletion))?;
+                    }
+                }
                 Err(error) => each(Err(error))?,
             }
         }
