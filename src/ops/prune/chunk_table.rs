@@ -52,7 +52,7 @@ impl Bits {
 }
 
 /// The table.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ChunkTable {
     rows: Vec<Row>,
     packs: Vec<LivePack>,
