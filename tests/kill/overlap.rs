@@ -52,8 +52,12 @@ impl Running {
         }
     }
 
+    fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     fn signal(&mut self, signal: Signal) {
-        if self.child.try_wait().unwrap().is_some() {
+        if self.is_over() {
             return;
         }
         kill_process(Pid::from_child(&self.child), signal).unwrap();
@@ -113,7 +117,7 @@ fn on_disk(folder: &Path) -> Contents {
 struct Overlap {
     world: World,
     live: BTreeMap<ObjectId, Contents>,
-    /// A guess of how long a round takes.
+    /// About how long three of them take together: twice a backup.
     whole: Duration,
     kills: usize,
     stops: usize,
@@ -136,7 +140,9 @@ impl Overlap {
     }
 
     fn backup(&mut self) {
+        let began = Instant::now();
         let ended = self.run(&["backup", "--json", "tree"]);
+        self.whole = (self.whole + began.elapsed() * 2) / 2;
         ended.expect(&[0]);
         self.live.insert(printed(&ended.out).unwrap(), self.world.contents.clone());
     }
@@ -189,7 +195,11 @@ impl Overlap {
         // Not waited for here: it waits itself for one that was stopped while it publishes.
         let mut forgetting = None;
         for (place, event) in events.iter().enumerate() {
-            std::thread::sleep(event.at.saturating_sub(began.elapsed()));
+            let mut is_over = false;
+            while !is_over && began.elapsed() < event.at {
+                std::thread::sleep(Duration::from_millis(1));
+                is_over = running.iter_mut().all(Running::is_over);
+            }
             running[event.process].signal(event.signal);
             if forgets == Some(place) {
                 forgetting = Some(Running::start(&self.world, &["forget", &id]));
@@ -203,7 +213,6 @@ impl Overlap {
         self.kills += running.iter().filter(|one| one.killed).count();
         self.stops += running.iter().filter(|one| one.stopped).count();
         let ended: Vec<Ended> = running.into_iter().map(|one| one.end(&self.world)).collect();
-        self.whole = self.whole.mul_f64(0.8) + began.elapsed().min(self.whole * 2).mul_f64(0.2);
         let of = |name: &str| ended.iter().find(|one| one.words.starts_with(name)).unwrap();
 
         of("prune").expect(&[0]);

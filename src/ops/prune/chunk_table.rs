@@ -67,7 +67,7 @@ pub(in crate::ops) struct ChunkSum {
 }
 
 /// The table.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::ops) struct ChunkTable {
     rows: Vec<Row>,
     packs: Vec<LivePack>,

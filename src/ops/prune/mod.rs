@@ -155,10 +155,14 @@ impl<'r> View<'r> {
     fn new(repository: &'r Repository, options: &Options, monitor: &dyn Monitor) -> Result<Self> {
         monitor.phase(Phase::Mark);
         let base = LiveState::clone(&repository.tip().state);
+        // Before the table is there: a cache that must catch up takes as much memory again for a while.
+        drop(repository.index());
         let table = ChunkTable::read(repository)?;
         let mut needed = Needed::new(repository);
         needed.snapshots(&table, monitor)?;
         needed.later();
+        // Its pages are of no more use, and what follows reads segments.
+        repository.close_index();
         let (kept, copies) = table.kept();
         let plan = plan::decide(repository, &table, &kept, &options.limits)?;
         Ok(Self { base, table, needed, kept, copies, plan, gone: BTreeSet::new() })
@@ -336,6 +340,9 @@ fn rewrite(
                 state.marked.insert(orphan.id, Mark { kind: orphan.kind, since: generation });
             }
         }
+        // What it was for is done, and the cache is written next.
+        view.table = ChunkTable::default();
+        view.kept = Bits::default();
         Ok(())
     })?;
     report.orphans = orphans.iter().fold((0, 0), |sum, orphan| (sum.0 + 1, sum.1 + orphan.length));
