@@ -9,6 +9,7 @@ pub use summary::{repository_words, shell_word};
 use super::Context;
 use super::exit::{CliError, Exit};
 use super::init;
+use super::mirror::store;
 use super::open;
 use super::progress::{Progress, Work};
 use super::snapshot_argument::SnapshotRef;
@@ -280,7 +281,9 @@ fn say(
         None => Some(arguments.stdin_filename.as_bytes().to_vec()),
     };
     let words = repository_words(repository.place(), context.global.repository_is_default());
-    for line in summary::text(report, arguments.dry_run, example.as_deref(), &words) {
+    for line in
+        summary::text(report, arguments.dry_run, example.as_deref(), &words, &store::names(context, repository.id()))
+    {
         context.output.info(line)?;
     }
     Ok(())

@@ -50,9 +50,15 @@ pub fn json(report: &Report, dry_run: bool) -> BackupMessage<'static> {
 }
 
 /// The lines for people. `example` is a path in the snapshot, `repository` what to add to commands, empty for the
-/// default one.
+/// default one, `mirrors` the names of the mirrors.
 #[must_use]
-pub fn text(report: &Report, dry_run: bool, example: Option<&[u8]>, repository: &str) -> Vec<String> {
+pub fn text(
+    report: &Report,
+    dry_run: bool,
+    example: Option<&[u8]>,
+    repository: &str,
+    mirrors: &[String],
+) -> Vec<String> {
     let mut lines = Vec::new();
     let summary = &report.summary;
     let stored = if dry_run { "would be stored" } else { "stored" };
@@ -96,7 +102,14 @@ pub fn text(report: &Report, dry_run: bool, example: Option<&[u8]>, repository: 
         lines.push(format!("! The snapshot is partial: {}", failures(report)));
     }
     if report.snapshot.is_some() {
-        lines.push("! Only copy: if its disk fails, the snapshots are gone. Copy the repository's directory elsewhere with any tool; its files never change".to_owned());
+        lines.push(if mirrors.is_empty() {
+            format!(
+                "! Only copy: if its disk fails, the snapshots are gone. Next: packstone{repository} mirror add NAME \
+                 s3://BUCKET/PATH"
+            )
+        } else {
+            format!("Not on {} yet. Next: packstone{repository} sync", mirrors.join(", "))
+        });
     }
     if let Some(id) = report.snapshot {
         let part = example.map(|example| format!(":{}", shell_word(example))).unwrap_or_default();

@@ -42,6 +42,17 @@ pub fn book(context: &Context, repository: RepositoryId) -> Result<MirrorBook, C
     Ok(MirrorBook::open(&folder(context)?, repository)?)
 }
 
+/// The names of a repository's mirrors, for a hint. Without a book there are none, and none is made.
+#[must_use]
+pub fn names(context: &Context, repository: RepositoryId) -> Vec<String> {
+    let file = folder(context).map(|folder| folder.join(format!("{repository}.sqlite")));
+    if !file.is_ok_and(|file| file.exists()) {
+        return Vec::new();
+    }
+    let all = book(context, repository).and_then(|book| Ok(book.all()?));
+    all.map(|all| all.into_iter().map(|mirror| mirror.name).collect()).unwrap_or_default()
+}
+
 /// A place where a mirror is, or can be: a name from a book, or an address.
 ///
 /// # Errors
