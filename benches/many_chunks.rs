@@ -110,6 +110,8 @@ fn save(repository: &Repository, numbers: std::ops::Range<u64>) -> ObjectId {
         outcome: Outcome::Complete,
         problems: ChunkList::default(),
         problem_count: 0,
+        deleted: ChunkList::default(),
+        deleted_count: 0,
         counts: Counts { files: count.div_ceil(EACH), directories, others: 0, bytes: count * 8 },
         summary: Summary::default(),
         options: Vec::new(),

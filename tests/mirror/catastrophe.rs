@@ -27,7 +27,7 @@ fn refused(storage: &Memory, mirror: &Memory, is_it: impl Fn(&Error) -> bool) {
     let before = mirror.objects();
     let seen = view(mirror).ok().map(|view| view.tip().reference());
     let error = match view(storage) {
-        Ok(view) => sync(&view, &Ill::new(mirror.clone()), seen).err().expect("it was not refused"),
+        Ok(view) => sync(&view, &Ill::new(mirror.clone()), seen).expect_err("it was not refused"),
         Err(error) => error.into(),
     };
     assert!(is_it(&error), "{error}");

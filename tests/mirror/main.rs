@@ -1,5 +1,5 @@
 //! Mirrors: a copy elsewhere is whole at every instant, and comes back. format-spec/mirror.md.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::new_without_default, missing_docs)]
 
 mod catastrophe;
 mod ill;
