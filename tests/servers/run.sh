@@ -130,7 +130,7 @@ mirror() {
 }
 
 start_weed() {
-    env AWS_ACCESS_KEY_ID=AKTEST AWS_SECRET_ACCESS_KEY=SKTEST GOMEMLIMIT=300MiB "$work/venv/bin/weed" mini -dir="$work/weed" \
+    env TMPDIR="$work" AWS_ACCESS_KEY_ID=AKTEST AWS_SECRET_ACCESS_KEY=SKTEST GOMEMLIMIT=300MiB "$work/venv/bin/weed" mini -dir="$work/weed" \
         -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.telemetry=false -admin.ui=false -webdav=false -bucket=test \
         -s3.autoCreateBucket=false -s3.port="${ports[0]}" -s3.port.grpc="${ports[1]}" -s3.port.iceberg=0 -s3.port.lance=0 \
         -master.port="${ports[2]}" -master.port.grpc="${ports[3]}" -volume.port="${ports[4]}" -volume.port.grpc="${ports[5]}" \
