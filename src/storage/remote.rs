@@ -54,6 +54,8 @@ pub struct Remote {
     runtime: Arc<Runtime>,
     service: &'static Service,
     requests: Arc<AtomicU64>,
+    /// Objects that got a temporary name: no two have the same.
+    writes: Arc<AtomicU64>,
     pause: Duration,
 }
 
@@ -110,7 +112,14 @@ impl Remote {
         let operator = Operator::via_iter(service.scheme, settings).map_err(|error| refuse(all_words(&error)))?;
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(2).enable_all().build().map_err(|error| refuse(error.to_string()))?;
-        Ok(Self { operator, runtime: Arc::new(runtime), service, requests: Arc::default(), pause: FIRST_PAUSE })
+        Ok(Self {
+            operator,
+            runtime: Arc::new(runtime),
+            service,
+            requests: Arc::default(),
+            writes: Arc::default(),
+            pause: FIRST_PAUSE,
+        })
     }
 
     /// How many operations were begun, attempts counted.
@@ -150,6 +159,11 @@ impl Remote {
             pause *= 2;
             number += 1;
         }
+    }
+
+    /// A name of its own for an object that is being written, whatever other threads write meanwhile.
+    fn temporary(&self) -> String {
+        format!("{TEMPORARY}/{}-{}", std::process::id(), self.writes.fetch_add(1, Ordering::Relaxed))
     }
 
     fn write(&self, path: &str, bytes: &[u8]) -> Result<()> {
@@ -302,7 +316,7 @@ impl MirrorStore for Remote {
         if !self.service.renames {
             return self.write(&path, bytes);
         }
-        let temporary = format!("{TEMPORARY}/{}-{}", std::process::id(), self.requests());
+        let temporary = self.temporary();
         self.write(&temporary, bytes)?;
         match self.rename(&temporary, &path) {
             // Some servers rename onto nothing only.
@@ -329,5 +343,38 @@ impl Upload for RemoteUpload {
 
     fn finish(self: Box<Self>, name: &ObjectName) -> Result<Stored> {
         self.remote.replace(name, &self.bytes).map(|()| Stored::Created)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn remote(address: &str) -> Remote {
+        Remote::open(&Address::parse(address, &[]).unwrap(), &BTreeMap::new()).unwrap()
+    }
+
+    #[test]
+    fn objects_that_are_written_at_once_never_share_a_temporary_name() {
+        let remote = remote("webdav://localhost/x");
+        let names = std::sync::Mutex::new(BTreeSet::new());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..100).for_each(|_| assert!(names.lock().unwrap().insert(remote.temporary()))));
+            }
+        });
+        assert_eq!(names.into_inner().unwrap().len(), 400);
+        assert_ne!(remote.clone().temporary(), remote.temporary());
+    }
+
+    #[test]
+    fn http_is_spoken() {
+        // Nobody listens there: without a transport the request would not even be tried.
+        let mut remote = remote("webdav://localhost/x?endpoint=http://127.0.0.1:1");
+        remote.pause = Duration::ZERO;
+        let error = remote.length_of("config").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
     }
 }
