@@ -6,12 +6,14 @@ use super::mirror::store;
 use super::options::from_repository;
 use super::secret::{self, FromOptions, Question};
 use crate::base::escape::escape;
+use crate::base::id::RepositoryId;
+use crate::codec::config::Config;
 use crate::codec::key_file::KeyFile;
 use crate::codec::key_slot::Secret;
 use crate::codec::recovery_code::RecoveryCode;
 use crate::repository::lock::Locks;
 use crate::repository::public_view::PublicView;
-use crate::repository::remembered::Remembered;
+use crate::repository::remembered::{Remembered, follows};
 use crate::repository::{self, Access, Repository};
 use crate::storage::ErrorKind;
 use crate::storage::local::Local;
@@ -178,16 +180,30 @@ fn from_mirror(context: &mut Context, mirror: &str, stdin_taken: bool) -> Result
     };
     let secret = context.secret(Question::Open("Passphrase or recovery code"), stdin_taken)?;
     let (opened, _) = open(access, secret)?;
-    let head = opened.tip().reference();
-    let seen = remembered(context)?.head(opened.id()).filter(|seen| seen.generation > head.generation);
-    if let Some(seen) = seen {
-        let (shown, seen) = (head.generation, seen.generation);
-        context.output.warn(&format!("the mirror shows generation {shown}; this machine has seen generation {seen}"));
+    let (tip, seen) = (opened.tip(), remembered(context)?.head(opened.id()));
+    match seen {
+        // It may only not have been synced since; what is shown is older, and that is said.
+        Some(seen) if seen.generation > tip.reference().generation => {
+            let (shown, seen) = (tip.reference().generation, seen.generation);
+            context
+                .output
+                .warn(&format!("the mirror shows generation {shown}; this machine has seen generation {seen}"));
+        }
+        Some(seen) => follows(seen, tip.reference(), &tip.state)?,
+        None => {}
     }
     for warning in opened.take_warnings() {
         context.output.warn(&warning);
     }
     Ok(opened)
+}
+
+/// The id of the repository that options and environment name, when there is one.
+#[must_use]
+pub fn id(context: &Context) -> Option<RepositoryId> {
+    let config = std::fs::read(place(context).ok()?.join("config")).ok()?;
+    Config::parse(&config).ok()?;
+    Some(Config::id(&config))
 }
 
 /// The repository as anyone sees it, without a secret.

@@ -122,7 +122,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         Freshness::NotProven => format!("freshness NOT proven: the newest state there is generation {generation}"),
     };
     context.output.info(format_args!("authenticated   {fresh}"))?;
-    let made = if arguments.dry_run && !place.exists() { None } else { Some(target(&place)?) };
+    let is_empty = !place.exists() || std::fs::read_dir(&place).is_ok_and(|mut entries| entries.next().is_none());
+    let made = if arguments.dry_run && is_empty { None } else { Some(target(&place)?) };
     let empty = crate::storage::memory::Memory::new();
     let target: &dyn Storage = made.as_ref().map_or(&empty, |local| local);
     let plan = recover::plan(&mirror, &tip, target)?;

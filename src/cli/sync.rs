@@ -28,11 +28,18 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub connections: u16,
     /// Read back this share of what was sent, in percent
-    #[arg(long, value_name = "PERCENT", default_value_t = 1.0)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_percent)]
     pub sample: f64,
     /// Change nothing, only say what would be sent
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+fn parse_percent(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok();
+    percent
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .ok_or_else(|| format!("{text:?} is no share: expected 0 to 100"))
 }
 
 /// Runs the command.
@@ -59,7 +66,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             }
             Err(error) => {
                 context.output.warn(&format!("{}: {}", mirror.name, error.chain()));
-                worst = Some(worst.filter(|worst| worst.exit() != Exit::Failed).unwrap_or(error).about(&mirror.name));
+                worst = worst.filter(|worst| worst.exit() != Exit::Failed).or(Some(error.about(&mirror.name)));
             }
         }
     }
@@ -74,6 +81,8 @@ fn one(
     context: &Context,
 ) -> Result<(), CliError> {
     let address = Address::parse(&mirror.address, &[])?;
+    store::refuse_same(context, &address)?;
+    let _lock = store::lock(context, view.id(), &mirror.name)?;
     let store = store::open(context, &address, mirror.credentials_command.as_deref(), false)?;
     let progress = context.progress(Work::Other);
     let plan = sync::plan(view, &*store, mirror.head, &progress);

@@ -7,7 +7,7 @@ use crate::repository;
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 
 /// Bytes of the probe: more than one packet, and not much.
-const PROBE_BYTES: usize = 64 << 10;
+pub(super) const PROBE_BYTES: usize = 64 << 10;
 
 /// What was found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

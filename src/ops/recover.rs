@@ -109,9 +109,17 @@ pub fn plan(mirror: &PublicView, tip: &Tip, target: &dyn Storage) -> Result<Plan
         Err(error) if error.kind == ErrorKind::Absent => {}
         Err(error) => return Err(repository::Error::from(error).into()),
     }
-    let is_there = |needed: &&Needed| match needed.length {
-        Some(length) => there.get(&needed.name) == Some(&length),
-        None => there.contains_key(&needed.name),
+    // A key slot that the mirror has lost, or never got, must not keep the others from opening what comes back.
+    needs.retain(|needed| {
+        !matches!(needed.name, ObjectName::Key(_))
+            || !matches!(mirror.storage().length(&needed.name), Err(error) if error.kind == ErrorKind::Absent)
+    });
+    // What lies there may be what is left of a damaged repository: its length says nothing.
+    let is_there = |needed: &&Needed| {
+        let listed = needed.length.is_none_or(|length| there.get(&needed.name) == Some(&length));
+        there.contains_key(&needed.name)
+            && listed
+            && public_view::read_verified(target, needed, mirror.config_bytes()).is_ok()
     };
     let fetch = needs.iter().filter(|needed| !is_there(needed)).copied().collect();
     Ok(Plan { head: tip.reference(), needs, fetch, config: mirror.config_bytes().to_vec() })
@@ -154,6 +162,12 @@ pub fn execute(
     });
     if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
+    }
+    // A newer head that an earlier attempt left would be the one that is believed.
+    for found in target.list(Folder::Heads).map_err(repository::Error::from)? {
+        if !plan.needs.iter().any(|needed| needed.name == found.name) {
+            target.set_aside(&found.name).map_err(repository::Error::from)?;
+        }
     }
     for needed in plan.fetch.iter().filter(is_last) {
         if monitor.interrupted() {

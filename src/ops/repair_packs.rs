@@ -340,16 +340,6 @@ fn move_aside(repository: &Repository, packs: &[ObjectId], report: &mut Report) 
         return Ok(());
     }
     repository.pin_newest()?;
-    let tip = repository.tip();
-    let oldest = repository.oldest_pin()?;
-    for id in packs {
-        let Some(mark) = tip.state.marked.get(id) else { continue };
-        if let Some(holder) = oldest.as_ref().filter(|pinned| pinned.generation < mark.since) {
-            report.holder = Some(holder.clone());
-            continue;
-        }
-        let place = repository.storage().set_aside(&ObjectName::Pack(*id)).map_err(repository::Error::from)?;
-        report.moved.push((*id, place));
-    }
+    (report.moved, report.holder) = repository.quarantine(packs)?;
     Ok(())
 }

@@ -38,7 +38,7 @@ use self::blocks::{Blocks, Chunk};
 use self::chain::Tip;
 use self::index::{Index, Sources};
 use self::keyring::NewSlot;
-use self::lock::{Locks, WriterGuard};
+use self::lock::{AppendGuard, Locks, WriterGuard};
 use self::pin::{Pin, Pinned};
 use self::remembered::Remembered;
 use crate::base::id::{ObjectId, RepositoryId};
@@ -397,13 +397,17 @@ impl Repository {
         Ok(self.access.locks.writer(self.access.retry_lock)?)
     }
 
+    pub(super) fn lock_append(&self) -> Result<AppendGuard> {
+        Ok(self.access.locks.append()?)
+    }
+
     /// Publishes a head: under the append lock, on top of the newest one, whatever `change` makes of its state. It is
     /// handed the generation that the new head will have.
     ///
     /// # Errors
     /// Nothing was published.
     pub fn append(&self, change: impl FnOnce(&mut LiveState, u64) -> Result<()>) -> Result<HeadRef> {
-        let _append = self.access.locks.append()?;
+        let _append = self.lock_append()?;
         self.refresh()?;
         let tip = self.tip();
         let mut next = LiveState::clone(&tip.state);

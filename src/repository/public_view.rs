@@ -90,7 +90,7 @@ impl PublicView {
 }
 
 /// Everything that the head of `tip` needs, in the order of publishing: config, key slots, packs, segments, snapshots,
-/// checkpoint, the head itself. Key slots that are never mirrored are left out; one that is not there may be such a slot.
+/// checkpoint, the head itself. Key slots that are never mirrored are left out, as far as they can be read.
 ///
 /// # Errors
 /// A segment that is missing, or is not what its name says: what it lists cannot be known.
@@ -101,7 +101,6 @@ pub fn needs(storage: &dyn Storage, repository: RepositoryId, tip: &Tip) -> Resu
         let name = ObjectName::Key(*id);
         let stays_here = match storage.read(&name, SLOT_BYTES as u64) {
             Ok(bytes) => KeySlot::parse(&bytes, repository).is_ok_and(|slot| !slot.mirrored()),
-            Err(error) if error.kind == ErrorKind::Absent => true,
             Err(_) => false,
         };
         if !stays_here {

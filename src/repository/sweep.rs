@@ -180,6 +180,27 @@ impl Repository {
         Ok(swept)
     }
 
+    /// Moves the files of marked packs to the quarantine: those that are marked still, under the append lock, so that nobody revives one
+    /// meanwhile, and that no process relies on. Returns where they are, and who keeps the others.
+    ///
+    /// # Errors
+    /// The newest head or the pins cannot be read; a file cannot be moved.
+    pub fn quarantine(&self, packs: &[ObjectId]) -> Result<(Vec<(ObjectId, String)>, Option<Pinned>)> {
+        let _append = self.lock_append()?;
+        self.refresh()?;
+        let (tip, oldest) = (self.tip(), self.oldest_pin()?);
+        let (mut moved, mut holder) = (Vec::new(), None);
+        for id in packs {
+            let Some(mark) = tip.state.marked.get(id) else { continue };
+            if let Some(pinned) = oldest.as_ref().filter(|pinned| pinned.generation < mark.since) {
+                holder = Some(pinned.clone());
+                continue;
+            }
+            moved.push((*id, self.storage().set_aside(&ObjectName::Pack(*id))?));
+        }
+        Ok((moved, holder))
+    }
+
     fn remove_swept(&self, swept: &mut Swept) -> Result<()> {
         let state = self.tip().state;
         let kinds = [MarkedKind::Snapshot, MarkedKind::Segment, MarkedKind::Slot, MarkedKind::Pack];
@@ -218,8 +239,9 @@ impl Repository {
         // A mark counts its grace from its own head; when it is taken back, the head before says what was marked.
         let of_marks = tip.state.marked.values().flat_map(|mark| [mark.since, mark.since.saturating_sub(1)]);
         let mut needed: BTreeSet<u64> = of_marks.collect();
+        let oldest = self.oldest_pin()?.map_or(u64::MAX, |pinned| pinned.generation);
         for (generation, name) in &heads {
-            if *generation <= limit && !needed.contains(generation) {
+            if *generation <= limit && *generation < oldest && !needed.contains(generation) {
                 continue;
             }
             let parsed = self.storage().read(name, chain::HEAD_BYTES_MAX).ok();
@@ -230,7 +252,6 @@ impl Repository {
                 None => {}
             }
         }
-        let oldest = self.oldest_pin()?.map_or(u64::MAX, |pinned| pinned.generation);
         let mut removed = 0;
         for (generation, name) in heads {
             let own = tip.state.is_ancestor(generation, &name.id().unwrap_or(tip.reference().id));

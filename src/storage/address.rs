@@ -187,6 +187,9 @@ impl Address {
             "gdrive" => (String::new(), format!("{name}/{}", path.trim_matches('/')).trim_matches('/').to_owned()),
             _ => (name, path.trim_matches('/').to_owned()),
         };
+        if scheme == "fs" && !name.is_empty() {
+            return Err(AddressError::Invalid(format!("file://{name}/... names a host: a directory is file:///PATH")));
+        }
         let mut this = Self { service, name, user: decode(url.username())?, root, options: BTreeMap::new() };
         for (key, value) in url.query_pairs() {
             this.set(&key, &value)?;

@@ -385,8 +385,15 @@ impl<D: Disk> MirrorStore for Local<D> {
         Ok((all.objects, all.strays))
     }
 
-    /// What lies there goes first: nothing here is ever overwritten.
+    /// What lies there is looked at first: another process may have stored the very same, and a published head may need it.
     fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+        let same = |storage: &Self| storage.read(name, bytes.len() as u64).is_ok_and(|there| there == bytes);
+        match self.put(name, bytes) {
+            Ok(Stored::Created) => return Ok(()),
+            Ok(Stored::Exists) if same(self) => return Ok(()),
+            Err(error) if self.length(name).is_err() => return Err(error),
+            _ => {}
+        }
         match self.remove(name) {
             Err(error) if error.kind != ErrorKind::Absent => return Err(error),
             _ => {}

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use opendal::{Operator, options};
 use tokio::runtime::Runtime;
 
@@ -42,6 +43,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A store that takes its bytes more slowly than this does not answer.
 pub const SLOWEST_BYTES_PER_SECOND: u64 = 32 << 10;
 
+/// How long a whole listing may take.
+const LISTING: Duration = Duration::from_secs(24 * 3600);
+
 /// A place under a store's root where incomplete objects are.
 const TEMPORARY: &str = "tmp";
 /// Where damaged objects are put.
@@ -56,6 +60,8 @@ pub struct Remote {
     requests: Arc<AtomicU64>,
     /// Objects that got a temporary name: no two have the same.
     writes: Arc<AtomicU64>,
+    /// Tells this process's temporary names from those of others.
+    random: u64,
     pause: Duration,
 }
 
@@ -118,6 +124,7 @@ impl Remote {
             service,
             requests: Arc::default(),
             writes: Arc::default(),
+            random: random(),
             pause: FIRST_PAUSE,
         })
     }
@@ -163,7 +170,9 @@ impl Remote {
 
     /// A name of its own for an object that is being written, whatever other threads write meanwhile.
     fn temporary(&self) -> String {
-        format!("{TEMPORARY}/{}-{}", std::process::id(), self.writes.fetch_add(1, Ordering::Relaxed))
+        // The number of a process is that of others on other machines.
+        let count = self.writes.fetch_add(1, Ordering::Relaxed);
+        format!("{TEMPORARY}/{}-{:016x}-{count}", std::process::id(), self.random)
     }
 
     fn write(&self, path: &str, bytes: &[u8]) -> Result<()> {
@@ -196,25 +205,53 @@ impl Remote {
         })
     }
 
+    /// Every file below `path`, with its length. Each step of the listing has its own patience: a store may need thousands.
     fn walk(&self, path: &str) -> Result<Vec<(String, u64)>> {
-        let found = self.run("list", &if path.is_empty() { "." } else { path }, 0, || {
+        let shown = if path.is_empty() { "." } else { path };
+        let found = self.run("list", &shown, LISTING.as_secs() * SLOWEST_BYTES_PER_SECOND, || {
             let (operator, path) = (self.operator.clone(), path.to_owned());
-            async move { operator.list_with(&path).recursive(true).await }
+            async move {
+                let silent = |_| opendal::Error::new(opendal::ErrorKind::Unexpected, "no answer").set_temporary();
+                let mut lister = operator.lister_with(&path).recursive(true).await?;
+                let mut files = Vec::new();
+                while let Some(entry) = tokio::time::timeout(PATIENCE, lister.try_next()).await.map_err(silent)?? {
+                    if entry.metadata().is_file() {
+                        files.push((entry.path().to_owned(), entry.metadata().content_length()));
+                    }
+                }
+                Ok(files)
+            }
         });
-        let found = match found {
-            Err(error) if error.kind == ErrorKind::Absent => return Ok(Vec::new()),
-            found => found?,
-        };
-        let files = found.into_iter().filter(|entry| entry.metadata().is_file());
-        Ok(files.map(|entry| (entry.path().to_owned(), entry.metadata().content_length())).collect())
+        match found {
+            Err(error) if error.kind == ErrorKind::Absent => Ok(Vec::new()),
+            found => found,
+        }
     }
 
+    /// All of an object that is `length` bytes long: no more is asked for than that.
     fn whole(&self, path: &str, length: u64) -> Result<Vec<u8>> {
-        self.run("read", &path, length, || {
+        if length == 0 {
+            return Ok(Vec::new());
+        }
+        let bytes = self.run("read", &path, length, || {
             let (operator, path) = (self.operator.clone(), path.to_owned());
-            async move { operator.read(&path).await.map(|buffer| buffer.to_vec()) }
-        })
+            let range = options::ReadOptions { range: (0..length).into(), ..options::ReadOptions::default() };
+            async move { operator.read_options(&path, range).await.map(|buffer| buffer.to_vec()) }
+        })?;
+        if bytes.len() as u64 == length {
+            return Ok(bytes);
+        }
+        let message = format!("{} bytes came, {length} were said to be there", bytes.len());
+        Err(Error::new("read", path, io::Error::other(message)).with_kind(ErrorKind::Length))
     }
+}
+
+/// A number that no other process has, as good as surely.
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // Without it the process and its count still tell the names of one machine apart.
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
 }
 
 /// Up to a half more than `pause`, by chance: many clients that were told to slow down must not come back at once.
@@ -319,8 +356,11 @@ impl MirrorStore for Remote {
         let temporary = self.temporary();
         self.write(&temporary, bytes)?;
         match self.rename(&temporary, &path) {
-            // Some servers rename onto nothing only.
+            // Some servers rename onto nothing only. What has the right bytes was stored by somebody else, and stays.
             Err(error) if error.kind != ErrorKind::Unavailable && self.length_of(&path).is_ok() => {
+                if self.whole(&path, bytes.len() as u64).is_ok_and(|there| there == bytes) {
+                    return self.delete(&temporary);
+                }
                 self.delete(&path)?;
                 self.rename(&temporary, &path)
             }

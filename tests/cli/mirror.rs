@@ -68,6 +68,11 @@ fn what_is_no_mirror_is_told() {
         assert_eq!(ran.code, Some(code), "{words:?}: {}", ran.err);
         assert!(ran.err.contains(told), "{words:?}: {}", ran.err);
     }
+    // The repository is no copy of itself.
+    for place in ["repository", "repository/packs/mirror", "."] {
+        let ran = world.run(&["mirror", "add", "self", place]);
+        assert!(ran.code == Some(2) && ran.err.contains("that is no second copy"), "{place}: {}", ran.err);
+    }
     // Something else lies there.
     fs::create_dir(world.path("photos")).unwrap();
     fs::write(world.path("photos/beach.jpg"), "sea").unwrap();
@@ -148,6 +153,8 @@ fn a_mirror_that_was_set_back_is_refused_until_it_is_accepted() {
     world.ok(&["sync"]);
     fs::remove_dir_all(&mirror).unwrap();
     fs::rename(&old, &mirror).unwrap();
+    let ran = world.run(&["check", "--mirror", "offsite"]);
+    assert_eq!(ran.code, Some(14), "{}", ran.err);
     let ran = world.run(&["sync"]);
     assert_eq!(ran.code, Some(14), "{}", ran.err);
     assert!(ran.err.contains(&format!("packstone mirror accept NAME --head {code}")), "{}", ran.err);

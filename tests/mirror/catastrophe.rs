@@ -223,3 +223,55 @@ fn a_change_of_keys_reaches_a_mirror_whole() {
     println!("key change: {runs} of {runs} requests");
     assert!(operation::plan(&view, &mirror, None, &Silent).is_ok());
 }
+
+/// Two syncs at once: the second has sent what the first still means to send, and has published it.
+#[test]
+fn a_sync_with_an_older_plan_takes_nothing_away() {
+    let (mut home, mirror) = home();
+    home.backup();
+    let view = home.view();
+    let folder = tempfile::tempdir().unwrap();
+    let local = packstone::storage::local::Local::create(folder.path()).unwrap();
+    for (name, bytes) in mirror.objects() {
+        local.replace(&name, &bytes).unwrap();
+    }
+    let late = operation::plan(&view, &local, None, &Silent).unwrap();
+    sync(&view, &local, None).unwrap();
+    // It replaces what its plan says, as if nothing were there. Without a moment in which it is not.
+    let before: Vec<_> = late.send.iter().map(|needed| inode(folder.path(), &needed.name)).collect();
+    operation::execute(&view, &local, &late, &crate::options(), None, &Silent).unwrap();
+    let after: Vec<_> = late.send.iter().map(|needed| inode(folder.path(), &needed.name)).collect();
+    assert!(!before.is_empty() && before == after, "what was there was taken away and stored again");
+}
+
+fn inode(folder: &std::path::Path, name: &ObjectName) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(folder.join(name.to_string())).unwrap().ino()
+}
+
+/// The newest head here is damaged: an older one must not pass for the newest.
+#[test]
+fn a_damaged_newest_head_stops_a_sync() {
+    let (mut home, mirror) = home();
+    home.backup();
+    let newest = repository::chain::name_of(home.view().tip().reference());
+    home.storage.corrupt(&newest, |bytes| bytes[100] ^= 1);
+    let before = mirror.objects();
+    let view = view(&home.storage).unwrap();
+    for place in [Memory::new(), mirror.clone()] {
+        let error = sync(&view, &Ill::new(place), None).err().unwrap();
+        assert!(matches!(error, Error::Repository(repository::Error::UnreadableHead { .. })), "{error}");
+    }
+    assert!(mirror.objects() == before);
+}
+
+/// A key slot that is lost at home is no slot that stays at home.
+#[test]
+fn a_lost_key_slot_is_missed() {
+    let (home, _) = home();
+    for name in home.storage.objects().into_keys().filter(|name| matches!(name, ObjectName::Key(_))) {
+        packstone::storage::Storage::remove(&home.storage, &name).unwrap();
+    }
+    let error = sync(&home.view(), &Ill::new(Memory::new()), None).err().unwrap();
+    assert!(matches!(error, Error::Mirror(MirrorError::Incomplete { .. })), "{error}");
+}

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use packstone::ops::{Silent, recover};
 use packstone::repository::public_view::PublicView;
-use packstone::storage::Storage;
 use packstone::storage::memory::Memory;
+use packstone::storage::{MirrorStore, ObjectName, Storage};
 
 use crate::ill::{FAULTS, Fault, Ill};
 use crate::world::{Machine, is_full};
@@ -135,4 +135,39 @@ fn wrong_bytes_of_a_mirror_never_get_a_name() {
             assert_eq!(good.get(&name), Some(&bytes), "{name}, with {} damaged", needed.name);
         }
     }
+}
+
+/// What is left of a damaged repository at the target is read before it is taken for what is wanted.
+#[test]
+fn what_lies_at_the_target_is_not_trusted_by_its_length() {
+    let (home, mirror) = home(2, 2);
+    let source = root(&home.source);
+    let target = copy(&home.storage);
+    target.remove(&ObjectName::Config).unwrap();
+    let mut damaged = 0;
+    for name in target.objects().into_keys().filter(|name| !matches!(name, ObjectName::Head { .. })) {
+        target.corrupt(&name, |bytes| bytes[50] ^= 1);
+        damaged += 1;
+    }
+    let fetched = recover_from(Arc::new(mirror.clone()), &target).unwrap();
+    assert!(fetched >= damaged, "{fetched} of {damaged} and the config");
+    assert_eq!(whole(&target, &home.snapshots, &source), Ok(Some(home.view().tip().reference())));
+}
+
+/// An older state is asked for where an attempt at the newest has left its head.
+#[test]
+fn an_older_state_does_not_become_the_newer_one() {
+    let (home, mirror) = home(2, 2);
+    let first = Memory::new();
+    for (name, bytes) in home.storage.objects() {
+        if matches!(name, ObjectName::Head { .. }) {
+            first.replace(&name, &bytes).unwrap();
+        }
+    }
+    let view = view(&mirror).unwrap();
+    let older = view.tip().head.checkpoint();
+    let tip = packstone::repository::chain::at(&mirror, view.verifying_key(), view.id(), older).unwrap();
+    let plan = recover::plan(&view, &tip, &first).unwrap();
+    recover::execute(&view, &first, &plan, 1, &Silent).unwrap();
+    assert_eq!(whole(&first, &home.snapshots, &root(&home.source)), Ok(Some(older)));
 }

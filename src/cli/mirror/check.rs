@@ -11,6 +11,7 @@ use crate::ops::check_mirror::{self, Options, Report};
 use crate::repository::Access;
 use crate::repository::lock::Locks;
 use crate::repository::public_view::PublicView;
+use crate::repository::remembered::follows;
 use crate::storage::read_only::ReadOnly;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -45,14 +46,20 @@ pub fn run(mirror: &str, options: &check::Options, context: &Context) -> Result<
         retry_lock: Duration::ZERO,
     };
     let view = PublicView::open(access)?;
+    let tip = view.tip();
+    let book = store::book(context, view.id())?;
+    if let Some(seen) = book.get(mirror).ok().and_then(|mirror| mirror.head) {
+        // What was seen there before must be what is there now, or be followed by it.
+        follows(seen, tip.reference(), &tip.state)?;
+    }
     let progress = context.progress(Work::Other);
     let chosen = Options { read_percent, seed: options.seed, parallel: CONNECTIONS };
     let report = check_mirror::run(&view, &*store, &chosen, &progress);
     progress.finish();
     let report = report?;
     if report.is_whole() && options.data == Data::All {
-        // By its address it may be in no book.
-        let _ = store::book(context, view.id()).and_then(|book| Ok(book.set_verified(mirror, Time::now())?));
+        // By its address it is in no book.
+        book.set_verified(mirror, Time::now())?;
     }
     show(&report, mirror, context)?;
     Ok(match (report.damaged.is_empty(), report.is_whole()) {

@@ -123,6 +123,7 @@ fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: 
         path.to_str().ok_or_else(|| CliError::usage("the path of a mirror is UTF-8"))?.to_owned()
     };
     let address = Address::parse(&absolute, &arguments.option)?;
+    store::refuse_same(context, &address)?;
     if book.get(&arguments.name).is_ok() {
         return Err(crate::repository::mirror_book::BookError::Exists(arguments.name.clone()).into());
     }

@@ -61,6 +61,11 @@ pub fn find(context: &Context, text: &str) -> Result<(Address, Option<String>), 
     if text.contains("://") || text.starts_with('/') {
         return Ok((Address::parse(text, &[])?, None));
     }
+    // The repository that is meant knows its mirrors; only where there is none, any repository's may be meant.
+    if let Some(id) = super::super::open::id(context) {
+        let mirror = book(context, id)?.get(text)?;
+        return Ok((Address::parse(&mirror.address, &[])?, mirror.credentials_command));
+    }
     let mut found: Vec<Mirror> = Vec::new();
     for entry in std::fs::read_dir(folder(context)?).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -117,6 +122,50 @@ pub fn open(
     }
     let remote = Remote::open(address, &secrets).map_err(crate::repository::Error::from)?;
     Ok(Arc::new(remote))
+}
+
+/// A mirror in the repository, or the other way round, is no second copy.
+///
+/// # Errors
+/// A usage error that says so.
+pub fn refuse_same(context: &Context, address: &Address) -> Result<(), CliError> {
+    let Some(directory) = address.directory() else { return Ok(()) };
+    // What is not there yet has a parent that is.
+    let real = |path: &Path| {
+        let there = path.ancestors().find(|path| path.exists())?;
+        let rest = path.strip_prefix(there).ok()?;
+        Some(there.canonicalize().ok()?.join(rest))
+    };
+    let place = super::super::open::place(context)?;
+    match (real(&place), real(directory)) {
+        (Some(place), Some(mirror)) if place.starts_with(&mirror) || mirror.starts_with(&place) => {
+            let shown = escape(directory.as_os_str().as_encoded_bytes());
+            Err(CliError::usage(format!(
+                "{shown} is the repository itself, or lies in it, or around it: that is no second copy"
+            ))
+            .hint("choose a directory on another disk, or an address like s3://BUCKET/PATH"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// One sync or repair of a mirror at a time: the lock ends with the process.
+///
+/// # Errors
+/// [`Exit::Locked`] when another process has it.
+pub fn lock(context: &Context, repository: RepositoryId, name: &str) -> Result<std::fs::File, CliError> {
+    let failed =
+        |error: std::io::Error| CliError::failed(format!("the lock of mirror {name} cannot be had")).caused_by(error);
+    let path = folder(context)?.join(format!("{repository}-{name}.lock"));
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(CliError::new(Exit::Locked, format!("another process is at work on mirror {name}"))
+                .hint("wait for it; the lock ends with the process that holds it"))
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
 }
 
 /// A mirror in a directory is written as a repository is: durable before anything relies on it.

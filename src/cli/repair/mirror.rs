@@ -34,6 +34,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let view = open::public_view(context, "repair mirror")?;
     let mirror = store::book(context, view.id())?.get(&arguments.name)?;
     let address = Address::parse(&mirror.address, &[])?;
+    let _lock = store::lock(context, view.id(), &mirror.name)?;
     let store = store::open(context, &address, mirror.credentials_command.as_deref(), false)?;
     let progress = context.progress(Work::Other);
     let plan = repair_mirror::plan(&view, &*store, mirror.head, usize::from(arguments.connections), &progress);

@@ -43,11 +43,21 @@ pub fn before(repository: &Repository, labels: &Labels) -> Option<Before> {
     let state = repository.tip().state;
     let mut arrivals: Vec<(u64, ObjectId)> = state.snapshots.iter().map(|(id, entry)| (entry.arrival, *id)).collect();
     arrivals.sort_unstable();
-    arrivals.into_iter().rev().find_map(|(_, id)| {
-        let snapshot = repository.snapshot(id).ok()?;
-        let fits = is_same_source((&snapshot.host, &snapshot.paths), (&labels.host, &labels.paths));
-        fits.then_some(Before { id, snapshot })
-    })
+    let mut all: Vec<Before> = Vec::new();
+    for (_, id) in arrivals.into_iter().rev() {
+        let Ok(snapshot) = repository.snapshot(id) else { continue };
+        if is_same_source((&snapshot.host, &snapshot.paths), (&labels.host, &labels.paths)) {
+            let is_backup = snapshot.original.is_none();
+            all.push(Before { id, snapshot });
+            // What was made from another snapshot arrives whenever that was done: it stands where that one stood.
+            if is_backup {
+                break;
+            }
+        }
+    }
+    let backup = all.last().filter(|last| last.snapshot.original.is_none()).map(|last| last.snapshot.written);
+    let position = all.iter().position(|found| backup.is_none_or(|written| found.snapshot.written >= written));
+    position.map(|position| all.swap_remove(position))
 }
 
 /// A log that goes on. What is not added to is carried over as it is.

@@ -82,8 +82,9 @@ impl Arrivals {
         let times: Vec<_> =
             (0..candidates.len()).map(|number| effective(number).unwrap_or(candidates[number].time)).collect();
         numbers.sort_by_key(|number| {
-            let Candidate { arrival, written, id, .. } = &candidates[*number];
-            std::cmp::Reverse((times[*number], *arrival, *written, *id))
+            let Candidate { arrival, written, derived, id, .. } = &candidates[*number];
+            // What a repair or a rewriting left out, the one that it was made from has, as long as both are there.
+            std::cmp::Reverse((times[*number], !*derived, *arrival, *written, *id))
         });
         numbers
     }

@@ -6,7 +6,7 @@ use super::MirrorError;
 use crate::base::id::ObjectId;
 use crate::codec::config::CONFIG_BYTES;
 use crate::codec::head::{Head, HeadRef};
-use crate::ops::Result;
+use crate::ops::{Result, probe};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, chain};
 use crate::storage::{MirrorStore, ObjectName};
@@ -77,7 +77,13 @@ fn first_time(
         let is_cut = config.len() < CONFIG_BYTES && view.config_bytes().starts_with(&config);
         return if config == view.config_bytes() || is_cut { Ok(()) } else { Err(MirrorError::OtherRepository.into()) };
     }
-    // The config is the first object that is sent: without it nothing of ours can be there.
+    // A probe that could not be removed is ours.
+    let only_probe =
+        matches!(there.iter().next(), Some((ObjectName::Pack(_), length)) if *length == probe::PROBE_BYTES as u64);
+    if there.len() == 1 && only_probe && strays.is_empty() {
+        return Ok(());
+    }
+    // The config is the first object that is sent: without it nothing else of ours can be there.
     let objects = there.keys().next().map(ToString::to_string);
     match objects.or_else(|| strays.first().cloned()) {
         None => Ok(()),

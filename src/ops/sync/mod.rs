@@ -170,6 +170,8 @@ pub struct Report {
 /// [`Error::Mirror`] when it must not be written to; a fork; a segment here that cannot be read; storage errors of the mirror.
 pub fn plan(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>, monitor: &dyn Monitor) -> Result<Plan> {
     monitor.phase(Phase::ListMirror);
+    // An older head must not pass for the newest.
+    view.tip().require_sound()?;
     let head = view.tip().reference();
     let mut needs = view.needs()?;
     for needed in &mut needs {
