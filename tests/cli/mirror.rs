@@ -62,7 +62,7 @@ fn what_is_no_mirror_is_told() {
         (&["mirror", "add", "x", "s3://b", "-o", "regoin=x"], 2, "s3 has no option regoin"),
         (&["mirror", "add", "x", "s3://b?secret_access_key=x"], 2, "is a secret and is not taken here"),
         (&["sync", "nowhere"], 1, "there is no mirror nowhere"),
-        (&["--from", "nowhere", "snapshots"], 1, "neither a mirror's name nor an address"),
+        (&["--from", "nowhere", "snapshots"], 1, "there is no mirror nowhere"),
     ] {
         let ran = world.run(words);
         assert_eq!(ran.code, Some(code), "{words:?}: {}", ran.err);
