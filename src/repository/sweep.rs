@@ -57,6 +57,9 @@ pub struct Swept {
     pub failed: Vec<(ObjectName, String)>,
 }
 
+/// Packs whose files were moved, with where they are, and who keeps the others where they were.
+pub type Quarantined = (Vec<(ObjectId, String)>, Option<Pinned>);
+
 /// The object that a mark is about.
 #[must_use]
 pub const fn object_name(id: ObjectId, kind: MarkedKind) -> ObjectName {
@@ -185,7 +188,7 @@ impl Repository {
     ///
     /// # Errors
     /// The newest head or the pins cannot be read; a file cannot be moved.
-    pub fn quarantine(&self, packs: &[ObjectId]) -> Result<(Vec<(ObjectId, String)>, Option<Pinned>)> {
+    pub fn quarantine(&self, packs: &[ObjectId]) -> Result<Quarantined> {
         let _append = self.lock_append()?;
         self.refresh()?;
         let (tip, oldest) = (self.tip(), self.oldest_pin()?);
