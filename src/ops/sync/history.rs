@@ -87,8 +87,6 @@ fn first_time(
     let objects = there.keys().next().map(ToString::to_string);
     match objects.or_else(|| strays.first().cloned()) {
         None => Ok(()),
-        Some(name) => {
-            Err(MirrorError::Foreign { found: (there.len() + strays.len()).to_string() + " files", name }.into())
-        }
+        Some(name) => Err(MirrorError::Foreign { files: there.len() + strays.len(), name }.into()),
     }
 }

@@ -26,7 +26,6 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::{Error, Monitor, Phase, Result};
-use crate::base::time::Time;
 use crate::codec::head::HeadRef;
 use crate::repository::mirror_book::MirrorBook;
 use crate::repository::public_view::{Needed, PublicView};
@@ -40,10 +39,10 @@ const NAMES_SHOWN: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
     /// Something else lies there.
-    #[error("this place holds {found} and no repository: {name} is one of them")]
+    #[error("something else is at this place, and no repository: {name}{}", and_more(*.files))]
     Foreign {
         /// How many files.
-        found: String,
+        files: usize,
         /// One of them, escaped.
         name: String,
     },
@@ -88,6 +87,10 @@ pub enum MirrorError {
     },
 }
 
+fn and_more(files: usize) -> String {
+    if files > 1 { format!(" and {} more", files - 1) } else { String::new() }
+}
+
 fn shows(found: Option<HeadRef>) -> String {
     found.map_or_else(|| "has no head of it".to_owned(), |head| format!("shows generation {}", head.generation))
 }
@@ -125,8 +128,6 @@ pub struct Plan {
     pub send: Vec<Needed>,
     /// The heads that are to be sent behind the rest: the newest, then its checkpoint.
     pub heads: Vec<Needed>,
-    /// Objects on the mirror with another length than they should have; they are among those to be sent.
-    pub wrong_length: usize,
     /// What else lies on the mirror and was left alone.
     pub notes: Vec<String>,
 }
@@ -195,8 +196,7 @@ pub fn plan(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>, 
     let is_head = |needed: &Needed| matches!(needed.name, ObjectName::Head { .. });
     let (mut heads, send): (Vec<Needed>, Vec<Needed>) = needs.iter().filter(lacks).partition(|needed| is_head(needed));
     heads.sort_by_key(|needed| needed.name != own);
-    let wrong_length = send.iter().filter(|needed| there.contains_key(&needed.name)).count();
-    Ok(Plan { was, head, needs, send, heads, wrong_length, notes })
+    Ok(Plan { was, head, needs, send, heads, notes })
 }
 
 /// Sends what the plan says. `book` hears how each object stands, under the name of the mirror.
@@ -264,9 +264,4 @@ fn prove(mirror: &dyn MirrorStore, plan: &Plan) -> Result<()> {
         first: first.join(", "),
     }
     .into())
-}
-
-/// The time, for the book.
-fn now() -> Time {
-    Time::now()
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{MirrorError, NAMES_SHOWN, Options, Plan, now};
-use crate::base::id::ObjectId;
+use super::{MirrorError, NAMES_SHOWN, Options, Plan};
+use crate::base::time::Time;
 use crate::ops::{Error, Monitor, Result, Severity};
 use crate::repository;
 use crate::repository::mirror_book::{MirrorBook, SendState};
@@ -24,14 +24,14 @@ impl<'a> Book<'a> {
         if let Some((book, name)) = book {
             let objects: Vec<_> =
                 plan.send.iter().map(|needed| (needed.name, needed.length.unwrap_or_default())).collect();
-            let _ = book.lock().unwrap_or_else(PoisonError::into_inner).plan(name, &objects, now());
+            let _ = book.lock().unwrap_or_else(PoisonError::into_inner).plan(name, &objects, Time::now());
         }
         Self(book)
     }
 
     fn note(&self, name: &ObjectName, state: &SendState) {
         if let Some((book, mirror)) = self.0 {
-            let _ = book.lock().unwrap_or_else(PoisonError::into_inner).set_state(mirror, name, state, now());
+            let _ = book.lock().unwrap_or_else(PoisonError::into_inner).set_state(mirror, name, state, Time::now());
         }
     }
 }
@@ -207,13 +207,13 @@ impl<'a> Sender<'a> {
     }
 
     fn is_right(&self, needed: &Needed) -> Result<bool> {
-        match self.mirror.read(&needed.name, needed.length.unwrap_or(u64::MAX)) {
-            Ok(bytes) => Ok(match needed.name.id() {
-                Some(id) => ObjectId::of(&bytes) == id,
-                None => bytes == self.view.config_bytes(),
-            }),
-            Err(error) if matches!(error.kind, ErrorKind::Absent | ErrorKind::Length) => Ok(false),
-            Err(error) => Err(repository::Error::from(error).into()),
+        match read_verified(self.mirror, needed, self.view.config_bytes()) {
+            Ok(_) => Ok(true),
+            Err(repository::Error::Damaged { .. }) => Ok(false),
+            Err(repository::Error::Storage(error)) if matches!(error.kind, ErrorKind::Absent | ErrorKind::Length) => {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 }
