@@ -19,9 +19,14 @@
 //! chunks live), [`repository`] (what is live), and [`ops::backup`] (how it gets there).
 
 pub mod base;
+#[cfg(feature = "program")]
 pub mod cli;
 pub mod codec;
+#[cfg(feature = "program")]
 pub mod files;
+#[cfg(feature = "program")]
 pub mod ops;
+#[cfg(feature = "program")]
 pub mod repository;
+#[cfg(feature = "program")]
 pub mod storage;

@@ -4,7 +4,7 @@ use super::exit::{CliError, Exit};
 use crate::base::escape::escape;
 use crate::codec::head_code::HeadCode;
 use crate::ops;
-use crate::ops::sync::MirrorError;
+use crate::ops::mirror_error::MirrorError;
 use crate::repository;
 use crate::repository::lock::LockError;
 use crate::storage::ErrorKind;

@@ -16,6 +16,7 @@ pub mod find;
 pub mod forget;
 pub mod freed;
 pub mod ls;
+pub mod mirror_error;
 pub mod part;
 pub mod probe;
 pub mod prune;
@@ -203,7 +204,7 @@ pub enum Error {
     },
     /// A mirror must not be written to, or is not whole.
     #[error(transparent)]
-    Mirror(#[from] sync::MirrorError),
+    Mirror(#[from] mirror_error::MirrorError),
     /// The sources said no.
     #[error(transparent)]
     Source(#[from] crate::files::source::SourceError),

@@ -11,7 +11,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::sync::MirrorError;
+use super::mirror_error::MirrorError;
 use super::{Error, Monitor, Phase, Result};
 use crate::codec::config::CONFIG_BYTES;
 use crate::codec::head::HeadRef;

@@ -1,8 +1,8 @@
 //! What must not reach a mirror. After each: every live object of the mirror is as it was.
 
 use packstone::codec::head_code::HeadCode;
+use packstone::ops::mirror_error::MirrorError;
 use packstone::ops::recover::{self};
-use packstone::ops::sync::MirrorError;
 use packstone::ops::{Error, Silent, sync as operation};
 use packstone::repository;
 use packstone::storage::memory::Memory;

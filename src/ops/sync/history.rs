@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::MirrorError;
 use crate::base::id::ObjectId;
 use crate::codec::config::CONFIG_BYTES;
 use crate::codec::head::{Head, HeadRef};
+use crate::ops::mirror_error::MirrorError;
 use crate::ops::{Result, probe};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, chain};

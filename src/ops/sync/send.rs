@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{MirrorError, NAMES_SHOWN, Options, Plan};
+use super::{NAMES_SHOWN, Options, Plan};
 use crate::base::time::Time;
+use crate::ops::mirror_error::MirrorError;
 use crate::ops::{Error, Monitor, Result, Severity};
 use crate::repository;
 use crate::repository::mirror_book::{MirrorBook, SendState};
