@@ -77,6 +77,7 @@ const fn words(phase: Phase) -> (&'static str, &'static str) {
         Phase::Rewrite => ("rewriting", "entries"),
         Phase::ListMirror => ("listing the mirror", ""),
         Phase::Send => ("sending", "objects"),
+        Phase::DeleteOnMirror => ("deleting on the mirror", "objects"),
         Phase::Fetch => ("fetching", "objects"),
     }
 }

@@ -35,13 +35,15 @@ pub enum Exit {
     Fork = 16,
     /// Something in the repository is damaged or missing.
     Damage = 17,
+    /// More would be deleted on a mirror than may be.
+    DeletionRefused = 20,
     /// Interrupted by the user (128 + SIGINT).
     Interrupted = 130,
 }
 
 impl Exit {
     /// All of them, by code.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Success,
         Self::Failed,
         Self::Usage,
@@ -54,6 +56,7 @@ impl Exit {
         Self::Stale,
         Self::Fork,
         Self::Damage,
+        Self::DeletionRefused,
         Self::Interrupted,
     ];
 
@@ -79,6 +82,7 @@ impl Exit {
             Self::Stale => "the repository here is behind its mirror",
             Self::Fork => "the repository has two histories",
             Self::Damage => "damage found",
+            Self::DeletionRefused => "more would be deleted on a mirror than may be",
             Self::Interrupted => "interrupted",
         }
     }

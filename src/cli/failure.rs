@@ -123,6 +123,7 @@ impl From<ops::Error> for CliError {
                 Self::new(Exit::Damage, error.to_string()).hint(hint)
             }
             ops::Error::Mirror(error) => error.into(),
+            ops::Error::Book(error) => error.into(),
             ops::Error::Source(error) => Self::failed(error.to_string()),
             ops::Error::Refused(message) => Self::failed(message),
         }

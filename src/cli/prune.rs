@@ -57,7 +57,7 @@ fn parse_max_unused(text: &str) -> Result<MaxUnused, String> {
     }
 }
 
-fn parse_grace(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_grace(text: &str) -> Result<Duration, String> {
     let CalendarSpan { years, months, days, hours } = match text {
         "0" => CalendarSpan::default(),
         text => duration::parse_span(text)?,

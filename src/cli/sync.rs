@@ -6,16 +6,24 @@ use super::progress::Work;
 use super::{Context, duration, open, size};
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
+use crate::ops::Monitor;
+use crate::ops::sync::deletion::{self, Deleted, DeletionPlan, Rules};
 use crate::ops::sync::{self, Options, Plan, Report};
 use crate::repository::mirror_book::{Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
+use crate::repository::uptime::Uptime;
+use crate::storage::MirrorStore;
 use crate::storage::address::Address;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// Send what is new to the mirrors
 ///
 /// Needs no passphrase. A mirror is whole for one state of the repository at every instant: objects first, and what names them last. An
-/// interrupted sync is continued by the next one. Nothing is removed.
+/// interrupted sync is continued by the next one.
+///
+/// What was pruned leaves a mirror later than the repository: when the mirror's own newest state says that it is not needed any more, and
+/// this machine has known that for the whole grace. A repository that is absent, empty or another one removes nothing.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// Which mirrors, by name; all without any
@@ -30,7 +38,16 @@ pub struct Arguments {
     /// Read back this share of what was sent, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_percent)]
     pub sample: f64,
-    /// Change nothing, only say what would be sent
+    /// Leave what was pruned on the mirror for so long after it was first seen to be superseded there (30d, 12h)
+    #[arg(long, value_name = "SPAN", default_value = "30d", value_parser = super::prune::parse_grace, help_heading = "Deleting")]
+    pub grace: Duration,
+    /// Delete at most this share of a mirror in seven days, in percent; when more is due, delete nothing and end with exit code 20
+    #[arg(long, value_name = "PERCENT", default_value_t = 50.0, value_parser = parse_percent, help_heading = "Deleting")]
+    pub max_delete: f64,
+    /// Delete nothing
+    #[arg(long, conflicts_with_all = ["grace", "max_delete"], help_heading = "Deleting")]
+    pub no_delete: bool,
+    /// Change nothing, only say what would be sent and deleted
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 }
@@ -85,34 +102,140 @@ fn one(
     let _lock = store::lock(context, view.id(), &mirror.name)?;
     let store = store::open(context, &address, mirror.credentials_command.as_deref(), false)?;
     let progress = context.progress(Work::Other);
-    let plan = sync::plan(view, &*store, mirror.head, &progress);
-    let plan = match plan {
-        Ok(plan) => plan,
-        Err(error) => {
-            progress.finish();
-            return Err(error.into());
-        }
+    let done = bring_up(mirror, arguments, view, &*store, book, &progress);
+    progress.finish();
+    let done = done?;
+    show(mirror, &done, context)?;
+    done.deletion.map_or(Ok(()), |deletion| complain(mirror, &deletion, done.deleted.as_ref()))
+}
+
+/// What was planned, and what was done of it.
+struct Done {
+    plan: Plan,
+    report: Option<Report>,
+    deletion: Option<DeletionPlan>,
+    deleted: Option<Deleted>,
+}
+
+fn bring_up(
+    mirror: &Mirror,
+    arguments: &Arguments,
+    view: &PublicView,
+    store: &dyn MirrorStore,
+    book: &Mutex<MirrorBook>,
+    monitor: &dyn Monitor,
+) -> Result<Done, CliError> {
+    let lock = || book.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let name = &mirror.name;
+    let plan = sync::plan(view, store, mirror.head, monitor)?;
+    let clock = lock().clock(name, &Uptime::now(), Time::now())?;
+    let rules = Rules { grace: arguments.grace, max_percent: arguments.max_delete };
+    let deletion = match arguments.no_delete {
+        true => None,
+        false => Some(deletion::plan(view, store, &plan, &rules, &lock(), name, clock)?),
     };
+    if arguments.dry_run {
+        return Ok(Done { plan, report: None, deletion, deleted: None });
+    }
     let options = Options {
         parallel: usize::from(arguments.connections),
         limit: arguments.limit_upload,
         sample_percent: arguments.sample,
         seed: Time::now().seconds.unsigned_abs(),
     };
-    if arguments.dry_run {
-        progress.finish();
-        return show(mirror, &plan, None, context);
-    }
-    let report = sync::execute(view, &*store, &plan, &options, Some((book, &mirror.name)), &progress);
-    progress.finish();
-    let report = report?;
-    let lock = || book.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    lock().set_whole(&mirror.name, plan.head, plan.whole(), Time::now())?;
-    show(mirror, &plan, Some(&report), context)
+    let report = sync::execute(view, store, &plan, &options, Some((book, name)), monitor)?;
+    lock().set_whole(name, plan.head, plan.whole(), Time::now())?;
+    deletion::note(view, &plan, &mut lock(), name, clock)?;
+    let deleted = match &deletion {
+        Some(deletion) => Some(deletion::execute(store, deletion, options.parallel, (book, name), clock, monitor)?),
+        None => None,
+    };
+    Ok(Done { plan, report: Some(report), deletion, deleted })
 }
 
-fn show(mirror: &Mirror, plan: &Plan, report: Option<&Report>, context: &Context) -> Result<(), CliError> {
+/// What left the mirror, and what will.
+fn show_deletion(plan: &DeletionPlan, deleted: Option<&Deleted>, context: &Context) -> Result<(), CliError> {
     let output = context.output;
+    match deleted.map(|deleted| (deleted.objects, deleted.bytes)) {
+        None if !plan.due.is_empty() => output.info(format_args!(
+            "  {} would be deleted, {}",
+            objects(plan.due.len() as u64),
+            size::show(plan.bytes())
+        ))?,
+        Some((count, bytes)) if count > 0 => output.info(format_args!(
+            "  {} deleted, {}: pruned here, and the grace is over",
+            objects(count),
+            size::show(bytes)
+        ))?,
+        _ => {}
+    }
+    if let Some(next) = plan.next {
+        output.info(format_args!(
+            "  {} ({}) will be deleted there, the first in {}",
+            size::counted(plan.waiting, "object that was pruned", "objects that were pruned"),
+            size::show(plan.waiting_bytes),
+            in_days(next),
+        ))?;
+    }
+    Ok(())
+}
+
+fn deletion_json(plan: &DeletionPlan, deleted: Option<&Deleted>) -> serde_json::Value {
+    serde_json::json!({
+        "due": plan.due.len(),
+        "due_bytes": plan.bytes(),
+        "waiting": plan.waiting,
+        "waiting_bytes": plan.waiting_bytes,
+        "next_seconds": plan.next.map(|next| next.as_secs()),
+        "lately_bytes": plan.lately,
+        "cap_bytes": plan.cap,
+        "refused": plan.is_refused(),
+        "deleted": deleted.map(|deleted| deleted.objects),
+        "deleted_bytes": deleted.map(|deleted| deleted.bytes),
+        "failed": deleted.map(|deleted| deleted.failed.len()),
+    })
+}
+
+/// What should have left the mirror, and did not.
+fn complain(mirror: &Mirror, plan: &DeletionPlan, deleted: Option<&Deleted>) -> Result<(), CliError> {
+    let name = &mirror.name;
+    if plan.is_refused() {
+        return Err(CliError::new(
+            Exit::DeletionRefused,
+            format!(
+                "nothing was deleted there: with {} ({}) that are due, and {} of the last seven days, it would be more than the {} that may be",
+                objects(plan.due.len() as u64),
+                size::show(plan.bytes()),
+                size::show(plan.lately),
+                size::show(plan.cap),
+            ),
+        )
+        .hint(format!("if that is right: packstone sync {name} --max-delete 100")));
+    }
+    let failed = deleted.map(|deleted| deleted.failed.as_slice()).unwrap_or_default();
+    match failed.first() {
+        None => Ok(()),
+        Some((_, why)) => Err(CliError::failed(format!(
+            "the mirror is whole, but {} could not be deleted there: {why}",
+            objects(failed.len() as u64)
+        ))
+        .hint(format!("if its credentials must not delete: packstone sync {name} --no-delete"))),
+    }
+}
+
+fn in_days(span: Duration) -> String {
+    let hours = span.as_secs().div_ceil(3600);
+    if hours < 48 { format!("{hours} h") } else { format!("{} days", hours.div_ceil(24)) }
+}
+
+fn objects(count: u64) -> String {
+    size::counted(count, "object", "objects")
+}
+
+fn show(mirror: &Mirror, done: &Done, context: &Context) -> Result<(), CliError> {
+    let output = context.output;
+    let Done { plan, report, deletion, deleted } = done;
+    let report = report.as_ref();
     for note in &plan.notes {
         output.warn(&format!("{}: {note}", mirror.name));
     }
@@ -133,6 +256,7 @@ fn show(mirror: &Mirror, plan: &Plan, report: Option<&Report>, context: &Context
             "sent_bytes": report.map(|report| report.sent_bytes),
             "read_back": report.map(|report| report.read_back),
             "seconds": report.map(|report| report.took.as_secs_f64()),
+            "deletion": deletion.as_ref().map(|deletion| deletion_json(deletion, deleted.as_ref())),
         }));
     }
     let was = match plan.was {
@@ -141,24 +265,28 @@ fn show(mirror: &Mirror, plan: &Plan, report: Option<&Report>, context: &Context
         None => "   (was empty)".to_owned(),
     };
     let generation = plan.head.generation;
-    let Some(report) = report else {
-        let objects = size::counted((plan.send.len() + plan.heads.len()) as u64, "object", "objects");
-        return output.info(format_args!(
-            "{}  {objects} would be sent, {}{was}",
+    match report {
+        None => output.info(format_args!(
+            "{}  {} would be sent, {}{was}",
             mirror.name,
+            objects((plan.send.len() + plan.heads.len()) as u64),
             size::show(plan.bytes())
-        ));
-    };
-    let done = if plan.is_empty() {
-        "nothing to send".to_owned()
-    } else {
-        format!(
-            "{} sent ({}), {} read back  {}",
-            size::counted(report.sent, "object", "objects"),
-            size::show(report.sent_bytes),
-            report.read_back,
-            duration::show(report.took),
-        )
-    };
-    output.info(format_args!("{}  whole at generation {generation}   state code {code}   {done}{was}", mirror.name))
+        ))?,
+        Some(report) => {
+            let done = if plan.is_empty() {
+                "nothing to send".to_owned()
+            } else {
+                format!(
+                    "{} sent ({}), {} read back  {}",
+                    objects(report.sent),
+                    size::show(report.sent_bytes),
+                    report.read_back,
+                    duration::show(report.took),
+                )
+            };
+            let name = &mirror.name;
+            output.info(format_args!("{name}  whole at generation {generation}   state code {code}   {done}{was}"))?;
+        }
+    }
+    deletion.as_ref().map_or(Ok(()), |deletion| show_deletion(deletion, deleted.as_ref(), context))
 }

@@ -80,6 +80,8 @@ pub enum Phase {
     ListMirror,
     /// Sending objects to a mirror.
     Send,
+    /// Deleting from a mirror what its head does not need any more.
+    DeleteOnMirror,
     /// Fetching objects from a mirror.
     Fetch,
 }
@@ -205,6 +207,9 @@ pub enum Error {
     /// A mirror must not be written to, or is not whole.
     #[error(transparent)]
     Mirror(#[from] mirror_error::MirrorError),
+    /// What this machine knows of mirrors could not be read or written.
+    #[error(transparent)]
+    Book(#[from] crate::repository::mirror_book::BookError),
     /// The sources said no.
     #[error(transparent)]
     Source(#[from] crate::files::source::SourceError),
@@ -229,7 +234,7 @@ impl Error {
         match self {
             Self::Repository(error) | Self::At { source: error, .. } => Some(error),
             Self::NewestUnreadable { source, .. } => Some(source),
-            Self::Mirror(_) | Self::Source(_) | Self::Interrupted | Self::Refused(_) => None,
+            Self::Mirror(_) | Self::Book(_) | Self::Source(_) | Self::Interrupted | Self::Refused(_) => None,
         }
     }
 

@@ -27,6 +27,7 @@ pub mod remembered;
 pub mod replace;
 pub mod run;
 pub mod sweep;
+pub mod uptime;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -235,6 +235,36 @@ fn damage_on_a_mirror_is_found_and_mended_from_here() {
     world.ok(&["check", "--mirror", "offsite", "--read-data"]);
 }
 
+#[test]
+fn what_was_pruned_leaves_a_mirror_late_and_under_a_cap() {
+    let (world, [first, second], _) = world();
+    world.ok(&["forget", &first, "--prune", "--instant", "--max-unused", "0"]);
+    let names = || walk(&world.path("mirror"));
+    let before = names();
+    let ran = world.ok(&["sync"]);
+    assert!(ran.out.contains("will be deleted there, the first in 30 days"), "{}", ran.out);
+    assert!(before.iter().all(|path| path.exists()));
+    let ran = world.ok(&["sync", "--grace", "29d"]);
+    assert!(ran.out.contains("nothing to send"), "{}", ran.out);
+    assert!(before.iter().all(|path| path.exists()));
+    let ran = world.run(&["sync", "--grace", "0", "--max-delete", "1"]);
+    assert_eq!(ran.code, Some(20), "{}", ran.err);
+    assert!(ran.err.contains("packstone sync offsite --max-delete 100"), "{}", ran.err);
+    assert!(before.iter().all(|path| path.exists()));
+    let ran = world.ok(&["sync", "--no-delete", "--json"]);
+    assert!(json(&ran)["deletion"].is_null(), "{}", ran.out);
+    let ran = world.ok(&["sync", "--grace", "0", "--max-delete", "100", "--dry-run"]);
+    assert!(ran.out.contains("would be deleted"), "{}", ran.out);
+    assert!(before.iter().all(|path| path.exists()));
+    let ran = world.ok(&["sync", "--grace", "0", "--max-delete", "100", "--json"]);
+    let deleted = json(&ran)["deletion"]["deleted"].as_u64().unwrap();
+    let gone = before.iter().filter(|path| !path.exists()).count() as u64;
+    assert!(gone > 0 && gone == deleted, "{gone}: {}", ran.out);
+    world.ok(&["check", "--mirror", "offsite", "--read-data"]);
+    world.ok(&["restore", "--from", "offsite", &second, "--target", "back"]);
+    assert_eq!(fs::read_to_string(world.path("back/tree/letters/two")).unwrap(), "dear two\n".repeat(2_000));
+}
+
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {

@@ -47,6 +47,7 @@ pub struct Ill {
     pub inner: Memory,
     fault: Option<(u64, Fault)>,
     requests: Arc<AtomicU64>,
+    deletes: bool,
     /// The listing before the last write.
     earlier: Arc<Mutex<Option<Objects>>>,
 }
@@ -57,11 +58,16 @@ fn error(kind: ErrorKind) -> Error {
 
 impl Ill {
     pub fn new(inner: Memory) -> Self {
-        Self { inner, fault: None, requests: Arc::default(), earlier: Arc::default() }
+        Self { inner, fault: None, requests: Arc::default(), deletes: false, earlier: Arc::default() }
     }
 
     pub fn with(inner: Memory, index: u64, fault: Fault) -> Self {
         Self { fault: Some((index, fault)), ..Self::new(inner) }
+    }
+
+    /// Objects may be removed.
+    pub fn deleting(self) -> Self {
+        Self { deletes: true, ..self }
     }
 
     pub fn requests(&self) -> u64 {
@@ -129,7 +135,12 @@ impl Storage for Ill {
     }
 
     fn remove(&self, name: &ObjectName) -> Result<()> {
-        panic!("a sync removes nothing, not even {name}")
+        assert!(self.deletes, "a sync removes nothing, not even {name}");
+        match self.next()? {
+            Some(Fault::Nothing) => Ok(()),
+            Some(Fault::AnswerLost) => self.inner.remove(name).and(Err(error(ErrorKind::Unavailable))),
+            _ => self.inner.remove(name),
+        }
     }
 
     fn set_aside(&self, name: &ObjectName) -> Result<String> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::new_without_default, missing_docs)]
 
 mod catastrophe;
+mod deletion;
 mod ill;
 mod interrupted;
 #[path = "../crash/world.rs"]

@@ -116,8 +116,7 @@ pub fn plan(
     let total: u64 = sync.there.values().sum();
     let mut found = DeletionPlan::default();
     let candidates: BTreeSet<ObjectName> = superseded(view, sync).into_iter().collect();
-    let known: BTreeMap<ObjectName, _> =
-        book.superseded(name)?.into_iter().map(|known| (known.name, known)).collect();
+    let known: BTreeMap<ObjectName, _> = book.superseded(name)?.into_iter().map(|known| (known.name, known)).collect();
     let was = sync.was.map_or(0, |head| head.generation);
     for name in candidates {
         let bytes = sync.there.get(&name).copied().unwrap_or_default();
@@ -148,7 +147,7 @@ pub fn plan(
 /// The book cannot be written.
 pub fn note(view: &PublicView, sync: &Plan, book: &mut MirrorBook, name: &str, clock: u64) -> Result<()> {
     let names = superseded(view, sync);
-    book.set_superseded(name, sync.head.generation, &names, clock)
+    Ok(book.set_superseded(name, sync.head.generation, &names, clock)?)
 }
 
 /// A head that stays is read with its checkpoint: that stays, too.
@@ -196,10 +195,7 @@ pub fn execute(
     }
     monitor.phase(Phase::DeleteOnMirror);
     monitor.expect(plan.due.len() as u64, plan.bytes(), true);
-    book.lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .add_deleted(name, &plan.due, clock)
-        ?;
+    book.lock().unwrap_or_else(PoisonError::into_inner).add_deleted(name, &plan.due, clock)?;
     let is_head = |(name, _): &&(ObjectName, u64)| matches!(name, ObjectName::Head { .. });
     let (heads, others): (Vec<_>, Vec<_>) = plan.due.iter().partition(is_head);
     let done = Mutex::new(Deleted::default());

@@ -15,9 +15,10 @@
 //! - A checkpoint is a head too, and what it named may be swept: it is sent last, when the head above it is there.
 //! - A head is sent only after a listing has shown everything that it needs, with the right lengths.
 //! - What is sent was hashed when it was read from the repository: damage does not spread.
-//! - Nothing is removed. An object is replaced only when its length is wrong.
+//! - Nothing is removed here; [`deletion`] does that afterwards. An object is replaced only when its length is wrong.
 //! - A mirror of another repository or history, or one that was set back, is not written to.
 
+pub mod deletion;
 mod history;
 mod send;
 
@@ -69,6 +70,8 @@ pub struct Plan {
     pub send: Vec<Needed>,
     /// The heads that are to be sent behind the rest: the newest, then its checkpoint.
     pub heads: Vec<Needed>,
+    /// All objects that are on the mirror, with their lengths.
+    pub there: BTreeMap<ObjectName, u64>,
     /// What else lies on the mirror and was left alone.
     pub notes: Vec<String>,
 }
@@ -137,7 +140,7 @@ pub fn plan(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>, 
     let is_head = |needed: &Needed| matches!(needed.name, ObjectName::Head { .. });
     let (mut heads, send): (Vec<Needed>, Vec<Needed>) = needs.iter().filter(lacks).partition(|needed| is_head(needed));
     heads.sort_by_key(|needed| needed.name != own);
-    Ok(Plan { was, head, needs, send, heads, notes })
+    Ok(Plan { was, head, needs, send, heads, there, notes })
 }
 
 /// Sends what the plan says. `book` hears how each object stands, under the name of the mirror.
