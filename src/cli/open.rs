@@ -168,12 +168,12 @@ fn open_at(
 
 /// Opens a mirror to read from it. What a command would write there is refused by the storage.
 fn from_mirror(context: &mut Context, mirror: &str, stdin_taken: bool) -> Result<Repository, CliError> {
-    let (address, command) = store::find(context, mirror)?;
-    let store = store::open(context, &address, command.as_deref(), false)?;
+    let place = store::find(context, mirror)?;
+    let store = store::open(context, &place, false)?;
     let access = Access {
         storage: Arc::new(ReadOnly::new(store)),
         locks: Locks::none(),
-        place: PathBuf::from(address.to_string()),
+        place: PathBuf::from(place.address.to_string()),
         cache: context.global.cache_directory()?,
         remembered: None,
         retry_lock: Duration::ZERO,

@@ -75,14 +75,12 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             .hint("choose another directory with --to; packstone check says how this one is"));
     }
     let (store, address) = {
-        let (address, command) = store::find(context, &arguments.mirror)?;
-        let address = if arguments.option.is_empty() {
-            address
-        } else {
-            crate::storage::address::Address::parse(&address.to_string(), &arguments.option)?
-        };
-        let command = arguments.credentials_command.clone().or(command);
-        (store::open(context, &address, command.as_deref(), false)?, address)
+        let mut place = store::find(context, &arguments.mirror)?;
+        if !arguments.option.is_empty() {
+            place.address = crate::storage::address::Address::parse(&place.address.to_string(), &arguments.option)?;
+        }
+        place.credentials_command = arguments.credentials_command.clone().or(place.credentials_command);
+        (store::open(context, &place, false)?, place.address)
     };
     let storage: Arc<dyn Storage> = Arc::new(ReadOnly::new(store));
     let access = Access {

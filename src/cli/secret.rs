@@ -76,10 +76,13 @@ impl Environment {
         this
     }
 
-    /// A secret of a mirror's service, such as `secret_access_key`.
+    /// A secret of a mirror's service, such as `secret_access_key`: the mirror's own (`PACKSTONE_MIRROR_<NAME>_<KEY>`), or that of all
+    /// mirrors (`PACKSTONE_MIRROR_<KEY>`).
     #[must_use]
-    pub fn mirror_secret(&self, key: &str) -> Option<String> {
-        self.mirrors.get(key).map(|value| value.to_string())
+    pub fn mirror_secret(&self, mirror: Option<&str>, key: &str) -> Option<String> {
+        let own =
+            mirror.and_then(|mirror| self.mirrors.get(&format!("{}_{key}", mirror.to_lowercase().replace('-', "_"))));
+        own.or_else(|| self.mirrors.get(key)).map(|value| value.to_string())
     }
 
     fn take_with(read: impl Fn(&str) -> Option<OsString>, remove: impl Fn(&str) -> bool) -> Self {
@@ -428,6 +431,18 @@ mod tests {
 
     fn read(source: Source) -> Result<Secret, CliError> {
         source.read(Question::Open("Passphrase"), true)
+    }
+
+    #[test]
+    fn a_mirror_has_secrets_of_its_own() {
+        let mut environment = Environment::take_with(|_| None, |_| true);
+        for (name, value) in [("password", "everybody's"), ("my_box_password", "its own")] {
+            environment.mirrors.insert(name.to_owned(), Zeroizing::new(value.to_owned()));
+        }
+        assert_eq!(environment.mirror_secret(Some("My-Box"), "password").unwrap(), "its own");
+        assert_eq!(environment.mirror_secret(Some("box"), "password").unwrap(), "everybody's");
+        assert_eq!(environment.mirror_secret(None, "password").unwrap(), "everybody's");
+        assert_eq!(environment.mirror_secret(None, "token"), None);
     }
 
     #[test]

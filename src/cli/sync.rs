@@ -13,7 +13,6 @@ use crate::repository::mirror_book::{Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::repository::uptime::Uptime;
 use crate::storage::MirrorStore;
-use crate::storage::address::Address;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -97,10 +96,10 @@ fn one(
     book: &Mutex<MirrorBook>,
     context: &Context,
 ) -> Result<(), CliError> {
-    let address = Address::parse(&mirror.address, &[])?;
-    store::refuse_same(context, &address)?;
+    let place = store::Place::of(mirror)?;
+    store::refuse_same(context, &place.address)?;
     let _lock = store::lock(context, view.id(), &mirror.name)?;
-    let store = store::open(context, &address, mirror.credentials_command.as_deref(), false)?;
+    let store = store::open(context, &place, false)?;
     let progress = context.progress(Work::Other);
     let done = bring_up(mirror, arguments, view, &*store, book, &progress);
     progress.finish();

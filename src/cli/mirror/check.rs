@@ -35,12 +35,12 @@ pub fn run(mirror: &str, options: &check::Options, context: &Context) -> Result<
             return Err(CliError::usage("of a mirror a share is read: --read-data, or --read-data-subset x%"));
         }
     };
-    let (address, command) = store::find(context, mirror)?;
-    let store = store::open(context, &address, command.as_deref(), false)?;
+    let place = store::find(context, mirror)?;
+    let store = store::open(context, &place, false)?;
     let access = Access {
         storage: Arc::new(ReadOnly::new(Arc::clone(&store))),
         locks: Locks::none(),
-        place: PathBuf::from(address.to_string()),
+        place: PathBuf::from(place.address.to_string()),
         cache: None,
         remembered: None,
         retry_lock: Duration::ZERO,

@@ -17,8 +17,8 @@ use crate::storage::address::Address;
 /// Keep copies of the repository elsewhere: which, and how they stand
 ///
 /// A mirror holds the same files under the same names. Nothing here needs a passphrase, and no credentials are stored: they come
-/// from the environment (PACKSTONE_MIRROR_SECRET_ACCESS_KEY and the like, AWS_* for s3), from the cloud's usual files, or from
-/// a command.
+/// from the environment (PACKSTONE_MIRROR_NAME_SECRET_ACCESS_KEY and the like with the mirror's name; without it they go to every
+/// mirror of that service; AWS_* for s3), from the cloud's usual files, or from a command.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// What to do.
@@ -128,7 +128,12 @@ fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: 
         return Err(crate::repository::mirror_book::BookError::Exists(arguments.name.clone()).into());
     }
     if !arguments.no_probe {
-        let store = store::open(context, &address, arguments.credentials_command.as_deref(), !arguments.dry_run)?;
+        let place = store::Place {
+            name: Some(arguments.name.clone()),
+            address: address.clone(),
+            credentials_command: arguments.credentials_command.clone(),
+        };
+        let store = store::open(context, &place, !arguments.dry_run)?;
         let found = probe::run(&*store, view.id())?;
         for line in found.lines() {
             output.info(format_args!("  {line}"))?;
@@ -179,8 +184,7 @@ fn accept(
         None
     } else {
         let code = HeadCode::parse(&arguments.head).map_err(|error| CliError::usage(error.to_string()))?;
-        let address = Address::parse(&mirror.address, &[])?;
-        let store = store::open(context, &address, mirror.credentials_command.as_deref(), false)?;
+        let store = store::open(context, &store::Place::of(&mirror)?, false)?;
         let newest = crate::repository::chain::newest(&*store, view.verifying_key(), view.id())?;
         if !code.matches(&newest.reference()) {
             let now = HeadCode::of(&newest.reference());

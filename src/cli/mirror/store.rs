@@ -26,6 +26,31 @@ impl From<BookError> for CliError {
     }
 }
 
+/// Where a mirror lies, and where its secrets come from.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its name here, when it has one: its own secrets go by it.
+    pub name: Option<String>,
+    /// The address.
+    pub address: Address,
+    /// Prints them.
+    pub credentials_command: Option<String>,
+}
+
+impl Place {
+    /// Of a mirror in the book.
+    ///
+    /// # Errors
+    /// When this program does not understand its address.
+    pub fn of(mirror: &Mirror) -> Result<Self, CliError> {
+        Ok(Self {
+            name: Some(mirror.name.clone()),
+            address: Address::parse(&mirror.address, &[])?,
+            credentials_command: mirror.credentials_command.clone(),
+        })
+    }
+}
+
 /// The folder of the books.
 ///
 /// # Errors
@@ -57,14 +82,13 @@ pub fn names(context: &Context, repository: RepositoryId) -> Vec<String> {
 ///
 /// # Errors
 /// When it is neither.
-pub fn find(context: &Context, text: &str) -> Result<(Address, Option<String>), CliError> {
+pub fn find(context: &Context, text: &str) -> Result<Place, CliError> {
     if text.contains("://") || text.starts_with('/') {
-        return Ok((Address::parse(text, &[])?, None));
+        return Ok(Place { name: None, address: Address::parse(text, &[])?, credentials_command: None });
     }
     // The repository that is meant knows its mirrors; only where there is none, any repository's may be meant.
     if let Some(id) = super::super::open::id(context) {
-        let mirror = book(context, id)?.get(text)?;
-        return Ok((Address::parse(&mirror.address, &[])?, mirror.credentials_command));
+        return Place::of(&book(context, id)?.get(text)?);
     }
     let mut found: Vec<Mirror> = Vec::new();
     for entry in std::fs::read_dir(folder(context)?).into_iter().flatten().flatten() {
@@ -75,7 +99,7 @@ pub fn find(context: &Context, text: &str) -> Result<(Address, Option<String>), 
         }
     }
     match found.as_slice() {
-        [mirror] => Ok((Address::parse(&mirror.address, &[])?, mirror.credentials_command.clone())),
+        [mirror] => Place::of(mirror),
         [] => {
             Err(CliError::failed(format!("\"{}\" is neither a mirror's name nor an address", escape(text.as_bytes())))
                 .hint("packstone mirror list shows the names; an address looks like s3://BUCKET/PATH"))
@@ -88,18 +112,14 @@ pub fn find(context: &Context, text: &str) -> Result<(Address, Option<String>), 
 ///
 /// # Errors
 /// When a secret cannot be had, or the settings are refused.
-pub fn open(
-    context: &Context,
-    address: &Address,
-    credentials_command: Option<&str>,
-    make: bool,
-) -> Result<Arc<dyn MirrorStore>, CliError> {
+pub fn open(context: &Context, place: &Place, make: bool) -> Result<Arc<dyn MirrorStore>, CliError> {
+    let Place { name, address, credentials_command } = place;
     if let Some(directory) = address.directory() {
         return Ok(Arc::new(local(directory, make)?));
     }
     let mut secrets = BTreeMap::new();
     for key in address.service().secrets {
-        if let Some(value) = context.environment.mirror_secret(key) {
+        if let Some(value) = context.environment.mirror_secret(name.as_deref(), key) {
             secrets.insert((*key).to_owned(), value);
         }
     }

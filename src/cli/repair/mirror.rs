@@ -7,7 +7,6 @@ use crate::cli::progress::Work;
 use crate::cli::{Context, open, size};
 use crate::ops::repair_mirror;
 use crate::storage::ObjectName;
-use crate::storage::address::Address;
 
 /// Send again what is damaged on a mirror
 ///
@@ -33,9 +32,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let view = open::public_view(context, "repair mirror")?;
     let mirror = store::book(context, view.id())?.get(&arguments.name)?;
-    let address = Address::parse(&mirror.address, &[])?;
+    let place = store::Place::of(&mirror)?;
     let _lock = store::lock(context, view.id(), &mirror.name)?;
-    let store = store::open(context, &address, mirror.credentials_command.as_deref(), false)?;
+    let store = store::open(context, &place, false)?;
     let progress = context.progress(Work::Other);
     let plan = repair_mirror::plan(&view, &*store, mirror.head, usize::from(arguments.connections), &progress);
     progress.finish();
