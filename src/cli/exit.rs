@@ -35,6 +35,10 @@ pub enum Exit {
     Fork = 16,
     /// Something in the repository is damaged or missing.
     Damage = 17,
+    /// Something should have been done by now.
+    Overdue = 18,
+    /// A drill did not bring back what was backed up.
+    DrillFailed = 19,
     /// More would be deleted on a mirror than may be.
     DeletionRefused = 20,
     /// Interrupted by the user (128 + SIGINT).
@@ -43,7 +47,7 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, by code.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Success,
         Self::Failed,
         Self::Usage,
@@ -56,6 +60,8 @@ impl Exit {
         Self::Stale,
         Self::Fork,
         Self::Damage,
+        Self::Overdue,
+        Self::DrillFailed,
         Self::DeletionRefused,
         Self::Interrupted,
     ];
@@ -82,6 +88,8 @@ impl Exit {
             Self::Stale => "the repository here is behind its mirror",
             Self::Fork => "the repository has two histories",
             Self::Damage => "damage found",
+            Self::Overdue => "something is overdue",
+            Self::DrillFailed => "a drill did not bring back what was backed up",
             Self::DeletionRefused => "more would be deleted on a mirror than may be",
             Self::Interrupted => "interrupted",
         }
@@ -121,6 +129,13 @@ impl CliError {
     /// An error that ends with `exit`.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), hints: Vec::new(), source: None, pipe_closed: false }
+    }
+
+    /// The same error with another exit code.
+    #[must_use]
+    pub fn with_exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
     }
 
     /// A plain failure, exit code 1.

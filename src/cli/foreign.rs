@@ -25,7 +25,7 @@ const fn needless(name: &'static str, message: &'static str) -> Foreign {
 }
 
 /// All of them.
-pub const FOREIGN: [Foreign; 19] = [
+pub const FOREIGN: [Foreign; 17] = [
     needless("unlock", "Nothing to do: locks here end with the process that holds them."),
     needless("break-lock", "Nothing to do: locks here end with the process that holds them."),
     needless("migrate", "Nothing to do: there is one repository format."),
@@ -42,11 +42,6 @@ pub const FOREIGN: [Foreign; 19] = [
     instead("log", "snapshots are listed by snapshots", "packstone snapshots"),
     instead("info", "facts are shown by show and stats", "packstone show latest, or packstone stats"),
     instead(
-        "status",
-        "what changed since the last snapshot is shown by diff",
-        "packstone diff latest:PATH ./DIRECTORY",
-    ),
-    instead(
         "cache",
         "the cache needs no care: delete its directory whenever you like",
         "it is made again by the next command, or by packstone repair index",
@@ -60,11 +55,6 @@ pub const FOREIGN: [Foreign; 19] = [
     instead("self-update", "this program does not change itself", "update it the way you installed it"),
     instead("delete", "snapshots are removed by forget", "packstone forget ID"),
     instead("compact", "freeing space is prune here", "packstone prune"),
-    instead(
-        "drill",
-        "drills come with a later version",
-        "until then: packstone check --read-data, and restore to an empty directory with --verify",
-    ),
 ];
 
 /// The answer to a foreign command.

@@ -7,6 +7,7 @@
 
 pub mod bar;
 pub mod clock;
+pub mod drill;
 pub mod duration;
 pub mod entry;
 pub mod exit;
@@ -56,6 +57,7 @@ pub mod rewrite;
 pub mod show;
 pub mod snapshots;
 pub mod stats;
+mod status;
 pub mod sync;
 pub mod tag;
 pub mod undelete;
@@ -108,9 +110,11 @@ pub enum Command {
     Copy(copy::Arguments),
     Check(check::Arguments),
     Stats(stats::Arguments),
+    Status(status::Arguments),
     Mirror(mirror::Arguments),
     Sync(sync::Arguments),
     Recover(recover::Arguments),
+    Drill(drill::Arguments),
     Key(key::Arguments),
     Repair(repair::Arguments),
     Show(show::Arguments),
@@ -210,9 +214,11 @@ fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
         Command::Prune(arguments) => prune::run(&arguments, context),
         Command::Copy(arguments) => copy::run(&arguments, context),
         Command::Stats(arguments) => stats::run(&arguments, context),
+        Command::Status(arguments) => status::run(&arguments, context),
         Command::Mirror(arguments) => mirror::run(&arguments, context),
         Command::Sync(arguments) => sync::run(&arguments, context),
         Command::Recover(arguments) => recover::run(&arguments, context),
+        Command::Drill(arguments) => drill::run(&arguments, context),
         Command::Cat(arguments) => cat::run(&arguments, context),
         Command::Show(arguments) => show::run(&arguments, context),
         Command::Forget(arguments) => forget::run(&arguments, context),

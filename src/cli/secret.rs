@@ -158,6 +158,7 @@ pub struct FromOptions {
 }
 
 /// A secret, wiped from memory when dropped.
+#[derive(Clone)]
 pub enum Secret {
     /// A passphrase (or a recovery code typed in its place): the bytes without the line's end, never empty.
     Passphrase(Zeroizing<Vec<u8>>),

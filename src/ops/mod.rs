@@ -11,6 +11,7 @@ pub mod content;
 pub mod copy;
 pub mod deleted;
 pub mod diff;
+pub mod drill;
 pub mod dump;
 pub mod find;
 pub mod forget;

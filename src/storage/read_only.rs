@@ -2,18 +2,58 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Error, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Upload};
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct ReadOnly(Arc<dyn MirrorStore>);
+pub struct ReadOnly {
+    store: Arc<dyn MirrorStore>,
+    traffic: Arc<Traffic>,
+}
+
+/// What was asked of a store and came back, over all copies of one [`ReadOnly`].
+#[derive(Debug, Default)]
+pub struct Traffic {
+    requests: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Traffic {
+    /// Questions: reads, listings, lengths.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of objects that came back.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn ask(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self, bytes: Vec<u8>) -> Vec<u8> {
+        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        bytes
+    }
+}
 
 impl ReadOnly {
     /// Looks at `store`.
     #[must_use]
     pub fn new(store: Arc<dyn MirrorStore>) -> Self {
-        Self(store)
+        Self { store, traffic: Arc::default() }
+    }
+
+    /// What it is used for.
+    #[must_use]
+    pub fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
     }
 }
 
@@ -28,23 +68,27 @@ impl Storage for ReadOnly {
     }
 
     fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>> {
-        self.0.read(name, limit)
+        self.traffic.ask();
+        self.store.read(name, limit).map(|bytes| self.traffic.count(bytes))
     }
 
     fn read_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>> {
-        self.0.read_range(name, offset, length)
+        self.traffic.ask();
+        self.store.read_range(name, offset, length).map(|bytes| self.traffic.count(bytes))
     }
 
     fn length(&self, name: &ObjectName) -> Result<u64> {
-        self.0.length(name)
+        self.traffic.ask();
+        self.store.length(name)
     }
 
     fn list(&self, folder: Folder) -> Result<Vec<Listed>> {
-        self.0.list(folder)
+        self.traffic.ask();
+        self.store.list(folder)
     }
 
     fn strays(&self, folder: Folder) -> Result<Vec<String>> {
-        self.0.strays(folder)
+        self.store.strays(folder)
     }
 
     fn remove(&self, name: &ObjectName) -> Result<()> {

@@ -78,6 +78,16 @@ pub fn names(context: &Context, repository: RepositoryId) -> Vec<String> {
     all.map(|all| all.into_iter().map(|mirror| mirror.name).collect()).unwrap_or_default()
 }
 
+/// The repositories that this machine keeps a book for.
+///
+/// # Errors
+/// When there is no home directory.
+pub fn known(context: &Context) -> Result<Vec<RepositoryId>, CliError> {
+    let entries = std::fs::read_dir(folder(context)?).into_iter().flatten().flatten();
+    let id = |name: std::ffi::OsString| name.to_str()?.strip_suffix(".sqlite")?.parse().ok();
+    Ok(entries.filter_map(|entry| id(entry.file_name())).collect())
+}
+
 /// A place where a mirror is, or can be: a name from a book, or an address.
 ///
 /// # Errors
@@ -91,12 +101,8 @@ pub fn find(context: &Context, text: &str) -> Result<Place, CliError> {
         return Place::of(&book(context, id)?.get(text)?);
     }
     let mut found: Vec<Mirror> = Vec::new();
-    for entry in std::fs::read_dir(folder(context)?).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let id = name.to_str().and_then(|name| name.strip_suffix(".sqlite")).and_then(|id| id.parse().ok());
-        if let Some(id) = id {
-            found.extend(book(context, id)?.get(text).ok());
-        }
+    for id in known(context)? {
+        found.extend(book(context, id)?.get(text).ok());
     }
     match found.as_slice() {
         [mirror] => Place::of(mirror),

@@ -3,21 +3,40 @@
 //! Patterns are matched against the path within what is restored, with a slash before it. With includes, an entry is taken
 //! when it or a directory above it matches, and a directory that does not match is looked into as long as something
 //! beneath it may. With excludes, an entry that matches is left out and not looked into. Both together: taken by the
-//! includes and not left out by the excludes.
+//! includes and not left out by the excludes. A [`Sample`] takes a share of what these take.
 
 use crate::files::pattern::Patterns;
+
+/// A share of all paths, chosen by chance: the same seed chooses the same paths, and a larger share chooses these and more.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// The share, in percent.
+    pub percent: f64,
+    /// Decides which paths.
+    pub seed: u64,
+}
+
+impl Sample {
+    fn takes(&self, path: &[u8]) -> bool {
+        let hash = blake3::Hasher::new().update(&self.seed.to_le_bytes()).update(path).finalize();
+        let mut first = [0; 8];
+        first.copy_from_slice(&hash.as_bytes()[..8]);
+        (u64::from_le_bytes(first) as f64) < self.percent / 100.0 * u64::MAX as f64
+    }
+}
 
 /// See the module. Takes everything by default.
 #[derive(Debug, Clone)]
 pub struct Selection {
     includes: [Patterns; 2],
     excludes: [Patterns; 2],
+    sample: Option<Sample>,
 }
 
 impl Default for Selection {
     fn default() -> Self {
         let none = || [Patterns::new(false), Patterns::new(true)];
-        Self { includes: none(), excludes: none() }
+        Self { includes: none(), excludes: none(), sample: None }
     }
 }
 
@@ -34,13 +53,19 @@ impl Selection {
     /// Patterns of each kind: those that tell upper from lower case, and those that do not.
     #[must_use]
     pub fn new(includes: [Patterns; 2], excludes: [Patterns; 2]) -> Self {
-        Self { includes, excludes }
+        Self { includes, excludes, sample: None }
+    }
+
+    /// A share of everything.
+    #[must_use]
+    pub fn sample(sample: Sample) -> Self {
+        Self { sample: Some(sample), ..Self::default() }
     }
 
     /// True when everything is taken.
     #[must_use]
     pub fn is_everything(&self) -> bool {
-        self.includes.iter().chain(&self.excludes).all(Patterns::is_empty)
+        self.sample.is_none() && self.includes.iter().chain(&self.excludes).all(Patterns::is_empty)
     }
 
     /// Decides about a path that begins with a slash.
@@ -55,6 +80,7 @@ impl Selection {
         if self.excludes.iter().any(|patterns| patterns.matches(path)) {
             choice = Choice { selected: false, enter: false };
         }
+        choice.selected &= self.sample.is_none_or(|sample| sample.takes(path));
         choice
     }
 }
@@ -94,6 +120,20 @@ mod tests {
         assert!(choice(&some, "/etc/a.txt").0);
         assert!(!choice(&some, "/etc/a.png").0);
         assert_eq!(choice(&selection(&["/home/u"], &[], &[]), "/etc"), (false, false));
+    }
+
+    #[test]
+    fn a_sample_takes_its_share_and_grows() {
+        let taken = |percent, seed| {
+            let some = Selection::sample(Sample { percent, seed });
+            assert!(!some.is_everything());
+            let paths = (0..10_000).map(|path| format!("/{path}"));
+            paths.filter(|path| choice(&some, path).0).collect::<std::collections::BTreeSet<_>>()
+        };
+        let (few, more) = (taken(5.0, 1), taken(20.0, 1));
+        assert!((400..600).contains(&few.len()) && (1_800..2_200).contains(&more.len()));
+        assert!(few.is_subset(&more) && few != taken(5.0, 2));
+        assert_eq!((taken(0.0, 1).len(), taken(100.0, 1).len()), (0, 10_000));
     }
 
     #[test]

@@ -1,0 +1,135 @@
+//! `drill history`: how the drills of before ended.
+
+use crate::base::escape::escape;
+use crate::base::time::Time;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::mirror::store;
+use crate::cli::table::{Align, Table};
+use crate::cli::{Context, clock, duration, open, size};
+use crate::repository::mirror_book::{Drill, DrillOutcome};
+
+/// Drills that the success rate is about.
+const RATE_OVER: usize = 12;
+
+/// `drill history`
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// Those of one mirror
+    #[arg(value_name = "MIRROR")]
+    pub mirror: Option<String>,
+    /// Show at most so many
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    pub last: usize,
+}
+
+/// How many of the last drills succeeded. Those that somebody interrupted, or that did not end, do not count.
+#[derive(Debug, Clone, Copy)]
+pub struct Rate {
+    /// Drills that ended.
+    pub held: usize,
+    /// Those that passed.
+    pub passed: usize,
+    /// When all data was restored the last time, and passed.
+    pub last_full: Option<Time>,
+}
+
+impl Rate {
+    /// Of these drills, the last one first.
+    pub fn of(drills: &[Drill]) -> Self {
+        let ended = |drill: &&Drill| matches!(drill.outcome, DrillOutcome::Passed | DrillOutcome::Failed);
+        let passed = |drill: &&Drill| drill.outcome == DrillOutcome::Passed;
+        let last: Vec<&Drill> = drills.iter().filter(ended).take(RATE_OVER).collect();
+        Self {
+            held: last.len(),
+            passed: last.iter().filter(|drill| passed(drill)).count(),
+            last_full: drills.iter().find(|drill| passed(drill) && drill.sample.is_none()).map(|drill| drill.began),
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When what this machine knows of mirrors cannot be read.
+pub fn run(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
+    let ids = match open::id(context) {
+        Some(id) => vec![id],
+        None => store::known(context)?,
+    };
+    let mut drills = Vec::new();
+    for id in ids {
+        drills.extend(store::book(context, id)?.drills(arguments.mirror.as_deref())?);
+    }
+    drills.sort_by_key(|drill| std::cmp::Reverse((drill.began, drill.number)));
+    let rate = Rate::of(&drills);
+    drills.truncate(arguments.last);
+    let (output, zone) = (context.output, clock::local_zone());
+    let columns = [
+        ("When", Align::Left),
+        ("Mirror", Align::Left),
+        ("Share", Align::Right),
+        ("Outcome", Align::Left),
+        ("Files", Align::Right),
+        ("First file", Align::Right),
+        ("Complete", Align::Right),
+        ("Data", Align::Right),
+    ];
+    let mut table = Table::new(&columns);
+    for drill in &drills {
+        let share = drill.sample.map_or_else(|| "all".to_owned(), |percent| format!("{percent} %"));
+        if output.json {
+            output.json(&serde_json::json!({
+                "message_type": "drill",
+                "mirror": drill.mirror,
+                "began": clock::rfc3339(drill.began, &zone),
+                "sample_percent": drill.sample,
+                "outcome": drill.outcome.word(),
+                "reason": drill.reason,
+                "generation": drill.generation,
+                "snapshots": drill.snapshots,
+                "files": drill.files,
+                "bytes": drill.bytes,
+                "fetched_bytes": drill.fetched,
+                "seconds_to_first_file": drill.first_file.map(|span| span.as_secs_f64()),
+                "seconds_to_complete": drill.complete.map(|span| span.as_secs_f64()),
+                "data_age_seconds": drill.age.map(|span| span.as_secs()),
+            }))?;
+            continue;
+        }
+        let span = |span: Option<std::time::Duration>| span.map(duration::show).unwrap_or_default();
+        let outcome = match (&drill.outcome, &drill.reason) {
+            (DrillOutcome::Begun, _) => "did not end".to_owned(),
+            (outcome, Some(reason)) => format!("{}: {}", outcome.word(), escape(reason.as_bytes())),
+            (outcome, None) => outcome.word().to_owned(),
+        };
+        table.row_of_lines(vec![
+            vec![clock::show(drill.began, &zone)],
+            vec![escape(drill.mirror.as_bytes())],
+            vec![share],
+            vec![outcome],
+            vec![size::count(drill.files)],
+            vec![span(drill.first_file)],
+            vec![span(drill.complete)],
+            vec![drill.age.map(|age| format!("{} old", duration::show(age))).unwrap_or_default()],
+        ]);
+    }
+    if output.json {
+        output.json(&serde_json::json!({
+            "message_type": "summary",
+            "held": rate.held,
+            "passed": rate.passed,
+            "last_full": rate.last_full.map(|time| clock::rfc3339(time, &zone)),
+        }))?;
+        return Ok(Exit::Success);
+    }
+    if drills.is_empty() {
+        output.info("No drill yet: whether a mirror can bring the data back is not proven. Next: packstone drill")?;
+        return Ok(Exit::Success);
+    }
+    let full = rate
+        .last_full
+        .map_or_else(|| "no full drill yet".to_owned(), |time| format!("last full drill {}", clock::show(time, &zone)));
+    table.footer(format!("last {}: {} passed; {full}", rate.held, rate.passed));
+    output.text(&table.render())?;
+    Ok(Exit::Success)
+}

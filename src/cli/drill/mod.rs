@@ -1,0 +1,360 @@
+//! `drill`: rehearse a recovery.
+
+mod history;
+
+use super::exit::{CliError, Exit};
+use super::mirror::store;
+use super::progress::Work;
+use super::secret::{Question, Secret};
+use super::snapshot_argument::SnapshotRef;
+use super::{Context, clock, duration, open, size, words};
+use crate::base::escape::escape;
+use crate::base::id::RepositoryId;
+use crate::base::time::Time;
+use crate::ops::drill::{self, Ground, Inspect, Options, Report};
+use crate::ops::restore::Sample;
+use crate::repository::Access;
+use crate::repository::lock::Locks;
+use crate::repository::mirror_book::{Drill, DrillOutcome, MirrorBook};
+use crate::repository::public_view::PublicView;
+use crate::storage::MirrorStore;
+use crate::storage::read_only::ReadOnly;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Rehearse a recovery: bring data back from a mirror alone, and compare it
+///
+/// Uses what a new machine would have: the mirror and a secret; no cache, no local repository. The newest snapshot of every source is restored
+/// into a folder of its own, read back and compared in content and metadata, and removed again. With --sample only a share of the files is, straight
+/// from the mirror, fetching what they need. What came of it is remembered: packstone drill history.
+#[derive(Debug, Clone, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// Something else than a drill.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Which mirrors, by name or address; the only one without any
+    #[arg(value_name = "MIRROR")]
+    pub mirrors: Vec<String>,
+    /// All mirrors of the repository, one after the other
+    #[arg(long, conflicts_with = "mirrors")]
+    pub all: bool,
+    /// Restore only this share of the files, chosen by chance, in percent
+    #[arg(long, value_name = "PERCENT", value_parser = parse_share)]
+    pub sample: Option<f64>,
+    /// Choose the same files as an earlier drill with this seed
+    #[arg(long, value_name = "NUMBER", requires = "sample")]
+    pub seed: Option<u64>,
+    /// Restore this snapshot (can be given multiple times)
+    #[arg(long = "snapshot", value_name = "SNAPSHOT")]
+    pub snapshots: Vec<SnapshotRef>,
+    /// Restore only this path of the snapshots
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<std::ffi::OsString>,
+    /// Run this command, without a shell, in each restored tree; unless it succeeds the drill has failed
+    #[arg(long, value_name = "COMMAND")]
+    pub check_command: Option<String>,
+    /// Make the drill's folder in this directory (default: $TMPDIR, or /var/tmp)
+    #[arg(long, value_name = "DIRECTORY")]
+    pub to: Option<PathBuf>,
+    /// Leave what was restored where it is
+    #[arg(long)]
+    pub keep: bool,
+    /// Fetch so many objects at the same time
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub connections: u16,
+}
+
+/// Something else than a drill.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Command {
+    /// List the drills of before, and how many succeeded
+    History(history::Arguments),
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok();
+    percent
+        .filter(|percent| *percent > 0.0 && *percent <= 100.0)
+        .ok_or_else(|| format!("{text:?} is no share: expected more than 0, and at most 100"))
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Exit::DrillFailed`] when something did not come back as it was backed up; what kept a drill from being held.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    if let Some(Command::History(arguments)) = &arguments.command {
+        return history::run(arguments, context);
+    }
+    let mirrors = mirrors(arguments, context)?;
+    let secret = context.secret(Question::Open("Passphrase or recovery code"), false)?;
+    let mut worst = Exit::Success;
+    for mirror in &mirrors {
+        match one(mirror, arguments, &secret, context) {
+            Ok(exit) => worst = if worst == Exit::Success { exit } else { worst },
+            Err(error) if mirrors.len() == 1 || error.exit() == Exit::Interrupted => return Err(error),
+            Err(error) => {
+                context.output.warn(&error.chain());
+                worst = if worst == Exit::Success { error.exit() } else { worst };
+            }
+        }
+    }
+    Ok(worst)
+}
+
+fn mirrors(arguments: &Arguments, context: &Context) -> Result<Vec<String>, CliError> {
+    if !arguments.mirrors.is_empty() {
+        return Ok(arguments.mirrors.clone());
+    }
+    let known = open::id(context).map(|id| store::names(context, id)).unwrap_or_default();
+    match known.as_slice() {
+        [] => Err(CliError::usage("there is no mirror to drill")
+            .hint("name one by its address, or add one: packstone mirror add NAME s3://BUCKET/PATH")),
+        [_] => Ok(known),
+        _ if arguments.all => Ok(known),
+        _ => {
+            Err(CliError::usage(format!("there are several mirrors: {}", known.join(", ")))
+                .hint("name one, or say --all"))
+        }
+    }
+}
+
+/// Where the outcome is written down.
+struct Record {
+    book: MirrorBook,
+    drill: Drill,
+}
+
+impl Record {
+    fn begin(id: RepositoryId, mirror: &str, sample: Option<f64>, context: &Context) -> Result<Self, CliError> {
+        let book = store::book(context, id)?;
+        let now = Time::now();
+        let number = book.begin_drill(mirror, sample, now)?;
+        let drill = Drill {
+            number,
+            mirror: mirror.to_owned(),
+            began: now,
+            sample,
+            outcome: DrillOutcome::Begun,
+            reason: None,
+            generation: None,
+            snapshots: 0,
+            files: 0,
+            bytes: 0,
+            fetched: 0,
+            first_file: None,
+            complete: None,
+            age: None,
+        };
+        Ok(Self { book, drill })
+    }
+
+    fn end(&mut self, report: &Report) -> Result<(), CliError> {
+        let drill = &mut self.drill;
+        drill.outcome = if report.passed() { DrillOutcome::Passed } else { DrillOutcome::Failed };
+        drill.reason = report.differences.first().cloned();
+        drill.generation = report.head.map(|head| head.generation);
+        (drill.snapshots, drill.files) = (report.snapshots, report.files);
+        (drill.bytes, drill.fetched) = (report.bytes, report.fetched);
+        (drill.first_file, drill.complete, drill.age) = (report.first_file, Some(report.complete), Some(report.age));
+        Ok(self.book.end_drill(drill)?)
+    }
+
+    fn give_up(&mut self, error: &CliError) -> Result<(), CliError> {
+        let interrupted = error.exit() == Exit::Interrupted;
+        self.drill.outcome = if interrupted { DrillOutcome::Interrupted } else { DrillOutcome::Failed };
+        self.drill.reason = Some(error.chain());
+        Ok(self.book.end_drill(&self.drill)?)
+    }
+}
+
+/// The repository of a mirror: the one here, when that is where its name is from; else as the mirror says.
+fn repository_of(mirror: &Arc<dyn MirrorStore>, place: &store::Place, context: &Context) -> Option<RepositoryId> {
+    if place.name.is_some()
+        && let Some(id) = open::id(context)
+    {
+        return Some(id);
+    }
+    let access = Access {
+        storage: Arc::new(ReadOnly::new(Arc::clone(mirror))),
+        locks: Locks::none(),
+        place: PathBuf::from(place.address.to_string()),
+        cache: None,
+        remembered: None,
+        retry_lock: Duration::ZERO,
+    };
+    PublicView::open(access).ok().map(|view| view.id())
+}
+
+fn one(mirror: &str, arguments: &Arguments, secret: &Secret, context: &Context) -> Result<Exit, CliError> {
+    let place = store::find(context, mirror)?;
+    let address = place.address.to_string();
+    let label = place.name.clone().unwrap_or_else(|| address.clone());
+    let shown = escape(label.as_bytes());
+    let store = store::open(context, &place, false)?;
+    let mut record = match repository_of(&store, &place, context) {
+        Some(id) => Some(Record::begin(id, &label, arguments.sample, context)?),
+        None => None,
+    };
+    let held = hold(store, &address, arguments, secret, context);
+    let (report, seed, kept) = match held {
+        Ok(held) => held,
+        Err(error) => {
+            if let Some(record) = &mut record {
+                record.give_up(&error)?;
+            }
+            // What the mirror is not to blame for keeps its code.
+            let ours = matches!(error.exit(), Exit::Interrupted | Exit::WrongPassword | Exit::Usage);
+            return Err(if ours { error } else { error.with_exit(Exit::DrillFailed) }.about(&label));
+        }
+    };
+    if let Some(record) = &mut record {
+        record.end(&report)?;
+    }
+    show(&shown, &report, seed, kept.as_deref(), record.as_ref(), context)?;
+    Ok(if report.passed() { Exit::Success } else { Exit::DrillFailed })
+}
+
+type Held = (Report, Option<u64>, Option<PathBuf>);
+
+fn hold(
+    store: Arc<dyn MirrorStore>,
+    address: &str,
+    arguments: &Arguments,
+    secret: &Secret,
+    context: &Context,
+) -> Result<Held, CliError> {
+    let parent = arguments.to.clone().unwrap_or_else(|| {
+        std::env::var_os("TMPDIR")
+            .filter(|path| !path.is_empty())
+            .map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
+    });
+    let ground = Ground::make(&parent).map_err(|error| {
+        CliError::failed(format!("no folder for the drill can be made in {}", escape(parent.as_os_str().as_bytes())))
+            .caused_by(error)
+    })?;
+    let random = Time::now().as_nanoseconds().unsigned_abs() as u64;
+    let sample = arguments.sample.map(|percent| Sample { percent, seed: arguments.seed.unwrap_or(random) });
+    let options = Options {
+        snapshots: arguments.snapshots.clone(),
+        path: arguments.path.as_ref().map(|path| path.as_bytes().to_vec()).unwrap_or_default(),
+        sample,
+        parallel: usize::from(arguments.connections),
+        now: Time::now(),
+    };
+    let inspect = |tree: &Path| -> Result<(), String> {
+        arguments.check_command.as_deref().map_or(Ok(()), |command| run_in(command, tree))
+    };
+    let inspect: Option<Inspect<'_>> = arguments.check_command.is_some().then_some(&inspect);
+    let open = |access| open::open(access, secret.clone()).map(|(repository, _)| repository);
+    let progress = context.progress(Work::Other);
+    let report = drill::run(store, address, &open, &ground, &options, inspect, &progress);
+    progress.finish();
+    let kept = if arguments.keep {
+        Some(ground.keep())
+    } else {
+        let path = ground.path();
+        if let Err(error) = ground.clean() {
+            let path = escape(path.as_os_str().as_bytes());
+            context.output.warn(&format!("{path} could not be removed wholly: {error}"));
+        }
+        None
+    };
+    Ok((report?, sample.map(|sample| sample.seed), kept))
+}
+
+/// Runs a command in a restored tree; an error is a sentence.
+fn run_in(command: &str, tree: &Path) -> Result<(), String> {
+    let words = words::split(command)?;
+    let Some((program, arguments)) = words.split_first() else { return Err("the check command is empty".to_owned()) };
+    let shown = escape(program.as_bytes());
+    // What it prints must not mix with lines for programs.
+    let status = Process::new(program)
+        .args(arguments)
+        .current_dir(tree)
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .map_err(|error| format!("the check command {shown} cannot be run: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("the check command {shown} says no: {status}")) }
+}
+
+fn show(
+    mirror: &str,
+    report: &Report,
+    seed: Option<u64>,
+    kept: Option<&Path>,
+    record: Option<&Record>,
+    context: &Context,
+) -> Result<(), CliError> {
+    let output = context.output;
+    let past = record.map(|record| record.book.drills(Some(&record.drill.mirror))).transpose()?.unwrap_or_default();
+    let rate = history::Rate::of(&past);
+    let kept = kept.map(|path| escape(path.as_os_str().as_bytes()));
+    if output.json {
+        return output.json(&serde_json::json!({
+            "message_type": "drill",
+            "mirror": mirror,
+            "passed": report.passed(),
+            "generation": report.head.map(|head| head.generation),
+            "sample_percent": record.and_then(|record| record.drill.sample),
+            "seed": seed,
+            "snapshots": report.snapshots,
+            "files": report.files,
+            "others": report.others,
+            "bytes": report.bytes,
+            "fetched_bytes": report.fetched,
+            "requests": report.requests,
+            "seconds_to_open": report.opened.as_secs_f64(),
+            "seconds_to_first_file": report.first_file.map(|span| span.as_secs_f64()),
+            "seconds_to_complete": report.complete.as_secs_f64(),
+            "data_age_seconds": report.age.as_secs(),
+            "differences": report.difference_count,
+            "first_differences": report.differences,
+            "not_permitted": report.not_permitted,
+            "not_proven_percent": report.not_proven(),
+            "passed_of_last": [rate.passed, rate.held],
+            "kept": kept,
+        }));
+    }
+    let word = if report.passed() { "PASSED" } else { "FAILED" };
+    let first =
+        report.first_file.map_or_else(|| "no file".to_owned(), |span| format!("first file {}", duration::show(span)));
+    output.line(format!(
+        "{mirror}  {word}  {first}   complete {}   data {} old",
+        duration::show(report.complete),
+        duration::show(report.age)
+    ))?;
+    for difference in &report.differences {
+        output.line(format!("  {difference}"))?;
+    }
+    let more = report.difference_count.saturating_sub(report.differences.len() as u64);
+    if more > 0 {
+        output.line(format!("  and {more} more"))?;
+    }
+    let files = size::counted(report.files, "file", "files");
+    let left = kept.map_or_else(|| "cleaned up".to_owned(), |path| format!("left in {path}"));
+    let identical = match (report.passed(), report.not_permitted) {
+        (false, _) => "compared".to_owned(),
+        (true, 0) => "and all metadata identical".to_owned(),
+        (true, count) => format!("identical; owners and the like of {count} entries only root can prove"),
+    };
+    let snapshots = size::counted(report.snapshots, "snapshot", "snapshots");
+    let fetched = size::show(report.fetched);
+    output.line(format!(
+        "{files} of {snapshots} {identical}   {fetched} fetched in {} requests | {left}",
+        report.requests
+    ))?;
+    let zone = clock::local_zone();
+    let last = rate
+        .last_full
+        .map_or_else(|| "no full drill yet".to_owned(), |time| format!("last full drill {}", clock::show(time, &zone)));
+    let rest = report.not_proven();
+    let not_proven =
+        if rest >= 0.05 { format!("not proven: {rest:.1} % of the entries ({last})   ") } else { String::new() };
+    output.line(format!("{not_proven}last {}: {} of {} passed", rate.held, rate.passed, rate.held))
+}

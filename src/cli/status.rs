@@ -1,0 +1,359 @@
+//! `status`: am I safe?
+
+use super::exit::{CliError, Exit};
+use super::mirror::store;
+use super::prune::parse_grace;
+use super::table::{Align, Table};
+use super::{Context, clock, duration, open, size};
+use crate::base::escape::escape;
+use crate::base::time::Time;
+use crate::codec::head_code::HeadCode;
+use crate::codec::key_slot::SecretKind;
+use crate::codec::snapshot::Outcome;
+use crate::ops::select::{self, Filter, GroupBy};
+use crate::repository::Repository;
+use crate::repository::mirror_book::{Drill, DrillOutcome, Mirror, MirrorBook};
+use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Below this share of a disk it is nearly full.
+const FREE_PERCENT_MIN: f64 = 5.0;
+
+/// Answer "am I safe?": newest snapshots, copies elsewhere, what is overdue, and what to do next
+///
+/// Of mirrors it tells what the last sync left, and asks nothing over the network. Ends with exit code 18 when something is overdue.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// The newest complete snapshot of every source may be so old (3d, 12h)
+    #[arg(long, value_name = "SPAN", default_value = "2d", value_parser = parse_grace)]
+    pub max_age: Duration,
+    /// A mirror may be behind the repository for so long
+    #[arg(long, value_name = "SPAN", default_value = "2d", value_parser = parse_grace)]
+    pub max_behind: Duration,
+    /// The last drill that passed may be so old; 0 for none at all
+    #[arg(long, value_name = "SPAN", default_value = "90d", value_parser = parse_grace)]
+    pub max_drill_age: Duration,
+}
+
+/// A source: everything that was backed up under the same paths of one machine.
+struct Source {
+    host: String,
+    paths: Vec<String>,
+    snapshots: u64,
+    newest: Time,
+    outcome: Outcome,
+    /// Of the newest complete one.
+    complete: Option<(String, Time)>,
+}
+
+/// What is not as it should be, and the command that mends it.
+struct Complaint {
+    sentence: String,
+    next: String,
+    /// Something is overdue, and not only worth knowing.
+    overdue: bool,
+}
+
+fn age(time: Time, now: Time) -> Duration {
+    Duration::from_secs(u64::try_from(now.seconds.saturating_sub(time.seconds)).unwrap_or(0))
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the repository cannot be opened.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    let repository = open::repository(context, "status")?;
+    let (now, zone) = (Time::now(), clock::local_zone());
+    let book = store::book(context, repository.id())?;
+    let mirrors = book.all()?;
+    let drills = book.drills(None)?;
+    let mut complaints = Vec::new();
+    let sources = sources(&repository, &mut complaints);
+    overdue_sources(&sources, arguments.max_age, now, &mut complaints);
+    for mirror in &mirrors {
+        overdue_mirror(mirror, &repository, &book, arguments, now, &mut complaints)?;
+        overdue_drill(&mirror.name, &drills, arguments.max_drill_age, now, &mut complaints);
+    }
+    if mirrors.is_empty() {
+        complain(
+            &mut complaints,
+            false,
+            "this repository is the only copy",
+            "packstone mirror add NAME s3://BUCKET/PATH",
+        );
+    }
+    let slots = repository.slots();
+    for slot in slots.iter().filter(|slot| slot.damage.is_some()) {
+        complain(&mut complaints, false, &format!("key {} cannot be used", slot.id.short()), "packstone key list");
+    }
+    if !slots.iter().any(|slot| slot.kind == SecretKind::RecoveryCode && slot.damage.is_none()) {
+        complain(&mut complaints, false, "there is no recovery code", "packstone key recovery-code");
+    }
+    let disk = rustix::fs::statvfs(repository.place()).ok().map(|disk| {
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        (bytes(disk.f_bavail), bytes(disk.f_blocks))
+    });
+    if let Some((free, whole)) = disk.filter(|(free, whole)| (*free as f64) < *whole as f64 * FREE_PERCENT_MIN / 100.0)
+    {
+        let sentence =
+            format!("the repository's disk is nearly full: {} of {} are free", size::show(free), size::show(whole));
+        complain(&mut complaints, true, &sentence, "packstone prune, or packstone forget --prune");
+    }
+    complaints.sort_by_key(|complaint| !complaint.overdue);
+    let overdue = complaints.iter().any(|complaint| complaint.overdue);
+    let screen =
+        Screen { repository: &repository, sources, mirrors, drills, slots: slots.len(), disk, complaints, now, zone };
+    if context.output.json {
+        screen.json(&book, context)?
+    } else {
+        screen.show(context)?
+    }
+    Ok(if overdue { Exit::Overdue } else { Exit::Success })
+}
+
+fn complain(complaints: &mut Vec<Complaint>, overdue: bool, sentence: &str, next: &str) {
+    complaints.push(Complaint { sentence: sentence.to_owned(), next: next.to_owned(), overdue });
+}
+
+fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Vec<Source> {
+    let found = select::all(repository, &Filter::default());
+    for (id, error) in &found.damaged {
+        let sentence = format!("snapshot {} cannot be read: {error}", id.short());
+        complain(complaints, true, &sentence, "packstone check");
+    }
+    let group = GroupBy { host: true, paths: true, tags: false, label: false };
+    let mut sources: BTreeMap<_, Source> = BTreeMap::new();
+    for chosen in found.chosen {
+        let snapshot = &chosen.snapshot;
+        let source = sources.entry(group.key(snapshot)).or_insert_with(|| Source {
+            host: escape(snapshot.host.as_bytes()),
+            paths: snapshot.paths.iter().map(|path| escape(path)).collect(),
+            snapshots: 0,
+            newest: snapshot.time,
+            outcome: snapshot.outcome,
+            complete: None,
+        });
+        source.snapshots += 1;
+        if snapshot.time >= source.newest {
+            (source.newest, source.outcome) = (snapshot.time, snapshot.outcome);
+        }
+        let newer = source.complete.as_ref().is_none_or(|(_, time)| *time <= snapshot.time);
+        if snapshot.outcome != Outcome::Partial && newer {
+            source.complete = Some((chosen.id.short(), snapshot.time));
+        }
+    }
+    sources.into_values().collect()
+}
+
+fn overdue_sources(sources: &[Source], max_age: Duration, now: Time, complaints: &mut Vec<Complaint>) {
+    if sources.is_empty() {
+        complain(complaints, true, "there is no snapshot yet", "packstone backup PATH...");
+    }
+    for source in sources {
+        let (paths, next) = (source.paths.join(", "), format!("packstone backup {}", source.paths.join(" ")));
+        match &source.complete {
+            None => complain(complaints, true, &format!("{paths}: no snapshot of it is complete"), &next),
+            Some((id, time)) => {
+                let old = age(*time, now);
+                if old > max_age {
+                    let sentence =
+                        format!("{paths}: the newest complete snapshot, {id}, is {} old", duration::show(old));
+                    complain(complaints, true, &sentence, &next);
+                } else if source.outcome == Outcome::Partial {
+                    let sentence = format!("{paths}: the newest snapshot is not complete");
+                    complain(complaints, false, &sentence, "packstone show latest");
+                }
+            }
+        }
+    }
+}
+
+fn overdue_mirror(
+    mirror: &Mirror,
+    repository: &Repository,
+    book: &MirrorBook,
+    arguments: &Arguments,
+    now: Time,
+    complaints: &mut Vec<Complaint>,
+) -> Result<(), CliError> {
+    let (name, head) = (&mirror.name, repository.tip().reference());
+    let next = format!("packstone sync {name}");
+    let failed = book.counts(name)?.failed;
+    if failed > 0 {
+        let sentence = format!("{name}: {} could not be sent", size::counted(failed, "object", "objects"));
+        complain(complaints, true, &sentence, &next);
+    }
+    let Some((synced, theirs)) = mirror.synced.zip(mirror.head) else {
+        complain(complaints, true, &format!("{name} was never synced"), &next);
+        return Ok(());
+    };
+    if theirs != head {
+        let behind = head.generation.saturating_sub(theirs.generation);
+        let behind = size::counted(behind, "state", "states");
+        let old = age(synced, now);
+        let sentence = format!("{name} is {behind} behind; its last sync was {} ago", duration::show(old));
+        complain(complaints, old > arguments.max_behind, &sentence, &next);
+    }
+    Ok(())
+}
+
+fn overdue_drill(mirror: &str, drills: &[Drill], max_age: Duration, now: Time, complaints: &mut Vec<Complaint>) {
+    let mut here = drills.iter().filter(|drill| drill.mirror == mirror);
+    let next = format!("packstone drill {mirror}");
+    let ended = here.clone().find(|drill| matches!(drill.outcome, DrillOutcome::Passed | DrillOutcome::Failed));
+    if let Some(failed) = ended.filter(|drill| drill.outcome == DrillOutcome::Failed) {
+        let reason = escape(failed.reason.as_deref().unwrap_or_default().as_bytes());
+        complain(complaints, true, &format!("{mirror}: the last drill failed: {reason}"), &next);
+        return;
+    }
+    if max_age.is_zero() {
+        return;
+    }
+    match here.find(|drill| drill.outcome == DrillOutcome::Passed) {
+        None => {
+            complain(complaints, false, &format!("{mirror}: whether data comes back from it was never tried"), &next)
+        }
+        Some(drill) => {
+            let old = age(drill.began, now);
+            if old > max_age {
+                complain(complaints, true, &format!("{mirror}: the last drill was {} ago", duration::show(old)), &next);
+            }
+        }
+    }
+}
+
+/// Everything that is shown.
+struct Screen<'a> {
+    repository: &'a Repository,
+    sources: Vec<Source>,
+    mirrors: Vec<Mirror>,
+    drills: Vec<Drill>,
+    slots: usize,
+    /// Free, and in all.
+    disk: Option<(u64, u64)>,
+    complaints: Vec<Complaint>,
+    now: Time,
+    zone: TimeZone,
+}
+
+impl Screen<'_> {
+    fn ago(&self, time: Option<Time>) -> String {
+        time.map_or_else(|| "never".to_owned(), |time| format!("{} ago", duration::show(age(time, self.now))))
+    }
+
+    fn drilled(&self, mirror: &str) -> Option<Time> {
+        let passed = |drill: &&Drill| drill.mirror == mirror && drill.outcome == DrillOutcome::Passed;
+        self.drills.iter().find(passed).map(|drill| drill.began)
+    }
+
+    fn show(&self, context: &Context) -> Result<(), CliError> {
+        let (output, head) = (context.output, self.repository.tip().reference());
+        let mut table = Table::new(&[
+            ("Source", Align::Left),
+            ("Host", Align::Left),
+            ("Snapshots", Align::Right),
+            ("Newest complete", Align::Left),
+            ("Age", Align::Right),
+        ]);
+        for source in &self.sources {
+            let (id, old) = source.complete.as_ref().map_or_else(
+                || ("none".to_owned(), String::new()),
+                |(id, time)| (id.clone(), duration::show(age(*time, self.now))),
+            );
+            let cells = [source.host.clone(), size::count(source.snapshots), id, old];
+            table.row_of_lines([vec![source.paths.clone()], cells.map(|cell| vec![cell]).to_vec()].concat());
+        }
+        if !self.sources.is_empty() {
+            output.text(&table.render())?;
+        }
+        let mut table = Table::new(&[
+            ("Copy", Align::Left),
+            ("State", Align::Left),
+            ("Synced", Align::Left),
+            ("Verified", Align::Left),
+            ("Drilled", Align::Left),
+        ]);
+        let state = format!("generation {}", head.generation);
+        table.row_of_lines(vec![vec!["here".to_owned()], vec![state]]);
+        for mirror in &self.mirrors {
+            let state = match mirror.head {
+                None => "empty".to_owned(),
+                Some(theirs) if theirs == head => format!("whole at {}", theirs.generation),
+                Some(theirs) => format!("whole at {}, behind", theirs.generation),
+            };
+            let drilled = self.ago(self.drilled(&mirror.name));
+            let cells = [mirror.name.clone(), state, self.ago(mirror.synced), self.ago(mirror.verified), drilled];
+            table.row_of_lines(cells.map(|cell| vec![cell]).to_vec());
+        }
+        let keys = size::counted(self.slots as u64, "key", "keys");
+        let disk = self.disk.map_or_else(String::new, |(free, whole)| {
+            format!("   disk: {} of {} free", size::show(free), size::show(whole))
+        });
+        table.footer(format!("state code {}   {keys}{disk}", HeadCode::of(&head)));
+        output.text(&table.render())?;
+        for complaint in &self.complaints {
+            let mark = if complaint.overdue { "! " } else { "  " };
+            output.line(format!("{mark}{}.  Next: {}", complaint.sentence, complaint.next))?;
+        }
+        if !self.complaints.iter().any(|complaint| complaint.overdue) {
+            output.line(if self.mirrors.is_empty() { "Nothing is overdue here." } else { "Nothing is overdue." })?;
+        }
+        Ok(())
+    }
+
+    fn json(&self, book: &MirrorBook, context: &Context) -> Result<(), CliError> {
+        let head = self.repository.tip().reference();
+        let time = |time: Time| clock::rfc3339(time, &self.zone);
+        let sources: Vec<_> = self
+            .sources
+            .iter()
+            .map(|source| {
+                serde_json::json!({
+                    "host": source.host,
+                    "paths": source.paths,
+                    "snapshots": source.snapshots,
+                    "newest": time(source.newest),
+                    "newest_complete": source.complete.as_ref().map(|(id, _)| id),
+                    "newest_complete_time": source.complete.as_ref().map(|(_, at)| time(*at)),
+                    "age_seconds": source.complete.as_ref().map(|(_, at)| age(*at, self.now).as_secs()),
+                })
+            })
+            .collect();
+        let mut mirrors = Vec::new();
+        for mirror in &self.mirrors {
+            let counts = book.counts(&mirror.name)?;
+            mirrors.push(serde_json::json!({
+                "name": mirror.name,
+                "generation": mirror.head.map(|head| head.generation),
+                "is_newest": mirror.head == Some(head),
+                "synced": mirror.synced.map(time),
+                "verified": mirror.verified.map(time),
+                "drilled": self.drilled(&mirror.name).map(time),
+                "objects": mirror.objects,
+                "bytes": mirror.bytes,
+                "pending_objects": counts.pending,
+                "failed_objects": counts.failed,
+            }));
+        }
+        let complaints: Vec<_> = self
+            .complaints
+            .iter()
+            .map(|it| serde_json::json!({ "sentence": it.sentence, "next": it.next, "overdue": it.overdue }))
+            .collect();
+        context.output.json(&serde_json::json!({
+            "message_type": "status",
+            "repository": self.repository.id().to_string(),
+            "generation": head.generation,
+            "state_code": HeadCode::of(&head).to_string(),
+            "sources": sources,
+            "mirrors": mirrors,
+            "keys": self.slots,
+            "disk_free_bytes": self.disk.map(|(free, _)| free),
+            "disk_bytes": self.disk.map(|(_, whole)| whole),
+            "complaints": complaints,
+            "overdue": self.complaints.iter().any(|complaint| complaint.overdue),
+        }))
+    }
+}
