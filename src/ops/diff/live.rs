@@ -139,6 +139,21 @@ pub fn execute<E: From<Error>>(
     Ok(work.report)
 }
 
+/// The metadata with the stored owner, where a restore of that owner leads to the live one: by its name where this machine knows it, by its
+/// number where it does not.
+fn known_owner(stored: &Metadata, mut live: Metadata) -> Metadata {
+    let same = |name: &[u8], number: u32, live_name: &[u8], live_number: u32| {
+        number == live_number || (!name.is_empty() && name == live_name)
+    };
+    if same(stored.user.as_ref(), stored.uid, live.user.as_ref(), live.uid) {
+        (live.user, live.uid) = (stored.user.clone(), stored.uid);
+    }
+    if same(stored.group.as_ref(), stored.gid, live.group.as_ref(), live.gid) {
+        (live.group, live.gid) = (stored.group.clone(), stored.gid);
+    }
+    live
+}
+
 impl<'a, E: From<Error>> Work<'a, E> {
     fn walk(&mut self, from: &Side, mut levels: Vec<Level<'a>>) -> std::result::Result<(), E> {
         let mut path = Vec::new();
@@ -317,7 +332,7 @@ impl<'a, E: From<Error>> Work<'a, E> {
                 let flags_known = matches!(place, Place::Open(_));
                 let flags = if flags_known { captured.metadata.flags } else { stored.flags };
                 // A symbolic link's times and owner are its own; its mode means nothing.
-                same_metadata(stored, &Metadata { flags, ..captured.metadata })
+                same_metadata(stored, &known_owner(stored, Metadata { flags, ..captured.metadata }))
             }
             Err(error) => {
                 self.unreadable(path, &error);
@@ -494,4 +509,24 @@ fn is_zero(file: &File, mut offset: u64, mut length: u64, monitor: &dyn Monitor)
         length -= now;
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_is_the_same_by_name_or_by_number() {
+        let owned = |user: &str, uid| Metadata { user: user.into(), uid, ..Metadata::default() };
+        let same = |stored: (&str, u32), live: (&str, u32)| {
+            let stored = owned(stored.0, stored.1);
+            same_metadata(&stored, &known_owner(&stored, owned(live.0, live.1)))
+        };
+        assert!(same(("alice", 1000), ("alice", 1000)));
+        assert!(same(("alice", 1000), ("alice", 2000)), "the name has another number here");
+        assert!(same(("alice", 1000), ("", 1000)), "nobody is called so here");
+        assert!(same(("", 0), ("root", 0)), "no name was stored");
+        assert!(!same(("alice", 1000), ("bob", 1001)));
+        assert!(!same(("", 1000), ("root", 0)));
+    }
 }
