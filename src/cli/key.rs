@@ -5,6 +5,7 @@ use super::clock;
 use super::exit::{CliError, Exit};
 use super::init;
 use super::json::Key;
+use super::kit;
 use super::open;
 use super::recovery;
 use super::secret::{Question, Source};
@@ -45,6 +46,11 @@ pub enum KeyCommand {
     Passwd(PasswdArguments),
     /// Make a new recovery code and show it once, on the terminal
     RecoveryCode(RecoveryCodeArguments),
+    /// Print a page with everything that a new machine needs to get the data back
+    ///
+    /// Each page has a recovery code of its own, so that one that was lost or seen can be made worthless: packstone key remove. Credentials of the
+    /// mirrors are never on it; there are lines to write them on by hand.
+    Kit(kit::Arguments),
 }
 
 /// A new secret that is not asked for.
@@ -135,6 +141,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         KeyCommand::Remove(arguments) => remove(arguments, context),
         KeyCommand::Passwd(arguments) => passwd(arguments, context),
         KeyCommand::RecoveryCode(arguments) => recovery_code(arguments, context),
+        KeyCommand::Kit(arguments) => kit::run(arguments, context),
     }?;
     Ok(Exit::Success)
 }

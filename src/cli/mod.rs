@@ -47,6 +47,7 @@ pub mod find;
 pub mod forget;
 pub mod init;
 pub mod key;
+mod kit;
 pub mod ls;
 pub mod man;
 pub mod mirror;

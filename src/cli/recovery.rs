@@ -24,10 +24,18 @@ pub fn show_once(terminal: &mut Terminal, code: &RecoveryCode) -> Result<bool, C
     terminal.show("Recovery code (shown once): ")?;
     terminal.show(&code.text())?;
     terminal.show("\n")?;
+    confirm(terminal, &code.last_group(), "Write it down")
+}
+
+/// Asks for the last group of a code that was shown, saying what to do with the code before. Three tries.
+///
+/// # Errors
+/// When the terminal cannot be written or read.
+pub fn confirm(terminal: &mut Terminal, last_group: &str, before: &str) -> Result<bool, CliError> {
     for _ in 0..3 {
-        let typed = Zeroizing::new(terminal.ask("Write it down, then type its last group: ")?);
+        let typed = Zeroizing::new(terminal.ask(&format!("{before}, then type its last group: "))?);
         let symbols = Zeroizing::new(typed.chars().filter(|c| !matches!(c, ' ' | '-' | '\n')).collect::<String>());
-        if same_group(&symbols, &code.last_group()) {
+        if same_group(&symbols, last_group) {
             return Ok(true);
         }
         terminal.show("That is not the last group.\n")?;

@@ -81,3 +81,47 @@ fn a_recovery_code_is_for_eyes_only() {
     assert!(ran.out.contains("the repository has none yet"), "{}", ran.out);
     assert_eq!(ids(&world).len(), 1);
 }
+
+/// The page alone, without the machine, brings everything back; a kit whose key was removed does not.
+#[test]
+fn a_kit_brings_everything_back() {
+    let world = World::with_repository();
+    world.write("letter", "dear");
+    world.backup();
+    world.ok(&["mirror", "add", "offsite", "mirror"]);
+    world.ok(&["sync"]);
+    let ran = world.run(&["key", "kit"]);
+    assert!(ran.code == Some(1) && ran.err.contains("packstone key kit --output kit.html"), "{}", ran.err);
+    let ran = world.ok(&["key", "kit", "--output", "kit.txt"]);
+    assert!(ran.out.contains("Next: packstone sync"), "{}", ran.out);
+    let page = fs::read_to_string(world.path("kit.txt")).unwrap();
+    assert_eq!(fs::metadata(world.path("kit.txt")).unwrap().permissions().mode() & 0o777, 0o600);
+    let code = page.lines().skip_while(|line| *line != "Recovery code").nth(2).unwrap().trim().to_owned();
+    assert!(!ran.out.contains(&code) && !ran.err.contains(&code));
+    let command = page.lines().find(|line| line.trim().starts_with("packstone recover ")).unwrap().trim().to_owned();
+    assert!(command.contains(" --expect-head 2-"), "{command}");
+    let html = world.ok(&["key", "kit", "--output", "kit.HTML", "--json"]);
+    assert!(fs::read_to_string(world.path("kit.HTML")).unwrap().contains("<svg viewBox="));
+    assert!(html.out.contains("\"earlier_kits\":1"), "{}", html.out);
+    let ran = world.run(&["key", "kit", "--output", "kit.txt"]);
+    assert!(ran.code == Some(1) && ran.err.contains("name a file that does not exist yet"), "{}", ran.err);
+    assert_eq!(ids(&world).len(), 3, "a key for each kit, and none for a page that is not");
+    // The mirror has to know it.
+    world.ok(&["sync"]);
+    let recover = |to: &str| -> Ran {
+        let words: Vec<&str> =
+            command.split(' ').skip(1).map(|word| if word == "recovered" { to } else { word }).collect();
+        let mut command = world.bare(&words);
+        command.env("PACKSTONE_PASSWORD", &code).output().unwrap().into()
+    };
+    fs::rename(world.path("repository"), world.path("lost")).unwrap();
+    let ran = recover("one");
+    assert_eq!(ran.code, Some(0), "{} {}", ran.out, ran.err);
+    assert!(ran.out.contains("freshness PROVEN"), "{}", ran.out);
+    fs::rename(world.path("lost"), world.path("repository")).unwrap();
+    let key = page.lines().find_map(|line| line.strip_prefix("Key         ")).unwrap()[..8].to_owned();
+    world.ok(&["key", "remove", &key]);
+    world.ok(&["sync"]);
+    let ran = recover("two");
+    assert_eq!(ran.code, Some(12), "{}", ran.err);
+}
