@@ -24,6 +24,7 @@ pub mod prune;
 pub mod recover;
 pub mod repair_index;
 pub mod repair_mirror;
+pub mod repair_objects;
 pub mod repair_packs;
 pub mod repair_snapshots;
 pub mod restore;

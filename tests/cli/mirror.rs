@@ -265,6 +265,57 @@ fn what_was_pruned_leaves_a_mirror_late_and_under_a_cap() {
     assert_eq!(fs::read_to_string(world.path("back/tree/letters/two")).unwrap(), "dear two\n".repeat(2_000));
 }
 
+/// Every object in turn is damaged, shortened, or gone: it comes back, and nothing else changes.
+#[test]
+fn damage_here_is_mended_from_a_mirror() {
+    let (world, _, _) = world();
+    let repository = world.repository();
+    let folders = ["keys", "packs", "index", "snapshots"];
+    let objects: Vec<_> = folders.iter().flat_map(|folder| walk(&repository.join(folder))).collect();
+    let mut mended = 0;
+    for (number, object) in objects.iter().enumerate() {
+        let right = fs::read(object).unwrap();
+        fs::remove_file(object).unwrap();
+        match number % 3 {
+            0 => {}
+            1 => fs::write(object, &right[..right.len() / 2]).unwrap(),
+            _ => {
+                let mut flipped = right.clone();
+                flipped[right.len() / 3] ^= 4;
+                fs::write(object, flipped).unwrap();
+            }
+        }
+        assert_eq!(world.run(&["repair", "objects", "--dry-run"]).code, Some(17), "{object:?}");
+        let ran = world.run(&["repair", "objects"]);
+        assert_eq!(ran.code, Some(0), "{object:?}: {} {}", ran.out, ran.err);
+        assert!(ran.out.contains(", from offsite"), "{}", ran.out);
+        assert_eq!(fs::read(object).unwrap(), right, "{object:?}");
+        mended += 1;
+    }
+    println!("{mended} of {} objects mended", objects.len());
+    assert!(walk(&repository.join("quarantine")).len() >= objects.len() / 2, "what was damaged is kept");
+    let ran = world.ok(&["repair", "objects"]);
+    assert!(ran.out.contains("0 damaged, 0 missing"), "{}", ran.out);
+    world.ok(&["check", "--read-data"]);
+    // What is damaged there as well stays where it is.
+    let pack = &walk(&repository.join("packs"))[0];
+    let there = world.path("mirror").join(pack.strip_prefix(&repository).unwrap());
+    for file in [pack, &there] {
+        let mut bytes = fs::read(file).unwrap();
+        bytes[40] ^= 1;
+        fs::remove_file(file).unwrap();
+        fs::write(file, bytes).unwrap();
+    }
+    let before = fs::read(pack).unwrap();
+    let ran = world.run(&["repair", "objects"]);
+    assert!(ran.code == Some(17) && ran.out.contains("no mirror has packs/"), "{} {}", ran.out, ran.err);
+    assert_eq!(fs::read(pack).unwrap(), before);
+    let lonely = World::with_repository();
+    fs::remove_file(&walk(&lonely.repository().join("keys"))[0]).unwrap();
+    let ran = lonely.run(&["repair", "objects"]);
+    assert!(ran.code == Some(1) && ran.err.contains("there is no mirror to fetch from"), "{}", ran.err);
+}
+
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {

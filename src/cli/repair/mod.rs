@@ -2,6 +2,7 @@
 
 pub mod index;
 pub mod mirror;
+pub mod objects;
 pub mod packs;
 pub mod snapshots;
 
@@ -30,6 +31,7 @@ pub struct Arguments {
 pub enum Command {
     Index(index::Arguments),
     Mirror(mirror::Arguments),
+    Objects(objects::Arguments),
     Packs(packs::Arguments),
     Snapshots(snapshots::Arguments),
 }
@@ -42,6 +44,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     match &arguments.command {
         Command::Index(arguments) => index::run(arguments, context),
         Command::Mirror(arguments) => mirror::run(arguments, context),
+        Command::Objects(arguments) => objects::run(arguments, context),
         Command::Packs(arguments) => packs::run(arguments, context),
         Command::Snapshots(arguments) => snapshots::run(arguments, context),
     }

@@ -1,0 +1,123 @@
+//! `repair objects`: what is damaged here comes back from a mirror.
+
+use crate::base::escape::escape;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::mirror::store;
+use crate::cli::progress::Work;
+use crate::cli::{Context, open, size};
+use crate::ops::repair_objects::{self, Plan};
+
+/// Fetch what is damaged or missing here from a mirror
+///
+/// Everything that the newest state needs is read and hashed. What is wrong is fetched from the first mirror that has it, and what was here is moved
+/// to quarantine/ in the repository. The first thing to try when something is damaged. Needs no passphrase.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// From which mirrors, by name; all without any
+    #[arg(value_name = "MIRROR")]
+    pub mirrors: Vec<String>,
+    /// Change nothing, only say what would be done
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is no mirror, or the repository cannot be read or written.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    let (mut exit, mut rounds) = (Exit::Success, 0_usize);
+    loop {
+        // Segments that came back name packs that nobody has looked at yet.
+        let view = open::public_view(context, "repair objects")?;
+        let progress = context.progress(Work::Other);
+        let plan = repair_objects::plan(&view, &progress);
+        progress.finish();
+        let plan = plan?;
+        show(&plan, arguments.dry_run, context)?;
+        if plan.wrong.is_empty() {
+            return Ok(exit);
+        }
+        if arguments.dry_run {
+            return Ok(Exit::Damage);
+        }
+        let mirrors = mirrors(arguments, view.id(), context)?;
+        let progress = context.progress(Work::Other);
+        let report = repair_objects::execute(&view, &mirrors, &plan, &progress);
+        progress.finish();
+        let report = report?;
+        let output = context.output;
+        if output.json {
+            output.json(&serde_json::json!({
+                "message_type": "repair_objects",
+                "mended": report.mended.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(),
+                "lost": report.lost.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(),
+            }))?;
+        }
+        for (object, from) in &report.mended {
+            output.info(format_args!("mended: {object}, from {from}"))?;
+        }
+        for (object, why) in &report.lost {
+            output.line(format_args!("no mirror has {object}: {}", escape(why.as_bytes())))?;
+            exit = Exit::Damage;
+        }
+        rounds += 1;
+        let all = view.tip().state.segments.len();
+        if !plan.is_partial || !report.lost.is_empty() || rounds > all {
+            let next = if exit == Exit::Success { "packstone check --read-data" } else { "packstone repair packs" };
+            output.info(format_args!("What was damaged here is in quarantine/. Next: {next}"))?;
+            return Ok(exit);
+        }
+    }
+}
+
+fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
+    let output = context.output;
+    let missing = plan.wrong.iter().filter(|wrong| wrong.damage.is_none()).count() as u64;
+    let damaged = plan.wrong.len() as u64 - missing;
+    if output.json {
+        return output.json(&serde_json::json!({
+            "message_type": "repair_objects_plan",
+            "dry_run": dry_run,
+            "objects_read": plan.read,
+            "wrong": plan.wrong.iter().map(|wrong| wrong.needed.name.to_string()).collect::<Vec<_>>(),
+            "damaged_objects": damaged,
+            "missing_objects": missing,
+            "partial": plan.is_partial,
+        }));
+    }
+    for wrong in &plan.wrong {
+        match &wrong.damage {
+            None => output.line(format_args!("missing: {}", wrong.needed.name))?,
+            Some(why) => output.line(format_args!("damaged: {}: {}", wrong.needed.name, escape(why.as_bytes())))?,
+        }
+    }
+    let read = size::counted(plan.read, "object", "objects");
+    output.info(format_args!("{read} read, {damaged} damaged, {missing} missing"))
+}
+
+type Mirrors = Vec<(String, std::sync::Arc<dyn crate::storage::MirrorStore>)>;
+
+fn mirrors(
+    arguments: &Arguments,
+    repository: crate::base::id::RepositoryId,
+    context: &Context,
+) -> Result<Mirrors, CliError> {
+    let book = store::book(context, repository)?;
+    let chosen = match arguments.mirrors.as_slice() {
+        [] => book.all()?,
+        names => names.iter().map(|name| book.get(name)).collect::<Result<_, _>>()?,
+    };
+    let mut opened = Mirrors::new();
+    for mirror in chosen {
+        match store::Place::of(&mirror).and_then(|place| store::open(context, &place, false)) {
+            Ok(store) => opened.push((mirror.name, store)),
+            Err(error) => context.output.warn(&format!("{}: {}", mirror.name, error.chain())),
+        }
+    }
+    if opened.is_empty() {
+        return Err(CliError::failed("there is no mirror to fetch from")
+            .hint("packstone repair packs saves what can be read of damaged packs"));
+    }
+    Ok(opened)
+}
