@@ -106,6 +106,11 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         say_json(&report, context)?;
     } else {
         say(&report, &options, context)?;
+        let mirrors = super::mirror::store::names(context, repository.id());
+        if !report.findings.is_empty() && !mirrors.is_empty() {
+            let names = mirrors.join(", ");
+            context.output.line(format_args!("{names} may have good copies.  First: packstone repair objects"))?;
+        }
     }
     Ok(if report.findings.is_empty() { Exit::Success } else { Exit::Damage })
 }

@@ -273,6 +273,11 @@ fn damage_here_is_mended_from_a_mirror() {
     let folders = ["keys", "packs", "index", "snapshots"];
     let objects: Vec<_> = folders.iter().flat_map(|folder| walk(&repository.join(folder))).collect();
     let mut mended = 0;
+    let pack = &walk(&repository.join("packs"))[0];
+    fs::rename(pack, world.path("pack")).unwrap();
+    let ran = world.run(&["check"]);
+    assert!(ran.out.contains("offsite may have good copies.  First: packstone repair objects"), "{}", ran.out);
+    fs::rename(world.path("pack"), pack).unwrap();
     for (number, object) in objects.iter().enumerate() {
         let right = fs::read(object).unwrap();
         fs::remove_file(object).unwrap();

