@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Plan;
-use crate::codec::head::{Head, HeadRef};
+use crate::codec::head::Head;
 use crate::ops::{Monitor, Phase, Result, Severity};
 use crate::repository::mirror_book::MirrorBook;
 use crate::repository::public_view::PublicView;
@@ -150,31 +150,28 @@ pub fn note(view: &PublicView, sync: &Plan, book: &mut MirrorBook, name: &str, c
     Ok(book.set_superseded(name, sync.head.generation, &names, clock)?)
 }
 
-/// A head that stays is read with its checkpoint: that stays, too.
+/// A head that stays is read with its checkpoint, and checkpoints only go forward: what is at least as new as the checkpoint of the oldest
+/// head that stays, stays too.
 fn keep_checkpoints(view: &PublicView, mirror: &dyn MirrorStore, sync: &Plan, plan: &mut DeletionPlan) -> Result<()> {
     let going: BTreeSet<ObjectName> = plan.due.iter().map(|(name, _)| *name).collect();
     if !going.iter().any(|name| matches!(name, ObjectName::Head { .. })) {
         return Ok(());
     }
-    let mut kept = BTreeSet::new();
-    for name in sync.there.keys() {
-        let ObjectName::Head { generation, id } = *name else { continue };
-        let head = HeadRef { generation, id };
-        let ours = head == sync.head || view.tip().state.is_ancestor(generation, &id);
-        if going.contains(name) || !ours {
-            continue;
+    let stays = |name: &&ObjectName| match **name {
+        ObjectName::Head { generation, id } => !going.contains(*name) && view.tip().state.is_ancestor(generation, &id),
+        _ => false,
+    };
+    // By name is by generation.
+    let oldest = match sync.there.keys().find(stays) {
+        Some(name) => {
+            let bytes = mirror.read(name, chain::HEAD_BYTES_MAX).map_err(repository::Error::from)?;
+            Head::parse(&bytes, view.verifying_key(), view.id()).ok().map(|head| head.checkpoint().generation)
         }
-        let bytes = mirror.read(name, chain::HEAD_BYTES_MAX).map_err(repository::Error::from)?;
-        match Head::parse(&bytes, view.verifying_key(), view.id()) {
-            Ok(head) => kept.extend(std::iter::once(chain::name_of(head.checkpoint()))),
-            // Which one it stands on cannot be known: all heads stay.
-            Err(_) => {
-                plan.due.retain(|(name, _)| !matches!(name, ObjectName::Head { .. }));
-                return Ok(());
-            }
-        }
-    }
-    plan.due.retain(|(name, _)| !kept.contains(name));
+        None => Some(view.tip().head.checkpoint().generation),
+    };
+    // What cannot be read stands on nobody knows what: all heads stay.
+    let oldest = oldest.unwrap_or(0);
+    plan.due.retain(|(name, _)| !matches!(name, ObjectName::Head { generation, .. } if *generation >= oldest));
     Ok(())
 }
 
