@@ -4,6 +4,8 @@
 mod catastrophe;
 mod ill;
 mod interrupted;
+mod requests;
+mod server;
 #[path = "../crash/world.rs"]
 #[allow(dead_code, reason = "shared with the tests of crashes")]
 mod world;
