@@ -4,6 +4,8 @@
 mod catastrophe;
 mod ill;
 mod interrupted;
+mod program;
+mod reading;
 mod requests;
 mod server;
 #[path = "../crash/world.rs"]
