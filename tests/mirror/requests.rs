@@ -174,6 +174,47 @@ fn every_fault_of_every_request_leaves_a_mirror_whole_and_is_told() {
 }
 
 #[test]
+fn a_sync_that_is_cut_at_any_request_leaves_a_mirror_whole() {
+    let (mut runs, begun) = (0, Instant::now());
+    for (synced, backups) in [(0, 1), (1, 3)] {
+        let mut sweep = Sweep::new(synced, backups);
+        let requests = sweep.requests();
+        for fault in FAULTS {
+            // A listing without end has its own test.
+            let step = match fault {
+                Fault::Repeated => continue,
+                _ if is_full() => 1,
+                Fault::Reset => 4,
+                _ => 19,
+            };
+            for number in Sweep::chosen(&requests, fault, step) {
+                sweep.run(Script::From(number, fault));
+            }
+        }
+        runs += sweep.runs;
+    }
+    println!("sync: {runs} of {runs} requests from which on nothing works, {} s", begun.elapsed().as_secs());
+    assert!(runs > 40);
+}
+
+/// The listing shows the right length of what reads back wrongly: it is remembered that it is not what was sent.
+#[test]
+fn what_was_seen_to_be_wrong_is_sent_again() {
+    for begin in ["packs/", "index/", "snapshots/", "heads/"] {
+        let mut sweep = Sweep::new(1, 3);
+        let (book, head) = (sweep.book(), sweep.home.view().tip().reference());
+        sweep.server.set(&sweep.before);
+        sweep.server.script(Script::Writes(begin, Fault::Wrong));
+        let error = sweep.sync(quick(), &book).expect_err(begin);
+        assert!(matches!(error, Error::Mirror(MirrorError::Incomplete { .. })), "{begin}: {error}");
+        assert_eq!(sweep.is(), Ok(sweep.was), "{begin}");
+        sweep.server.script(Script::Well);
+        sweep.sync(quick(), &book).unwrap();
+        assert_eq!(sweep.is(), Ok(Some(head)), "{begin}");
+    }
+}
+
+#[test]
 fn an_idle_sync_is_one_listing_on_the_wire() {
     let mut home = Home::new();
     let server = Server::start(1_000);
