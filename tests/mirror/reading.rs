@@ -105,6 +105,9 @@ fn every_fault_of_every_request_of_a_recover_is_told() {
                     || format!("{script:?}: {is:?}, and it said {:?}", told.as_ref().map_err(ToString::to_string));
                 match (&told, fault) {
                     (Ok(()), Fault::Lost | Fault::Stale | Fault::Wrong) if is == Ok(Some(older.head)) => {}
+                    // A key slot that is not on the mirror is left out: it must not keep the others from coming back.
+                    (Ok(()), Fault::Lost | Fault::Stale)
+                        if is.as_ref().is_err_and(|why| why.starts_with("read keys/")) => {}
                     (Ok(()), _) => assert_eq!(is, Ok(Some(newest.head)), "{}", say()),
                     (Err(error), Fault::Lost | Fault::Stale | Fault::Wrong | Fault::Repeated) => {
                         assert_eq!(is, Ok(None), "{}: {error}", say());
