@@ -69,7 +69,7 @@ impl From<repository::Error> for CliError {
                 ),
                 ErrorKind::Length | ErrorKind::NoFile => (Exit::Damage, HEAL),
                 ErrorKind::Unavailable => (Exit::Failed, "the store may answer later: run the command again"),
-                ErrorKind::Absent | ErrorKind::Other => (Exit::Failed, ""),
+                ErrorKind::Absent | ErrorKind::Refused | ErrorKind::Other => (Exit::Failed, ""),
             },
             _ if error.is_damage() => (Exit::Damage, HEAL),
             _ => (Exit::Failed, ""),

@@ -88,7 +88,7 @@ impl Plan {
 /// Works out what `target` lacks of the head of `tip`, which is one of the mirror's.
 ///
 /// # Errors
-/// A segment that cannot be read; [`Error::Refused`] when something else lies at the target.
+/// A segment that cannot be read; no key slot; [`Error::Refused`] when something else lies at the target.
 pub fn plan(mirror: &PublicView, tip: &Tip, target: &dyn Storage) -> Result<Plan> {
     let mut needs = public_view::needs(mirror.storage(), mirror.id(), tip)?;
     // Last, as in `init`: with its config the target is a repository.
@@ -114,6 +114,18 @@ pub fn plan(mirror: &PublicView, tip: &Tip, target: &dyn Storage) -> Result<Plan
         !matches!(needed.name, ObjectName::Key(_))
             || !matches!(mirror.storage().length(&needed.name), Err(error) if error.kind == ErrorKind::Absent)
     });
+    // Without any, nobody could open it.
+    if !needs.iter().any(|needed| matches!(needed.name, ObjectName::Key(_))) {
+        let slots = tip.state.slots.len();
+        let first = "not one key slot is there".to_owned();
+        return Err(MirrorError::Incomplete {
+            generation: tip.reference().generation,
+            missing: slots,
+            of: slots,
+            first,
+        }
+        .into());
+    }
     // What lies there may be what is left of a damaged repository: its length says nothing.
     let is_there = |needed: &&Needed| {
         let listed = needed.length.is_none_or(|length| there.get(&needed.name) == Some(&length));

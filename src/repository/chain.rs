@@ -117,6 +117,11 @@ fn examine(
     }
 }
 
+/// A failure that says nothing of the object.
+const fn is_silent(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Unavailable | ErrorKind::Refused | ErrorKind::Denied)
+}
+
 fn generation(name: &ObjectName) -> u64 {
     match name {
         ObjectName::Head { generation, .. } => *generation,
@@ -142,8 +147,9 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
             break;
         }
         let candidate = match examine(storage, &name, verifying_key, repository) {
-            // A bad sector in one head must not keep the others from being read.
-            Err(Error::Storage(error)) => Err(format!("it cannot be read: {}", error.source)),
+            // A bad sector in one head must not keep the others from being read. A store that does not answer says nothing: an
+            // older head must not pass for the newest because of it.
+            Err(Error::Storage(error)) if !is_silent(error.kind) => Err(format!("it cannot be read: {}", error.source)),
             Ok(Candidate::Unreadable(error)) => Err(error.to_string()),
             other => Ok(other?),
         };

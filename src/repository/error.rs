@@ -150,6 +150,12 @@ impl Error {
             _ => false,
         }
     }
+
+    /// True when the store did not answer, or refused: nothing is known of what was asked for. Never damage.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Storage(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Refused))
+    }
 }
 
 fn two_histories(one: &HeadRef, other: &HeadRef) -> String {

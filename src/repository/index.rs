@@ -222,6 +222,19 @@ impl Index {
         &self.broken
     }
 
+    /// That the store did not answer when it was asked for a segment: what is not found here may be there.
+    #[must_use]
+    pub fn unavailable(&self) -> Option<Error> {
+        self.broken.iter().find_map(|error| match error {
+            Error::Storage(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Refused) => {
+                let source = std::io::Error::other(error.source.to_string());
+                let again = crate::storage::Error::new(error.operation, &error.object, source);
+                Some(again.with_kind(error.kind).into())
+            }
+            _ => None,
+        })
+    }
+
     /// The broken segments, to hand on as errors.
     pub fn take_broken(&mut self) -> Vec<Error> {
         std::mem::take(&mut self.broken)

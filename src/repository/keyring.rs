@@ -98,6 +98,8 @@ pub(super) fn unlock(
                     Err(error) => failure = Some(damaged(ObjectName::Key(*id))(error)),
                 }
             }
+            // It may be the slot that the secret opens.
+            Err(error) if error.is_unavailable() => return Err(error),
             Err(error) => failure = Some(error),
         }
     }

@@ -475,13 +475,12 @@ impl Repository {
     /// Where a chunk lies.
     ///
     /// # Errors
-    /// [`Error::ChunkMissing`] when neither the cache nor any segment knows it.
+    /// [`Error::ChunkMissing`] when neither the cache nor any segment knows it; a storage error when a segment could not be asked.
     pub fn locate(&self, chunk: &ChunkRef) -> Result<index::Place> {
-        let tip = self.tip();
-        let place = self.index().locate(&self.sources(&tip), &chunk.id);
-        match place {
+        let (tip, index) = (self.tip(), self.index());
+        match index.locate(&self.sources(&tip), &chunk.id) {
             Some(place) if place.length == chunk.length => Ok(place),
-            _ => Err(Error::ChunkMissing { chunk: chunk.id }),
+            _ => Err(index.unavailable().unwrap_or(Error::ChunkMissing { chunk: chunk.id })),
         }
     }
 

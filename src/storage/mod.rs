@@ -20,6 +20,7 @@ pub mod disk;
 pub mod local;
 pub mod memory;
 mod name;
+pub mod patience;
 pub mod read_only;
 pub mod remote;
 
@@ -45,6 +46,8 @@ pub enum ErrorKind {
     NoFile,
     /// The store did not answer, or asked us to come later, as often as it was tried.
     Unavailable,
+    /// The store refuses, and says nothing of the object by it: its words are in the source. Asking again would not help.
+    Refused,
     /// Anything else: see the source.
     Other,
 }

@@ -14,8 +14,12 @@
 //! # Trying again
 //!
 //! Failures that may pass (no answer, "slow down", a body that differs from its checksum) are tried again after 1, 2, 4, ... seconds,
-//! each up to a half longer by chance, [`ATTEMPTS`] times in all. Anything else is final at once. An operation ends when it takes
-//! longer than [`PATIENCE`] and its bytes at [`SLOWEST_BYTES_PER_SECOND`].
+//! each up to a half longer by chance, five times in all. Anything else is final at once. An attempt ends when it takes longer than
+//! a minute and its bytes at 32 KiB a second: [`Patience`].
+//!
+//! # Listings
+//!
+//! A store may say a name twice, when a page comes again: it is one object. One that says the same over and over is not waited for.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -31,20 +35,19 @@ use opendal::{Operator, options};
 use tokio::runtime::Runtime;
 
 use super::address::{Address, Service};
+use super::patience::Patience;
 use super::{Error, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Stored, Upload};
 use crate::base::escape::escape;
 
-/// How often an operation is tried in all.
-pub const ATTEMPTS: u32 = 5;
-/// Pause before the second attempt; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// How long an operation may take, its bytes apart.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-/// A store that takes its bytes more slowly than this does not answer.
-pub const SLOWEST_BYTES_PER_SECOND: u64 = 32 << 10;
-
-/// How long a whole listing may take.
+/// How long a whole listing may take; each step of it has its own patience.
 const LISTING: Duration = Duration::from_secs(24 * 3600);
+/// Names that a listing may say again before it is given up, those apart that it has said once.
+const REPEATED_MAX: usize = 10_000;
+
+/// Stores refuse a request whose time differs from theirs by more than this.
+const SKEW_MAX: Duration = Duration::from_secs(15 * 60);
+const WRONG_CLOCK: &str = "the clock of this machine is wrong: it differs by more than a quarter of an hour from the store's, which \
+    refuses what is signed with such a time; set the clock, and run the command again";
 
 /// A place under a store's root where incomplete objects are.
 const TEMPORARY: &str = "tmp";
@@ -62,7 +65,7 @@ pub struct Remote {
     writes: Arc<AtomicU64>,
     /// Tells this process's temporary names from those of others.
     random: u64,
-    pause: Duration,
+    patience: Patience,
 }
 
 impl fmt::Debug for Remote {
@@ -94,8 +97,28 @@ fn kind_of(error: &opendal::Error) -> ErrorKind {
         opendal::ErrorKind::IsADirectory => ErrorKind::NoFile,
         opendal::ErrorKind::RateLimited => ErrorKind::Unavailable,
         _ if may_pass(error) => ErrorKind::Unavailable,
-        _ => ErrorKind::Other,
+        _ => ErrorKind::Refused,
     }
+}
+
+/// What kind of failure it is, and what is said about it.
+fn reading_of(error: &opendal::Error) -> (ErrorKind, String) {
+    if error.kind() == opendal::ErrorKind::PermissionDenied && is_about_the_clock(error) {
+        return (ErrorKind::Refused, WRONG_CLOCK.to_owned());
+    }
+    (kind_of(error), all_words(error))
+}
+
+/// A refusal because of the time of a request. S3 names it so; where the answer has no body (to HEAD), the store's own time tells.
+fn is_about_the_clock(error: &opendal::Error) -> bool {
+    if !error.message().is_empty() {
+        return error.message().contains("RequestTimeTooSkewed");
+    }
+    // OpenDAL shows the headers of an answer, and gives them no other way.
+    let shown = error.to_string();
+    let date = shown.split_once("\"date\": \"").and_then(|(_, rest)| rest.split_once('"')).map(|(date, _)| date);
+    let theirs = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp());
+    theirs.is_some_and(|theirs| jiff::Timestamp::now().duration_since(theirs).unsigned_abs() > SKEW_MAX)
 }
 
 /// A certificate does not become valid by waiting; a body that arrived with another checksum may arrive whole next time.
@@ -111,6 +134,14 @@ impl Remote {
     /// # Errors
     /// [`ErrorKind::Denied`] when OpenDAL refuses the settings.
     pub fn open(address: &Address, secrets: &BTreeMap<String, String>) -> Result<Self> {
+        Self::open_with(address, secrets, Patience::default())
+    }
+
+    /// The same, with another patience than what fits most.
+    ///
+    /// # Errors
+    /// As [`Remote::open`].
+    pub fn open_with(address: &Address, secrets: &BTreeMap<String, String>, patience: Patience) -> Result<Self> {
         let refuse = |why: String| Error::new("open", address, io::Error::other(why)).with_kind(ErrorKind::Denied);
         let service = address.service();
         let mut settings = address.settings();
@@ -125,7 +156,7 @@ impl Remote {
             requests: Arc::default(),
             writes: Arc::default(),
             random: random(),
-            pause: FIRST_PAUSE,
+            patience,
         })
     }
 
@@ -141,29 +172,37 @@ impl Remote {
         operation: &'static str,
         object: &dyn fmt::Display,
         bytes: u64,
+        attempt: impl FnMut() -> F,
+    ) -> Result<T> {
+        self.run_for(operation, object, self.patience.attempt(bytes), attempt)
+    }
+
+    /// The same for an operation of which an attempt may take `limit`.
+    fn run_for<T, F: Future<Output = opendal::Result<T>>>(
+        &self,
+        operation: &'static str,
+        object: &dyn fmt::Display,
+        limit: Duration,
         mut attempt: impl FnMut() -> F,
     ) -> Result<T> {
-        let patience = PATIENCE + Duration::from_secs(bytes / SLOWEST_BYTES_PER_SECOND);
-        let mut pause = self.pause;
         let mut number = 1;
         loop {
             self.requests.fetch_add(1, Ordering::Relaxed);
-            let limited = async { tokio::time::timeout(patience, attempt()).await };
+            let limited = async { tokio::time::timeout(limit, attempt()).await };
             let failed = match self.runtime.block_on(limited) {
                 Ok(Ok(done)) => return Ok(done),
                 Ok(Err(error)) => {
-                    Error::new(operation, object, io::Error::other(all_words(&error))).with_kind(kind_of(&error))
+                    let (kind, words) = reading_of(&error);
+                    Error::new(operation, object, io::Error::other(words)).with_kind(kind)
                 }
                 Err(_) => {
-                    let why = format!("no end after {} s", patience.as_secs());
+                    let why = format!("no end after {} s", limit.as_secs());
                     Error::new(operation, object, io::Error::other(why)).with_kind(ErrorKind::Unavailable)
                 }
             };
-            if failed.kind != ErrorKind::Unavailable || number >= ATTEMPTS {
-                return Err(failed);
-            }
-            std::thread::sleep(jittered(pause));
-            pause *= 2;
+            let pause = self.patience.pause_after(number).filter(|_| failed.kind == ErrorKind::Unavailable);
+            let Some(pause) = pause else { return Err(failed) };
+            std::thread::sleep(pause);
             number += 1;
         }
     }
@@ -205,18 +244,26 @@ impl Remote {
         })
     }
 
-    /// Every file below `path`, with its length. Each step of the listing has its own patience: a store may need thousands.
+    /// Every file below `path` once, with its length. Each step of the listing has its own patience: a store may need thousands.
     fn walk(&self, path: &str) -> Result<Vec<(String, u64)>> {
         let shown = if path.is_empty() { "." } else { path };
-        let found = self.run("list", &shown, LISTING.as_secs() * SLOWEST_BYTES_PER_SECOND, || {
-            let (operator, path) = (self.operator.clone(), path.to_owned());
+        let found = self.run_for("list", &shown, LISTING, || {
+            let (operator, path, patience) = (self.operator.clone(), path.to_owned(), self.patience.answer);
             async move {
                 let silent = |_| opendal::Error::new(opendal::ErrorKind::Unexpected, "no answer").set_temporary();
                 let mut lister = operator.lister_with(&path).recursive(true).await?;
-                let mut files = Vec::new();
-                while let Some(entry) = tokio::time::timeout(PATIENCE, lister.try_next()).await.map_err(silent)?? {
-                    if entry.metadata().is_file() {
-                        files.push((entry.path().to_owned(), entry.metadata().content_length()));
+                let (mut files, mut repeated) = (BTreeMap::new(), 0);
+                while let Some(entry) = tokio::time::timeout(patience, lister.try_next()).await.map_err(silent)?? {
+                    if !entry.metadata().is_file() {
+                        continue;
+                    }
+                    let length = entry.metadata().content_length();
+                    if files.insert(entry.path().to_owned(), length).is_some() {
+                        repeated += 1;
+                    }
+                    if repeated > files.len() + REPEATED_MAX {
+                        let why = "the listing has no end: the store says the same names over and over";
+                        return Err(opendal::Error::new(opendal::ErrorKind::Unexpected, why));
                     }
                 }
                 Ok(files)
@@ -224,7 +271,7 @@ impl Remote {
         });
         match found {
             Err(error) if error.kind == ErrorKind::Absent => Ok(Vec::new()),
-            found => found,
+            found => Ok(found?.into_iter().collect()),
         }
     }
 
@@ -252,12 +299,6 @@ fn random() -> u64 {
     // Without it the process and its count still tell the names of one machine apart.
     let _ = getrandom::fill(&mut bytes);
     u64::from_le_bytes(bytes)
-}
-
-/// Up to a half more than `pause`, by chance: many clients that were told to slow down must not come back at once.
-fn jittered(pause: Duration) -> Duration {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    pause + pause * (now.subsec_nanos() % 1_000) / 2_000
 }
 
 fn sort_out(found: Vec<(String, u64)>) -> (Vec<Listed>, Vec<String>) {
@@ -413,7 +454,7 @@ mod tests {
     fn http_is_spoken() {
         // Nobody listens there: without a transport the request would not even be tried.
         let mut remote = remote("webdav://localhost/x?endpoint=http://127.0.0.1:1");
-        remote.pause = Duration::ZERO;
+        remote.patience.pause = Duration::ZERO;
         let error = remote.length_of("config").unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
     }

@@ -5,6 +5,10 @@ mod catastrophe;
 mod deletion;
 mod ill;
 mod interrupted;
+mod program;
+mod reading;
+mod requests;
+mod server;
 #[path = "../crash/world.rs"]
 #[allow(dead_code, reason = "shared with the tests of crashes")]
 mod world;

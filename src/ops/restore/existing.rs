@@ -14,7 +14,7 @@ use crate::files::metadata;
 use crate::files::stat::{Kind, Stat};
 use crate::files::target::{TargetDirectory, TargetError};
 use crate::files::xattr;
-use crate::ops::{Action, Item, Result};
+use crate::ops::{Action, Error, Item, Result};
 
 /// What is under a name that may be written to.
 pub(super) enum Existing {
@@ -116,6 +116,7 @@ impl Planner<'_> {
         }
         match compare::content(self.repository, directory.as_directory(), name, content) {
             Ok(verdict) => Ok(verdict == Verdict::Same),
+            Err(CompareError::Repository(error)) if error.is_unavailable() => Err(Error::at(path, error)),
             // What cannot be read is written again; what the repository lacks is found out below.
             Err(CompareError::Read(_) | CompareError::Repository(_)) => {
                 self.monitor.item(&Item::new(path, Action::Started));

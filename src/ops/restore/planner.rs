@@ -262,7 +262,7 @@ impl Planner<'_> {
                         return Err(Error::at(b"/", error));
                     }
                     let message = format!("{error}: what else this directory holds cannot be told");
-                    self.repository_problem(tree.path(), &error, message);
+                    self.repository_problem(tree.path(), error, message)?;
                 }
                 Step::Leave => self.leave(tree.path())?,
             }
@@ -275,12 +275,15 @@ impl Planner<'_> {
         self.report.problem(Problem { path: path.to_vec(), kind, message });
     }
 
-    fn repository_problem(&mut self, path: &[u8], error: &repository::Error, message: String) {
+    /// What is damaged is named, and the rest restored. A store that does not answer ends the plan: it is not known what there is.
+    fn repository_problem(&mut self, path: &[u8], error: repository::Error, message: String) -> Result<()> {
         let kind = match error {
+            error if error.is_unavailable() => return Err(Error::at(path, error)),
             repository::Error::Stream { .. } => ProblemKind::Hostile,
             _ => ProblemKind::Damage,
         };
         self.problem(path, kind, message);
+        Ok(())
     }
 
     /// Names in a directory of the target, when what the snapshot does not have is to be removed from it.
@@ -493,7 +496,7 @@ impl Planner<'_> {
             }
             Err(error) => {
                 let message = format!("{error}; the file is not restored");
-                self.repository_problem(path, &error, message);
+                self.repository_problem(path, error, message)?;
             }
         }
         self.decide(ordinal, Decision::Left);

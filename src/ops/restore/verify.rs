@@ -13,7 +13,7 @@ use super::tree::{Step, Tree};
 use crate::codec::snapshot::Counts;
 use crate::codec::tree::{Content, Entry, Node};
 use crate::files::target::TargetDirectory;
-use crate::ops::Result;
+use crate::ops::{Error, Result};
 
 /// Files that wait to be read.
 const WAITING_MAX: usize = 256;
@@ -138,6 +138,7 @@ fn one(shared: &Shared<'_>, job: &Job) {
         Err(CompareError::Read(error)) => {
             shared.problem(&job.path, ProblemKind::Verify, format!("cannot be read back: {error}"));
         }
+        Err(CompareError::Repository(error)) if error.is_unavailable() => shared.end(Error::at(&job.path, error)),
         Err(CompareError::Repository(error)) => {
             shared.problem(&job.path, ProblemKind::Damage, format!("cannot be verified: {error}"));
         }

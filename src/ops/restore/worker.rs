@@ -148,7 +148,11 @@ impl<'a> Worker<'a> {
             return;
         };
         let place = index::Place { pack: *pack, block: first.block, at: *at, offset: 0, length: 0 };
-        let plain = shared.repository.block(PackKind::Data, &place);
+        let plain = match shared.repository.block(PackKind::Data, &place) {
+            // Nothing is damaged, and the next block would not come either: the same command goes on later.
+            Err(error) if error.is_unavailable() => return shared.end(error.into()),
+            plain => plain,
+        };
         shared.report(|report| report.blocks += 1);
         hand.hashed.clear();
         for run in job.chunk_by(|a, b| a.file == b.file) {

@@ -15,13 +15,15 @@
 //! - A checkpoint is a head too, and what it named may be swept: it is sent last, when the head above it is there.
 //! - A head is sent only after a listing has shown everything that it needs, with the right lengths.
 //! - What is sent was hashed when it was read from the repository: damage does not spread.
-//! - Nothing is removed here; [`deletion`] does that afterwards. An object is replaced only when its length is wrong.
+//! - Nothing is removed here; [`deletion`] does that afterwards. An object is replaced only when its length is wrong, or an earlier sync saw
+//!   that its bytes are.
 //! - A mirror of another repository or history, or one that was set back, is not written to.
 
 pub mod deletion;
 mod history;
 mod send;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -83,6 +85,13 @@ impl Plan {
         self.send.is_empty() && self.heads.is_empty()
     }
 
+    /// The same plan, with `again` sent as well, each in its place.
+    fn with(&self, again: &[Needed]) -> Self {
+        let chosen: BTreeSet<Needed> = self.send.iter().chain(&self.heads).chain(again).copied().collect();
+        let (heads, send) = in_order(self.needs.iter().filter(|needed| chosen.contains(needed)), self.head);
+        Self { send, heads, ..self.clone() }
+    }
+
     /// Bytes to be sent, as far as they are known.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -135,15 +144,24 @@ pub fn plan(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>, 
             strays[0]
         ));
     }
-    let own = chain::name_of(head);
     let lacks = |needed: &&Needed| there.get(&needed.name).copied() != needed.length;
-    let is_head = |needed: &Needed| matches!(needed.name, ObjectName::Head { .. });
-    let (mut heads, send): (Vec<Needed>, Vec<Needed>) = needs.iter().filter(lacks).partition(|needed| is_head(needed));
-    heads.sort_by_key(|needed| needed.name != own);
+    let (heads, send) = in_order(needs.iter().filter(lacks), head);
     Ok(Plan { was, head, needs, send, heads, there, notes })
 }
 
-/// Sends what the plan says. `book` hears how each object stands, under the name of the mirror.
+/// What is to be sent, heads apart and the newest of them first.
+fn in_order<'a>(needs: impl Iterator<Item = &'a Needed>, head: HeadRef) -> (Vec<Needed>, Vec<Needed>) {
+    let (mut heads, send): (Vec<Needed>, Vec<Needed>) = needs.partition(|needed| is_head(needed));
+    heads.sort_by_key(|needed| needed.name != chain::name_of(head));
+    (heads, send)
+}
+
+const fn is_head(needed: &Needed) -> bool {
+    matches!(needed.name, ObjectName::Head { .. })
+}
+
+/// Sends what the plan says, and what `book` says arrived with other bytes the last time. `book` hears how each object stands, under
+/// the name of the mirror.
 ///
 /// # Errors
 /// [`Error::Mirror`] when something did not arrive, damage in the repository, storage errors: the mirror's newest head is the one of
@@ -158,6 +176,8 @@ pub fn execute(
 ) -> Result<Report> {
     let begun = Instant::now();
     let mut report = Report::default();
+    let again = send::doubtful(book, plan);
+    let plan = &*if again.is_empty() { Cow::Borrowed(plan) } else { Cow::Owned(plan.with(&again)) };
     if plan.is_empty() {
         return Ok(report);
     }
@@ -194,7 +214,6 @@ fn prove(mirror: &dyn MirrorStore, plan: &Plan) -> Result<()> {
     let (listed, _) = mirror.list_all().map_err(repository::Error::from)?;
     let there: BTreeSet<(ObjectName, Option<u64>)> =
         listed.into_iter().map(|found| (found.name, Some(found.length))).collect();
-    let is_head = |needed: &Needed| matches!(needed.name, ObjectName::Head { .. });
     let lacks = |needed: &&Needed| !is_head(needed) && !there.contains(&(needed.name, needed.length));
     let missing: Vec<&Needed> = plan.needs.iter().filter(lacks).collect();
     if missing.is_empty() {

@@ -16,6 +16,7 @@ use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 
 /// After so many objects have failed the rest is not tried: the store is ill.
 const FAILURES_MAX: usize = 10;
+const WRONG_TWICE: &str = "reads back with other bytes than were sent, twice";
 
 /// The book, and the name of the mirror in it. A book that cannot be written stops no sync.
 pub(super) struct Book<'a>(Option<(&'a Mutex<MirrorBook>, &'a str)>);
@@ -23,8 +24,8 @@ pub(super) struct Book<'a>(Option<(&'a Mutex<MirrorBook>, &'a str)>);
 impl<'a> Book<'a> {
     pub fn new(book: Option<(&'a Mutex<MirrorBook>, &'a str)>, plan: &Plan) -> Self {
         if let Some((book, name)) = book {
-            let objects: Vec<_> =
-                plan.send.iter().map(|needed| (needed.name, needed.length.unwrap_or_default())).collect();
+            let all = plan.send.iter().chain(&plan.heads);
+            let objects: Vec<_> = all.map(|needed| (needed.name, needed.length.unwrap_or_default())).collect();
             let _ = book.lock().unwrap_or_else(PoisonError::into_inner).plan(name, &objects, Time::now());
         }
         Self(book)
@@ -35,6 +36,14 @@ impl<'a> Book<'a> {
             let _ = book.lock().unwrap_or_else(PoisonError::into_inner).set_state(mirror, name, state, Time::now());
         }
     }
+}
+
+/// What an earlier sync saw arrive with other bytes, of what `plan` takes for being there.
+pub(super) fn doubtful(book: Option<(&Mutex<MirrorBook>, &str)>, plan: &Plan) -> Vec<Needed> {
+    let Some((book, name)) = book else { return Vec::new() };
+    let doubtful = book.lock().unwrap_or_else(PoisonError::into_inner).doubtful(name).unwrap_or_default();
+    let is_sent = |needed: &Needed| plan.send.contains(needed) || plan.heads.contains(needed);
+    plan.needs.iter().filter(|needed| doubtful.contains(&needed.name) && !is_sent(needed)).copied().collect()
 }
 
 /// Spreads bytes over time.
@@ -172,7 +181,7 @@ impl<'a> Sender<'a> {
     /// Reads back what everything hangs on, and some of the rest, and sends again what differs. Returns how many were read.
     ///
     /// # Errors
-    /// [`MirrorError::Incomplete`] when an object differs a second time; storage errors.
+    /// [`MirrorError::Incomplete`] when objects differ a second time; storage errors.
     pub fn read_back(&self, sent: &[Needed]) -> Result<u64> {
         let share = self.options.sample_percent.clamp(0.0, 100.0) / 100.0;
         let is_always =
@@ -185,7 +194,7 @@ impl<'a> Sender<'a> {
         });
         sample.truncate((sample.len() as f64 * share).ceil() as usize);
         let chosen = [always, sample].concat();
-        let count = chosen.len();
+        let (count, mut wrong) = (chosen.len(), Vec::new());
         for needed in &chosen {
             if self.monitor.interrupted() {
                 return Err(Error::Interrupted);
@@ -195,14 +204,17 @@ impl<'a> Sender<'a> {
             }
             self.send_one(needed)?;
             if !self.is_right(needed)? {
-                return Err(MirrorError::Incomplete {
-                    generation: self.view.tip().reference().generation,
-                    missing: 1,
-                    of: count,
-                    first: format!("{} reads back with other bytes than were sent, twice", needed.name),
-                }
-                .into());
+                // It has the right length: without this the next sync would take it for what was sent.
+                let reason = WRONG_TWICE.to_owned();
+                self.book.note(&needed.name, &SendState::Failed { transient: false, reason });
+                wrong.push(needed.name.to_string());
             }
+        }
+        if !wrong.is_empty() {
+            let generation = self.view.tip().reference().generation;
+            let first = wrong.get(..NAMES_SHOWN).unwrap_or(&wrong).join(", ");
+            let first = format!("{first}: {WRONG_TWICE}");
+            return Err(MirrorError::Incomplete { generation, missing: wrong.len(), of: count, first }.into());
         }
         Ok(chosen.len() as u64)
     }

@@ -314,6 +314,16 @@ impl MirrorBook {
         let found = statement.query_map(params![mirror], row)?.collect::<rusqlite::Result<Vec<_>>>()?;
         Ok(found)
     }
+
+    /// The objects of a mirror that failed for another reason than that the store did not answer: what lies there under their
+    /// names is not what was sent, whatever length it has.
+    ///
+    /// # Errors
+    /// See [`BookError`].
+    pub fn doubtful(&self, mirror: &str) -> Result<Vec<ObjectName>> {
+        let failures = self.failures(mirror)?.into_iter().filter(|(_, _, transient, _)| !transient);
+        Ok(failures.filter_map(|(name, ..)| ObjectName::parse(&name).ok()).collect())
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,189 @@
+//! Objects in memory behind the S3 protocol: what a store does with a request, and what an ill one does instead.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use futures_util::TryStreamExt;
+use hyper::body::Bytes;
+use s3s::checksum::ChecksumHasher;
+use s3s::dto::{
+    DeleteObjectInput, DeleteObjectOutput, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
+    ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+};
+use s3s::{Body, S3, S3Request, S3Response, S3Result, s3_error};
+
+use super::fault::Fault;
+
+pub type Objects = BTreeMap<String, Bytes>;
+
+#[derive(Debug, Default)]
+struct Contents {
+    now: Objects,
+    /// Before the last write.
+    before: Objects,
+    /// What is seen as long as nothing else is.
+    frozen: Option<Objects>,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    contents: Arc<Mutex<Contents>>,
+    /// Names in a page of a listing.
+    page: usize,
+}
+
+impl Bucket {
+    pub fn new(page: usize) -> Self {
+        Self { contents: Arc::default(), page }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap()
+    }
+
+    /// All objects by key.
+    pub fn objects(&self) -> Objects {
+        self.lock().now.clone()
+    }
+
+    /// These objects and no others.
+    pub fn set(&self, objects: Objects) {
+        *self.lock() = Contents { now: objects.clone(), before: objects, frozen: None };
+    }
+
+    /// What a request sees that meets `fault`.
+    fn seen(&self, fault: Option<Fault>) -> Objects {
+        let mut contents = self.lock();
+        match fault {
+            Some(Fault::Lost) => Objects::new(),
+            Some(Fault::Stale) => {
+                let Contents { before, frozen, .. } = &mut *contents;
+                frozen.get_or_insert_with(|| before.clone()).clone()
+            }
+            _ => contents.now.clone(),
+        }
+    }
+
+    fn object(&self, key: &str, fault: Option<Fault>) -> S3Result<Bytes> {
+        self.seen(fault).get(key).cloned().ok_or_else(|| s3_error!(NoSuchKey))
+    }
+}
+
+fn fault<T>(request: &S3Request<T>) -> Option<Fault> {
+    request.extensions.get().copied()
+}
+
+fn flip(bytes: &Bytes, at: usize) -> Bytes {
+    let mut bytes = bytes.to_vec();
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= 1;
+    }
+    bytes.into()
+}
+
+#[async_trait::async_trait]
+impl S3 for Bucket {
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let fault = fault(&request);
+        let input = request.input;
+        let mut body = input.body.ok_or_else(|| s3_error!(MissingRequestBodyError))?;
+        let mut bytes = Vec::new();
+        while let Some(some) = body.try_next().await.map_err(|_| s3_error!(IncompleteBody))? {
+            bytes.extend_from_slice(&some);
+        }
+        let mut hasher = ChecksumHasher { crc32c: Some(Default::default()), ..Default::default() };
+        hasher.update(&bytes);
+        if hasher.finalize().checksum_crc32c != input.checksum_crc32c {
+            return Err(s3_error!(BadDigest));
+        }
+        let bytes = Bytes::from(bytes);
+        let stored = match fault {
+            Some(Fault::Lost) => None,
+            // Not the bit that a wrong read flips, which would mend it.
+            Some(Fault::Wrong) => Some(flip(&bytes, bytes.len() / 3)),
+            _ => Some(bytes),
+        };
+        if let Some(stored) = stored {
+            let mut contents = self.lock();
+            contents.before = contents.now.clone();
+            contents.now.insert(input.key, stored);
+        }
+        Ok(S3Response::new(PutObjectOutput::default()))
+    }
+
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let fault = fault(&request);
+        let bytes = self.object(&request.input.key, fault)?;
+        let all = bytes.len() as u64;
+        let (mut part, mut content_range) = (bytes.clone(), None);
+        if let Some(range) = request.input.range {
+            let range = range.check(all).map_err(|_| s3_error!(InvalidRange))?;
+            content_range = Some(format!("bytes {}-{}/{all}", range.start, range.end - 1));
+            part = bytes.slice(range.start as usize..range.end as usize);
+        }
+        if fault == Some(Fault::Wrong) {
+            part = flip(&part, part.len() / 2);
+        }
+        Ok(S3Response::new(GetObjectOutput {
+            content_length: Some(part.len() as i64),
+            content_range,
+            body: Some(StreamingBlob::from(Body::from(part))),
+            ..Default::default()
+        }))
+    }
+
+    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        let fault = fault(&request);
+        let length = self.object(&request.input.key, fault)?.len() as i64 + i64::from(fault == Some(Fault::Wrong));
+        Ok(S3Response::new(HeadObjectOutput { content_length: Some(length), ..Default::default() }))
+    }
+
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let fault = fault(&request);
+        let input = request.input;
+        let prefix = input.prefix.clone().unwrap_or_default();
+        // A token is the last name that was told.
+        let after = input.continuation_token.clone().filter(|_| fault != Some(Fault::Repeated));
+        let seen = self.seen(fault);
+        let mut rest = seen
+            .iter()
+            .filter(|(key, _)| key.starts_with(&prefix) && after.as_ref().is_none_or(|after| *key > after))
+            .peekable();
+        let mut contents: Vec<Object> = Vec::new();
+        while contents.len() < self.page
+            && let Some((key, bytes)) = rest.next()
+        {
+            contents.push(Object {
+                key: Some(key.clone()),
+                size: Some(bytes.len() as i64),
+                last_modified: Some(Timestamp::from(std::time::SystemTime::now())),
+                ..Default::default()
+            });
+        }
+        let more = rest.peek().is_some();
+        if let Some(last) = contents.last_mut().filter(|_| fault == Some(Fault::Wrong)) {
+            last.size = last.size.map(|size| size + 1);
+        }
+        Ok(S3Response::new(ListObjectsV2Output {
+            name: Some(input.bucket),
+            key_count: Some(contents.len() as i32),
+            is_truncated: Some(more),
+            next_continuation_token: contents.last().and_then(|last| last.key.clone()).filter(|_| more),
+            contents: Some(contents),
+            prefix: Some(prefix),
+            continuation_token: input.continuation_token,
+            ..Default::default()
+        }))
+    }
+
+    async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+        let mut contents = self.lock();
+        contents.before = contents.now.clone();
+        contents.now.remove(&request.input.key);
+        Ok(S3Response::new(DeleteObjectOutput::default()))
+    }
+}
