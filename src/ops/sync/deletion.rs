@@ -150,8 +150,8 @@ pub fn note(view: &PublicView, sync: &Plan, book: &mut MirrorBook, name: &str, c
     Ok(book.set_superseded(name, sync.head.generation, &names, clock)?)
 }
 
-/// A head that stays is read with its checkpoint, and checkpoints only go forward: what is at least as new as the checkpoint of the oldest
-/// head that stays, stays too.
+/// A head that stays is read with its checkpoint. Checkpoints only go forward: that of the oldest head that stays is the only one among what
+/// is older than it.
 fn keep_checkpoints(view: &PublicView, mirror: &dyn MirrorStore, sync: &Plan, plan: &mut DeletionPlan) -> Result<()> {
     let going: BTreeSet<ObjectName> = plan.due.iter().map(|(name, _)| *name).collect();
     if !going.iter().any(|name| matches!(name, ObjectName::Head { .. })) {
@@ -162,16 +162,18 @@ fn keep_checkpoints(view: &PublicView, mirror: &dyn MirrorStore, sync: &Plan, pl
         _ => false,
     };
     // By name is by generation.
-    let oldest = match sync.there.keys().find(stays) {
+    let checkpoint = match sync.there.keys().find(stays) {
         Some(name) => {
             let bytes = mirror.read(name, chain::HEAD_BYTES_MAX).map_err(repository::Error::from)?;
-            Head::parse(&bytes, view.verifying_key(), view.id()).ok().map(|head| head.checkpoint().generation)
+            Head::parse(&bytes, view.verifying_key(), view.id()).ok().map(|head| head.checkpoint())
         }
-        None => Some(view.tip().head.checkpoint().generation),
+        None => Some(view.tip().head.checkpoint()),
     };
-    // What cannot be read stands on nobody knows what: all heads stay.
-    let oldest = oldest.unwrap_or(0);
-    plan.due.retain(|(name, _)| !matches!(name, ObjectName::Head { generation, .. } if *generation >= oldest));
+    match checkpoint {
+        Some(checkpoint) => plan.due.retain(|(name, _)| *name != chain::name_of(checkpoint)),
+        // What it stands on nobody knows: all heads stay.
+        None => plan.due.retain(|(name, _)| !matches!(name, ObjectName::Head { .. })),
+    }
     Ok(())
 }
 
