@@ -215,6 +215,7 @@ fn unchanged(base: &LiveState, state: &LiveState) -> repository::Result<()> {
 fn once(repository: &Repository, options: &Options, monitor: &dyn Monitor, report: &mut Report) -> Result<()> {
     // Before the table of chunks is there: a cache that must catch up takes as much memory again for a while.
     drop(repository.open_index());
+    give_back_memory();
     let mut view = View::new(repository, options, monitor)?;
     let mut changed = false;
     let dead = std::mem::take(&mut view.plan.dead);
@@ -312,6 +313,7 @@ fn rewrite(
         repack(&mut run, &view.table, &view.kept, pack, &mut read)?;
         monitor.advance(1, pack.length);
     }
+    give_back_memory();
     let tip = repository.tip();
     for id in &view.plan.merge {
         let length = tip.state.segments.get(id).copied().unwrap_or_default();
