@@ -59,6 +59,16 @@ pub fn forbid_core_dumps() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives memory that was freed back to the system: glibc keeps what lies below anything still in use, in an arena for each
+/// thread, so that after a phase of many allocations a process stays as large as it was. Other libraries need not be told.
+pub fn give_back_memory() {
+    // SAFETY: `malloc_trim` takes and returns integers, touches free memory only, and is safe to call from any thread.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Raises the soft limit of open files to the hard limit: a walk holds one directory open for each level of depth.
 /// Failure is no error: the walk then names the directories that it could not open.
 pub fn raise_open_files() {

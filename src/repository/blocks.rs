@@ -13,7 +13,7 @@ use crate::codec::pack::PackKind;
 use crate::codec::{self, Reason, block};
 use crate::storage::{ErrorKind, ObjectName, Storage};
 
-/// Plain bytes of blocks that are kept, at most.
+/// Plain bytes of blocks that are kept, at most, by [`Blocks::default`].
 const KEPT_BYTES_MAX: usize = 32 << 20;
 
 /// One chunk's plaintext, inside the block that it came in.
@@ -49,8 +49,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Opens blocks and remembers the last ones. Several threads that want one block open it once.
-#[derive(Default)]
 pub struct Blocks {
+    kept_bytes_max: usize,
     kept: Mutex<Kept>,
     decompressors: Mutex<Vec<Decompressor>>,
 }
@@ -61,7 +61,19 @@ impl std::fmt::Debug for Blocks {
     }
 }
 
+impl Default for Blocks {
+    fn default() -> Self {
+        Self::keeping(KEPT_BYTES_MAX)
+    }
+}
+
 impl Blocks {
+    /// One that keeps so many plain bytes of blocks, and at least the last block.
+    #[must_use]
+    pub fn keeping(bytes: usize) -> Self {
+        Self { kept_bytes_max: bytes, kept: Mutex::default(), decompressors: Mutex::default() }
+    }
+
     fn slot(&self, key: BlockKey) -> Slot {
         let mut kept = lock(&self.kept);
         let entry = match kept.blocks.iter().rposition(|(other, ..)| *other == key) {
@@ -79,7 +91,7 @@ impl Blocks {
         let Some(entry) = kept.blocks.iter_mut().rfind(|(other, ..)| *other == key) else { return };
         let before = std::mem::replace(&mut entry.2, bytes);
         kept.bytes += bytes - before.min(bytes);
-        while kept.bytes > KEPT_BYTES_MAX && kept.blocks.len() > 1 {
+        while kept.bytes > self.kept_bytes_max && kept.blocks.len() > 1 {
             let (_, _, oldest) = kept.blocks.remove(0);
             kept.bytes -= oldest;
         }

@@ -17,6 +17,7 @@ pub mod list_reader;
 pub mod list_writer;
 pub mod lock;
 pub mod mirror_book;
+pub mod pack_blocks;
 pub mod pack_reader;
 pub mod pack_writer;
 pub mod pin;

@@ -43,8 +43,13 @@ impl Default for PackOptions {
     }
 }
 
-/// Blocks that are being compressed or wait for the disk, at most: each holds 2 MiB and its sealed form.
-const BLOCKS_IN_FLIGHT: usize = 4;
+/// Blocks that are queued for the writing thread, at most; it has one more in hand. Each holds 2 MiB and its sealed form.
+const BLOCKS_QUEUED_MAX: usize = 4;
+
+/// As many as there are threads to seal them: more would only take memory.
+fn blocks_queued() -> usize {
+    rayon::current_num_threads().clamp(1, BLOCKS_QUEUED_MAX)
+}
 
 /// One block on its way to its pack.
 struct Pending {
@@ -71,7 +76,9 @@ impl Assembler {
 struct Workshop {
     keys: Arc<KeyTree>,
     options: PackOptions,
-    compressors: Mutex<Vec<(Compressor, Decompressor)>>,
+    compressors: Mutex<Vec<Compressor>>,
+    decompressors: Mutex<Vec<Decompressor>>,
+    /// Empty, for the next blocks.
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -80,41 +87,39 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Workshop {
-    fn buffer(&self) -> Vec<u8> {
-        lock(&self.buffers).pop().unwrap_or_default()
+    /// An empty buffer with room for so many bytes. It is not left to grow: doubled, it would take twice what it holds.
+    fn buffer(&self, room: usize) -> Vec<u8> {
+        let mut buffer = lock(&self.buffers).pop().unwrap_or_default();
+        buffer.reserve_exact(room);
+        buffer
     }
 
     fn give_back(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         let mut buffers = lock(&self.buffers);
-        if buffers.len() < 2 * BLOCKS_IN_FLIGHT {
+        if buffers.len() < blocks_queued() {
             buffers.push(buffer);
         }
     }
 
     fn seal(&self, kind: PackKind, plain: &[u8], chunks: &[ChunkRef]) -> Result<SealedBlock> {
         let refuse = |error: crate::codec::Error| Error::Refused(format!("a block could not be sealed: {error}"));
-        let tools = lock(&self.compressors).pop();
-        let (mut compressor, mut decompressor) = match tools {
-            Some(tools) => tools,
-            None => {
-                let compressor = match self.options.compression {
-                    Some(level) => Compressor::new(level).map_err(refuse)?,
-                    None => Compressor::off(),
-                };
-                (compressor, Decompressor::new().map_err(refuse)?)
-            }
+        let kept = lock(&self.compressors).pop();
+        let mut compressor = match (kept, self.options.compression) {
+            (Some(compressor), _) => compressor,
+            (None, Some(level)) => Compressor::new(level).map_err(refuse)?,
+            (None, None) => Compressor::off(),
         };
         let sealed = block::seal(&self.keys, kind, &mut compressor, plain, &random::bytes()?).map_err(refuse)?;
+        lock(&self.compressors).push(compressor);
         if self.options.verify {
-            self.verify(kind, &sealed, plain.len() as u32, chunks, &mut decompressor).map_err(|error| {
+            self.verify(kind, &sealed, plain.len() as u32, chunks).map_err(|error| {
                 Error::Refused(format!(
                     "a block did not open again after it was sealed ({error}): this points at faulty memory. \
                      Nothing was published; test the machine's memory before the next backup"
                 ))
             })?;
         }
-        lock(&self.compressors).push((compressor, decompressor));
         Ok(sealed)
     }
 
@@ -125,14 +130,17 @@ impl Workshop {
         sealed: &SealedBlock,
         plain_length: u32,
         chunks: &[ChunkRef],
-        decompressor: &mut Decompressor,
     ) -> crate::codec::Result<()> {
-        let mut copy = self.buffer();
-        copy.extend_from_slice(&sealed.bytes);
-        let plain = block::open(&self.keys, kind, decompressor, sealed.codec, plain_length, &mut copy)?;
-        block::verify_chunks(&self.keys, kind, &plain, chunks)?;
-        self.give_back(copy);
-        Ok(())
+        let kept = lock(&self.decompressors).pop();
+        let mut decompressor = match kept {
+            Some(decompressor) => decompressor,
+            None => Decompressor::new()?,
+        };
+        let mut copy = sealed.bytes.clone();
+        let plain = block::open(&self.keys, kind, &mut decompressor, sealed.codec, plain_length, &mut copy)?;
+        lock(&self.decompressors).push(decompressor);
+        drop(copy);
+        block::verify_chunks(&self.keys, kind, &plain, chunks)
     }
 }
 
@@ -253,10 +261,15 @@ impl PackWriter {
     /// Starts the writing thread.
     #[must_use]
     pub fn new(storage: Arc<dyn Storage>, keys: Arc<KeyTree>, options: PackOptions) -> Self {
-        let (blocks, queue) = bounded(BLOCKS_IN_FLIGHT);
+        let (blocks, queue) = bounded(blocks_queued());
         let (finished_in, finished) = unbounded();
-        let workshop =
-            Arc::new(Workshop { keys, options, compressors: Mutex::new(Vec::new()), buffers: Mutex::new(Vec::new()) });
+        let workshop = Arc::new(Workshop {
+            keys,
+            options,
+            compressors: Mutex::default(),
+            decompressors: Mutex::default(),
+            buffers: Mutex::default(),
+        });
         let packer = Packer { storage, workshop: Arc::clone(&workshop), finished: finished_in, open: [None, None] };
         let packer = std::thread::spawn(move || packer.run(&queue));
         Self {
@@ -286,7 +299,7 @@ impl PackWriter {
             PackKind::Tree => &mut self.tree,
         };
         if assembler.plain.capacity() == 0 {
-            assembler.plain = self.workshop.buffer();
+            assembler.plain = self.workshop.buffer(bytes.len().max(kind.block_target() as usize));
         }
         assembler.plain.extend_from_slice(bytes);
         assembler.chunks.push(ChunkRef { id, length: bytes.len() as u32 });
@@ -335,9 +348,8 @@ impl PackWriter {
         let workshop = Arc::clone(&self.workshop);
         rayon::spawn(move || {
             let sealed = SealedBlock { codec, bytes };
-            let verified = Decompressor::new()
-                .and_then(|mut tool| workshop.verify(kind, &sealed, plain_length, &chunks, &mut tool))
-                .map_err(damaged(ObjectName::Pack(from)));
+            let verified =
+                workshop.verify(kind, &sealed, plain_length, &chunks).map_err(damaged(ObjectName::Pack(from)));
             let _ = done.send(verified.map(|()| sealed));
         });
         Ok(())

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::forget::ids;
-use super::reading::{json, objects};
+use super::reading::{flip, json, objects};
 use super::support::{World, snapshot_id};
 
 /// Bytes that do not shrink.
@@ -92,6 +92,41 @@ fn packs_of_which_little_is_needed_are_rewritten() {
     world.ok(&["prune", "--instant"]);
     let ran = world.ok(&["prune"]);
     assert!(ran.out.contains("Nothing to do"), "{}", ran.out);
+}
+
+/// What is moved out of a pack is checked, and the whole pack as well: a bit in a block that nothing needs, or in the padding,
+/// ends it too.
+#[test]
+fn a_pack_that_is_rewritten_must_be_whole() {
+    let world = World::with_repository();
+    for number in 0..20 {
+        world.write(&format!("{number:02}"), noise(number, 400_000));
+    }
+    let first = world.backup();
+    for number in 4..20 {
+        fs::remove_file(world.tree().join(format!("{number:02}"))).unwrap();
+    }
+    let second = world.backup();
+    world.ok(&["forget", &first]);
+    let is_large = |path: &std::path::PathBuf| fs::metadata(path).unwrap().len() > 4_000_000;
+    let path = objects(&world, "packs").into_iter().find(is_large).unwrap();
+    let pack = json(&world.ok(&["cat", "pack", path.file_name().unwrap().to_str().unwrap(), "--json"]));
+    let blocks = pack["blocks"].as_array().unwrap();
+    let offsets = blocks.iter().map(|block| block["offset"].as_u64().unwrap() + 1_000);
+    let positions: Vec<u64> = offsets.chain([fs::metadata(&path).unwrap().len() - 33]).collect();
+    assert!(positions.len() >= 4, "{pack}");
+    for position in positions {
+        flip(&path, &[position]);
+        let ran = world.run(&["prune", "--instant"]);
+        assert_eq!(ran.code, Some(17), "byte {position}: {}", ran.err);
+        assert!(ran.err.contains("damaged: packs/"), "{}", ran.err);
+        assert!(path.exists(), "byte {position}");
+        flip(&path, &[position]);
+    }
+    world.ok(&["prune", "--instant"]);
+    assert!(!path.exists(), "it was rewritten");
+    world.ok(&["restore", &second, "--target", "back", "--verify"]);
+    world.ok(&["check", "--read-data", "--with-cache"]);
 }
 
 #[test]

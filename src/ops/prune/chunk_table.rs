@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::slice::ParallelSliceMut;
 
+use super::tree_places::TreePlaces;
 use crate::base::id::ChunkId;
+use crate::codec::pack::PackKind;
 use crate::codec::segment::{Segment, SegmentPack};
-use crate::repository::index::read_segment;
+use crate::repository::index::{Place, read_segment};
 use crate::repository::{Repository, Result};
 
 /// 128 bits of an id, and the ordinal.
@@ -73,6 +75,7 @@ pub(in crate::ops) struct ChunkTable {
     packs: Vec<LivePack>,
     /// Rows of which a live snapshot needs the chunk; of several copies the first row stands for all.
     needed: Bits,
+    trees: TreePlaces,
 }
 
 /// Calls `each` with every live pack, once, segment by segment.
@@ -126,16 +129,21 @@ impl ChunkTable {
     /// A segment that cannot be read: nothing may be marked by half an index.
     pub fn read(repository: &Repository) -> Result<Self> {
         // Counted first: a vector that grows holds everything twice for a moment.
-        let mut count = 0;
+        let (mut count, mut tree_chunks) = (0, 0);
         each_live_pack(repository, &mut |pack| {
             count += pack.directory.chunk_count();
+            if pack.kind == PackKind::Tree {
+                tree_chunks += pack.directory.chunk_count();
+            }
             Ok(())
         })?;
         let mut rows: Vec<Row> = Vec::with_capacity(count);
         let mut packs = Vec::new();
+        let mut trees = TreePlaces::new(tree_chunks);
         each_live_pack(repository, &mut |pack| {
             let refuse = |_| crate::repository::Error::Refused("more chunks than 32 bits count".to_owned());
             let first = u32::try_from(rows.len()).map_err(refuse)?;
+            trees.add(&pack, first);
             for chunk in pack.directory.blocks.iter().flat_map(|block| &block.chunks) {
                 let [a, b, c, d] = prefix(&chunk.id);
                 rows.push([a, b, c, d, u32::try_from(rows.len()).map_err(refuse)?]);
@@ -146,7 +154,7 @@ impl ChunkTable {
         })?;
         rows.par_sort_unstable();
         let needed = Bits::new(rows.len());
-        Ok(Self { rows, packs, needed })
+        Ok(Self { rows, packs, needed, trees })
     }
 
     fn row(&self, id: &ChunkId) -> Option<usize> {
@@ -158,6 +166,18 @@ impl ChunkTable {
     /// Ordinal of the first copy of a chunk.
     pub fn ordinal(&self, id: &ChunkId) -> Option<u32> {
         self.row(id).map(|row| self.rows[row][4])
+    }
+
+    /// Where a chunk of a tree lies: the first copy of it. `None` when no live tree pack has it.
+    pub fn tree_place(&self, id: &ChunkId) -> Option<Place> {
+        let wanted = prefix(id);
+        let copies = self.rows.get(self.row(id)?..)?.iter().take_while(|row| row[..4] == wanted[..]);
+        copies.filter_map(|row| self.trees.place(row[4])).next()
+    }
+
+    /// Whoever has gone through all trees needs no places of their chunks any more.
+    pub fn forget_places(&mut self) {
+        self.trees = TreePlaces::default();
     }
 
     /// Says that a live snapshot needs the chunk. `None` when no live pack has it, true when nobody had said so before.

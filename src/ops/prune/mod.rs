@@ -24,6 +24,7 @@
 pub(super) mod chunk_table;
 pub(super) mod needed;
 pub(super) mod plan;
+mod tree_places;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -38,13 +39,15 @@ use crate::base::time::Time;
 use crate::codec::compress::Decompressor;
 use crate::codec::head::HeadRef;
 use crate::codec::live_state::{LiveState, Mark, MarkedKind};
-use crate::codec::pack::{Block, HEADER_BYTES};
+use crate::codec::pack::Block;
 use crate::codec::{self, Reason, block};
+use crate::files::sys::give_back_memory;
 use crate::repository::lock::LockError;
+use crate::repository::pack_blocks::PackBlocks;
 use crate::repository::pack_writer::PackOptions;
 use crate::repository::run::Run;
 use crate::repository::sweep::{Sweepable, Swept};
-use crate::repository::{self, Repository, index, pack_reader};
+use crate::repository::{self, Repository, index};
 use crate::storage::{Folder, ObjectName};
 
 /// How long what is marked can come back before it is swept, unless something else is asked for: 7 days.
@@ -54,6 +57,8 @@ pub const GRACE: Duration = Duration::from_secs(7 * 86_400);
 const ATTEMPTS: usize = 5;
 /// A block with fewer plain bytes than this part of a full one is made into a fuller one when its pack is rewritten.
 const SMALL_BLOCK_PART: u32 = 4;
+/// After so many bytes of blocks that were read, memory that was freed is given back to the system.
+const GIVE_BACK_EVERY: u64 = 8 << 20;
 
 /// What is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -155,14 +160,12 @@ impl<'r> View<'r> {
     fn new(repository: &'r Repository, options: &Options, monitor: &dyn Monitor) -> Result<Self> {
         monitor.phase(Phase::Mark);
         let base = LiveState::clone(&repository.tip().state);
-        // Before the table is there: a cache that must catch up takes as much memory again for a while.
-        drop(repository.index());
-        let table = ChunkTable::read(repository)?;
+        let mut table = ChunkTable::read(repository)?;
         let mut needed = Needed::new(repository);
         needed.snapshots(&table, monitor)?;
         needed.later();
-        // Its pages are of no more use, and what follows reads segments.
-        repository.close_index();
+        table.forget_places();
+        give_back_memory();
         let (kept, copies) = table.kept();
         let plan = plan::decide(repository, &table, &kept, &options.limits)?;
         Ok(Self { base, table, needed, kept, copies, plan, gone: BTreeSet::new() })
@@ -210,6 +213,9 @@ fn unchanged(base: &LiveState, state: &LiveState) -> repository::Result<()> {
 }
 
 fn once(repository: &Repository, options: &Options, monitor: &dyn Monitor, report: &mut Report) -> Result<()> {
+    // Before the table of chunks is there: a cache that must catch up takes as much memory again for a while.
+    drop(repository.open_index());
+    give_back_memory();
     let mut view = View::new(repository, options, monitor)?;
     let mut changed = false;
     let dead = std::mem::take(&mut view.plan.dead);
@@ -299,13 +305,15 @@ fn rewrite(
     let repository = run.repository();
     monitor.phase(Phase::Repack);
     monitor.expect(view.plan.repack.len() as u64, view.plan.repack_bytes(), true);
+    let mut read = 0;
     for (pack, _) in &view.plan.repack {
         if monitor.interrupted() {
             return Err(Error::Interrupted);
         }
-        repack(&mut run, &view.table, &view.kept, pack)?;
+        repack(&mut run, &view.table, &view.kept, pack, &mut read)?;
         monitor.advance(1, pack.length);
     }
+    give_back_memory();
     let tip = repository.tip();
     for id in &view.plan.merge {
         let length = tip.state.segments.get(id).copied().unwrap_or_default();
@@ -343,6 +351,7 @@ fn rewrite(
         // What it was for is done, and the cache is written next.
         view.table = ChunkTable::default();
         view.kept = Bits::default();
+        give_back_memory();
         Ok(())
     })?;
     report.orphans = orphans.iter().fold((0, 0), |sum, orphan| (sum.0 + 1, sum.1 + orphan.length));
@@ -352,50 +361,54 @@ fn rewrite(
     Ok(())
 }
 
-/// Writes what is needed of one pack into new ones: blocks of which everything is needed as they are.
-fn repack(run: &mut Run<'_>, table: &ChunkTable, kept: &Bits, pack: &PackUse) -> Result<()> {
+/// Writes what is needed of one pack into new ones: blocks of which everything is needed as they are. `read` counts bytes since
+/// memory was given back.
+fn repack(run: &mut Run<'_>, table: &ChunkTable, kept: &Bits, pack: &PackUse, read: &mut u64) -> Result<()> {
     let repository = run.repository();
     let damaged = |error| repository::Error::Damaged { object: ObjectName::Pack(pack.id), error };
-    let (found, bytes) = pack_reader::read_whole(repository, pack.id, pack.length)?;
+    let mut blocks = PackBlocks::open(repository, pack.id, pack.length)?;
+    let kind = blocks.kind();
     let live = table.packs()[pack.number];
-    if found.directory.chunk_count() != live.chunks as usize {
+    if blocks.chunk_count() != live.chunks as usize {
         let rule = "it holds other chunks than its segment says";
         return Err(damaged(codec::Error::new("pack", Reason::BrokenRule { rule })).into());
     }
     let mut ordinal = live.first as usize;
-    let mut at = HEADER_BYTES;
     let mut tool = Decompressor::new().map_err(damaged)?;
-    for record in found.directory.blocks {
-        let length = record.stored_length as usize;
-        let truncated = || damaged(codec::Error::new("pack", Reason::Truncated));
-        let mut sealed = bytes.get(at..at + length).ok_or_else(truncated)?.to_vec();
-        at += length;
+    while let Some((record, mut sealed)) = blocks.next_block()? {
+        *read += sealed.len() as u64;
+        if *read >= GIVE_BACK_EVERY {
+            give_back_memory();
+            *read = 0;
+        }
         let ordinals = ordinal..ordinal + record.chunks.len();
         ordinal = ordinals.end;
         let wanted = ordinals.clone().filter(|ordinal| kept.get(*ordinal)).count();
-        let full = record.plain_length >= found.kind.block_target() / SMALL_BLOCK_PART;
+        let full = record.plain_length >= kind.block_target() / SMALL_BLOCK_PART;
         if wanted == 0 {
             continue;
         }
         if wanted == record.chunks.len() && full {
-            run.move_block(found.kind, record, sealed, pack.id)?;
+            run.move_block(kind, record, sealed, pack.id)?;
             continue;
         }
         let Block { codec, plain_length, chunks, .. } = record;
         let keys = repository.keys();
-        let plain = block::open(keys, found.kind, &mut tool, codec, plain_length, &mut sealed)
-            .and_then(|plain| block::verify_chunks(keys, found.kind, &plain, &chunks).map(|()| plain))
+        let plain = block::open(keys, kind, &mut tool, codec, plain_length, &mut sealed)
+            .and_then(|plain| block::verify_chunks(keys, kind, &plain, &chunks).map(|()| plain))
             .map_err(damaged)?;
+        drop(sealed);
+        let truncated = || damaged(codec::Error::new("pack", Reason::Truncated));
         let mut start = 0;
         for (chunk, ordinal) in chunks.iter().zip(ordinals) {
             let end = start + chunk.length as usize;
             if kept.get(ordinal) {
-                run.move_chunk(found.kind, chunk.id, plain.get(start..end).ok_or_else(truncated)?)?;
+                run.move_chunk(kind, chunk.id, plain.get(start..end).ok_or_else(truncated)?)?;
             }
             start = end;
         }
     }
-    Ok(())
+    Ok(blocks.finish()?)
 }
 
 impl Report {

@@ -13,12 +13,14 @@ use crate::codec::pack::PackKind;
 use crate::codec::snapshot::Snapshot;
 use crate::codec::tree::Node;
 use crate::ops::{Error, Monitor, Result};
-use crate::repository::blocks::Chunk;
+use crate::repository::blocks::{Blocks, Chunk};
 use crate::repository::list_reader::{Chunks, Listing, TreeChunks};
 use crate::repository::{self, Repository};
 
 /// Listings that are read before their subdirectories are put in order.
 const BATCH: usize = 8_192;
+/// Plain bytes of tree blocks that are kept: listings are read in the order in which they lie.
+const KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// What to do with a chunk that the table does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,9 +68,16 @@ struct Source<'a> {
     repository: &'a Repository,
     table: &'a ChunkTable,
     unknown: Unknown,
+    generation: u64,
+    blocks: Blocks,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    fn new(repository: &'a Repository, table: &'a ChunkTable, unknown: Unknown) -> Self {
+        let generation = repository.tip().reference().generation;
+        Self { repository, table, unknown, generation, blocks: Blocks::keeping(KEPT_BYTES_MAX) }
+    }
+
     fn need(&self, chunk: &ChunkRef) -> repository::Result<()> {
         if self.table.need(&chunk.id).is_none() && self.unknown == Unknown::Refuse {
             return Err(repository::Error::ChunkMissing { chunk: chunk.id });
@@ -119,7 +128,14 @@ impl Source<'_> {
 impl TreeChunks for Source<'_> {
     fn tree_chunk(&self, chunk: &ChunkRef) -> repository::Result<Chunk> {
         self.need(chunk)?;
-        self.repository.chunk(PackKind::Tree, chunk)
+        if self.unknown == Unknown::Stays {
+            // A newer head may have it in another pack than the table.
+            return self.repository.chunk(PackKind::Tree, chunk);
+        }
+        let place = self.table.tree_place(&chunk.id).filter(|place| place.length == chunk.length);
+        let place = place.ok_or(repository::Error::ChunkMissing { chunk: chunk.id })?;
+        let (storage, keys) = (self.repository.storage(), self.repository.keys());
+        self.blocks.chunk(storage, keys, PackKind::Tree, chunk, &place, self.generation)
     }
 }
 
@@ -138,7 +154,7 @@ impl<'r> Needed<'r> {
     /// # Errors
     /// Anything that cannot be read; [`Error::Interrupted`].
     pub fn snapshots(&mut self, table: &ChunkTable, monitor: &dyn Monitor) -> Result<()> {
-        let source = Source { repository: self.repository, table, unknown: self.unknown };
+        let source = Source::new(self.repository, table, self.unknown);
         let state = self.repository.tip().state;
         let mut level = Vec::new();
         let new: Vec<ObjectId> = state.snapshots.keys().filter(|id| !self.snapshots.contains(*id)).copied().collect();
@@ -164,7 +180,7 @@ impl<'r> Needed<'r> {
         table: &ChunkTable,
         monitor: &dyn Monitor,
     ) -> Result<()> {
-        let source = Source { repository: self.repository, table, unknown: self.unknown };
+        let source = Source::new(self.repository, table, self.unknown);
         let state = self.repository.tip().state;
         let mut level = Vec::new();
         for id in state.snapshots.keys() {

@@ -56,7 +56,7 @@ const PACKS: Table<PACK_KEY_BYTES, PACK_VALUE_BYTES> = TableDefinition::new("pac
 const SEGMENTS: Table<SEGMENT_KEY_BYTES, SEGMENT_VALUE_BYTES> = TableDefinition::new("segments");
 const META: Table<1, META_VALUE_BYTES> = TableDefinition::new("meta");
 
-/// Memory that redb may use for pages, in bytes: 64 MiB, of the 300 MiB that ten million chunks may cost.
+/// Memory that redb may use for pages while it is read, in bytes: 64 MiB, of the 300 MiB that ten million chunks may cost.
 const PAGE_CACHE_BYTES: usize = 64 << 20;
 
 /// Where a chunk is.

@@ -20,8 +20,8 @@ use super::guard::guard;
 use super::record::{self, CHUNK_KEY_BYTES, CHUNK_VALUE_BYTES, META_KEY, Meta};
 use super::sorter::Sorter;
 use super::{
-    BLOCKS, BlockPlace, CHUNKS, CacheError, Files, Location, META, PACKS, PAGE_CACHE_BYTES, PackFact, SEGMENTS, Stamp,
-    create_file, load, seal,
+    BLOCKS, BlockPlace, CHUNKS, CacheError, Files, Location, META, PACKS, PackFact, SEGMENTS, Stamp, create_file, load,
+    seal,
 };
 use crate::base::id::{ChunkId, ObjectId, RepositoryId};
 use crate::codec::key_tree::Key;
@@ -31,8 +31,11 @@ use crate::codec::segment::SegmentPack;
 /// A chunk's key and value, as they are sorted.
 const RECORD_BYTES: usize = CHUNK_KEY_BYTES + CHUNK_VALUE_BYTES;
 
-/// Chunk records that are sorted in memory: 512 Ki of 54 bytes are 27 MiB, and 14 MiB more while they are sorted.
-const SORTED_RECORDS_MAX: usize = 512 * 1024;
+/// Chunk records that are sorted in memory: 256 Ki of 54 bytes are 14 MiB, and 7 MiB more while they are sorted.
+const SORTED_RECORDS_MAX: usize = 256 * 1024;
+
+/// Memory that redb may use for pages while it is written to, in bytes: 32 MiB. Records come in the order of their keys.
+const PAGE_CACHE_BYTES: usize = 32 << 20;
 
 /// A pack and what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
