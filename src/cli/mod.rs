@@ -361,7 +361,9 @@ mod tests {
     /// Everything that changes a repository, or writes over the user's files, can be tried first.
     #[test]
     fn whatever_changes_something_has_a_dry_run() {
-        const READS: [&str; 14] = [
+        const READS: [&str; 16] = [
+            "status",
+            "history",
             "snapshots",
             "ls",
             "find",
