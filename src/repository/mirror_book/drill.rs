@@ -97,7 +97,7 @@ impl MirrorBook {
     /// Notes that a drill begins, and returns its number.
     ///
     /// # Errors
-    /// See [`BookError`].
+    /// See [`BookError`](super::BookError).
     pub fn begin_drill(&self, mirror: &str, sample: Option<f64>, now: Time) -> Result<i64> {
         let sql = "INSERT INTO drill (mirror, began, sample, outcome) VALUES (?1, ?2, ?3, 'begun')";
         self.database.execute(sql, params![mirror, now.seconds, sample])?;
@@ -107,7 +107,7 @@ impl MirrorBook {
     /// Notes how a drill ended.
     ///
     /// # Errors
-    /// See [`BookError`].
+    /// See [`BookError`](super::BookError).
     pub fn end_drill(&self, drill: &Drill) -> Result<()> {
         let sql = "UPDATE drill SET outcome = ?2, reason = ?3, generation = ?4, snapshots = ?5, files = ?6, bytes = ?7, \
                    fetched = ?8, first_file_ms = ?9, complete_ms = ?10, age = ?11 WHERE number = ?1";
@@ -135,7 +135,7 @@ impl MirrorBook {
     /// The drills of one mirror, or of all, the last one first.
     ///
     /// # Errors
-    /// See [`BookError`].
+    /// See [`BookError`](super::BookError).
     pub fn drills(&self, mirror: Option<&str>) -> Result<Vec<Drill>> {
         let sql = "SELECT * FROM drill WHERE ?1 IS NULL OR mirror = ?1 ORDER BY number DESC";
         let mut statement = self.database.prepare(sql)?;

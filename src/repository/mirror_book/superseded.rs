@@ -66,7 +66,7 @@ impl MirrorBook {
     /// itself; a calendar clock that was put forward ten years while it was off adds a day, and one that was put back nothing.
     ///
     /// # Errors
-    /// See [`BookError`].
+    /// See [`BookError`](super::BookError).
     pub fn clock(&self, mirror: &str, uptime: &Uptime, calendar: Time) -> Result<u64> {
         let running = uptime.running.as_secs();
         let sql = "SELECT seconds, boot, running, calendar FROM clock WHERE mirror = ?1";
@@ -94,7 +94,7 @@ impl MirrorBook {
     /// among `names` is forgotten.
     ///
     /// # Errors
-    /// See [`BookError`].
+    /// See [`BookError`](super::BookError).
     pub fn set_superseded(&mut self, mirror: &str, generation: u64, names: &[ObjectName], clock: u64) -> Result<()> {
         let transaction = self.database.transaction()?;
         let known = superseded(&transaction, mirror)?;
@@ -120,7 +120,7 @@ impl MirrorBook {
     /// What was noted as superseded.
     ///
     /// # Errors
-    /// See [`BookError`].
+    /// See [`BookError`](super::BookError).
     pub fn superseded(&self, mirror: &str) -> Result<Vec<Superseded>> {
         Ok(superseded(&self.database, mirror)?.into_iter().filter_map(|(_, known)| known).collect())
     }
@@ -128,7 +128,7 @@ impl MirrorBook {
     /// Notes what is about to be deleted from a mirror, and when.
     ///
     /// # Errors
-    /// See [`BookError`].
+    /// See [`BookError`](super::BookError).
     pub fn add_deleted(&mut self, mirror: &str, objects: &[(ObjectName, u64)], clock: u64) -> Result<()> {
         let transaction = self.database.transaction()?;
         {
@@ -145,7 +145,7 @@ impl MirrorBook {
     /// What was deleted from a mirror since a time of its clock, with its bytes. What was deleted before that is forgotten.
     ///
     /// # Errors
-    /// See [`BookError`].
+    /// See [`BookError`](super::BookError).
     pub fn deleted_since(&self, mirror: &str, clock: u64) -> Result<Vec<(ObjectName, u64)>> {
         self.database.execute("DELETE FROM deleted WHERE mirror = ?1 AND at < ?2", params![mirror, signed(clock)])?;
         let mut statement = self.database.prepare("SELECT name, bytes FROM deleted WHERE mirror = ?1")?;
