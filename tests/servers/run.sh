@@ -213,7 +213,10 @@ azblob() {
         echo "SKIPPED azblob: needs npm, for Azurite"
         return
     fi
-    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$work/azurite" azurite@3.35.0 >/dev/null
+    if ! npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$work/azurite" azurite@3.35.0 >/dev/null; then
+        echo "SKIPPED azblob: Azurite cannot be had from npm"
+        return
+    fi
     local at
     at=$(port)
     "$work/azurite/node_modules/.bin/azurite-blob" --blobHost 127.0.0.1 --blobPort "$at" --location "$work/azurite/data" --silent \
