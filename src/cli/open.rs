@@ -170,14 +170,8 @@ fn open_at(
 fn from_mirror(context: &mut Context, mirror: &str, stdin_taken: bool) -> Result<Repository, CliError> {
     let place = store::find(context, mirror)?;
     let store = store::open(context, &place, false)?;
-    let access = Access {
-        storage: Arc::new(ReadOnly::new(store)),
-        locks: Locks::none(),
-        place: PathBuf::from(place.address.to_string()),
-        cache: context.global.cache_directory()?,
-        remembered: None,
-        retry_lock: Duration::ZERO,
-    };
+    let bare = Access::bare(Arc::new(ReadOnly::new(store)), PathBuf::from(place.address.to_string()));
+    let access = Access { cache: context.global.cache_directory()?, ..bare };
     let secret = context.secret(Question::Open("Passphrase or recovery code"), stdin_taken)?;
     let (opened, _) = open(access, secret)?;
     let (tip, seen) = (opened.tip(), remembered(context)?.head(opened.id()));

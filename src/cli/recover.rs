@@ -12,7 +12,6 @@ use crate::codec::head_code::HeadCode;
 use crate::ops::check;
 use crate::ops::recover::{self, Freshness};
 use crate::repository::chain::Tip;
-use crate::repository::lock::Locks;
 use crate::repository::public_view::PublicView;
 use crate::repository::{Access, Repository, remembered};
 use crate::storage::Storage;
@@ -21,7 +20,6 @@ use crate::storage::read_only::ReadOnly;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Bring the repository back from a mirror alone
 ///
@@ -83,14 +81,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         (store::open(context, &place, false)?, place.address)
     };
     let storage: Arc<dyn Storage> = Arc::new(ReadOnly::new(store));
-    let access = Access {
-        storage: Arc::clone(&storage),
-        locks: Locks::none(),
-        place: PathBuf::from(address.to_string()),
-        cache: None,
-        remembered: None,
-        retry_lock: Duration::ZERO,
-    };
+    let access = Access::bare(Arc::clone(&storage), PathBuf::from(address.to_string()));
     let mirror = PublicView::open(access.clone())?;
     let memory = open::remembered(context)?;
     let tip = match &wanted {

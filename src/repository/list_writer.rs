@@ -151,33 +151,15 @@ fn refuse(error: crate::codec::Error) -> Error {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
-    use crate::base::time::Time;
-    use crate::codec::kdf::Params;
-    use crate::codec::key_file::KeyFile;
-    use crate::codec::key_slot::Secret;
-    use crate::repository::keyring::NewSlot;
-    use crate::repository::lock::Locks;
+    use crate::repository::Repository;
+    use crate::repository::fixture;
     use crate::repository::pack_writer::PackOptions;
-    use crate::repository::{Access, CreateOptions, Repository};
     use crate::storage::memory::Memory;
 
     fn repository() -> Repository {
-        let access = Access {
-            storage: Arc::new(Memory::new()),
-            locks: Locks::none(),
-            place: "/memory".into(),
-            cache: None,
-            remembered: None,
-            retry_lock: Duration::ZERO,
-        };
-        let secret = Secret::KeyFile(KeyFile::generate(&[7; 32]));
-        let slot = NewSlot { secret: &secret, kdf: Params::DEFAULT, label: "", created: Time::default() };
-        let options = CreateOptions { files: Parameters::FILES, created: Time::default() };
-        Repository::create(access, &[slot], &options).unwrap()
+        fixture::repository(&Memory::new(), 7, Parameters::FILES)
     }
 
     /// Bytes in which the chunker finds places to cut.

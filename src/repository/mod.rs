@@ -10,6 +10,8 @@ pub mod blocks;
 pub mod cache;
 pub mod chain;
 pub mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod index;
 pub mod keyring;
 mod known;
@@ -71,6 +73,14 @@ pub struct Access {
     pub remembered: Option<Remembered>,
     /// How long to wait for another writer.
     pub retry_lock: Duration,
+}
+
+impl Access {
+    /// With nothing but its objects: no locks, no cache, no memory. What is read straight from a mirror is opened so.
+    #[must_use]
+    pub fn bare(storage: Arc<dyn Storage>, place: PathBuf) -> Self {
+        Self { storage, locks: Locks::none(), place, cache: None, remembered: None, retry_lock: Duration::ZERO }
+    }
 }
 
 /// An open repository.

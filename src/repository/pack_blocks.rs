@@ -101,37 +101,18 @@ impl<'r> PackBlocks<'r> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
-    use crate::base::time::Time;
     use crate::codec::chunker::Parameters;
-    use crate::codec::kdf::Params;
-    use crate::codec::key_file::KeyFile;
-    use crate::codec::key_slot::Secret;
     use crate::codec::key_tree::ChunkKind;
-    use crate::repository::keyring::NewSlot;
-    use crate::repository::lock::Locks;
+    use crate::repository::fixture;
     use crate::repository::pack_writer::PackOptions;
     use crate::repository::run::Run;
-    use crate::repository::{Access, CreateOptions};
     use crate::storage::memory::Memory;
     use crate::storage::{Folder, Storage};
 
     fn repository(storage: &Memory) -> Repository {
-        let access = Access {
-            storage: Arc::new(storage.clone()),
-            locks: Locks::none(),
-            place: "/memory".into(),
-            cache: None,
-            remembered: None,
-            retry_lock: Duration::ZERO,
-        };
-        let secret = Secret::KeyFile(KeyFile::generate(&[7; 32]));
-        let slot = NewSlot { secret: &secret, kdf: Params::DEFAULT, label: "", created: Time::default() };
-        let options = CreateOptions { files: Parameters::FILES, created: Time::default() };
-        Repository::create(access, &[slot], &options).unwrap()
+        fixture::repository(storage, 7, Parameters::FILES)
     }
 
     /// A pack of four blocks that do not shrink, its id and its length.

@@ -572,33 +572,15 @@ fn closed() -> Error {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::base::time::Time;
     use crate::codec::chunk_list::ChunkRef;
     use crate::codec::chunker::Parameters;
-    use crate::codec::kdf::Params;
-    use crate::codec::key_file::KeyFile;
-    use crate::codec::key_slot::Secret;
     use crate::codec::pack::{Block, PackDirectory};
     use crate::codec::unit::{self, Codec};
-    use crate::repository::keyring::NewSlot;
-    use crate::repository::lock::Locks;
-    use crate::repository::{Access, CreateOptions};
+    use crate::repository::fixture;
     use crate::storage::memory::Memory;
-    use std::time::Duration;
 
     fn repository() -> Repository {
-        let access = Access {
-            storage: Arc::new(Memory::new()),
-            locks: Locks::none(),
-            place: "/memory".into(),
-            cache: None,
-            remembered: None,
-            retry_lock: Duration::ZERO,
-        };
-        let secret = Secret::KeyFile(KeyFile::generate(&[7; 32]));
-        let slot = NewSlot { secret: &secret, kdf: Params::DEFAULT, label: "", created: Time::default() };
-        let options = CreateOptions { files: Parameters::FILES, created: Time::default() };
-        Repository::create(access, &[slot], &options).unwrap()
+        fixture::repository(&Memory::new(), 7, Parameters::FILES)
     }
 
     /// What a run with the smallest packs and large chunks finishes.

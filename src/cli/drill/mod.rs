@@ -14,7 +14,6 @@ use crate::base::time::Time;
 use crate::ops::drill::{self, Ground, Inspect, Options, Report};
 use crate::ops::restore::Sample;
 use crate::repository::Access;
-use crate::repository::lock::Locks;
 use crate::repository::mirror_book::{Drill, DrillOutcome, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::storage::MirrorStore;
@@ -23,7 +22,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Rehearse a recovery: bring data back from a mirror alone, and compare it
 ///
@@ -179,14 +177,7 @@ fn repository_of(mirror: &Arc<dyn MirrorStore>, place: &store::Place, context: &
     {
         return Some(id);
     }
-    let access = Access {
-        storage: Arc::new(ReadOnly::new(Arc::clone(mirror))),
-        locks: Locks::none(),
-        place: PathBuf::from(place.address.to_string()),
-        cache: None,
-        remembered: None,
-        retry_lock: Duration::ZERO,
-    };
+    let access = Access::bare(Arc::new(ReadOnly::new(Arc::clone(mirror))), PathBuf::from(place.address.to_string()));
     PublicView::open(access).ok().map(|view| view.id())
 }
 

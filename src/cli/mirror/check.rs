@@ -9,13 +9,11 @@ use crate::cli::{Context, size};
 use crate::ops::check::{self, Data};
 use crate::ops::check_mirror::{self, Options, Report};
 use crate::repository::Access;
-use crate::repository::lock::Locks;
 use crate::repository::public_view::PublicView;
 use crate::repository::remembered::follows;
 use crate::storage::read_only::ReadOnly;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Objects that are named.
 const NAMES_SHOWN: usize = 20;
@@ -37,14 +35,7 @@ pub fn run(mirror: &str, options: &check::Options, context: &Context) -> Result<
     };
     let place = store::find(context, mirror)?;
     let store = store::open(context, &place, false)?;
-    let access = Access {
-        storage: Arc::new(ReadOnly::new(Arc::clone(&store))),
-        locks: Locks::none(),
-        place: PathBuf::from(place.address.to_string()),
-        cache: None,
-        remembered: None,
-        retry_lock: Duration::ZERO,
-    };
+    let access = Access::bare(Arc::new(ReadOnly::new(Arc::clone(&store))), PathBuf::from(place.address.to_string()));
     let view = PublicView::open(access)?;
     let tip = view.tip();
     let book = store::book(context, view.id())?;

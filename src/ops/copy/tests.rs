@@ -1,38 +1,19 @@
 #![allow(clippy::unwrap_used)]
 use std::fs;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::*;
-use crate::base::time::Time;
 use crate::codec::chunker::Parameters;
-use crate::codec::kdf::Params;
-use crate::codec::key_file::KeyFile;
-use crate::codec::key_slot::Secret;
 use crate::codec::tree::Node;
 use crate::files::exclude::Excludes;
 use crate::files::source::Sources;
 use crate::files::walk::Rules;
 use crate::ops::tree_walk::TreeWalk;
 use crate::ops::{Silent, backup, content};
-use crate::repository::keyring::NewSlot;
-use crate::repository::lock::Locks;
-use crate::repository::{Access, CreateOptions};
+use crate::repository::fixture;
 use crate::storage::memory::Memory;
 
 fn repository(number: u8) -> Repository {
-    let access = Access {
-        storage: Arc::new(Memory::new()),
-        locks: Locks::none(),
-        place: PathBuf::from(format!("/memory/{number}")),
-        cache: None,
-        remembered: None,
-        retry_lock: Duration::ZERO,
-    };
-    let secret = Secret::KeyFile(KeyFile::generate(&[number; 32]));
-    let slot = NewSlot { secret: &secret, kdf: Params::DEFAULT, label: "", created: Time::default() };
-    let files = Parameters { min: 64, average: 256, max: 1024 };
-    Repository::create(access, &[slot], &CreateOptions { files, created: Time::default() }).unwrap()
+    fixture::repository(&Memory::new(), number, Parameters { min: 64, average: 256, max: 1024 })
 }
 
 /// More files with two names lie between the first names and the second ones than are remembered.

@@ -33,7 +33,6 @@ use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::head::HeadRef;
 use crate::files::target::Target;
-use crate::repository::lock::Locks;
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, Access, Repository};
 use crate::storage::local::Local;
@@ -220,14 +219,9 @@ pub fn run<E: From<Error>>(
     let mirror = ReadOnly::new(store);
     let traffic = mirror.traffic();
     let folder = ground.path();
-    let access = |storage: Arc<dyn Storage>, place: PathBuf| Access {
-        storage,
-        locks: Locks::none(),
-        place,
-        cache: Some(folder.join("cache")),
-        remembered: None,
-        retry_lock: Duration::ZERO,
-    };
+    let cache = Some(folder.join("cache"));
+    let access =
+        |storage: Arc<dyn Storage>, place: PathBuf| Access { cache: cache.clone(), ..Access::bare(storage, place) };
     let mut report = Report::default();
     let from_mirror = access(Arc::new(mirror), PathBuf::from(place));
     let repository = if options.sample.is_some() {
