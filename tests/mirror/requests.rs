@@ -84,7 +84,7 @@ impl Sweep {
 
     /// A machine's memory of its mirrors, with this one alone, which it has not synced to.
     fn book(&self) -> Mutex<MirrorBook> {
-        let book = MirrorBook::open(self.state.path(), self.home.view().id()).unwrap();
+        let mut book = MirrorBook::open(self.state.path(), self.home.view().id()).unwrap();
         let _ = book.remove(NAME);
         book.add(NAME, &self.server.address(), None, Time::now()).unwrap();
         Mutex::new(book)

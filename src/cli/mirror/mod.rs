@@ -103,11 +103,11 @@ fn parse_name(text: &str) -> Result<String, String> {
 /// When there is no repository, or the book of its mirrors cannot be read.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let view = open::public_view(context, "mirror")?;
-    let book = store::book(context, view.id())?;
+    let mut book = store::book(context, view.id())?;
     match &arguments.command {
         Command::Add(arguments) => add(arguments, &view, &book, context),
         Command::List => list(&view, &book, context),
-        Command::Remove(arguments) => remove(arguments, &book, context),
+        Command::Remove(arguments) => remove(arguments, &mut book, context),
         Command::Accept(arguments) => accept(arguments, &view, &book, context),
     }
 }
@@ -162,7 +162,7 @@ fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: 
     Ok(Exit::Success)
 }
 
-fn remove(arguments: &RemoveArguments, book: &MirrorBook, context: &Context) -> Result<Exit, CliError> {
+fn remove(arguments: &RemoveArguments, book: &mut MirrorBook, context: &Context) -> Result<Exit, CliError> {
     let mirror = book.get(&arguments.name)?;
     if !arguments.dry_run {
         book.remove(&arguments.name)?;

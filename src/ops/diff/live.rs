@@ -1,8 +1,8 @@
 //! A snapshot against the live files of a directory.
 //!
 //! Without reading: a file of another size or mtime has changed. With [`Options::content`] files of the same size are read
-//! and hashed chunk by chunk against the ids in the snapshot, holes against zeros; nothing is read from the repository but
-//! listings. Hard links, creation times and inode numbers are not compared: a restored tree has others.
+//! and hashed chunk by chunk against the ids in the snapshot and as a whole against its digest, holes against zeros; nothing is read
+//! from the repository but listings. Hard links, creation times and inode numbers are not compared: a restored tree has others.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -430,6 +430,7 @@ fn same_bytes(
     monitor: &dyn Monitor,
 ) -> Result<io::Result<bool>> {
     let mut data = DataReader::new(content);
+    let mut digest = content.digest.map(|_| blake3::Hasher::new());
     let mut buffer = Vec::new();
     for chunk in Chunks::new(repository, content.chunks.clone()) {
         if monitor.interrupted() {
@@ -442,6 +443,9 @@ fn same_bytes(
             Ok(_) => return Ok(Ok(false)),
             Err(error) => return Ok(Err(error)),
         }
+        if let Some(digest) = &mut digest {
+            digest.update(&buffer);
+        }
     }
     for hole in &content.holes {
         match is_zero(file, hole.offset, hole.length, monitor) {
@@ -449,7 +453,7 @@ fn same_bytes(
             other => return Ok(other),
         }
     }
-    Ok(Ok(true))
+    Ok(Ok(digest.map(|digest| Content::digest_of(digest, &content.holes)) == content.digest))
 }
 
 /// Reads a file's data and leaves out where the stored one has holes.
@@ -513,7 +517,36 @@ fn is_zero(file: &File, mut offset: u64, mut length: u64, monitor: &dyn Monitor)
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::Write;
+
     use super::*;
+    use crate::codec::chunk_list::ChunkList;
+    use crate::codec::chunker::Parameters;
+    use crate::ops::Silent;
+    use crate::repository::fixture;
+    use crate::storage::memory::Memory;
+
+    /// Right chunks in the wrong order, or too few of them, have another digest.
+    #[test]
+    fn the_digest_of_the_whole_counts() {
+        let repository = fixture::repository(&Memory::new(), 7, Parameters::FILES);
+        let parts = [&b"one "[..], b"two"];
+        let refer = |part: &&[u8]| ChunkRef {
+            id: repository.keys().chunk_id(PackKind::Data.chunk_kind(), part),
+            length: part.len() as u32,
+        };
+        let chunks = ChunkList { depth: 0, chunks: parts.iter().map(refer).collect() };
+        let digest = Some(*blake3::hash(b"what was saved").as_bytes());
+        let wrong = Content { size: 7, chunks, digest, ..Content::default() };
+        let mut whole = blake3::Hasher::new();
+        whole.update(b"one two");
+        let right = Content { digest: Some(Content::digest_of(whole, &[])), ..wrong.clone() };
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"one two").unwrap();
+        let same = |content| same_bytes(&repository, content, &file, &Silent).unwrap().unwrap();
+        assert!(same(&right) && !same(&wrong));
+    }
 
     #[test]
     fn an_owner_is_the_same_by_name_or_by_number() {

@@ -185,13 +185,20 @@ impl MirrorBook {
         if added == 0 { Err(BookError::Exists(name.to_owned())) } else { Ok(()) }
     }
 
-    /// Takes a mirror off the list.
+    /// Takes a mirror off the list. Its drills go on under its address: another mirror of that name has proven nothing.
     ///
     /// # Errors
     /// [`BookError::Unknown`].
-    pub fn remove(&self, name: &str) -> Result<()> {
-        let removed = self.database.execute("DELETE FROM mirror WHERE name = ?1", params![name])?;
-        if removed == 0 { Err(BookError::Unknown(name.to_owned())) } else { Ok(()) }
+    pub fn remove(&mut self, name: &str) -> Result<()> {
+        let transaction = self.database.transaction()?;
+        let drills = "UPDATE drill SET mirror = (SELECT address FROM mirror WHERE name = ?1) \
+                      WHERE mirror = ?1 AND EXISTS (SELECT 1 FROM mirror WHERE name = ?1)";
+        transaction.execute(drills, params![name])?;
+        let removed = transaction.execute("DELETE FROM mirror WHERE name = ?1", params![name])?;
+        if removed == 0 {
+            return Err(BookError::Unknown(name.to_owned()));
+        }
+        Ok(transaction.commit()?)
     }
 
     /// All mirrors, by name.
@@ -359,7 +366,10 @@ mod tests {
         let found = other.get("one").unwrap();
         assert_eq!((found.head, found.objects, found.synced), (Some(head), 5, Some(now(5))));
         assert_eq!(book.counts("one").unwrap(), SendCounts::default());
+        let drill = book.begin_drill("one", None, now(6)).unwrap();
         book.remove("one").unwrap();
+        assert_eq!(book.drills(Some("one")).unwrap(), []);
+        assert_eq!(book.drills(Some("file:///srv")).unwrap()[0].number, drill);
         assert_eq!(other.all().unwrap(), []);
     }
 }
