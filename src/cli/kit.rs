@@ -3,7 +3,7 @@
 use super::exit::CliError;
 use super::mirror::store::{self, Place};
 use super::terminal::Terminal;
-use super::{Context, clock, init, open, recovery, size};
+use super::{Context, clock, init, open, recovery, size, words};
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
@@ -85,10 +85,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
     if arguments.dry_run {
         return context.output.info("would make a key for a new kit, and its page");
     }
-    if let Some(path) = &arguments.output {
-        // Before a key is made for a page that cannot be.
-        create(path)?;
-    }
+    // Before a key is made for a page that cannot be.
+    let file = arguments.output.as_deref().map(|path| create(path).map(|file| (path, file))).transpose()?;
     let code = recovery::generate()?;
     page.code = code.text();
     let last_group = code.last_group();
@@ -99,8 +97,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
         arguments.output.as_ref().map(std::fs::remove_file);
     })?;
     page.key = id.short();
-    let written = match (&arguments.output, &mut terminal) {
-        (Some(path), _) => write(path, &page),
+    let written = match (file, &mut terminal) {
+        (Some((path, file)), _) => write(path, file, &page),
         (None, Some(terminal)) => {
             let confirmed = terminal
                 .show(&page.text())
@@ -153,14 +151,10 @@ fn create(path: &Path) -> Result<std::fs::File, CliError> {
     })
 }
 
-fn write(path: &Path, page: &Page) -> Result<(), CliError> {
+fn write(path: &Path, mut file: std::fs::File, page: &Page) -> Result<(), CliError> {
     let is_html = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("html"));
     let text = if is_html { page.html()? } else { page.text() };
-    let written = OpenOptions::new().write(true).open(path).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(|error| {
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
         let _ = std::fs::remove_file(path);
         let shown = escape(path.as_os_str().as_bytes());
         CliError::failed(format!("{shown} cannot be written: no kit was made")).caused_by(error)
@@ -172,7 +166,7 @@ impl Page {
     fn commands(&self) -> [String; 3] {
         let (address, expect) = match self.mirrors.first() {
             Some((_, address, state, _)) => {
-                (quoted(address), state.map_or_else(String::new, |code| format!(" --expect-head {code}")))
+                (words::quote(address), state.map_or_else(String::new, |code| format!(" --expect-head {code}")))
             }
             None => ("ADDRESS".to_owned(), String::new()),
         };
@@ -288,12 +282,6 @@ impl Page {
         page.push_str("</body></html>\n");
         Ok(page)
     }
-}
-
-/// As a shell takes it for one word.
-fn quoted(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/:.@_-%".contains(&byte);
-    if text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 fn html(text: &str) -> String {

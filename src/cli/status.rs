@@ -4,7 +4,7 @@ use super::exit::{CliError, Exit};
 use super::mirror::store;
 use super::prune::parse_grace;
 use super::table::{Align, Table};
-use super::{Context, clock, duration, open, size};
+use super::{Context, clock, duration, open, size, words};
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
@@ -147,12 +147,17 @@ fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Vec<Sour
     sources.into_values().collect()
 }
 
+fn next_backup(source: &Source) -> String {
+    let paths: Vec<String> = source.paths.iter().map(|path| words::quote(path)).collect();
+    format!("packstone backup {}", paths.join(" "))
+}
+
 fn overdue_sources(sources: &[Source], max_age: Duration, now: Time, complaints: &mut Vec<Complaint>) {
     if sources.is_empty() {
         complain(complaints, true, "there is no snapshot yet", "packstone backup PATH...");
     }
     for source in sources {
-        let (paths, next) = (source.paths.join(", "), format!("packstone backup {}", source.paths.join(" ")));
+        let (paths, next) = (source.paths.join(", "), next_backup(source));
         match &source.complete {
             None => complain(complaints, true, &format!("{paths}: no snapshot of it is complete"), &next),
             Some((id, time)) => {
