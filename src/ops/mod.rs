@@ -31,6 +31,7 @@ pub mod restore;
 pub mod retag;
 pub mod rewrite;
 mod rewrite_tree;
+pub mod sample;
 pub mod select;
 pub mod show;
 pub mod snapshots;

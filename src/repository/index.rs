@@ -226,7 +226,7 @@ impl Index {
     #[must_use]
     pub fn unavailable(&self) -> Option<Error> {
         self.broken.iter().find_map(|error| match error {
-            Error::Storage(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Refused) => {
+            unavailable @ Error::Storage(error) if unavailable.is_unavailable() => {
                 let source = std::io::Error::other(error.source.to_string());
                 let again = crate::storage::Error::new(error.operation, &error.object, source);
                 Some(again.with_kind(error.kind).into())

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::reading::{json, lines};
-use super::support::World;
+use super::support::{World, files_beneath};
 
 /// A repository of two sources with a mirror that is up to date. Nothing of the machine is needed by a drill: it is all moved away.
 fn world() -> World {
@@ -111,7 +111,7 @@ fn a_check_command_looks_at_what_came_back() {
 #[test]
 fn a_damaged_mirror_fails_its_drill() {
     let world = world();
-    let packs: Vec<_> = walk(&world.path("mirror/packs"));
+    let packs: Vec<_> = files_beneath(&world.path("mirror/packs"));
     for (index, pack) in packs.iter().enumerate() {
         let whole = fs::read(pack).unwrap();
         let mut bytes = whole.clone();
@@ -145,7 +145,7 @@ fn a_killed_drill_is_cleaned_up_by_the_next() {
     let world = world();
     let mut command = world.command(&["drill", "--to", "drills", "--check-command", "sleep 60"]);
     let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
-    let restored = || walk(&world.path("drills")).iter().any(|path| path.ends_with("seven"));
+    let restored = || files_beneath(&world.path("drills")).iter().any(|path| path.ends_with("seven"));
     while !restored() {
         assert!(child.try_wait().unwrap().is_none(), "it ended");
         std::thread::sleep(std::time::Duration::from_millis(20));
@@ -158,6 +158,25 @@ fn a_killed_drill_is_cleaned_up_by_the_next() {
     clean(&world);
     let ran = world.ok(&["drill", "history"]);
     assert!(ran.out.contains("did not end"), "{}", ran.out);
+}
+
+/// Anybody may write into the directory where drills are held: what lies there under such a name is not believed.
+#[test]
+fn a_folder_of_somebody_else_is_let_alone() {
+    let world = world();
+    let (open, link, linked) = ("packstone-drill-open", "packstone-drill-link", world.path("linked"));
+    for folder in [world.path("drills").join(open), linked.clone()] {
+        fs::create_dir_all(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    // Who opens a pipe that nobody reads waits for ever.
+    let pipe = world.path("drills").join(open).join("lock");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    fs::write(linked.join("lock"), "").unwrap();
+    symlink(&linked, world.path("drills").join(link)).unwrap();
+    world.ok(&["drill", "--to", "drills"]);
+    assert!(fs::symlink_metadata(pipe).is_ok() && linked.join("lock").exists());
+    assert_eq!(fs::read_dir(world.path("drills")).unwrap().count(), 2);
 }
 
 #[test]
@@ -175,13 +194,4 @@ fn several_mirrors_are_drilled_in_turn() {
     let ran = empty.run(&["drill"]);
     assert!(ran.code == Some(2) && ran.err.contains("there is no mirror to drill"), "{}", ran.err);
     clean(&world);
-}
-
-fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_directory { found.extend(walk(&entry.path())) } else { found.push(entry.path()) }
-    }
-    found
 }

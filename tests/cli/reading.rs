@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::Ran;
-use super::support::World;
+use super::support::{World, files_beneath};
 
 /// The one JSON value that was printed.
 pub fn json(ran: &Ran) -> Value {
@@ -21,16 +21,7 @@ pub fn lines(text: &str) -> Vec<Value> {
 
 /// All files beneath a folder of the repository.
 pub fn objects(world: &World, folder: &str) -> Vec<PathBuf> {
-    fn walk(path: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(path).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { walk(&path, found) } else { found.push(path) }
-        }
-    }
-    let mut found = Vec::new();
-    walk(&world.repository().join(folder), &mut found);
-    found.sort();
-    found
+    files_beneath(&world.repository().join(folder))
 }
 
 /// Flips a bit at each of the positions.

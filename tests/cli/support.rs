@@ -107,6 +107,17 @@ impl World {
     }
 }
 
+/// All files beneath a folder, sorted. What vanishes meanwhile is passed over.
+pub fn files_beneath(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_directory { found.extend(files_beneath(&entry.path())) } else { found.push(entry.path()) }
+    }
+    found.sort();
+    found
+}
+
 /// The snapshot id in the summary of `backup --json`.
 pub fn snapshot_id(ran: &Ran) -> String {
     let mut lines = ran.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());

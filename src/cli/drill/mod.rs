@@ -12,7 +12,7 @@ use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
 use crate::base::time::Time;
 use crate::ops::drill::{self, Ground, Inspect, Options, Report};
-use crate::ops::restore::Sample;
+use crate::ops::sample::Sample;
 use crate::repository::Access;
 use crate::repository::mirror_book::{Drill, DrillOutcome, MirrorBook};
 use crate::repository::public_view::PublicView;
@@ -93,15 +93,20 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let mut worst = Exit::Success;
     for mirror in &mirrors {
         match one(mirror, arguments, &secret, context) {
-            Ok(exit) => worst = if worst == Exit::Success { exit } else { worst },
+            Ok(exit) => worst = worse(worst, exit),
             Err(error) if mirrors.len() == 1 || error.exit() == Exit::Interrupted => return Err(error),
             Err(error) => {
                 context.output.warn(&error.chain());
-                worst = if worst == Exit::Success { error.exit() } else { worst };
+                worst = worse(worst, error.exit());
             }
         }
     }
     Ok(worst)
+}
+
+/// A mirror that did not bring the data back is worse than a drill that could not be held.
+fn worse(one: Exit, other: Exit) -> Exit {
+    if one == Exit::Success || other == Exit::DrillFailed { other } else { one }
 }
 
 fn mirrors(arguments: &Arguments, context: &Context) -> Result<Vec<String>, CliError> {

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,8 @@ use std::time::{Duration, Instant};
 use super::check;
 use super::diff::live;
 use super::diff::{Change, Side};
-use super::restore::{self, Overwrite, Sample, Selection};
+use super::restore::{self, Overwrite, Selection};
+use super::sample::Sample;
 use super::select::{self, Chosen, Filter, GroupBy, SnapshotRef};
 use super::{Error, Monitor, Result, recover};
 use crate::base::escape::escape;
@@ -148,8 +149,15 @@ impl Ground {
         Ok(Self { parent, name, lock: Some(lock) })
     }
 
-    /// Removes the folder of a drill that does not run any more.
+    /// Removes the folder of a drill that does not run any more. Only what is ours alone: where everybody may write, another's folder of
+    /// such a name can hold anything as its lock, a pipe that never opens or a link to elsewhere.
     fn tidy(parent: &Path, name: &str) {
+        let is_ours = |found: std::fs::Metadata| {
+            found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0
+        };
+        if !std::fs::symlink_metadata(parent.join(name)).is_ok_and(is_ours) {
+            return;
+        }
         let lock = File::options().write(true).open(parent.join(name).join("lock"));
         // A folder without one was made a moment ago, or is nobody's.
         if lock.is_ok_and(|lock| lock.try_lock().is_ok()) {

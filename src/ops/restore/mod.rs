@@ -39,7 +39,7 @@ pub use execute::execute;
 pub use plan::{Line, Plan, Totals};
 pub use planner::plan;
 pub use report::{Problem, ProblemKind, Report};
-pub use selection::{Sample, Selection};
+pub use selection::Selection;
 
 /// When something that is there already is written over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -6,24 +6,7 @@
 //! includes and not left out by the excludes. A [`Sample`] takes a share of what these take.
 
 use crate::files::pattern::Patterns;
-
-/// A share of all paths, chosen by chance: the same seed chooses the same paths, and a larger share chooses these and more.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sample {
-    /// The share, in percent.
-    pub percent: f64,
-    /// Decides which paths.
-    pub seed: u64,
-}
-
-impl Sample {
-    fn takes(&self, path: &[u8]) -> bool {
-        let hash = blake3::Hasher::new().update(&self.seed.to_le_bytes()).update(path).finalize();
-        let mut first = [0; 8];
-        first.copy_from_slice(&hash.as_bytes()[..8]);
-        (u64::from_le_bytes(first) as f64) < self.percent / 100.0 * u64::MAX as f64
-    }
-}
+use crate::ops::sample::Sample;
 
 /// See the module. Takes everything by default.
 #[derive(Debug, Clone)]
