@@ -129,6 +129,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             return Err(error.into());
         }
     };
+    if context.global.from_mirror.is_some() {
+        progress.between(|| tell_fetches(&plan, context.output))?;
+    }
     if arguments.dry_run {
         for line in plan.lines() {
             let item = Item { directory: line.directory, size: line.size, ..Item::new(&line.path, line.action) };
@@ -164,6 +167,25 @@ const fn exit(damage: u64, complete: bool) -> Exit {
 
 fn shown(target: &Path) -> String {
     escape(target.as_os_str().as_bytes())
+}
+
+/// What the contents will cost. Listings were read for the plan.
+fn tell_fetches(plan: &Plan, output: Output) -> Result<(), CliError> {
+    let totals = plan.totals();
+    if output.json {
+        return output.json(&serde_json::json!({
+            "message_type": "plan",
+            "objects": totals.packs,
+            "bytes_to_fetch": totals.stored_bytes,
+            "requests": totals.blocks,
+        }));
+    }
+    output.info(format!(
+        "To fetch: {} of {}, in {}",
+        size::show(totals.stored_bytes),
+        size::counted(totals.packs, "pack", "packs"),
+        size::counted(totals.blocks, "request", "requests")
+    ))
 }
 
 fn show_plan(plan: &Plan, source: &str, target: &Path, seconds: u64, output: Output) -> Result<(), CliError> {

@@ -59,8 +59,16 @@ fn exit_codes_and_sentences_are_true() {
         let target = home.join(target);
         exit(home, &["--from", "cloud", "restore", "latest", "--target", target.to_str().unwrap()], code)
     };
+    // What the contents take is said before they are fetched.
+    let planned = run(home, &["--from", "cloud", "restore", "latest", "--target", "/nowhere", "--dry-run", "--json"]);
+    let plan: serde_json::Value =
+        serde_json::from_slice(planned.stdout.split(|byte| *byte == b'\n').next().unwrap()).unwrap();
+    let to_plan = server.asked().len() as u64;
+    assert!(plan["message_type"] == "plan" && plan["bytes_to_fetch"].as_u64() > Some(30 * (300 << 10)), "{plan}");
+    server.script(Script::Well);
     restore("whole", 0);
     let requests = server.asked().len() as u64;
+    assert_eq!(requests - to_plan, plan["requests"].as_u64().unwrap());
     server.script(Script::From(requests - 2, Fault::Precondition));
     let said = restore("part", 1);
     assert!(!said.contains("damage"), "{said}");
