@@ -60,7 +60,10 @@ struct Tally {
 /// [`Exit::Damage`] when a snapshot cannot be read wholly: it is not copied, the others are.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let destination = open::repository(context, "copy")?;
-    let source = open::source(&arguments.from, context, "copy")?;
+    let source = match &arguments.from.mirror {
+        Some(mirror) => open::source_mirror(mirror, &arguments.from, destination.id(), context)?,
+        None => open::source(&arguments.from, context, "copy")?,
+    };
     let mut plan = copy::plan(&source, &destination, &arguments.snapshots, &arguments.filter.resolve())?;
     tell_warnings(&source, context.output);
     tell_warnings(&destination, context.output);

@@ -141,6 +141,30 @@ pub fn source(options: &FromOptions, context: &mut Context, command: &str) -> Re
     open_at(context, &place, storage, command, secret).map_err(|error| error.about(&format!("the source {shown}")))
 }
 
+/// Opens the mirror that is copied from. What this machine remembers is not asked: a mirror of the repository that is copied into may have
+/// another history, which is why its snapshots are wanted here.
+///
+/// # Errors
+/// As [`Repository::open`].
+pub fn source_mirror(
+    mirror: &str,
+    options: &FromOptions,
+    destination: RepositoryId,
+    context: &mut Context,
+) -> Result<Repository, CliError> {
+    let place = store::find(context, mirror)?;
+    let store = store::open(context, &place, false)?;
+    let access = Access::bare(Arc::new(ReadOnly::new(store)), PathBuf::from(place.address.to_string()));
+    let about = format!("the source {}", escape(mirror.as_bytes()));
+    let is_same =
+        PublicView::open(access.clone()).map_err(|error| CliError::from(error).about(&about))?.id() == destination;
+    // The cache of one history knows nothing of the other.
+    let cache = if is_same { None } else { context.global.cache_directory()? };
+    let secret = context.secret_from(options, Question::Open("Passphrase or recovery code of the source"))?;
+    let (opened, _) = open(Access { cache, ..access }, secret).map_err(|error| error.about(&about))?;
+    Ok(opened)
+}
+
 fn storage(context: &Context, place: &Path) -> Result<Local, CliError> {
     if !exists(place) && !is_closed(place) {
         return Err(nothing_at(context, place)?);

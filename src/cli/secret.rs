@@ -143,6 +143,10 @@ pub struct FromOptions {
     /// Read the place of the repository to copy from in this file
     #[arg(long, value_name = "FILE", env = "PACKSTONE_FROM_REPOSITORY_FILE")]
     pub from_repository_file: Option<PathBuf>,
+    /// Copy from a mirror instead, by name or address: of another repository, or of this one with another history
+    // The global --from has the name that this field would have.
+    #[arg(id = "from_which_mirror", long = "from-mirror", value_name = "MIRROR", conflicts_with_all = ["from_repo", "from_repository_file"])]
+    pub mirror: Option<String>,
     /// Read its passphrase from this file [env: PACKSTONE_FROM_PASSWORD_FILE]
     #[arg(long, value_name = "FILE")]
     pub from_password_file: Option<PathBuf>,

@@ -34,6 +34,7 @@ use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::Snapshot;
 use crate::ops::backup::scan::may_have_lost;
 use crate::repository::pack_writer::PackOptions;
+use crate::repository::remembered::follows;
 use crate::repository::run::{Run, Written};
 use crate::repository::{self, Repository};
 
@@ -63,11 +64,11 @@ pub struct Plan {
 /// already.
 ///
 /// # Errors
-/// [`Error::Refused`] when both are one repository; as [`select::many`].
+/// [`Error::Refused`] when both are one repository with one history; as [`select::many`].
 pub fn plan(source: &Repository, destination: &Repository, names: &[SnapshotRef], filter: &Filter) -> Result<Plan> {
-    if source.id() == destination.id() {
+    if source.id() == destination.id() && !is_fork(source, destination) {
         return Err(Error::Refused(format!(
-            "{} and {} are the same repository, {}: nothing was copied. A whole repository is copied by any tool",
+            "{} and {} are the same repository, {}, with the same history: nothing was copied. A whole repository is copied by any tool",
             source.place().display(),
             destination.place().display(),
             source.id().short()
@@ -84,6 +85,13 @@ pub fn plan(source: &Repository, destination: &Repository, names: &[SnapshotRef]
         }
     }
     Ok(plan)
+}
+
+/// True when neither history goes on from where the other one stands: each may have snapshots that the other lacks.
+fn is_fork(one: &Repository, other: &Repository) -> bool {
+    let (one, other) = (one.tip(), other.tip());
+    follows(one.reference(), other.reference(), &other.state).is_err()
+        && follows(other.reference(), one.reference(), &one.state).is_err()
 }
 
 /// What became of one snapshot.
