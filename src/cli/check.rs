@@ -9,6 +9,7 @@ use super::progress::Work;
 use super::size;
 use crate::base::escape::{Escaped, escape};
 use crate::ops::check::{self, Data, Finding, Options, Report};
+use crate::ops::check_mirror::Which;
 use crate::repository::Repository;
 use std::str::FromStr;
 
@@ -77,6 +78,12 @@ pub struct Arguments {
     /// Check this mirror instead of the repository: its own newest state, without a passphrase
     #[arg(long, value_name = "NAME", conflicts_with_all = ["with_cache", "list"])]
     pub mirror: Option<String>,
+    /// Read what was not read back from the mirror for so long (30d, 12h), the oldest first
+    #[arg(long, value_name = "SPAN", value_parser = super::prune::parse_grace, requires = "mirror", conflicts_with_all = ["read_data", "read_data_subset"])]
+    pub max_age: Option<std::time::Duration>,
+    /// Read at most so much of it (k, M, G, T: powers of 1024); the next check goes on from there
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, requires = "mirror", conflicts_with_all = ["read_data", "read_data_subset"])]
+    pub budget: Option<u64>,
     /// Check nothing, list every file in every snapshot that needs this pack
     #[arg(long, value_name = "PACK", conflicts_with_all = ["read_data", "read_data_subset", "with_cache"])]
     pub list: Option<String>,
@@ -88,7 +95,8 @@ pub struct Arguments {
 /// When the repository cannot be opened or listed; damage is no error but exit code 17.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     if let Some(mirror) = &arguments.mirror {
-        return super::mirror::check::run(mirror, &options(arguments), context);
+        let Options { data, seed, .. } = options(arguments);
+        return super::mirror::check::run(mirror, of_mirror(data, arguments), seed, context);
     }
     let repository = open::repository(context, "check")?;
     if let Some(pack) = &arguments.list {
@@ -113,6 +121,19 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         }
     }
     Ok(if report.findings.is_empty() { Exit::Success } else { Exit::Damage })
+}
+
+fn of_mirror(data: Data, arguments: &Arguments) -> Which {
+    if arguments.max_age.is_some() || arguments.budget.is_some() {
+        return Which::Older { than: arguments.max_age.unwrap_or_default(), budget: arguments.budget };
+    }
+    match data {
+        Data::None => Which::None,
+        Data::All => Which::All,
+        Data::Part { part, parts } => Which::Part { part, parts },
+        Data::Percent(percent) => Which::Percent(percent),
+        Data::Bytes(bytes) => Which::Bytes(bytes),
+    }
 }
 
 fn options(arguments: &Arguments) -> Options {

@@ -2,22 +2,58 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use super::sample::Sample;
 use super::{Error, Monitor, Phase, Result};
+use crate::base::time::Time;
 use crate::codec::head::HeadRef;
 use crate::repository;
+use crate::repository::mirror_book::{self, MirrorBook};
 use crate::repository::public_view::{self, Needed, PublicView};
 use crate::storage::{ErrorKind, MirrorStore, ObjectName, Storage};
+
+/// Objects that were read back are written down so many at a time.
+const NOTED_AT_ONCE: usize = 32;
+
+/// Which objects are read and hashed. Sizes are bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Which {
+    /// None: the listing alone.
+    None,
+    /// All.
+    All,
+    /// One of so many parts, which together are all; 1 <= part <= parts.
+    Part {
+        /// Which one.
+        part: u32,
+        /// Of how many.
+        parts: u32,
+    },
+    /// A share, in percent, chosen by chance.
+    Percent(f64),
+    /// About so many bytes, chosen by chance.
+    Bytes(u64),
+    /// Those that were not read back for so long, the oldest first.
+    Older {
+        /// For how long.
+        than: Duration,
+        /// At most so many bytes of them, but one object at least.
+        budget: Option<u64>,
+    },
+}
 
 /// What to look at.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// The share of the objects that is read and hashed, in percent; 0 for the listing alone.
-    pub read_percent: f64,
-    /// Decides which those are.
+    /// What is read and hashed.
+    pub which: Which,
+    /// Decides what chance is.
     pub seed: u64,
     /// How many are read at the same time.
     pub parallel: usize,
+    /// The time.
+    pub now: Time,
 }
 
 /// What was found.
@@ -45,6 +81,12 @@ pub struct Report {
     pub read: u64,
     /// Their bytes.
     pub read_bytes: u64,
+    /// Of [`Which::Older`], objects for which the budget was not enough.
+    pub overdue: u64,
+    /// Their bytes.
+    pub overdue_bytes: u64,
+    /// Since when everything has been read back, when all of it was.
+    pub verified: Option<Time>,
 }
 
 impl Report {
@@ -55,11 +97,57 @@ impl Report {
     }
 }
 
-/// Checks a mirror. `view` was opened on it.
+/// What was read back, written down in the book of mirrors while it is: an interrupted check goes on where it stopped.
+struct Journal<'a> {
+    book: Option<(&'a Mutex<MirrorBook>, &'a str)>,
+    now: Time,
+    right: Mutex<Vec<ObjectName>>,
+}
+
+impl Journal<'_> {
+    fn with<T: Default>(&self, act: impl FnOnce(&mut MirrorBook, &str) -> mirror_book::Result<T>) -> Result<T> {
+        let Some((book, name)) = self.book else { return Ok(T::default()) };
+        Ok(act(&mut book.lock().unwrap_or_else(PoisonError::into_inner), name)?)
+    }
+
+    /// When objects were read back, of those that are needed; what is known of others is forgotten.
+    fn known(&self, names: &BTreeSet<ObjectName>) -> Result<BTreeMap<ObjectName, Time>> {
+        self.with(|book, mirror| {
+            let mut known = book.verified(mirror)?;
+            let others: Vec<ObjectName> = known.keys().filter(|name| !names.contains(name)).copied().collect();
+            book.remove_verified(mirror, &others)?;
+            known.retain(|name, _| names.contains(name));
+            Ok(known)
+        })
+    }
+
+    /// A book that cannot be written stops no check.
+    fn right(&self, name: ObjectName) {
+        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        right.push(name);
+        if right.len() >= NOTED_AT_ONCE {
+            let _ = self.with(|book, mirror| book.add_verified(mirror, &right, self.now));
+            right.clear();
+        }
+    }
+
+    fn end(&self) -> Result<()> {
+        let right = std::mem::take(&mut *self.right.lock().unwrap_or_else(PoisonError::into_inner));
+        self.with(|book, mirror| book.add_verified(mirror, &right, self.now))
+    }
+}
+
+/// Checks a mirror. `view` was opened on it; `book` knows it by this name, when it has one here, and what was read back of it.
 ///
 /// # Errors
 /// A head or segment on it that cannot be read: what it needs cannot be known. [`Error::Interrupted`], storage errors.
-pub fn run(view: &PublicView, mirror: &dyn MirrorStore, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
+pub fn run(
+    view: &PublicView,
+    mirror: &dyn MirrorStore,
+    options: &Options,
+    book: Option<(&Mutex<MirrorBook>, &str)>,
+    monitor: &dyn Monitor,
+) -> Result<Report> {
     monitor.phase(Phase::ListMirror);
     view.tip().require_readable()?;
     let needs = view.needs()?;
@@ -89,25 +177,76 @@ pub fn run(view: &PublicView, mirror: &dyn MirrorStore, options: &Options, monit
             }
         }
     }
-    let chosen = choose(sound, options);
-    report.damaged = read(view.storage(), view.config_bytes(), &chosen, options.parallel, monitor)?;
+    let journal = Journal { book, now: options.now, right: Mutex::default() };
+    let known = journal.known(&names)?;
+    let (chosen, left) = choose(sound, &known, options);
+    let right = |name| journal.right(name);
+    let done = read(view.storage(), view.config_bytes(), &chosen, options.parallel, &right, monitor);
+    journal.end()?;
+    report.damaged = done?;
     report.read = chosen.len() as u64;
-    report.read_bytes = chosen.iter().filter_map(|needed| needed.length).sum();
+    report.read_bytes = bytes(&chosen);
+    (report.overdue, report.overdue_bytes) = (left.len() as u64, bytes(&left));
+    let absent = report.missing.iter().chain(&report.wrong_length);
+    let wrong: Vec<ObjectName> = absent.chain(report.damaged.iter().map(|(name, _)| name)).copied().collect();
+    journal.with(|book, mirror| book.remove_verified(mirror, &wrong))?;
+    let known = journal.known(&names)?;
+    report.verified = if known.len() == names.len() { known.into_values().min() } else { None };
     Ok(report)
 }
 
-fn choose(mut objects: Vec<Needed>, options: &Options) -> Vec<Needed> {
-    let share = options.read_percent.clamp(0.0, 100.0) / 100.0;
-    objects.sort_by_cached_key(|needed| {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&options.seed.to_le_bytes()).update(needed.name.to_string().as_bytes());
-        *hasher.finalize().as_bytes()
-    });
-    objects.truncate((objects.len() as f64 * share).ceil() as usize);
-    objects
+fn bytes(objects: &[Needed]) -> u64 {
+    objects.iter().filter_map(|needed| needed.length).sum()
 }
 
-/// Reads objects and hashes them; those that are not what their names say, and why. `config` is the repository's.
+/// What is read now, and what would be as well, were the budget larger.
+fn choose(
+    mut objects: Vec<Needed>,
+    known: &BTreeMap<ObjectName, Time>,
+    options: &Options,
+) -> (Vec<Needed>, Vec<Needed>) {
+    let name = |needed: &Needed| needed.name.to_string();
+    let chance = |percent| Sample { percent, seed: options.seed };
+    match options.which {
+        Which::None => (Vec::new(), Vec::new()),
+        Which::All => (objects, Vec::new()),
+        Which::Percent(percent) => (chance(percent).of(objects, name), Vec::new()),
+        Which::Part { part, parts } => {
+            let of = Sample { percent: 100.0, seed: 0 };
+            let is_in =
+                |needed: &Needed| of.place(name(needed).as_bytes()) % u64::from(parts.max(1)) + 1 == u64::from(part);
+            objects.retain(is_in);
+            (objects, Vec::new())
+        }
+        Which::Bytes(budget) => (within(chance(100.0).of(objects, name), budget).0, Vec::new()),
+        Which::Older { than, budget } => {
+            // What was read back in the future was so by a clock that nobody believes any more.
+            let age = |needed: &Needed| {
+                let at = known.get(&needed.name).filter(|at| at.seconds <= options.now.seconds)?;
+                Some(Duration::from_secs(options.now.seconds.saturating_sub(at.seconds).unsigned_abs()))
+            };
+            objects.retain(|needed| age(needed).is_none_or(|age| age >= than));
+            let mut objects = chance(100.0).of(objects, name);
+            objects.sort_by_cached_key(|needed| std::cmp::Reverse(age(needed).unwrap_or(Duration::MAX)));
+            within(objects, budget.unwrap_or(u64::MAX))
+        }
+    }
+}
+
+/// The first ones, one at least, of so many bytes together; and the rest.
+fn within(mut objects: Vec<Needed>, budget: u64) -> (Vec<Needed>, Vec<Needed>) {
+    let mut sum = 0_u64;
+    let fits = |needed: &Needed| {
+        sum = sum.saturating_add(needed.length.unwrap_or_default());
+        sum <= budget
+    };
+    let count = objects.iter().map(fits).take_while(|fits| *fits).count().max(1).min(objects.len());
+    let rest = objects.split_off(count);
+    (objects, rest)
+}
+
+/// Reads objects and hashes them; those that are not what their names say, and why. `config` is the repository's; `right` is told of the
+/// others.
 ///
 /// # Errors
 /// [`Error::Interrupted`], storage errors.
@@ -116,6 +255,7 @@ pub(super) fn read(
     config: &[u8],
     objects: &[Needed],
     parallel: usize,
+    right: &(dyn Fn(ObjectName) + Sync),
     monitor: &dyn Monitor,
 ) -> Result<Vec<(ObjectName, String)>> {
     if objects.is_empty() {
@@ -130,7 +270,7 @@ pub(super) fn read(
             let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(needed) = next else { return };
             match public_view::read_verified(storage, needed, config) {
-                Ok(_) => {}
+                Ok(_) => right(needed.name),
                 Err(repository::Error::Storage(error)) if error.kind != ErrorKind::Length => {
                     failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                     return;

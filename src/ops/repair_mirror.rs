@@ -51,7 +51,7 @@ pub fn plan(
     let lacking: BTreeMap<ObjectName, ()> =
         sync.send.iter().chain(&sync.heads).map(|needed| (needed.name, ())).collect();
     let there: Vec<Needed> = sync.needs.iter().filter(|needed| !lacking.contains_key(&needed.name)).copied().collect();
-    let damaged = check_mirror::read(mirror, view.config_bytes(), &there, parallel, monitor)?;
+    let damaged = check_mirror::read(mirror, view.config_bytes(), &there, parallel, &|_| {}, monitor)?;
     Ok(Plan { damaged, missing: lacking.len(), read: there.len() as u64 })
 }
 

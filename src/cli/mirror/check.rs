@@ -5,15 +5,15 @@ use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Work;
-use crate::cli::{Context, size};
-use crate::ops::check::{self, Data};
-use crate::ops::check_mirror::{self, Options, Report};
+use crate::cli::{Context, clock, size};
+use crate::ops::check_mirror::{self, Options, Report, Which};
 use crate::repository::Access;
+use crate::repository::mirror_book::MirrorBook;
 use crate::repository::public_view::PublicView;
 use crate::repository::remembered::follows;
 use crate::storage::read_only::ReadOnly;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Objects that are named.
 const NAMES_SHOWN: usize = 20;
@@ -24,35 +24,33 @@ const CONNECTIONS: usize = 4;
 ///
 /// # Errors
 /// When there is none, or what its head needs cannot be known. What is missing or damaged is no error but an exit code.
-pub fn run(mirror: &str, options: &check::Options, context: &Context) -> Result<Exit, CliError> {
-    let read_percent = match options.data {
-        Data::None => 0.0,
-        Data::All => 100.0,
-        Data::Percent(percent) => percent,
-        Data::Part { .. } | Data::Bytes(_) => {
-            return Err(CliError::usage("of a mirror a share is read: --read-data, or --read-data-subset x%"));
-        }
-    };
+pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<Exit, CliError> {
     let place = store::find(context, mirror)?;
     let store = store::open(context, &place, false)?;
     let access = Access::bare(Arc::new(ReadOnly::new(Arc::clone(&store))), PathBuf::from(place.address.to_string()));
     let view = PublicView::open(access)?;
     let tip = view.tip();
-    let book = store::book(context, view.id())?;
-    if let Some(seen) = book.get(mirror).ok().and_then(|mirror| mirror.head) {
+    // By its address a mirror is checked on any machine, whatever that one remembers.
+    let book = store::book(context, view.id()).ok().map(Mutex::new);
+    let known = book.as_ref().and_then(|book| lock(book).get(mirror).ok());
+    if known.is_none() && matches!(which, Which::Older { .. }) {
+        return Err(CliError::usage("when something was last read back is known of mirrors with a name only")
+            .hint("packstone mirror list shows them"));
+    }
+    if let Some(seen) = known.as_ref().and_then(|mirror| mirror.head) {
         // What was seen there before must be what is there now, or be followed by it.
         follows(seen, tip.reference(), &tip.state)?;
     }
     let progress = context.progress(Work::Other);
-    let chosen = Options { read_percent, seed: options.seed, parallel: CONNECTIONS };
-    let report = check_mirror::run(&view, &*store, &chosen, &progress);
+    let options = Options { which, seed, parallel: CONNECTIONS, now: Time::now() };
+    let named = book.as_ref().zip(known.as_ref().map(|mirror| mirror.name.as_str()));
+    let report = check_mirror::run(&view, &*store, &options, named, &progress);
     progress.finish();
     let report = report?;
-    if report.is_whole() && options.data == Data::All {
-        // By its address it is in no book.
-        book.set_verified(mirror, Time::now())?;
+    if let Some(((book, name), since)) = named.zip(report.verified) {
+        lock(book).set_verified(name, since)?;
     }
-    show(&report, mirror, context)?;
+    show(&report, which, mirror, context)?;
     Ok(match (report.damaged.is_empty(), report.is_whole()) {
         (_, true) => Exit::Success,
         (false, _) => Exit::Damage,
@@ -60,7 +58,11 @@ pub fn run(mirror: &str, options: &check::Options, context: &Context) -> Result<
     })
 }
 
-fn show(report: &Report, mirror: &str, context: &Context) -> Result<(), CliError> {
+fn lock(book: &Mutex<MirrorBook>) -> MutexGuard<'_, MirrorBook> {
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn show(report: &Report, which: Which, mirror: &str, context: &Context) -> Result<(), CliError> {
     let output = context.output;
     let generation = report.head.map_or(0, |head| head.generation);
     if output.json {
@@ -78,6 +80,9 @@ fn show(report: &Report, mirror: &str, context: &Context) -> Result<(), CliError
             "strays": report.strays,
             "objects_read": report.read,
             "bytes_read": report.read_bytes,
+            "overdue_objects": report.overdue,
+            "overdue_bytes": report.overdue_bytes,
+            "verified": report.verified.map(|since| clock::rfc3339(since, &clock::local_zone())),
         }));
     }
     let named = report.missing.iter().map(|name| format!("missing: {name}"));
@@ -106,7 +111,18 @@ fn show(report: &Report, mirror: &str, context: &Context) -> Result<(), CliError
             "{mirror}  whole at generation {generation}: {objects}, {}, {read}",
             size::show(report.bytes)
         ))?;
-        if report.read == 0 {
+        if report.overdue > 0 {
+            let left = size::counted(report.overdue, "object is", "objects are");
+            output.info(format_args!(
+                "{left} due as well ({}): the same command goes on there",
+                size::show(report.overdue_bytes)
+            ))?;
+        } else if which != Which::None
+            && let Some(since) = report.verified
+        {
+            output.info(format_args!("all of it was read back since {}", clock::show(since, &clock::local_zone())))?;
+        }
+        if which == Which::None {
             output.info("Contents were not read: --read-data, or --read-data-subset 10%")?;
         }
         return Ok(());

@@ -7,6 +7,7 @@
 
 mod drill;
 mod superseded;
+mod verified;
 
 pub use drill::{Drill, DrillOutcome};
 pub use superseded::Superseded;
@@ -88,7 +89,7 @@ pub struct Mirror {
     pub synced: Option<Time>,
     /// When it was last listed.
     pub listed: Option<Time>,
-    /// When all of it was last read back.
+    /// Since when all of it has been read back: when the object that was read back longest ago was.
     pub verified: Option<Time>,
     /// What it held then: objects that its head needs, and their bytes.
     pub objects: u64,
@@ -171,6 +172,7 @@ impl MirrorBook {
         database.execute_batch(SCHEMA)?;
         database.execute_batch(superseded::SCHEMA)?;
         database.execute_batch(drill::SCHEMA)?;
+        database.execute_batch(verified::SCHEMA)?;
         Ok(Self { database })
     }
 
@@ -245,12 +247,12 @@ impl MirrorBook {
         Ok(())
     }
 
-    /// Remembers that all of a mirror was read back.
+    /// Remembers since when all of a mirror has been read back.
     ///
     /// # Errors
     /// See [`BookError`].
-    pub fn set_verified(&self, name: &str, now: Time) -> Result<()> {
-        self.database.execute("UPDATE mirror SET verified = ?2 WHERE name = ?1", params![name, now.seconds])?;
+    pub fn set_verified(&self, name: &str, since: Time) -> Result<()> {
+        self.database.execute("UPDATE mirror SET verified = ?2 WHERE name = ?1", params![name, since.seconds])?;
         Ok(())
     }
 
@@ -265,8 +267,11 @@ impl MirrorBook {
             let sql = "INSERT INTO object (mirror, name, bytes, state, changed) VALUES (?1, ?2, ?3, 'pending', ?4) \
                        ON CONFLICT DO UPDATE SET state = 'pending', changed = ?4";
             let mut insert = transaction.prepare(sql)?;
+            // Whatever was read back there under this name is about to be replaced.
+            let mut unverified = transaction.prepare("DELETE FROM verified WHERE mirror = ?1 AND name = ?2")?;
             for (name, bytes) in objects {
                 insert.execute(params![mirror, name.to_string(), signed(*bytes), now.seconds])?;
+                unverified.execute(params![mirror, name.to_string()])?;
             }
         }
         transaction.execute("DELETE FROM object WHERE mirror = ?1 AND state = 'done'", params![mirror])?;
