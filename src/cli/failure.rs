@@ -96,12 +96,16 @@ impl From<MirrorError> for CliError {
                 (
                     Exit::Rollback,
                     format!(
-                        "somebody put an older state in its place, or emptied it. If that was you: packstone mirror accept \
+                        "its disk may not be mounted; or somebody put an older state in its place, or emptied it. If that was you: packstone mirror accept \
                          NAME --head {code}"
                     ),
                 )
             }
             E::UnreadableHead { .. } => (Exit::Damage, HEAL.to_owned()),
+            E::WrongConfig => (
+                Exit::Damage,
+                "nothing was sent. packstone repair mirror NAME puts it aside there and sends the right one".to_owned(),
+            ),
             E::Incomplete { .. } => (
                 Exit::MirrorIncomplete,
                 "its state is the one of before. Run packstone sync again; packstone mirror list shows what failed and why"

@@ -17,6 +17,9 @@ pub enum MirrorError {
     /// The config there is another one.
     #[error("this is a mirror of another repository")]
     OtherRepository,
+    /// Heads there are ours, and the config is not.
+    #[error("damaged: the config on the mirror is not that of this repository, although its heads are")]
+    WrongConfig,
     /// The mirror has a newer head that follows ours.
     #[error("the mirror is ahead: it has generation {theirs}, the repository here generation {ours}")]
     Ahead {

@@ -17,7 +17,7 @@ use packstone::storage::memory::Memory;
 use packstone::storage::{MirrorStore, ObjectName};
 
 use crate::ill::{Fault, Ill};
-use crate::{Home, live, options, root, whole, world};
+use crate::{Home, live, root, send, whole, world};
 
 const DAY: u64 = 24 * 60 * 60;
 const NAME: &str = "offsite";
@@ -53,7 +53,7 @@ impl Mover {
         let plan = operation::plan(view, mirror, seen, &Silent)?;
         let clock = self.book.lock().unwrap().clock(NAME, &self.uptime, Time::from_seconds(self.calendar))?;
         let going = deletion::plan(view, mirror, &plan, &self.rules, &self.book.lock().unwrap(), NAME, clock)?;
-        operation::execute(view, mirror, &plan, &options(), None, &Silent)?;
+        send(view, mirror, &plan, None)?;
         self.book.lock().unwrap().set_whole(NAME, plan.head, plan.whole(), Time::from_seconds(self.calendar))?;
         deletion::note(view, &plan, &mut self.book.lock().unwrap(), NAME, clock)?;
         let deleted = deletion::execute(mirror, &going, 2, (&self.book, NAME), clock, &Silent)?;

@@ -14,15 +14,18 @@ mod server;
 mod world;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use packstone::base::id::ObjectId;
 use packstone::codec::head::HeadRef;
+use packstone::ops::sync::pass::{Pass, Reader};
 use packstone::ops::sync::{self, Options, Plan, Report};
 use packstone::ops::{self, Silent};
+use packstone::repository::mirror_book::MirrorBook;
 use packstone::repository::public_view::{self, PublicView};
 use packstone::repository::{self, Repository};
 use packstone::storage::memory::Memory;
+use packstone::storage::read_only::ReadOnly;
 use packstone::storage::{MirrorStore, ObjectName};
 
 use crate::world::{Contents, Machine, Source};
@@ -78,8 +81,19 @@ pub fn options() -> Options {
 
 pub fn sync(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>) -> ops::Result<(Plan, Report)> {
     let plan = sync::plan(view, mirror, seen, &Silent)?;
-    let report = sync::execute(view, mirror, &plan, &options(), None, &Silent)?;
+    let report = send(view, mirror, &plan, None)?;
     Ok((plan, report))
+}
+
+/// Carries out a plan.
+pub fn send(
+    view: &PublicView,
+    mirror: &dyn MirrorStore,
+    plan: &Plan,
+    book: Option<(&Mutex<MirrorBook>, &str)>,
+) -> ops::Result<Report> {
+    let pass = Pass::new(view, None);
+    sync::execute(&pass.reader(plan), mirror, plan, &options(), book, &Silent)
 }
 
 /// The head that a mirror comes back as; everything that it needs is there with the right bytes, and the snapshots among `wanted` that
@@ -137,4 +151,38 @@ fn a_mirror_follows_and_an_idle_sync_lists_once() {
     let (idle, report) = sync(&home.view(), &mirror, Some(plan.head)).unwrap();
     assert!(idle.is_empty() && report.sent == 0);
     assert_eq!(mirror.requests() - before, 1, "one listing, and nothing else");
+}
+
+/// One mirror is empty, one only behind, one dies on the way: what several of them lack is read here once.
+#[test]
+fn several_mirrors_are_brought_up_from_one_pass() {
+    let mut home = Home::new();
+    let behind = Memory::new();
+    home.backup();
+    sync(&home.view(), &behind, None).unwrap();
+    home.backup();
+    let counted = ReadOnly::new(Arc::new(home.storage.clone()));
+    let traffic = counted.traffic();
+    let view = PublicView::open(Machine::default().access(Arc::new(counted))).unwrap();
+    let empty = Memory::new();
+    let dying = ill::Ill::with(Memory::new(), 4, ill::Fault::Dead);
+    let mirrors: [&dyn MirrorStore; 3] = [&empty, &behind, &dying];
+    let plans = mirrors.map(|mirror| sync::plan(&view, mirror, None, &Silent).unwrap());
+    let before = traffic.requests();
+    let pass = Pass::new(&view, None);
+    let readers = plans.each_ref().map(|plan| pass.reader(plan));
+    let done: Vec<bool> = std::thread::scope(|scope| {
+        let work = |((mirror, plan), reader): ((&dyn MirrorStore, &Plan), Reader<'_>)| {
+            sync::execute(&reader, mirror, plan, &options(), None, &Silent).is_ok()
+        };
+        let each = mirrors.into_iter().zip(&plans).zip(readers);
+        let threads: Vec<_> = each.map(|one| scope.spawn(move || work(one))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(done, [true, true, false]);
+    let all = plans[0].send.len() + plans[0].heads.len();
+    assert!(plans[1].send.len() < plans[0].send.len() && traffic.requests() - before == all as u64);
+    for mirror in [&empty, &behind] {
+        assert_eq!(whole(mirror, &home.snapshots, &root(&home.source)).unwrap(), Some(plans[0].head));
+    }
 }

@@ -16,7 +16,7 @@ use packstone::storage::{ErrorKind, MirrorStore, Storage};
 
 use crate::server::{FAULTS, Fault, Kind, Script, Server};
 use crate::world::{Contents, is_full};
-use crate::{Home, copy, options, root, sync, whole};
+use crate::{Home, copy, root, send, sync, whole};
 
 /// Names in a page of a listing: a listing is some requests.
 const PAGE: usize = 7;
@@ -93,7 +93,7 @@ impl Sweep {
     fn sync(&self, patience: Patience, book: &Mutex<MirrorBook>) -> packstone::ops::Result<()> {
         let (view, remote) = (self.home.view(), self.server.remote(patience));
         let plan = operation::plan(&view, &remote, self.was, &Silent)?;
-        operation::execute(&view, &remote, &plan, &options(), Some((book, NAME)), &Silent).map(drop)
+        send(&view, &remote, &plan, Some((book, NAME))).map(drop)
     }
 
     /// The requests of a sync to which nothing happens.

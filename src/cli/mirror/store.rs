@@ -64,7 +64,14 @@ pub fn folder(context: &Context) -> Result<PathBuf, CliError> {
 /// # Errors
 /// When it cannot be read.
 pub fn book(context: &Context, repository: RepositoryId) -> Result<MirrorBook, CliError> {
-    Ok(MirrorBook::open(&folder(context)?, repository)?)
+    let folder = folder(context)?;
+    MirrorBook::open(&folder, repository).map_err(|error| {
+        let file = folder.join(format!("{repository}.sqlite"));
+        CliError::failed(format!("{}: {error}", escape(file.as_os_str().as_encoded_bytes()))).hint(
+            "when the file is damaged, move it away and add the mirrors again: nothing on them hangs on it. What is lost is which state \
+             each was last left with, and the drills' history",
+        )
+    })
 }
 
 /// The names of a repository's mirrors, for a hint. Without a book there are none, and none is made.
@@ -76,6 +83,17 @@ pub fn names(context: &Context, repository: RepositoryId) -> Vec<String> {
     }
     let all = book(context, repository).and_then(|book| Ok(book.all()?));
     all.map(|all| all.into_iter().map(|mirror| mirror.name).collect()).unwrap_or_default()
+}
+
+/// The mirrors of these names; all without any.
+///
+/// # Errors
+/// When one is not in the book, or that cannot be read.
+pub fn chosen(book: &MirrorBook, names: &[String]) -> Result<Vec<Mirror>, CliError> {
+    if names.is_empty() {
+        return Ok(book.all()?);
+    }
+    Ok(names.iter().map(|name| book.get(name)).collect::<Result<_, _>>()?)
 }
 
 /// The repositories that this machine keeps a book for.

@@ -104,10 +104,7 @@ fn mirrors(
     context: &Context,
 ) -> Result<Mirrors, CliError> {
     let book = store::book(context, repository)?;
-    let chosen = match arguments.mirrors.as_slice() {
-        [] => book.all()?,
-        names => names.iter().map(|name| book.get(name)).collect::<Result<_, _>>()?,
-    };
+    let chosen = store::chosen(&book, &arguments.mirrors)?;
     let mut opened = Mirrors::new();
     for mirror in chosen {
         match store::Place::of(&mirror).and_then(|place| store::open(context, &place, false)) {

@@ -23,14 +23,23 @@ pub(super) fn compare(
 ) -> Result<Option<HeadRef>> {
     let tip = view.tip();
     let mut newest: Option<HeadRef> = None;
+    let mut strange = Vec::new();
     for name in there.keys() {
         let ObjectName::Head { generation, id } = *name else { continue };
         let head = HeadRef { generation, id };
         if head == tip.reference() || tip.state.is_ancestor(generation, &id) {
             newest = newest.filter(|newest| newest.generation > generation).or(Some(head));
         } else {
-            unknown(view, mirror, head, notes)?;
+            strange.extend(unknown(view, mirror, head)?);
         }
+    }
+    match strange.as_slice() {
+        [] => {}
+        [name] => notes.push(format!("{name} on the mirror is no head of this repository and was left alone")),
+        [name, ..] => notes.push(format!(
+            "{} files under heads/ on the mirror are no heads of this repository and were left alone, {name} one of them",
+            strange.len()
+        )),
     }
     if newest.is_none() {
         first_time(view, mirror, there, strays)?;
@@ -43,14 +52,13 @@ pub(super) fn compare(
     }
 }
 
-/// A head that is not of our chain: nobody's, or another history's.
-fn unknown(view: &PublicView, mirror: &dyn MirrorStore, head: HeadRef, notes: &mut Vec<String>) -> Result<()> {
+/// A head that is not of our chain: nobody's, of which the name is returned, or another history's.
+fn unknown(view: &PublicView, mirror: &dyn MirrorStore, head: HeadRef) -> Result<Option<ObjectName>> {
     let name = chain::name_of(head);
     let bytes = mirror.read(&name, chain::HEAD_BYTES_MAX).map_err(repository::Error::from)?;
     let ours = ObjectId::of(&bytes) == head.id && Head::verify(&bytes, view.verifying_key(), view.id()).is_ok();
     if !ours {
-        notes.push(format!("{name} on the mirror is no head of this repository and was left alone"));
-        return Ok(());
+        return Ok(Some(name));
     }
     let tip = view.tip();
     if head.generation > tip.reference().generation {
@@ -62,6 +70,16 @@ fn unknown(view: &PublicView, mirror: &dyn MirrorStore, head: HeadRef, notes: &m
         }
     }
     Err(repository::Error::Fork { one: head, other: tip.reference() }.into())
+}
+
+/// What is sent to a mirror that has a head of ours hangs on the config there: one that is noise, or another repository's, has the right
+/// length, and nothing could ever be opened again.
+pub(super) fn confirm_config(view: &PublicView, mirror: &dyn MirrorStore) -> Result<()> {
+    match mirror.read(&ObjectName::Config, CONFIG_BYTES as u64) {
+        Ok(config) if config == view.config_bytes() => Ok(()),
+        Ok(_) => Err(MirrorError::WrongConfig.into()),
+        Err(error) => Err(repository::Error::from(error).into()),
+    }
 }
 
 /// Nothing there was ever whole: it is empty, or the first sync was interrupted.

@@ -21,6 +21,7 @@
 
 pub mod deletion;
 mod history;
+pub mod pass;
 mod send;
 
 use std::borrow::Cow;
@@ -35,6 +36,7 @@ use crate::repository::mirror_book::MirrorBook;
 use crate::repository::public_view::{Needed, PublicView};
 use crate::repository::{self, chain};
 use crate::storage::{MirrorStore, ObjectName};
+use pass::Reader;
 
 /// Objects that a message names.
 const NAMES_SHOWN: usize = 5;
@@ -44,8 +46,6 @@ const NAMES_SHOWN: usize = 5;
 pub struct Options {
     /// Objects on their way at the same time.
     pub parallel: usize,
-    /// Bytes a second that are sent at most.
-    pub limit: Option<u64>,
     /// The share of packs, segments and snapshots that is read back after it was sent, in percent. What everything hangs on is
     /// always read back: the config, key slots and heads.
     pub sample_percent: f64,
@@ -55,7 +55,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { parallel: 4, limit: None, sample_percent: 1.0, seed: 0 }
+        Self { parallel: 4, sample_percent: 1.0, seed: 0 }
     }
 }
 
@@ -161,13 +161,13 @@ const fn is_head(needed: &Needed) -> bool {
 }
 
 /// Sends what the plan says, and what `book` says arrived with other bytes the last time. `book` hears how each object stands, under
-/// the name of the mirror.
+/// the name of the mirror. `reader` was made for this plan.
 ///
 /// # Errors
 /// [`Error::Mirror`] when something did not arrive, damage in the repository, storage errors: the mirror's newest head is the one of
 /// before. [`Error::Interrupted`].
 pub fn execute(
-    view: &PublicView,
+    reader: &Reader<'_>,
     mirror: &dyn MirrorStore,
     plan: &Plan,
     options: &Options,
@@ -183,8 +183,11 @@ pub fn execute(
     }
     monitor.phase(Phase::Send);
     monitor.expect((plan.send.len() + plan.heads.len()) as u64, plan.bytes(), true);
+    if plan.was.is_some() && plan.there.contains_key(&ObjectName::Config) {
+        history::confirm_config(reader.view(), mirror)?;
+    }
     let book = send::Book::new(book, plan);
-    let sender = send::Sender::new(view, mirror, options, &book, monitor);
+    let sender = send::Sender { reader, mirror, options, book: &book, monitor };
     let sent = sender.send_all(&plan.send)?;
     report.sent = sent.len() as u64;
     report.sent_bytes = sent.iter().filter_map(|needed| needed.length).sum();

@@ -3,15 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
+use super::pass::Reader;
 use super::{NAMES_SHOWN, Options, Plan};
 use crate::base::time::Time;
 use crate::ops::mirror_error::MirrorError;
+use crate::ops::sample::Sample;
 use crate::ops::{Error, Monitor, Result, Severity};
 use crate::repository;
 use crate::repository::mirror_book::{MirrorBook, SendState};
-use crate::repository::public_view::{Needed, PublicView, read_verified};
+use crate::repository::public_view::{Needed, read_verified};
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 
 /// After so many objects have failed the rest is not tried: the store is ill.
@@ -46,57 +47,20 @@ pub(super) fn doubtful(book: Option<(&Mutex<MirrorBook>, &str)>, plan: &Plan) ->
     plan.needs.iter().filter(|needed| doubtful.contains(&needed.name) && !is_sent(needed)).copied().collect()
 }
 
-/// Spreads bytes over time.
-struct Limit {
-    bytes_per_second: Option<u64>,
-    free_at: Mutex<Instant>,
-}
-
-impl Limit {
-    fn wait(&self, bytes: u64, stop: impl Fn() -> bool) {
-        let Some(rate) = self.bytes_per_second.filter(|rate| *rate > 0) else { return };
-        let until = {
-            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-            let begins = (*free_at).max(Instant::now());
-            *free_at = begins + Duration::from_secs_f64(bytes as f64 / rate as f64);
-            begins
-        };
-        while !stop() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            std::thread::sleep(left.min(Duration::from_millis(200)));
-        }
-    }
-}
-
 /// What it takes to send.
 pub(super) struct Sender<'a> {
-    view: &'a PublicView,
-    mirror: &'a dyn MirrorStore,
-    options: &'a Options,
-    book: &'a Book<'a>,
-    monitor: &'a dyn Monitor,
-    limit: Limit,
+    pub reader: &'a Reader<'a>,
+    pub mirror: &'a dyn MirrorStore,
+    pub options: &'a Options,
+    pub book: &'a Book<'a>,
+    pub monitor: &'a dyn Monitor,
 }
 
-impl<'a> Sender<'a> {
-    pub fn new(
-        view: &'a PublicView,
-        mirror: &'a dyn MirrorStore,
-        options: &'a Options,
-        book: &'a Book<'a>,
-        monitor: &'a dyn Monitor,
-    ) -> Self {
-        let limit = Limit { bytes_per_second: options.limit, free_at: Mutex::new(Instant::now()) };
-        Self { view, mirror, options, book, monitor, limit }
-    }
-
+impl Sender<'_> {
     /// Reads, hashes and sends one object.
     pub fn send_one(&self, needed: &Needed) -> Result<()> {
-        let bytes = read_verified(self.view.storage(), needed, self.view.config_bytes())?;
-        self.limit.wait(bytes.len() as u64, || self.monitor.interrupted());
+        let bytes = self.reader.read(needed)?;
+        self.reader.wait(bytes.len() as u64, || self.monitor.interrupted());
         if self.monitor.interrupted() {
             return Err(Error::Interrupted);
         }
@@ -170,7 +134,7 @@ impl<'a> Sender<'a> {
         failed.sort_by_key(|(needed, _)| needed.name);
         let first: Vec<String> = failed.iter().take(NAMES_SHOWN).map(|(_, error)| error.to_string()).collect();
         Err(MirrorError::Incomplete {
-            generation: self.view.tip().reference().generation,
+            generation: self.reader.view().tip().reference().generation,
             missing: objects.len() - sent.len(),
             of: objects.len(),
             first: first.join("; "),
@@ -183,17 +147,11 @@ impl<'a> Sender<'a> {
     /// # Errors
     /// [`MirrorError::Incomplete`] when objects differ a second time; storage errors.
     pub fn read_back(&self, sent: &[Needed]) -> Result<u64> {
-        let share = self.options.sample_percent.clamp(0.0, 100.0) / 100.0;
         let is_always =
             |needed: &&Needed| matches!(needed.name, ObjectName::Config | ObjectName::Key(_) | ObjectName::Head { .. });
-        let (always, mut sample): (Vec<&Needed>, Vec<&Needed>) = sent.iter().partition(is_always);
-        sample.sort_by_cached_key(|needed| {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(&self.options.seed.to_le_bytes()).update(needed.name.to_string().as_bytes());
-            *hasher.finalize().as_bytes()
-        });
-        sample.truncate((sample.len() as f64 * share).ceil() as usize);
-        let chosen = [always, sample].concat();
+        let (always, rest): (Vec<&Needed>, Vec<&Needed>) = sent.iter().partition(is_always);
+        let sample = Sample { percent: self.options.sample_percent, seed: self.options.seed };
+        let chosen = [always, sample.of(rest, |needed| needed.name.to_string())].concat();
         let (count, mut wrong) = (chosen.len(), Vec::new());
         for needed in &chosen {
             if self.monitor.interrupted() {
@@ -211,7 +169,7 @@ impl<'a> Sender<'a> {
             }
         }
         if !wrong.is_empty() {
-            let generation = self.view.tip().reference().generation;
+            let generation = self.reader.view().tip().reference().generation;
             let first = wrong.get(..NAMES_SHOWN).unwrap_or(&wrong).join(", ");
             let first = format!("{first}: {WRONG_TWICE}");
             return Err(MirrorError::Incomplete { generation, missing: wrong.len(), of: count, first }.into());
@@ -220,7 +178,7 @@ impl<'a> Sender<'a> {
     }
 
     fn is_right(&self, needed: &Needed) -> Result<bool> {
-        match read_verified(self.mirror, needed, self.view.config_bytes()) {
+        match read_verified(self.mirror, needed, self.reader.view().config_bytes()) {
             Ok(_) => Ok(true),
             Err(repository::Error::Damaged { .. }) => Ok(false),
             Err(repository::Error::Storage(error)) if matches!(error.kind, ErrorKind::Absent | ErrorKind::Length) => {

@@ -1,0 +1,157 @@
+//! What is said of a sync.
+
+use super::Done;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::{Context, duration, size};
+use crate::codec::head_code::HeadCode;
+use crate::ops::sync::deletion::{Deleted, DeletionPlan};
+use crate::repository::mirror_book::Mirror;
+use std::time::Duration;
+
+/// What left the mirror, and what will.
+fn show_deletion(plan: &DeletionPlan, deleted: Option<&Deleted>, context: &Context) -> Result<(), CliError> {
+    let output = context.output;
+    match deleted.map(|deleted| (deleted.objects, deleted.bytes)) {
+        None if !plan.due.is_empty() => output.info(format_args!(
+            "  {} would be deleted, {}",
+            objects(plan.due.len() as u64),
+            size::show(plan.bytes())
+        ))?,
+        Some((count, bytes)) if count > 0 => output.info(format_args!(
+            "  {} deleted, {}: pruned here, and the grace is over",
+            objects(count),
+            size::show(bytes)
+        ))?,
+        _ => {}
+    }
+    if let Some(next) = plan.next {
+        output.info(format_args!(
+            "  {} ({}) will be deleted there, the first {}",
+            size::counted(plan.waiting, "object that was pruned", "objects that were pruned"),
+            size::show(plan.waiting_bytes),
+            in_days(next),
+        ))?;
+    }
+    Ok(())
+}
+
+fn deletion_json(plan: &DeletionPlan, deleted: Option<&Deleted>) -> serde_json::Value {
+    serde_json::json!({
+        "due": plan.due.len(),
+        "due_bytes": plan.bytes(),
+        "waiting": plan.waiting,
+        "waiting_bytes": plan.waiting_bytes,
+        "next_seconds": plan.next.map(|next| next.as_secs()),
+        "lately_bytes": plan.lately,
+        "cap_bytes": plan.cap,
+        "refused": plan.is_refused(),
+        "deleted": deleted.map(|deleted| deleted.objects),
+        "deleted_bytes": deleted.map(|deleted| deleted.bytes),
+        "failed": deleted.map(|deleted| deleted.failed.len()),
+    })
+}
+
+/// What should have left the mirror, and did not.
+///
+/// # Errors
+/// That it did not.
+pub(super) fn complain(mirror: &Mirror, plan: &DeletionPlan, deleted: Option<&Deleted>) -> Result<(), CliError> {
+    let name = &mirror.name;
+    if plan.is_refused() {
+        return Err(CliError::new(
+            Exit::DeletionRefused,
+            format!(
+                "nothing was deleted there: with {} ({}) that are due, and {} of the last seven days, it would be more than the {} that may be",
+                objects(plan.due.len() as u64),
+                size::show(plan.bytes()),
+                size::show(plan.lately),
+                size::show(plan.cap),
+            ),
+        )
+        .hint(format!("if that is right: packstone sync {name} --max-delete 100")));
+    }
+    let failed = deleted.map(|deleted| deleted.failed.as_slice()).unwrap_or_default();
+    match failed.first() {
+        None => Ok(()),
+        Some((_, why)) => Err(CliError::failed(format!(
+            "the mirror is whole, but {} could not be deleted there: {why}",
+            objects(failed.len() as u64)
+        ))
+        .hint(format!("if its credentials must not delete: packstone sync {name} --no-delete"))),
+    }
+}
+
+fn in_days(span: Duration) -> String {
+    match span.as_secs().div_ceil(3600) {
+        0 => "with the next sync".to_owned(),
+        hours @ 1..48 => format!("in {hours} h"),
+        hours => format!("in {} days", hours.div_ceil(24)),
+    }
+}
+
+fn objects(count: u64) -> String {
+    size::counted(count, "object", "objects")
+}
+
+/// What was done, or would be.
+///
+/// # Errors
+/// When it cannot be printed.
+pub(super) fn show(mirror: &Mirror, done: &Done, context: &Context) -> Result<(), CliError> {
+    let output = context.output;
+    let Done { plan, report, deletion, deleted } = done;
+    let report = report.as_ref();
+    for note in &plan.notes {
+        output.warn(&format!("{}: {note}", mirror.name));
+    }
+    let code = HeadCode::of(&plan.head);
+    if output.json {
+        return output.json(&serde_json::json!({
+            "message_type": "summary",
+            "mirror": mirror.name,
+            "dry_run": report.is_none(),
+            "generation": plan.head.generation,
+            "was_at_generation": plan.was.map(|head| head.generation),
+            "state_code": code.to_string(),
+            "objects": plan.whole().0,
+            "bytes": plan.whole().1,
+            "to_send": (plan.send.len() + plan.heads.len()) as u64,
+            "to_send_bytes": plan.bytes(),
+            "sent": report.map(|report| report.sent),
+            "sent_bytes": report.map(|report| report.sent_bytes),
+            "read_back": report.map(|report| report.read_back),
+            "seconds": report.map(|report| report.took.as_secs_f64()),
+            "deletion": deletion.as_ref().map(|deletion| deletion_json(deletion, deleted.as_ref())),
+        }));
+    }
+    let was = match plan.was {
+        _ if plan.is_empty() => String::new(),
+        Some(head) => format!("   (was at generation {})", head.generation),
+        None => "   (was empty)".to_owned(),
+    };
+    let generation = plan.head.generation;
+    match report {
+        None => output.info(format_args!(
+            "{}  {} would be sent, {}{was}",
+            mirror.name,
+            objects((plan.send.len() + plan.heads.len()) as u64),
+            size::show(plan.bytes())
+        ))?,
+        Some(report) => {
+            let done = if plan.is_empty() {
+                "nothing to send".to_owned()
+            } else {
+                format!(
+                    "{} sent ({}), {} read back  {}",
+                    objects(report.sent),
+                    size::show(report.sent_bytes),
+                    report.read_back,
+                    duration::show(report.took),
+                )
+            };
+            let name = &mirror.name;
+            output.info(format_args!("{name}  whole at generation {generation}   state code {code}   {done}{was}"))?;
+        }
+    }
+    deletion.as_ref().map_or(Ok(()), |deletion| show_deletion(deletion, deleted.as_ref(), context))
+}
