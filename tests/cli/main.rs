@@ -3,6 +3,7 @@
 
 mod backup;
 mod cat;
+mod catastrophe;
 mod check;
 mod copy;
 mod deleted;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::reading::{json, lines, objects};
-use super::support::World;
+use super::support::{World, files_beneath};
 
 /// A repository of two snapshots with a mirror in a directory that is up to date; the state code.
 fn world() -> (World, [String; 2], String) {
@@ -38,7 +38,7 @@ fn a_mirror_is_added_synced_and_listed_without_a_secret() {
     assert!(ran.out.contains("Next: packstone sync offsite"), "{}", ran.out);
     let ran = run(&["sync", "--dry-run"]);
     assert!(ran.out.contains("objects would be sent"), "{}", ran.out);
-    assert_eq!(walk(&world.path("mirror")).len(), 0);
+    assert_eq!(files_beneath(&world.path("mirror")).len(), 0);
     let ran = run(&["sync"]);
     assert!(ran.out.contains("whole at generation 2   state code 2-"), "{}", ran.out);
     assert!(ran.out.contains("(was empty)"), "{}", ran.out);
@@ -50,6 +50,96 @@ fn a_mirror_is_added_synced_and_listed_without_a_secret() {
     let ran = run(&["mirror", "remove", "offsite"]);
     assert!(ran.out.contains("its files stay"), "{}", ran.out);
     assert!(world.path("mirror/config").exists());
+}
+
+/// A little every night: what was read back longest ago comes first, and in the end everything was.
+#[test]
+fn a_mirror_is_read_back_a_little_at_a_time() {
+    let (world, _, _) = world();
+    for name in ["three", "four"] {
+        world.write(&format!("letters/{name}"), super::prune::noise(name.len() as u64, 100_000));
+        world.backup();
+    }
+    world.ok(&["sync", "--sample", "0"]);
+    let nightly = ["check", "--mirror", "offsite", "--max-age", "30d", "--budget", "50k", "--json"];
+    let (mut objects, mut nights, mut bytes) = (0, 0, 0);
+    let all = loop {
+        let ran = json(&world.ok(&nightly));
+        objects += ran["objects_read"].as_u64().unwrap();
+        bytes += ran["bytes_read"].as_u64().unwrap();
+        nights += 1;
+        assert!(nights < 50, "{ran}");
+        assert_eq!(ran["verified"].is_null(), ran["overdue_objects"] != 0, "{ran}");
+        if ran["overdue_objects"] == 0 {
+            break ran["objects"].as_u64().unwrap();
+        }
+    };
+    assert!(objects == all && nights > 4 && bytes > 200_000, "{objects} of {all} in {nights} nights");
+    assert_eq!(json(&world.ok(&nightly))["objects_read"], 0, "nothing is due");
+    assert!(!lines(&world.ok(&["mirror", "list", "--json"]).out)[0]["verified"].is_null());
+    let again = world.ok(&["check", "--mirror", "offsite", "--budget", "1"]);
+    assert!(again.out.contains("1 read back") && again.out.contains("due as well"), "{}", again.out);
+    let part = |n: u32| {
+        let ran = world.ok(&["check", "--mirror", "offsite", "--read-data-subset", &format!("{n}/3"), "--json"]);
+        json(&ran)["objects_read"].as_u64().unwrap()
+    };
+    assert_eq!(part(1) + part(2) + part(3), all);
+    // What is sent again has not been read back.
+    let pack = files_beneath(&world.path("mirror/packs")).remove(0);
+    fs::remove_file(pack).unwrap();
+    assert_eq!(world.run(&nightly).code, Some(13));
+    world.ok(&["sync", "--sample", "0"]);
+    assert_eq!(json(&world.ok(&nightly))["objects_read"], 1);
+    let mirror = world.path("mirror");
+    let ran = world.run(&["check", "--mirror", world.text(&mirror), "--budget", "1G"]);
+    assert!(ran.code == Some(2) && ran.err.contains("with a name"), "{}", ran.err);
+}
+
+/// Another machine had a copy of the repository, wrote to it, and synced it first.
+#[test]
+fn two_histories_are_brought_together() {
+    let (world, _, _) = world();
+    let key = world.key();
+    let copy = ["copy", "--from-mirror", "offsite", "--from-key-file", world.text(&key)];
+    let ran = world.run(&copy);
+    assert!(ran.code == Some(1) && ran.err.contains("with the same history"), "{}", ran.err);
+    let cp = |from: &str, to: &str| {
+        let done = std::process::Command::new("cp").arg("-a").args([world.path(from), world.path(to)]).status();
+        assert!(done.unwrap().success());
+    };
+    cp("repository", "twin");
+    let (twin, home) = (world.path("twin"), world.path("home-2"));
+    fs::create_dir(&home).unwrap();
+    let there = |words: &[&str]| {
+        let ran = world.command(words).env("HOME", &home).env("PACKSTONE_REPOSITORY", &twin).output().unwrap();
+        assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    };
+    world.write("theirs", "theirs");
+    there(&["backup", "tree"]);
+    there(&["mirror", "add", "offsite", "mirror"]);
+    there(&["sync"]);
+    fs::remove_file(world.tree().join("theirs")).unwrap();
+    world.write("ours", "ours");
+    world.backup();
+    let on_mirror = files_beneath(&world.path("mirror"));
+    let ran = world.run(&["sync"]);
+    assert!(ran.code == Some(16) && ran.err.contains("copy --from-mirror offsite"), "{}", ran.err);
+    let ran = world.ok(&copy);
+    assert!(ran.out.contains("1 snapshot copied"), "{}", ran.out);
+    let ran = world.ok(&copy);
+    assert!(!ran.out.contains("1 snapshot copied"), "{}", ran.out);
+    assert_eq!(json(&world.ok(&["snapshots", "--json"])).as_array().unwrap().len(), 4);
+    for (snapshot, file) in [("latest", "ours"), ("latest~1", "theirs")] {
+        assert_eq!(world.ok(&["dump", snapshot, &format!("tree/{file}")]).out, file);
+    }
+    world.ok(&["check", "--read-data"]);
+    // What they have stays as it is; this history gets a mirror of its own.
+    assert_eq!(world.run(&["sync"]).code, Some(16));
+    assert_eq!(files_beneath(&world.path("mirror")), on_mirror);
+    world.ok(&["mirror", "remove", "offsite"]);
+    world.ok(&["mirror", "add", "offsite", "mirror-2"]);
+    world.ok(&["sync"]);
+    world.ok(&["check", "--mirror", "offsite", "--read-data"]);
 }
 
 #[test]
@@ -216,7 +306,7 @@ fn damage_on_a_mirror_is_found_and_mended_from_here() {
     let (world, _, _) = world();
     let ran = world.ok(&["check", "--mirror", "offsite", "--read-data"]);
     assert!(ran.out.contains("whole at generation 3") && ran.out.contains("read back"), "{}", ran.out);
-    let packs: Vec<_> = walk(&world.path("mirror/packs"));
+    let packs: Vec<_> = files_beneath(&world.path("mirror/packs"));
     let (flipped, lost) = (&packs[0], &packs[1]);
     super::check::damage(flipped, |bytes| bytes[700] ^= 1);
     fs::remove_file(lost).unwrap();
@@ -239,7 +329,7 @@ fn damage_on_a_mirror_is_found_and_mended_from_here() {
 fn what_was_pruned_leaves_a_mirror_late_and_under_a_cap() {
     let (world, [first, second], _) = world();
     world.ok(&["forget", &first, "--prune", "--instant", "--max-unused", "0"]);
-    let names = || walk(&world.path("mirror"));
+    let names = || files_beneath(&world.path("mirror"));
     let before = names();
     let ran = world.ok(&["sync"]);
     assert!(ran.out.contains("will be deleted there, the first in 30 days"), "{}", ran.out);
@@ -251,6 +341,13 @@ fn what_was_pruned_leaves_a_mirror_late_and_under_a_cap() {
     assert_eq!(ran.code, Some(20), "{}", ran.err);
     assert!(ran.err.contains("packstone sync offsite --max-delete 100"), "{}", ran.err);
     assert!(before.iter().all(|path| path.exists()));
+    // A mirror that could not be reached is worse news than one from which nothing was deleted.
+    world.ok(&["mirror", "add", "unplugged", "mirror-2"]);
+    fs::remove_dir_all(world.path("mirror-2")).unwrap();
+    let ran = world.run(&["sync", "--grace", "0", "--max-delete", "1"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.err.contains("nothing was deleted there") && ran.err.contains("unplugged"), "{}", ran.err);
+    world.ok(&["mirror", "remove", "unplugged"]);
     let ran = world.ok(&["sync", "--no-delete", "--json"]);
     assert!(json(&ran)["deletion"].is_null(), "{}", ran.out);
     let ran = world.ok(&["sync", "--grace", "0", "--max-delete", "100", "--dry-run"]);
@@ -271,9 +368,9 @@ fn damage_here_is_mended_from_a_mirror() {
     let (world, _, _) = world();
     let repository = world.repository();
     let folders = ["keys", "packs", "index", "snapshots"];
-    let objects: Vec<_> = folders.iter().flat_map(|folder| walk(&repository.join(folder))).collect();
+    let objects: Vec<_> = folders.iter().flat_map(|folder| files_beneath(&repository.join(folder))).collect();
     let mut mended = 0;
-    let pack = &walk(&repository.join("packs"))[0];
+    let pack = &files_beneath(&repository.join("packs"))[0];
     fs::rename(pack, world.path("pack")).unwrap();
     let ran = world.run(&["check"]);
     assert!(ran.out.contains("offsite may have good copies.  First: packstone repair objects"), "{}", ran.out);
@@ -298,12 +395,12 @@ fn damage_here_is_mended_from_a_mirror() {
         mended += 1;
     }
     println!("{mended} of {} objects mended", objects.len());
-    assert!(walk(&repository.join("quarantine")).len() >= objects.len() / 2, "what was damaged is kept");
+    assert!(files_beneath(&repository.join("quarantine")).len() >= objects.len() / 2, "what was damaged is kept");
     let ran = world.ok(&["repair", "objects"]);
     assert!(ran.out.contains("0 damaged, 0 missing"), "{}", ran.out);
     world.ok(&["check", "--read-data"]);
     // What is damaged there as well stays where it is.
-    let pack = &walk(&repository.join("packs"))[0];
+    let pack = &files_beneath(&repository.join("packs"))[0];
     let there = world.path("mirror").join(pack.strip_prefix(&repository).unwrap());
     for file in [pack, &there] {
         let mut bytes = fs::read(file).unwrap();
@@ -316,17 +413,7 @@ fn damage_here_is_mended_from_a_mirror() {
     assert!(ran.code == Some(17) && ran.out.contains("no mirror has packs/"), "{} {}", ran.out, ran.err);
     assert_eq!(fs::read(pack).unwrap(), before);
     let lonely = World::with_repository();
-    fs::remove_file(&walk(&lonely.repository().join("keys"))[0]).unwrap();
+    fs::remove_file(&files_beneath(&lonely.repository().join("keys"))[0]).unwrap();
     let ran = lonely.run(&["repair", "objects"]);
     assert!(ran.code == Some(1) && ran.err.contains("there is no mirror to fetch from"), "{}", ran.err);
-}
-
-fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
-    }
-    files.sort();
-    files
 }
