@@ -256,3 +256,33 @@ fn a_full_disk_costs_nothing_but_the_backup_that_did_not_fit() {
         );
     }
 }
+
+/// Where a drill has no room, that is said before anything is fetched.
+#[test]
+fn a_drill_asks_for_room_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = match Disk::mount(folder.path().join("disk")) {
+        Ok(disk) => disk,
+        Err(why) => {
+            println!("SKIPPED a full disk: mounting a tmpfs needs root ({why})");
+            return;
+        }
+    };
+    let world = World { folder, disk };
+    fs::create_dir(world.path("home")).unwrap();
+    world.ok(&["init", "--new-key-file", "key"]);
+    world.write("file", &noise(1, 5 << 20));
+    world.backup();
+    world.ok(&["mirror", "add", "offsite", "mirror"]);
+    world.ok(&["sync"]);
+    let drill = ["drill", "offsite", "--to", "disk/drills"];
+    // For the repository or not even that; for it, and not for what is restored from it.
+    for mebibytes in [1, 4, 8] {
+        world.disk.leave_free(mebibytes << 20);
+        let (code, _, err) = world.run(&drill);
+        assert!(code == Some(19) && err.contains("the drill needs"), "{mebibytes}: {code:?} {err}");
+        assert_eq!(fs::read_dir(world.disk.0.join("drills")).unwrap().count(), 0);
+    }
+    world.disk.leave_free(20 << 20);
+    world.ok(&drill);
+}

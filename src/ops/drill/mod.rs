@@ -153,7 +153,7 @@ impl Ground {
     /// such a name can hold anything as its lock, a pipe that never opens or a link to elsewhere.
     fn tidy(parent: &Path, name: &str) {
         let is_ours = |found: std::fs::Metadata| {
-            found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0
+            found.is_dir() && found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0
         };
         if !std::fs::symlink_metadata(parent.join(name)).is_ok_and(is_ours) {
             return;
@@ -239,6 +239,7 @@ pub fn run<E: From<Error>>(
         let local = folder.join("repository");
         let target = Local::create(&local).map_err(repository::Error::from).map_err(refused)?;
         let plan = recover::plan(&view, &recover::newest(&view)?, &target)?;
+        room(&folder, plan.bytes())?;
         recover::execute(&view, &target, &plan, options.parallel, monitor)?;
         let repository = open(access(Arc::new(target), local))?;
         let checked = check::run(&repository, &check::Options::default(), monitor)?;
@@ -321,7 +322,10 @@ fn back(
             Some(sample) if plan.totals().files == 0 && sample.percent < 100.0 => {
                 sample.percent = (sample.percent.max(0.001) * 4.0).min(100.0);
             }
-            _ => break restore::execute(repository, plan, monitor)?,
+            _ => {
+                room(at.ancestors().find(|path| path.exists()).unwrap_or(at), plan.totals().data_bytes)?;
+                break restore::execute(repository, plan, monitor)?;
+            }
         }
     };
     report.files += restored.files;
@@ -333,6 +337,21 @@ fn back(
         report.differs(format!("{}: {}", escape(&problem.path), problem.message));
     }
     Ok(sample.map(Selection::sample).unwrap_or_default())
+}
+
+/// A full disk here says nothing about the mirror: it is said before anything is fetched.
+fn room(folder: &Path, bytes: u64) -> Result<()> {
+    let Ok(disk) = rustix::fs::statvfs(folder) else { return Ok(()) };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if bytes <= free {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "the drill needs {} MiB in {} and {} MiB are free there: hold it elsewhere with --to, or try a share with --sample",
+        bytes >> 20,
+        escape(folder.as_os_str().as_bytes()),
+        free >> 20
+    )))
 }
 
 /// Reads back what was restored.

@@ -68,6 +68,8 @@ pub struct Totals {
     pub others: u64,
     /// Size of the files to write.
     pub bytes: u64,
+    /// What of that is no hole.
+    pub data_bytes: u64,
     /// Entries that have their content already.
     pub unchanged: u64,
     /// Bytes of those.
@@ -95,11 +97,17 @@ impl Plan {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let catalog = &self.catalog;
+        let holes = |file| catalog.holes(file).iter().map(|hole| hole.length).fold(0, u64::saturating_add);
         Totals {
             files: catalog.files.len() as u64 - self.broken.len() as u64,
             directories: catalog.directories.iter().filter(|directory| !directory.exists).count() as u64,
             others: (catalog.specials.len() + catalog.links.len()) as u64,
             bytes: catalog.files.iter().map(|file| file.size).fold(0, u64::saturating_add),
+            data_bytes: catalog
+                .files
+                .iter()
+                .map(|file| file.size.saturating_sub(holes(file)))
+                .fold(0, u64::saturating_add),
             unchanged: self.report.unchanged + catalog.adjusts.len() as u64,
             unchanged_bytes: catalog
                 .adjusts
