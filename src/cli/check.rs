@@ -4,13 +4,17 @@ use super::Context;
 use super::duration;
 use super::exit::{CliError, Exit};
 use super::json::{CheckMessage, CheckSummary};
+use super::mirror::store;
 use super::open;
 use super::progress::Work;
 use super::size;
 use crate::base::escape::{Escaped, escape};
+use crate::base::id::RepositoryId;
+use crate::base::time::Time;
 use crate::ops::check::{self, Data, Finding, Options, Report};
 use crate::ops::check_mirror::Which;
 use crate::repository::Repository;
+use crate::repository::mirror_book::Damage;
 use std::str::FromStr;
 
 /// Which part of the packs to read.
@@ -110,17 +114,36 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     for warning in repository.take_warnings() {
         context.output.warn(&warning);
     }
+    if let Err(error) = remember(&report, options.data, repository.id(), context) {
+        context.output.warn(&format!("what this check found could not be remembered: {}", error.chain()));
+    }
     if context.output.json {
         say_json(&report, context)?;
     } else {
         say(&report, &options, context)?;
-        let mirrors = super::mirror::store::names(context, repository.id());
+        let mirrors = store::names(context, repository.id());
         if !report.findings.is_empty() && !mirrors.is_empty() {
             let names = mirrors.join(", ");
             context.output.line(format_args!("{names} may have good copies.  First: packstone repair objects"))?;
         }
     }
     Ok(if report.findings.is_empty() { Exit::Success } else { Exit::Damage })
+}
+
+/// A later sync must know of damage: mirrors hold the good copies.
+fn remember(report: &Report, data: Data, repository: RepositoryId, context: &Context) -> Result<(), CliError> {
+    match report.findings.first() {
+        Some(finding) => {
+            let (by_reading, what) = (data != Data::None, finding.message.clone());
+            store::book(context, repository)?.set_damage(&Damage { found: Time::now(), by_reading, what })?;
+        }
+        None => {
+            if let Some(book) = store::existing_book(context, repository) {
+                book.clear_damage(data == Data::All)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn of_mirror(data: Data, arguments: &Arguments) -> Which {
@@ -145,7 +168,7 @@ fn options(arguments: &Arguments) -> Options {
         Some(Subset::Bytes(bytes)) => Data::Bytes(bytes),
     };
     // Any number will do: it only has to differ from time to time, so that in the end every pack is read.
-    let now = crate::base::time::Time::now();
+    let now = Time::now();
     let chance = (now.seconds.unsigned_abs() << 16) ^ u64::from(now.nanoseconds);
     let seed = arguments.read_data_seed.unwrap_or(chance % 1_000_000_000);
     Options { data, seed, whole_cache: arguments.with_cache }

@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let destination = open::repository(context, "copy")?;
     let source = match &arguments.from.mirror {
         Some(mirror) => open::source_mirror(mirror, &arguments.from, destination.id(), context)?,
-        None => open::source(&arguments.from, context, "copy")?,
+        None => open::source(&arguments.from, destination.id(), context, "copy")?,
     };
     let mut plan = copy::plan(&source, &destination, &arguments.snapshots, &arguments.filter.resolve())?;
     tell_warnings(&source, context.output);

@@ -128,7 +128,12 @@ pub fn repository_with(context: &mut Context, command: &str, stdin_taken: bool) 
 ///
 /// # Errors
 /// As [`repository()`].
-pub fn source(options: &FromOptions, context: &mut Context, command: &str) -> Result<Repository, CliError> {
+pub fn source(
+    options: &FromOptions,
+    destination: RepositoryId,
+    context: &mut Context,
+    command: &str,
+) -> Result<Repository, CliError> {
     let place = absolute(&from_repository(options)?)?;
     let shown = escape(place.as_os_str().as_bytes());
     if !exists(&place) && !is_closed(&place) && !has_heads(&place) {
@@ -138,7 +143,13 @@ pub fn source(options: &FromOptions, context: &mut Context, command: &str) -> Re
     }
     let storage = storage(context, &place)?;
     let secret = context.secret_from(options, Question::Open("Passphrase or recovery code of the source"))?;
-    open_at(context, &place, storage, command, secret).map_err(|error| error.about(&format!("the source {shown}")))
+    let about = format!("the source {shown}");
+    if id_at(&place) == Some(destination) {
+        // Another history of the same repository: neither what is remembered nor the cache is of it.
+        let (opened, _) = open(Access::bare(Arc::new(storage), place), secret).map_err(|error| error.about(&about))?;
+        return Ok(opened);
+    }
+    open_at(context, &place, storage, command, secret).map_err(|error| error.about(&about))
 }
 
 /// Opens the mirror that is copied from. What this machine remembers is not asked: a mirror of the repository that is copied into may have
@@ -219,7 +230,11 @@ fn from_mirror(context: &mut Context, mirror: &str, stdin_taken: bool) -> Result
 /// The id of the repository that options and environment name, when there is one.
 #[must_use]
 pub fn id(context: &Context) -> Option<RepositoryId> {
-    let config = std::fs::read(place(context).ok()?.join("config")).ok()?;
+    id_at(&place(context).ok()?)
+}
+
+fn id_at(place: &Path) -> Option<RepositoryId> {
+    let config = std::fs::read(place.join("config")).ok()?;
     Config::parse(&config).ok()?;
     Some(Config::id(&config))
 }

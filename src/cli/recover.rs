@@ -80,12 +80,17 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         place.credentials_command = arguments.credentials_command.clone().or(place.credentials_command);
         (store::open(context, &place, false)?, place.address)
     };
-    let storage: Arc<dyn Storage> = Arc::new(ReadOnly::new(store));
+    let mut storage = ReadOnly::new(store);
+    let wanted = wanted.map(|code| recover::named(&storage, &code)).transpose()?;
+    if let Some(head) = wanted {
+        storage = storage.as_of(head.generation, head.id);
+    }
+    let storage: Arc<dyn Storage> = Arc::new(storage);
     let access = Access::bare(Arc::clone(&storage), PathBuf::from(address.to_string()));
     let mirror = PublicView::open(access.clone())?;
     let memory = open::remembered(context)?;
-    let tip = match &wanted {
-        Some(code) => recover::older(&mirror, code)?,
+    let tip = match wanted {
+        Some(head) => recover::older(&mirror, head)?,
         None => recover::newest(&mirror)?,
     };
     if let Some((head, _)) = tip.incomplete.filter(|_| wanted.is_none()) {

@@ -145,7 +145,7 @@ pub struct FromOptions {
     pub from_repository_file: Option<PathBuf>,
     /// Copy from a mirror instead, by name or address: of another repository, or of this one with another history
     // The global --from has the name that this field would have.
-    #[arg(id = "from_which_mirror", long = "from-mirror", value_name = "MIRROR", conflicts_with_all = ["from_repo", "from_repository_file"])]
+    #[arg(id = "from_which_mirror", long = "from-mirror", value_name = "MIRROR")]
     pub mirror: Option<String>,
     /// Read its passphrase from this file [env: PACKSTONE_FROM_PASSWORD_FILE]
     #[arg(long, value_name = "FILE")]

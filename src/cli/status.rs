@@ -40,6 +40,8 @@ pub struct Arguments {
 struct Source {
     host: String,
     paths: Vec<String>,
+    /// They are shown as they are.
+    is_plain: bool,
     snapshots: u64,
     newest: Time,
     outcome: Outcome,
@@ -72,6 +74,11 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let mut complaints = Vec::new();
     let sources = sources(&repository, &mut complaints);
     overdue_sources(&sources, arguments.max_age, now, &mut complaints);
+    if let Some(damage) = book.damage()? {
+        let (old, what) = (duration::show(age(damage.found, now)), escape(damage.what.as_bytes()));
+        let next = if mirrors.is_empty() { "packstone check" } else { "packstone repair objects" };
+        complain(&mut complaints, true, &format!("the last check, {old} ago, found damage: {what}"), next);
+    }
     for mirror in &mirrors {
         overdue_mirror(mirror, &repository, &book, arguments, now, &mut complaints)?;
         overdue_drill(&mirror.name, &drills, arguments.max_drill_age, now, &mut complaints);
@@ -130,6 +137,7 @@ fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Vec<Sour
         let source = sources.entry(group.key(snapshot)).or_insert_with(|| Source {
             host: escape(snapshot.host.as_bytes()),
             paths: snapshot.paths.iter().map(|path| escape(path)).collect(),
+            is_plain: snapshot.paths.iter().all(|path| escape(path).as_bytes() == path.as_slice()),
             snapshots: 0,
             newest: snapshot.time,
             outcome: snapshot.outcome,
@@ -148,6 +156,10 @@ fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Vec<Sour
 }
 
 fn next_backup(source: &Source) -> String {
+    if !source.is_plain {
+        // What is shown of such a name is not what it is.
+        return "packstone backup PATH...".to_owned();
+    }
     let paths: Vec<String> = source.paths.iter().map(|path| words::quote(path)).collect();
     format!("packstone backup {}", paths.join(" "))
 }

@@ -102,38 +102,45 @@ struct Journal<'a> {
     book: Option<(&'a Mutex<MirrorBook>, &'a str)>,
     now: Time,
     right: Mutex<Vec<ObjectName>>,
+    failed: Mutex<Option<String>>,
 }
 
 impl Journal<'_> {
-    fn with<T: Default>(&self, act: impl FnOnce(&mut MirrorBook, &str) -> mirror_book::Result<T>) -> Result<T> {
-        let Some((book, name)) = self.book else { return Ok(T::default()) };
-        Ok(act(&mut book.lock().unwrap_or_else(PoisonError::into_inner), name)?)
+    /// A book that cannot be read or written stops no check: what it would have said is unknown, and that is noted.
+    fn with<T: Default>(&self, act: impl FnOnce(&mut MirrorBook, &str) -> mirror_book::Result<T>) -> T {
+        let Some((book, name)) = self.book else { return T::default() };
+        let done = act(&mut book.lock().unwrap_or_else(PoisonError::into_inner), name);
+        done.unwrap_or_else(|error| {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.get_or_insert_with(|| format!("what was read back is not remembered: {error}"));
+            T::default()
+        })
     }
 
     /// When objects were read back, of those that are needed; what is known of others is forgotten.
-    fn known(&self, names: &BTreeSet<ObjectName>) -> Result<BTreeMap<ObjectName, Time>> {
+    fn known(&self, names: &BTreeSet<ObjectName>) -> BTreeMap<ObjectName, Time> {
         self.with(|book, mirror| {
             let mut known = book.verified(mirror)?;
             let others: Vec<ObjectName> = known.keys().filter(|name| !names.contains(name)).copied().collect();
             book.remove_verified(mirror, &others)?;
-            known.retain(|name, _| names.contains(name));
+            // What was read back in the future was so by a clock that nobody believes any more.
+            known.retain(|name, at| names.contains(name) && at.seconds <= self.now.seconds);
             Ok(known)
         })
     }
 
-    /// A book that cannot be written stops no check.
     fn right(&self, name: ObjectName) {
         let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
         right.push(name);
         if right.len() >= NOTED_AT_ONCE {
-            let _ = self.with(|book, mirror| book.add_verified(mirror, &right, self.now));
+            self.with(|book, mirror| book.add_verified(mirror, &right, self.now));
             right.clear();
         }
     }
 
-    fn end(&self) -> Result<()> {
+    fn end(&self) {
         let right = std::mem::take(&mut *self.right.lock().unwrap_or_else(PoisonError::into_inner));
-        self.with(|book, mirror| book.add_verified(mirror, &right, self.now))
+        self.with(|book, mirror| book.add_verified(mirror, &right, self.now));
     }
 }
 
@@ -177,21 +184,22 @@ pub fn run(
             }
         }
     }
-    let journal = Journal { book, now: options.now, right: Mutex::default() };
-    let known = journal.known(&names)?;
+    let journal = Journal { book, now: options.now, right: Mutex::default(), failed: Mutex::default() };
+    let known = journal.known(&names);
     let (chosen, left) = choose(sound, &known, options);
     let right = |name| journal.right(name);
     let done = read(view.storage(), view.config_bytes(), &chosen, options.parallel, &right, monitor);
-    journal.end()?;
+    journal.end();
     report.damaged = done?;
     report.read = chosen.len() as u64;
     report.read_bytes = bytes(&chosen);
     (report.overdue, report.overdue_bytes) = (left.len() as u64, bytes(&left));
     let absent = report.missing.iter().chain(&report.wrong_length);
     let wrong: Vec<ObjectName> = absent.chain(report.damaged.iter().map(|(name, _)| name)).copied().collect();
-    journal.with(|book, mirror| book.remove_verified(mirror, &wrong))?;
-    let known = journal.known(&names)?;
+    journal.with(|book, mirror| book.remove_verified(mirror, &wrong));
+    let known = journal.known(&names);
     report.verified = if known.len() == names.len() { known.into_values().min() } else { None };
+    report.notes.extend(journal.failed.into_inner().unwrap_or_else(PoisonError::into_inner));
     Ok(report)
 }
 
@@ -220,9 +228,8 @@ fn choose(
         }
         Which::Bytes(budget) => (within(chance(100.0).of(objects, name), budget).0, Vec::new()),
         Which::Older { than, budget } => {
-            // What was read back in the future was so by a clock that nobody believes any more.
             let age = |needed: &Needed| {
-                let at = known.get(&needed.name).filter(|at| at.seconds <= options.now.seconds)?;
+                let at = known.get(&needed.name)?;
                 Some(Duration::from_secs(options.now.seconds.saturating_sub(at.seconds).unsigned_abs()))
             };
             objects.retain(|needed| age(needed).is_none_or(|age| age >= than));

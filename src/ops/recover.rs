@@ -210,18 +210,26 @@ fn fetch(mirror: &PublicView, target: &dyn Storage, plan: &Plan, needed: &Needed
 /// The head on a mirror that a state code names.
 ///
 /// # Errors
-/// [`Error::Refused`] when there is none; damage.
-pub fn older(mirror: &PublicView, code: &HeadCode) -> Result<Tip> {
-    let listed = mirror.storage().list(Folder::Heads).map_err(repository::Error::from)?;
+/// [`Error::Refused`] when there is none; storage errors.
+pub fn named(mirror: &dyn Storage, code: &HeadCode) -> Result<HeadRef> {
+    let listed = mirror.list(Folder::Heads).map_err(repository::Error::from)?;
     let heads = listed.into_iter().filter_map(|found| match found.name {
         ObjectName::Head { generation, id } => Some(HeadRef { generation, id }),
         _ => None,
     });
-    let Some(head) = heads.into_iter().find(|head| code.matches(head)) else {
-        return Err(Error::Refused(format!(
-            "the mirror has no head of generation {} with this code",
-            code.generation()
-        )));
-    };
-    Ok(chain::at(mirror.storage(), mirror.verifying_key(), mirror.id(), head)?)
+    heads.into_iter().find(|head| code.matches(head)).ok_or_else(|| {
+        Error::Refused(format!("the mirror has no head of generation {} with this code", code.generation()))
+    })
+}
+
+/// The newest head of a mirror that is shown as of this one. Another history of the same generation is nobody's business then.
+///
+/// # Errors
+/// [`repository::Error::Missing`] when it is not whole there.
+pub fn older(mirror: &PublicView, wanted: HeadRef) -> Result<Tip> {
+    let tip = newest(mirror)?;
+    if tip.reference() == wanted {
+        return Ok(tip);
+    }
+    Err(repository::Error::Missing { object: chain::name_of(wanted), generation: wanted.generation }.into())
 }

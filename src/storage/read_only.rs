@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::base::id::ObjectId;
+
 use super::{Error, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Upload};
 
 /// See the module.
@@ -11,6 +13,8 @@ use super::{Error, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, S
 pub struct ReadOnly {
     store: Arc<dyn MirrorStore>,
     traffic: Arc<Traffic>,
+    /// The generation and id of the newest head that is shown.
+    as_of: Option<(u64, ObjectId)>,
 }
 
 /// What was asked of a store and came back, over all copies of one [`ReadOnly`].
@@ -47,7 +51,22 @@ impl ReadOnly {
     /// Looks at `store`.
     #[must_use]
     pub fn new(store: Arc<dyn MirrorStore>) -> Self {
-        Self { store, traffic: Arc::default() }
+        Self { store, traffic: Arc::default(), as_of: None }
+    }
+
+    /// The same as it stood when this head was its newest: later ones, and others of its generation, are not listed.
+    #[must_use]
+    pub fn as_of(self, generation: u64, id: ObjectId) -> Self {
+        Self { as_of: Some((generation, id)), ..self }
+    }
+
+    fn shows(&self, name: &ObjectName) -> bool {
+        match (self.as_of, name) {
+            (Some((newest, chosen)), ObjectName::Head { generation, id }) => {
+                *generation < newest || (*generation == newest && *id == chosen)
+            }
+            _ => true,
+        }
     }
 
     /// What it is used for.
@@ -84,7 +103,9 @@ impl Storage for ReadOnly {
 
     fn list(&self, folder: Folder) -> Result<Vec<Listed>> {
         self.traffic.ask();
-        self.store.list(folder)
+        let mut listed = self.store.list(folder)?;
+        listed.retain(|found| self.shows(&found.name));
+        Ok(listed)
     }
 
     fn strays(&self, folder: Folder) -> Result<Vec<String>> {

@@ -95,6 +95,39 @@ fn a_mirror_is_read_back_a_little_at_a_time() {
     assert!(ran.code == Some(2) && ran.err.contains("with a name"), "{}", ran.err);
 }
 
+/// The mirrors hold the good copies: nothing is sent until a check as thorough as the one that found damage has found none.
+#[test]
+fn a_failed_check_stops_a_sync() {
+    let (world, _, _) = world();
+    let pack = objects(&world, "packs").remove(0);
+    let position = fs::metadata(&pack).unwrap().len() / 2;
+    super::reading::flip(&pack, &[position]);
+    assert_eq!(world.run(&["check", "--read-data"]).code, Some(17));
+    let refused = || {
+        let ran = world.run(&["sync"]);
+        assert!(ran.code == Some(17) && ran.err.contains("nothing was sent: the check of"), "{}", ran.err);
+        assert!(ran.err.contains("packstone repair objects"), "{}", ran.err);
+    };
+    refused();
+    world.ok(&["check"]);
+    refused();
+    world.ok(&["sync", "--force"]);
+    let ran = world.run(&["status"]);
+    assert!(ran.code == Some(18) && ran.out.contains("found damage"), "{}", ran.out);
+    world.ok(&["repair", "objects"]);
+    world.ok(&["check", "--read-data"]);
+    world.ok(&["sync"]);
+    assert_eq!(world.run(&["status"]).code, Some(0));
+    // What a look at the names alone has found is over when another one finds nothing.
+    let away = world.path("away");
+    fs::rename(&pack, &away).unwrap();
+    assert_eq!(world.run(&["check"]).code, Some(17));
+    refused();
+    fs::rename(&away, &pack).unwrap();
+    world.ok(&["check"]);
+    world.ok(&["sync"]);
+}
+
 /// Another machine had a copy of the repository, wrote to it, and synced it first.
 #[test]
 fn two_histories_are_brought_together() {
@@ -118,12 +151,18 @@ fn two_histories_are_brought_together() {
     there(&["backup", "tree"]);
     there(&["mirror", "add", "offsite", "mirror"]);
     there(&["sync"]);
+    let [sync, json_option] = ["sync", "--json"];
+    let ran =
+        world.command(&[sync, json_option]).env("HOME", &home).env("PACKSTONE_REPOSITORY", &twin).output().unwrap();
+    let code = json(&super::Ran::from(ran))["state_code"].as_str().unwrap().to_owned();
     fs::remove_file(world.tree().join("theirs")).unwrap();
     world.write("ours", "ours");
     world.backup();
     let on_mirror = files_beneath(&world.path("mirror"));
     let ran = world.run(&["sync"]);
     assert!(ran.code == Some(16) && ran.err.contains("copy --from-mirror offsite"), "{}", ran.err);
+    let ran = world.ok(&["copy", "--from-repo", "twin", "--from-key-file", world.text(&key), "--dry-run"]);
+    assert!(ran.out.contains("would be copied"), "{}", ran.out);
     let ran = world.ok(&copy);
     assert!(ran.out.contains("1 snapshot copied"), "{}", ran.out);
     let ran = world.ok(&copy);
@@ -140,6 +179,45 @@ fn two_histories_are_brought_together() {
     world.ok(&["mirror", "add", "offsite", "mirror-2"]);
     world.ok(&["sync"]);
     world.ok(&["check", "--mirror", "offsite", "--read-data"]);
+    // Whoever published on top of the other one left two histories there. Each comes back by its code.
+    for object in files_beneath(&world.repository()) {
+        let to = world.path("mirror").join(object.strip_prefix(world.repository()).unwrap());
+        if !to.exists() {
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(object, to).unwrap();
+        }
+    }
+    let mirror = world.path("mirror");
+    let (one, other) = (world.path("one"), world.path("other"));
+    let ours = json(&world.ok(&["sync", "--json"]))["state_code"].as_str().unwrap().to_owned();
+    for (code, to) in [(&code, &one), (&ours, &other)] {
+        let words = ["recover", world.text(&mirror), "--head", code, "--to", world.text(to)];
+        let ran = world.command(&words).env("HOME", to.with_extension("home")).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+}
+
+/// With several mirrors one that is slow holds up nobody: neither the others, nor their locks.
+#[test]
+fn a_slow_mirror_holds_up_nobody() {
+    let (world, _, _) = world();
+    world.ok(&["mirror", "add", "slow", "mirror-2"]);
+    world.write("big", super::prune::noise(1, 3_000_000));
+    world.backup();
+    let mut child = world.command(&["sync", "--limit-upload", "700k", "--no-delete"]).spawn().unwrap();
+    let mut first = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut first).unwrap();
+    world.write("small", "small");
+    world.backup();
+    let (done, other) = if first.starts_with("slow") { ("slow", "offsite") } else { ("offsite", "slow") };
+    assert!(first.contains("whole at generation") && child.try_wait().unwrap().is_none(), "{first}");
+    world.ok(&["sync", done]);
+    assert_eq!(world.run(&["sync", other]).code, Some(11));
+    let ran = world.run(&["sync", other, done, done]);
+    assert!(ran.code == Some(11) && ran.out.contains("nothing to send"), "{} {}", ran.out, ran.err);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    world.ok(&["sync"]);
 }
 
 #[test]
@@ -147,6 +225,7 @@ fn what_is_no_mirror_is_told() {
     let (world, _, _) = world();
     for (words, code, told) in [
         (&["mirror", "add", "offsite", "other"][..], 1, "there is a mirror offsite already"),
+        (&["mirror", "add", "twice", "mirror"], 1, "mirror offsite is at this address already"),
         (&["mirror", "add", "no name", "x"], 2, "letters, digits"),
         (&["mirror", "add", "x", "nfs://host/x"], 2, "known services: s3"),
         (&["mirror", "add", "x", "s3://b", "-o", "regoin=x"], 2, "s3 has no option regoin"),

@@ -83,6 +83,30 @@ fn two_histories_do_not_meet() {
     }
 }
 
+/// While we send, another machine publishes what it wrote to a copy: at the first or at the last moment.
+#[test]
+fn another_history_that_is_published_meanwhile_is_seen() {
+    let (mut home, mirror) = home();
+    let mut fork =
+        Home { storage: copy(&home.storage), source: crate::world::Source::new(), snapshots: Default::default() };
+    fork.backup();
+    home.backup();
+    let plan = operation::plan(&home.view(), &mirror, None, &Silent).unwrap();
+    // Everything but the heads is there: the plan has nothing else to send.
+    let late = copy(&mirror);
+    for needed in &plan.send {
+        late.replace(&needed.name, &home.storage.objects()[&needed.name]).unwrap();
+    }
+    for mirror in [mirror, late] {
+        let plan = operation::plan(&home.view(), &mirror, None, &Silent).unwrap();
+        sync(&fork.view(), &mirror, None).unwrap();
+        let before = live(&mirror);
+        let error = crate::send(&home.view(), &mirror, &plan, None).err().unwrap();
+        assert!(matches!(error, Error::Repository(repository::Error::Fork { .. })), "{error}");
+        assert!(live(&mirror) == before, "its head is the only one of its generation");
+    }
+}
+
 #[test]
 fn a_ransomed_repository_full_of_noise_sends_nothing() {
     let (home, mirror) = home();
@@ -182,10 +206,10 @@ fn what_was_swept_at_home_stays_and_an_older_state_comes_back() {
     assert!(before.iter().all(|(name, bytes)| objects.get(name) == Some(bytes)), "nothing has left the mirror");
     let view = view(&mirror).unwrap();
     recover::expect(view.tip(), &code).unwrap();
-    let tip = recover::older(&view, &code).unwrap();
+    let (before, tip) = crate::as_of(&mirror, &code);
     let target = Memory::new();
-    let plan = recover::plan(&view, &tip, &target).unwrap();
-    recover::execute(&view, &target, &plan, 2, &Silent).unwrap();
+    let plan = recover::plan(&before, &tip, &target).unwrap();
+    recover::execute(&before, &target, &plan, 2, &Silent).unwrap();
     assert_eq!(whole(&target, &home.snapshots, &root(&home.source)), Ok(Some(old)));
     let newer = HeadCode::of(&packstone::codec::head::HeadRef { generation: 1_000, id: old.id });
     assert!(matches!(recover::expect(view.tip(), &newer), Err(Error::Mirror(MirrorError::Rollback { .. }))));

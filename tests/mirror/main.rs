@@ -18,9 +18,12 @@ use std::sync::{Arc, Mutex};
 
 use packstone::base::id::ObjectId;
 use packstone::codec::head::HeadRef;
+use packstone::codec::head_code::HeadCode;
+use packstone::ops::recover;
 use packstone::ops::sync::pass::{Pass, Reader};
 use packstone::ops::sync::{self, Options, Plan, Report};
 use packstone::ops::{self, Silent};
+use packstone::repository::chain::Tip;
 use packstone::repository::mirror_book::MirrorBook;
 use packstone::repository::public_view::{self, PublicView};
 use packstone::repository::{self, Repository};
@@ -63,6 +66,16 @@ impl Home {
 
 pub fn view(storage: &Memory) -> repository::Result<PublicView> {
     PublicView::open(Machine::default().access(Arc::new(storage.clone())))
+}
+
+/// The mirror as of the head with this code, which is whole.
+pub fn as_of(mirror: &Memory, code: &HeadCode) -> (PublicView, Tip) {
+    let storage = ReadOnly::new(Arc::new(mirror.clone()));
+    let head = recover::named(&storage, code).unwrap();
+    let storage = Arc::new(storage.as_of(head.generation, head.id));
+    let view = PublicView::open(Machine::default().access(storage)).unwrap();
+    let tip = recover::older(&view, head).unwrap();
+    (view, tip)
 }
 
 /// Another storage with the same objects.

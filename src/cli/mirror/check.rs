@@ -47,8 +47,10 @@ pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<E
     let report = check_mirror::run(&view, &*store, &options, named, &progress);
     progress.finish();
     let report = report?;
-    if let Some(((book, name), since)) = named.zip(report.verified) {
-        lock(book).set_verified(name, since)?;
+    if let Some((book, name)) = named
+        && let Err(error) = lock(book).set_verified(name, report.verified)
+    {
+        context.output.warn(&format!("when it was read back is not remembered: {error}"));
     }
     show(&report, which, mirror, context)?;
     Ok(match (report.damaged.is_empty(), report.is_whole()) {

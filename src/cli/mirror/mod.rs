@@ -127,6 +127,10 @@ fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: 
     if book.get(&arguments.name).is_ok() {
         return Err(crate::repository::mirror_book::BookError::Exists(arguments.name.clone()).into());
     }
+    // One lock a name: under two names two syncs would be at work there.
+    if let Some(there) = book.all()?.into_iter().find(|mirror| mirror.address == address.to_string()) {
+        return Err(CliError::failed(format!("mirror {} is at this address already", there.name)));
+    }
     if !arguments.no_probe {
         let place = store::Place {
             name: Some(arguments.name.clone()),

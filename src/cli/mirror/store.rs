@@ -10,7 +10,7 @@ use crate::storage::MirrorStore;
 use crate::storage::address::{Address, AddressError};
 use crate::storage::local::Local;
 use crate::storage::remote::Remote;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,15 +74,18 @@ pub fn book(context: &Context, repository: RepositoryId) -> Result<MirrorBook, C
     })
 }
 
-/// The names of a repository's mirrors, for a hint. Without a book there are none, and none is made.
+/// The book of a repository that has one. None is made.
+#[must_use]
+pub fn existing_book(context: &Context, repository: RepositoryId) -> Option<MirrorBook> {
+    let file = folder(context).ok()?.join(format!("{repository}.sqlite"));
+    if file.exists() { book(context, repository).ok() } else { None }
+}
+
+/// The names of a repository's mirrors, for a hint.
 #[must_use]
 pub fn names(context: &Context, repository: RepositoryId) -> Vec<String> {
-    let file = folder(context).map(|folder| folder.join(format!("{repository}.sqlite")));
-    if !file.is_ok_and(|file| file.exists()) {
-        return Vec::new();
-    }
-    let all = book(context, repository).and_then(|book| Ok(book.all()?));
-    all.map(|all| all.into_iter().map(|mirror| mirror.name).collect()).unwrap_or_default()
+    let all = existing_book(context, repository).and_then(|book| book.all().ok()).unwrap_or_default();
+    all.into_iter().map(|mirror| mirror.name).collect()
 }
 
 /// The mirrors of these names; all without any.
@@ -93,7 +96,8 @@ pub fn chosen(book: &MirrorBook, names: &[String]) -> Result<Vec<Mirror>, CliErr
     if names.is_empty() {
         return Ok(book.all()?);
     }
-    Ok(names.iter().map(|name| book.get(name)).collect::<Result<_, _>>()?)
+    let names: BTreeSet<&String> = names.iter().collect();
+    Ok(names.into_iter().map(|name| book.get(name)).collect::<Result<_, _>>()?)
 }
 
 /// The repositories that this machine keeps a book for.

@@ -4,20 +4,19 @@ mod show;
 
 use super::exit::{CliError, Exit};
 use super::mirror::store;
-use super::progress::Work;
-use super::{Context, open, size};
+use super::progress::{Progress, Work};
+use super::{Context, clock, open, size};
+use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::ops::sync::deletion::{self, Deleted, DeletionPlan, Rules};
-use crate::ops::sync::pass::{Pass, Reader};
+use crate::ops::sync::pass::Pass;
 use crate::ops::sync::{self, Options, Plan, Report};
 use crate::ops::{self, Item, Monitor, Phase, Severity};
-use crate::repository::mirror_book::{Mirror, MirrorBook};
+use crate::repository::mirror_book::{Damage, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, uptime::Uptime};
-use crate::storage::MirrorStore;
-use std::fs::File;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Send what is new to the mirrors
 ///
@@ -49,6 +48,9 @@ pub struct Arguments {
     /// Delete nothing
     #[arg(long, conflicts_with_all = ["grace", "max_delete"], help_heading = "Deleting")]
     pub no_delete: bool,
+    /// Send although the last check found damage here; what is damaged is never sent
+    #[arg(long)]
+    pub force: bool,
     /// Change nothing, only say what would be sent and deleted
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -72,57 +74,64 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     if mirrors.is_empty() {
         return Err(CliError::failed("there is no mirror yet").hint("packstone mirror add NAME s3://BUCKET/PATH"));
     }
-    let book = Book(Mutex::new(book));
+    if let Some(damage) = book.damage()?.filter(|_| !arguments.force) {
+        return Err(refused(&damage));
+    }
     let progress = context.progress(Work::Other);
-    let mut ended: Vec<(&Mirror, Result<Done, CliError>)> = Vec::new();
-    let mut prepared = Vec::new();
-    for mirror in &mirrors {
-        if progress.interrupted() {
-            return Err(CliError::interrupted());
-        }
-        match prepare(mirror, arguments, &view, &book, &progress, context) {
-            Ok(it) => prepared.push(it),
-            Err(error) => ended.push((mirror, Err(error))),
-        }
+    if mirrors.len() > 1 {
+        progress.phase(Phase::Send);
     }
-    let names: Vec<&Mirror> = prepared.iter().map(|it| it.mirror).collect();
-    ended.extend(names.into_iter().zip(bring_up(prepared, arguments, &view, &book, &progress)));
+    let crew = Crew {
+        arguments,
+        view: &view,
+        book: Mutex::new(book),
+        pass: Pass::new(&view, arguments.limit_upload),
+        start: Start::of(mirrors.len()),
+        several: mirrors.len() > 1,
+        progress: &progress,
+        voice: Mutex::new(()),
+        context,
+    };
+    let ended: Vec<Result<(), CliError>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = mirrors.iter().map(|mirror| scope.spawn(|| crew.tell(mirror))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
     progress.finish();
-    let mut worst: Option<CliError> = None;
-    for (mirror, done) in ended {
-        let told = done.and_then(|done| {
-            show::show(mirror, &done, context)?;
-            done.deletion.map_or(Ok(()), |deletion| show::complain(mirror, &deletion, done.deleted.as_ref()))
-        });
-        let Err(error) = told else { continue };
-        let error = error.about(&mirror.name);
-        if mirrors.len() == 1 || error.exit() == Exit::Interrupted {
-            return Err(error);
-        }
-        context.output.warn(&error.chain());
-        worst = worst.filter(|worst| rank(worst) >= rank(&error)).or(Some(error));
-    }
+    // Of equal ones the first.
+    let worst = ended
+        .into_iter()
+        .filter_map(Result::err)
+        .reduce(|one, other| if rank(&other) > rank(&one) { other } else { one });
     worst.map_or(Ok(Exit::Success), Err)
 }
 
-/// How bad it is: a mirror from which nothing was deleted is whole, one that failed may not be, and what has a code of its own says more.
+fn refused(damage: &Damage) -> CliError {
+    let found = clock::show(damage.found, &clock::local_zone());
+    let check = if damage.by_reading { "packstone check --read-data" } else { "packstone check" };
+    CliError::new(
+        Exit::Damage,
+        format!("nothing was sent: the check of {found} found damage here ({})", escape(damage.what.as_bytes())),
+    )
+    .hint(format!(
+        "packstone repair objects fetches good copies from a mirror; then {check}. To send all the same: --force"
+    ))
+}
+
+/// How bad it is. What another run may find well again is less than what it will find as it is; a mirror from which nothing was deleted is
+/// whole.
 fn rank(error: &CliError) -> u8 {
     match error.exit() {
         Exit::DeletionRefused => 0,
-        Exit::Failed => 1,
-        _ => 2,
+        Exit::Locked => 1,
+        Exit::Failed => 2,
+        Exit::MirrorIncomplete => 4,
+        Exit::Damage | Exit::Fork | Exit::Rollback | Exit::Stale => 5,
+        Exit::Interrupted => 6,
+        _ => 3,
     }
-}
-
-/// A mirror that is at hand, and what it needs.
-struct Prepared<'a> {
-    mirror: &'a Mirror,
-    store: Arc<dyn MirrorStore>,
-    /// Nobody else of this machine is at work on it.
-    _lock: File,
-    plan: Plan,
-    clock: u64,
-    deletion: Option<DeletionPlan>,
 }
 
 /// What was planned, and what was done of it.
@@ -131,40 +140,6 @@ struct Done {
     report: Option<Report>,
     deletion: Option<DeletionPlan>,
     deleted: Option<Deleted>,
-}
-
-/// The book of mirrors, which all that are at work write into.
-struct Book(Mutex<MirrorBook>);
-
-impl Book {
-    fn lock(&self) -> MutexGuard<'_, MirrorBook> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn prepare<'a>(
-    mirror: &'a Mirror,
-    arguments: &Arguments,
-    view: &PublicView,
-    book: &Book,
-    monitor: &dyn Monitor,
-    context: &Context,
-) -> Result<Prepared<'a>, CliError> {
-    let place = store::Place::of(mirror)?;
-    store::refuse_same(context, &place.address)?;
-    let name = &mirror.name;
-    let lock = store::lock(context, view.id(), name)?;
-    let store = store::open(context, &place, false)?;
-    // Whoever had the lock may have left a newer head there.
-    let seen = book.lock().get(name)?.head;
-    let plan = sync::plan(view, &*store, seen, monitor).map_err(|error| explained(error, name))?;
-    let clock = book.lock().clock(name, &Uptime::now(), Time::now())?;
-    let rules = Rules { grace: arguments.grace, max_percent: arguments.max_delete };
-    let deletion = match arguments.no_delete {
-        true => None,
-        false => Some(deletion::plan(view, &*store, &plan, &rules, &book.lock(), name, clock)?),
-    };
-    Ok(Prepared { mirror, store, _lock: lock, plan, clock, deletion })
 }
 
 /// Another history there is no reason to doubt what this machine remembers.
@@ -180,87 +155,164 @@ fn explained(error: ops::Error, mirror: &str) -> CliError {
     }
 }
 
-impl Prepared<'_> {
-    /// Sends and deletes what was planned.
-    fn carry_out(
-        &self,
-        reader: &Reader<'_>,
-        arguments: &Arguments,
-        book: &Book,
-        monitor: &dyn Monitor,
-    ) -> Result<(Report, Option<Deleted>), CliError> {
-        let Self { store, plan, deletion, clock, .. } = self;
-        let (name, clock) = (&self.mirror.name, *clock);
+/// All mirrors that are brought up at the same time, each in a thread and with a lock of its own.
+struct Crew<'a> {
+    arguments: &'a Arguments,
+    view: &'a PublicView,
+    book: Mutex<MirrorBook>,
+    pass: Pass<'a>,
+    start: Start,
+    several: bool,
+    progress: &'a Progress,
+    /// Held by who says something.
+    voice: Mutex<()>,
+    context: &'a Context,
+}
+
+impl Crew<'_> {
+    fn book(&self) -> MutexGuard<'_, MirrorBook> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings one up, and says how it went.
+    fn tell(&self, mirror: &Mirror) -> Result<(), CliError> {
+        let one = One { progress: self.progress, name: self.several.then_some(mirror.name.as_str()) };
+        let done = self.bring_up(mirror, &one);
+        let _voice = self.voice.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = done.and_then(|done| {
+            self.progress.between(|| show::show(mirror, &done, self.context))?;
+            done.deletion.map_or(Ok(()), |deletion| show::complain(mirror, &deletion, done.deleted.as_ref()))
+        });
+        told.map_err(|error| {
+            let error = error.about(&mirror.name);
+            if self.several && error.exit() != Exit::Interrupted {
+                self.progress.between(|| self.context.output.warn(&error.chain()));
+            }
+            error
+        })
+    }
+
+    fn bring_up(&self, mirror: &Mirror, monitor: &One<'_>) -> Result<Done, CliError> {
+        let Self { arguments, view, context, .. } = self;
+        let name = &mirror.name;
+        let planning = self.start.planning();
+        let place = store::Place::of(mirror)?;
+        store::refuse_same(context, &place.address)?;
+        let _lock = store::lock(context, view.id(), name)?;
+        let store = store::open(context, &place, false)?;
+        // Whoever had the lock before may have left a newer head there.
+        let seen = self.book().get(name)?.head;
+        let plan = sync::plan(view, &*store, seen, monitor).map_err(|error| explained(error, name))?;
+        let clock = self.book().clock(name, &Uptime::now(), Time::now())?;
+        let rules = Rules { grace: arguments.grace, max_percent: arguments.max_delete };
+        let deletion = match arguments.no_delete {
+            true => None,
+            false => Some(deletion::plan(view, &*store, &plan, &rules, &self.book(), name, clock)?),
+        };
+        if arguments.dry_run {
+            return Ok(Done { plan, report: None, deletion, deleted: None });
+        }
+        let reader = self.pass.reader(&plan);
+        drop(planning);
+        self.start.wait(|| monitor.interrupted());
         let options = Options {
             parallel: usize::from(arguments.connections),
             sample_percent: arguments.sample,
             seed: Time::now().seconds.unsigned_abs(),
         };
-        let report = sync::execute(reader, &**store, plan, &options, Some((&book.0, name)), monitor)?;
-        book.lock().set_whole(name, plan.head, plan.whole(), Time::now())?;
-        deletion::note(reader.view(), plan, &mut book.lock(), name, clock)?;
-        let deleted = match deletion {
+        let report = sync::execute(&reader, &*store, &plan, &options, Some((&self.book, name)), monitor)
+            .map_err(|error| explained(error, name))?;
+        self.book().set_whole(name, plan.head, plan.whole(), Time::now())?;
+        deletion::note(view, &plan, &mut self.book(), name, clock)?;
+        let deleted = match &deletion {
             Some(deletion) => {
-                Some(deletion::execute(&**store, deletion, options.parallel, (&book.0, name), clock, monitor)?)
+                Some(deletion::execute(&*store, deletion, options.parallel, (&self.book, name), clock, monitor)?)
             }
             None => None,
         };
-        Ok((report, deleted))
+        Ok(Done { plan, report: Some(report), deletion, deleted })
     }
 }
 
-/// Several mirrors are one phase of work.
-struct Beside<'a>(&'a dyn Monitor);
+/// So long a mirror waits for the plans of the others, to read together what several lack. One that does not answer holds back nobody for
+/// longer.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
-impl Monitor for Beside<'_> {
-    fn phase(&self, _: Phase) {}
+/// How many mirrors are still planning.
+struct Start {
+    planning: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Start {
+    fn of(mirrors: usize) -> Self {
+        Self { planning: Mutex::new(mirrors), changed: Condvar::new() }
+    }
+
+    /// One of them plans until this is dropped.
+    const fn planning(&self) -> Planning<'_> {
+        Planning(self)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.planning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self, stop: impl Fn() -> bool) {
+        let until = Instant::now() + WAIT_MAX;
+        let mut planning = self.lock();
+        while *planning > 0 && !stop() {
+            let left = until.saturating_duration_since(Instant::now()).min(Duration::from_millis(200));
+            if left.is_zero() {
+                return;
+            }
+            planning = self.changed.wait_timeout(planning, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+struct Planning<'a>(&'a Start);
+
+impl Drop for Planning<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+/// What one mirror tells of its work. With several, all are one phase, and what went wrong begins with its name.
+struct One<'a> {
+    progress: &'a Progress,
+    name: Option<&'a str>,
+}
+
+impl Monitor for One<'_> {
+    fn phase(&self, phase: Phase) {
+        if self.name.is_none() {
+            self.progress.phase(phase);
+        }
+    }
 
     fn expect(&self, items: u64, bytes: u64, complete: bool) {
-        self.0.expect(items, bytes, complete);
+        self.progress.expect(items, bytes, complete && self.name.is_none());
     }
 
     fn advance(&self, items: u64, bytes: u64) {
-        self.0.advance(items, bytes);
+        self.progress.advance(items, bytes);
     }
 
     fn item(&self, item: &Item<'_>) {
-        self.0.item(item);
+        self.progress.item(item);
     }
 
     fn problem(&self, severity: Severity, path: &[u8], message: &str) {
-        self.0.problem(severity, path, message);
+        match self.name {
+            Some(name) => self.progress.problem(severity, path, &format!("{name}: {message}")),
+            None => self.progress.problem(severity, path, message),
+        }
     }
 
     fn interrupted(&self) -> bool {
-        self.0.interrupted()
+        self.progress.interrupted()
     }
-}
-
-/// Brings all up at the same time, from one pass over the repository.
-fn bring_up(
-    prepared: Vec<Prepared<'_>>,
-    arguments: &Arguments,
-    view: &PublicView,
-    book: &Book,
-    monitor: &dyn Monitor,
-) -> Vec<Result<Done, CliError>> {
-    let done = |it: Prepared<'_>, report, deleted| Done { plan: it.plan, report, deletion: it.deletion, deleted };
-    if arguments.dry_run {
-        return prepared.into_iter().map(|it| Ok(done(it, None, None))).collect();
-    }
-    let pass = Pass::new(view, arguments.limit_upload);
-    let readers: Vec<Reader<'_>> = prepared.iter().map(|it| pass.reader(&it.plan)).collect();
-    monitor.phase(Phase::Send);
-    let beside = Beside(monitor);
-    let monitor: &dyn Monitor = if prepared.len() > 1 { &beside } else { monitor };
-    let carried: Vec<_> = std::thread::scope(|scope| {
-        let work = |(it, reader): (&'_ Prepared<'_>, Reader<'_>)| it.carry_out(&reader, arguments, book, monitor);
-        let threads: Vec<_> = prepared.iter().zip(readers).map(|pair| scope.spawn(move || work(pair))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
-    let both = prepared.into_iter().zip(carried);
-    both.map(|(it, carried)| carried.map(|(report, deleted)| done(it, Some(report), deleted))).collect()
 }

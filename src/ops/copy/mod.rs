@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use self::known::{Known, origin};
 use self::memo::Memo;
+use super::mirror_error::MirrorError;
 use super::select::{self, Chosen, Filter, SnapshotRef};
 use super::{Error, Monitor, Phase, Result};
 use crate::base::id::ObjectId;
@@ -64,9 +65,13 @@ pub struct Plan {
 /// already.
 ///
 /// # Errors
-/// [`Error::Refused`] when both are one repository with one history; as [`select::many`].
+/// [`Error::Refused`] when both are one repository with one history, [`MirrorError::Ahead`] when the source is the newer one of the two; as [`select::many`].
 pub fn plan(source: &Repository, destination: &Repository, names: &[SnapshotRef], filter: &Filter) -> Result<Plan> {
     if source.id() == destination.id() && !is_fork(source, destination) {
+        let [theirs, ours] = [source, destination].map(|repository| repository.tip().reference().generation);
+        if theirs > ours {
+            return Err(MirrorError::Ahead { ours, theirs }.into());
+        }
         return Err(Error::Refused(format!(
             "{} and {} are the same repository, {}, with the same history: nothing was copied. A whole repository is copied by any tool",
             source.place().display(),

@@ -52,6 +52,27 @@ pub(super) fn compare(
     }
 }
 
+/// Compares the heads that a later listing shows: another machine may have published since the first one. Nobody's are passed over.
+///
+/// # Errors
+/// A fork; [`MirrorError::Ahead`].
+pub(super) fn compare_again(
+    view: &PublicView,
+    mirror: &dyn MirrorStore,
+    before: &BTreeMap<ObjectName, u64>,
+    now: impl Iterator<Item = ObjectName>,
+) -> Result<()> {
+    let tip = view.tip();
+    for name in now.filter(|name| !before.contains_key(name)) {
+        let ObjectName::Head { generation, id } = name else { continue };
+        let head = HeadRef { generation, id };
+        if head != tip.reference() && !tip.state.is_ancestor(generation, &id) {
+            unknown(view, mirror, head)?;
+        }
+    }
+    Ok(())
+}
+
 /// A head that is not of our chain: nobody's, of which the name is returned, or another history's.
 fn unknown(view: &PublicView, mirror: &dyn MirrorStore, head: HeadRef) -> Result<Option<ObjectName>> {
     let name = chain::name_of(head);

@@ -6,9 +6,10 @@
 //! |---|---|
 //! | 1. list the mirror, compare histories | nothing |
 //! | 2. send what the head needs and the listing lacks, in the order of publishing | objects that no head on the mirror names |
-//! | 3. read a sample back, list again, prove that everything is there | as above |
+//! | 3. read a sample back, list again, prove that everything is there and that nobody has published another history since | as above |
 //! | 4. send the head | as above: without its checkpoint it says nothing |
 //! | 5. send its checkpoint, when it is another one than before | a mirror that is whole for the head |
+//! | 6. list the heads: who published another history at the same moment is told of | as above |
 //!
 //! # Invariants
 //!
@@ -31,11 +32,12 @@ use std::time::{Duration, Instant};
 
 use super::mirror_error::MirrorError;
 use super::{Error, Monitor, Phase, Result};
+use crate::codec::config::CONFIG_BYTES;
 use crate::codec::head::HeadRef;
 use crate::repository::mirror_book::MirrorBook;
 use crate::repository::public_view::{Needed, PublicView};
 use crate::repository::{self, chain};
-use crate::storage::{MirrorStore, ObjectName};
+use crate::storage::{Folder, MirrorStore, ObjectName};
 use pass::Reader;
 
 /// Objects that a message names.
@@ -183,7 +185,8 @@ pub fn execute(
     }
     monitor.phase(Phase::Send);
     monitor.expect((plan.send.len() + plan.heads.len()) as u64, plan.bytes(), true);
-    if plan.was.is_some() && plan.there.contains_key(&ObjectName::Config) {
+    // One of another length is in the plan.
+    if plan.was.is_some() && plan.there.get(&ObjectName::Config) == Some(&(CONFIG_BYTES as u64)) {
         history::confirm_config(reader.view(), mirror)?;
     }
     let book = send::Book::new(book, plan);
@@ -195,9 +198,7 @@ pub fn execute(
         return Err(Error::Interrupted);
     }
     report.read_back = sender.read_back(&sent)?;
-    if !plan.send.is_empty() {
-        prove(mirror, plan)?;
-    }
+    prove(reader.view(), mirror, plan)?;
     if monitor.interrupted() {
         return Err(Error::Interrupted);
     }
@@ -208,13 +209,17 @@ pub fn execute(
         // A head that did not arrive as it is would stand above the one that can be read.
         report.read_back += sender.read_back(std::slice::from_ref(needed))?;
     }
+    // Who published another history at the same moment saw nothing of ours, either.
+    let heads = mirror.list(Folder::Heads).map_err(repository::Error::from)?;
+    history::compare_again(reader.view(), mirror, &plan.there, heads.into_iter().map(|found| found.name))?;
     report.took = begun.elapsed();
     Ok(report)
 }
 
-/// Lists the mirror again: everything but heads is there.
-fn prove(mirror: &dyn MirrorStore, plan: &Plan) -> Result<()> {
+/// Lists the mirror again: everything but heads is there, and its history is still ours.
+fn prove(view: &PublicView, mirror: &dyn MirrorStore, plan: &Plan) -> Result<()> {
     let (listed, _) = mirror.list_all().map_err(repository::Error::from)?;
+    history::compare_again(view, mirror, &plan.there, listed.iter().map(|found| found.name))?;
     let there: BTreeSet<(ObjectName, Option<u64>)> =
         listed.into_iter().map(|found| (found.name, Some(found.length))).collect();
     let lacks = |needed: &&Needed| !is_head(needed) && !there.contains(&(needed.name, needed.length));

@@ -104,6 +104,7 @@ impl Sender<'_> {
                 let Some(needed) = next else { return };
                 match self.send_one(&needed) {
                     Ok(()) => sent.lock().unwrap_or_else(PoisonError::into_inner).push(needed),
+                    Err(Error::Interrupted) => return,
                     Err(error) => {
                         self.monitor.problem(Severity::Error, b"", &error.to_string());
                         lock(&failed, (needed, error));

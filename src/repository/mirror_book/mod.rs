@@ -5,10 +5,12 @@
 //! writes. It holds no secret. Nothing that guards data rests on it but the memory of the newest head seen on each mirror (promise
 //! P5); losing it loses that memory and the list of mirrors.
 
+mod damage;
 mod drill;
 mod superseded;
 mod verified;
 
+pub use damage::Damage;
 pub use drill::{Drill, DrillOutcome};
 pub use superseded::Superseded;
 
@@ -171,6 +173,7 @@ impl MirrorBook {
         database.pragma_update(None, "foreign_keys", true)?;
         database.execute_batch(SCHEMA)?;
         database.execute_batch(superseded::SCHEMA)?;
+        database.execute_batch(damage::SCHEMA)?;
         database.execute_batch(drill::SCHEMA)?;
         database.execute_batch(verified::SCHEMA)?;
         Ok(Self { database })
@@ -247,12 +250,13 @@ impl MirrorBook {
         Ok(())
     }
 
-    /// Remembers since when all of a mirror has been read back.
+    /// Remembers since when all of a mirror has been read back, or that not all of it has.
     ///
     /// # Errors
     /// See [`BookError`].
-    pub fn set_verified(&self, name: &str, since: Time) -> Result<()> {
-        self.database.execute("UPDATE mirror SET verified = ?2 WHERE name = ?1", params![name, since.seconds])?;
+    pub fn set_verified(&self, name: &str, since: Option<Time>) -> Result<()> {
+        let since = since.map(|since| since.seconds);
+        self.database.execute("UPDATE mirror SET verified = ?2 WHERE name = ?1", params![name, since])?;
         Ok(())
     }
 
