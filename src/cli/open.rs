@@ -57,7 +57,7 @@ pub fn access(context: &Context, place: &Path, storage: Local, command: &str) ->
         locks: Locks::open(place).for_command(command),
         place: place.to_path_buf(),
         cache: context.global.cache_directory()?,
-        remembered: Some(remembered(context)?),
+        remembered: Some(remembered(context)?.of(place)),
         retry_lock: context.global.retry_lock.unwrap_or(Duration::ZERO),
     })
 }
@@ -146,7 +146,8 @@ pub fn source(
     let about = format!("the source {shown}");
     if id_at(&place) == Some(destination) {
         // Another history of the same repository: neither what is remembered nor the cache is of it.
-        let (opened, _) = open(Access::bare(Arc::new(storage), place), secret).map_err(|error| error.about(&about))?;
+        let access = Access { cache: None, remembered: None, ..access(context, &place, storage, command)? };
+        let (opened, _) = open(access, secret).map_err(|error| error.about(&about))?;
         return Ok(opened);
     }
     open_at(context, &place, storage, command, secret).map_err(|error| error.about(&about))
@@ -233,7 +234,9 @@ pub fn id(context: &Context) -> Option<RepositoryId> {
     id_at(&place(context).ok()?)
 }
 
-fn id_at(place: &Path) -> Option<RepositoryId> {
+/// The id of the repository at a place.
+#[must_use]
+pub fn id_at(place: &Path) -> Option<RepositoryId> {
     let config = std::fs::read(place.join("config")).ok()?;
     Config::parse(&config).ok()?;
     Some(Config::id(&config))

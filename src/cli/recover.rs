@@ -2,23 +2,27 @@
 
 use super::exit::{CliError, Exit};
 use super::mirror::store;
+use super::output::Output;
 use super::progress::Work;
 use super::secret::Question;
 use super::watch::Watch;
 use super::{Context, open, size};
 use crate::base::escape::escape;
+use crate::base::id::RepositoryId;
 use crate::codec::head::HeadRef;
 use crate::codec::head_code::HeadCode;
 use crate::ops::check;
 use crate::ops::recover::{self, Freshness};
 use crate::repository::chain::Tip;
 use crate::repository::public_view::PublicView;
+use crate::repository::remembered::Remembered;
 use crate::repository::{Access, Repository, remembered};
 use crate::storage::Storage;
 use crate::storage::local::Local;
 use crate::storage::read_only::ReadOnly;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Bring the repository back from a mirror alone
@@ -131,12 +135,34 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     progress.finish();
     fetched?;
     if wanted.is_some() {
-        // It was asked for by its code: an older state is no rollback then.
-        memory.forget(mirror.id()).map_err(|error| {
-            CliError::failed("this machine's memory of a newer state cannot be removed").caused_by(error)
+        remember(&memory, mirror.id(), &place, tip.reference(), context.output).map_err(|error| {
+            CliError::failed("this machine's memory of a newer state cannot be changed").caused_by(error)
         })?;
+    } else {
+        // Of a copy that lay there once.
+        let _ = memory.of(&place).unset_apart(mirror.id());
     }
     finish(&place, secret, context)
+}
+
+/// A state was asked for by its code: that it is an older one, or of another history, is no rollback then. What is known of the repository
+/// itself stays, as long as that is where it was seen.
+fn remember(memory: &Remembered, id: RepositoryId, place: &Path, head: HeadRef, output: Output) -> io::Result<()> {
+    let lives = memory.place(id).filter(|lives| lives != place && open::id_at(lives) == Some(id));
+    let apart = memory.clone().of(place);
+    match lives {
+        None => {
+            apart.unset_apart(id)?;
+            memory.forget(id)
+        }
+        Some(lives) => {
+            apart.set_apart(id, place, head)?;
+            let lives = escape(lives.as_os_str().as_bytes());
+            let _ = output
+                .info(format_args!("the repository at {lives} stays as it is; this copy is remembered apart from it"));
+            Ok(())
+        }
+    }
 }
 
 /// A mirror that was last synced before the repository was lost is behind what this machine has seen. It may also have been set
@@ -158,7 +184,7 @@ fn follows(seen: HeadRef, tip: &Tip) -> Result<(), CliError> {
 }
 
 /// A directory that is empty, or that an interrupted recover left.
-fn target(place: &std::path::Path) -> Result<Local, CliError> {
+fn target(place: &Path) -> Result<Local, CliError> {
     if place.exists() && std::fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_some()) {
         let known = ["keys", "packs", "index", "snapshots", "heads", "lock", "tmp", "quarantine"];
         let foreign = std::fs::read_dir(place)
@@ -177,11 +203,7 @@ fn target(place: &std::path::Path) -> Result<Local, CliError> {
 }
 
 /// Opens what came back, makes its cache, and checks it.
-fn finish(
-    place: &std::path::Path,
-    secret: crate::codec::key_slot::Secret,
-    context: &Context,
-) -> Result<Exit, CliError> {
+fn finish(place: &Path, secret: crate::codec::key_slot::Secret, context: &Context) -> Result<Exit, CliError> {
     let storage = Local::open(place).map_err(crate::repository::Error::from)?;
     let access = open::access(context, place, storage, "recover")?;
     let repository = Repository::open(access, &secret)?;
@@ -203,6 +225,10 @@ fn finish(
     }
     if !report.findings.is_empty() {
         return Ok(Exit::Damage);
+    }
+    // Everything was hashed when it was fetched: what a check of what lay here once had found is over.
+    if let Some(book) = store::existing_book(context, repository.id()) {
+        let _ = book.clear_damage(&store::place_name(place), true);
     }
     output.info(format_args!("{snapshots}, check clean.  Next: packstone restore latest --target DIRECTORY"))?;
     Ok(Exit::Success)

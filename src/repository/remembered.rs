@@ -4,12 +4,14 @@
 //! files back. The memory of one number and one hash finds it out. It also knows that a repository lay at a path, so
 //! that an unmounted disk does not become a new, empty repository.
 //!
-//! One small JSON file a repository, `<state folder>/<repository id>.json`, replaced by rename. Losing it loses the
+//! One small JSON file a repository, `<state folder>/<repository id>.json`, replaced by rename; and one for each copy that was brought back beside
+//! it in another state, with the beginning of the BLAKE3 hash of its place behind a hyphen. Losing it loses the
 //! memory only; a file that does not parse counts as lost.
 
 use std::cmp::Ordering;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +36,20 @@ struct Memory {
 #[derive(Debug, Clone)]
 pub struct Remembered {
     folder: PathBuf,
+    /// What is added to the file name of a copy that is remembered apart.
+    place: Option<String>,
+}
+
+impl Memory {
+    fn of(repository: RepositoryId, place: &Path, head: HeadRef) -> Self {
+        Self {
+            repository: repository.to_string(),
+            place: place.display().to_string(),
+            place_bytes: hex(place.as_os_str().as_encoded_bytes()),
+            generation: head.generation,
+            head: head.id.to_string(),
+        }
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -44,11 +60,54 @@ impl Remembered {
     /// Memories in `folder`, which need not exist yet.
     #[must_use]
     pub const fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder, place: None }
+    }
+
+    /// For the copy at this place. An older state, or another history, that was brought back beside the repository has a memory apart: neither
+    /// is then a rollback of the other.
+    #[must_use]
+    pub fn of(self, place: &Path) -> Self {
+        let hash = blake3::hash(place.as_os_str().as_encoded_bytes()).to_hex();
+        Self { place: Some(hash.chars().take(16).collect()), ..self }
+    }
+
+    fn apart(&self, repository: RepositoryId) -> Option<PathBuf> {
+        let place = self.place.as_ref()?;
+        Some(self.folder.join(format!("{repository}-{place}.json")))
     }
 
     fn file(&self, repository: RepositoryId) -> PathBuf {
-        self.folder.join(format!("{repository}.json"))
+        let apart = self.apart(repository).filter(|file| file.exists());
+        apart.unwrap_or_else(|| self.folder.join(format!("{repository}.json")))
+    }
+
+    /// Where the repository was seen last.
+    #[must_use]
+    pub fn place(&self, repository: RepositoryId) -> Option<PathBuf> {
+        let text = Self::read(&self.file(repository))?.place_bytes;
+        let digits = text.as_bytes().chunks_exact(2).map(|pair| std::str::from_utf8(pair).ok());
+        let bytes: Option<Vec<u8>> = digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect();
+        Some(PathBuf::from(std::ffi::OsString::from_vec(bytes?)))
+    }
+
+    /// From now on the copy at this place is remembered apart, and `head` is its newest.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_apart(&self, repository: RepositoryId, place: &Path, head: HeadRef) -> io::Result<()> {
+        let Some(file) = self.apart(repository) else { return Ok(()) };
+        self.write(&file, &Memory::of(repository, place, head))
+    }
+
+    /// The copy at this place is the repository itself again, or a new one.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn unset_apart(&self, repository: RepositoryId) -> io::Result<()> {
+        match self.apart(repository).map(fs::remove_file) {
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn read(path: &Path) -> Option<Memory> {
@@ -95,22 +154,17 @@ impl Remembered {
         if self.head(repository).is_some_and(|known| known.generation > head.generation) {
             return Ok(());
         }
-        let memory = Memory {
-            repository: repository.to_string(),
-            place: place.display().to_string(),
-            place_bytes: hex(place.as_os_str().as_encoded_bytes()),
-            generation: head.generation,
-            head: head.id.to_string(),
-        };
-        if Self::read(&self.file(repository)).as_ref() == Some(&memory) {
-            return Ok(());
-        }
+        let (memory, file) = (Memory::of(repository, place, head), self.file(repository));
+        if Self::read(&file).as_ref() == Some(&memory) { Ok(()) } else { self.write(&file, &memory) }
+    }
+
+    fn write(&self, place: &Path, memory: &Memory) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let temporary = self.folder.join(format!("{repository}.{}.tmp", std::process::id()));
+        let temporary = self.folder.join(format!("{}.{}.tmp", memory.repository, std::process::id()));
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(&memory)?)?;
+        file.write_all(&serde_json::to_vec_pretty(memory)?)?;
         file.sync_all()?;
-        fs::rename(&temporary, self.file(repository))
+        fs::rename(&temporary, place)
     }
 }
 
