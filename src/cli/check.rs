@@ -9,7 +9,6 @@ use super::open;
 use super::progress::Work;
 use super::size;
 use crate::base::escape::{Escaped, escape};
-use crate::base::id::RepositoryId;
 use crate::base::time::Time;
 use crate::ops::check::{self, Data, Finding, Options, Report};
 use crate::ops::check_mirror::Which;
@@ -114,7 +113,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     for warning in repository.take_warnings() {
         context.output.warn(&warning);
     }
-    if let Err(error) = remember(&report, options.data, repository.id(), context) {
+    if context.global.from_mirror.is_none()
+        && let Err(error) = remember(&report, options.data, &repository, context)
+    {
         context.output.warn(&format!("what this check found could not be remembered: {}", error.chain()));
     }
     if context.output.json {
@@ -131,15 +132,17 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
 }
 
 /// A later sync must know of damage: mirrors hold the good copies.
-fn remember(report: &Report, data: Data, repository: RepositoryId, context: &Context) -> Result<(), CliError> {
+fn remember(report: &Report, data: Data, repository: &Repository, context: &Context) -> Result<(), CliError> {
+    let place = store::place_name(repository.place());
     match report.findings.first() {
         Some(finding) => {
             let (by_reading, what) = (data != Data::None, finding.message.clone());
-            store::book(context, repository)?.set_damage(&Damage { found: Time::now(), by_reading, what })?;
+            store::book(context, repository.id())?
+                .set_damage(&place, &Damage { found: Time::now(), by_reading, what })?;
         }
         None => {
-            if let Some(book) = store::existing_book(context, repository) {
-                book.clear_damage(data == Data::All)?;
+            if let Some(book) = store::existing_book(context, repository.id()) {
+                book.clear_damage(&place, data == Data::All)?;
             }
         }
     }

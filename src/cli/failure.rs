@@ -91,16 +91,17 @@ impl From<MirrorError> for CliError {
                  To go on from the mirror: packstone recover into a new directory"
                     .to_owned(),
             ),
-            E::Rollback { found, .. } => {
-                let code = found.map_or_else(|| "none".to_owned(), |head| HeadCode::of(&head).to_string());
-                (
-                    Exit::Rollback,
-                    format!(
-                        "its disk may not be mounted; or somebody put an older state in its place, or emptied it. If that was you: packstone mirror accept \
-                         NAME --head {code}"
-                    ),
-                )
-            }
+            E::Rollback { found: None, .. } => (
+                Exit::Rollback,
+                "is its disk mounted? If you emptied it yourself: packstone mirror accept NAME --head none".to_owned(),
+            ),
+            E::Rollback { found: Some(head), .. } => (
+                Exit::Rollback,
+                format!(
+                    "somebody put an older state in its place. If that was you: packstone mirror accept NAME --head {}",
+                    HeadCode::of(head)
+                ),
+            ),
             E::UnreadableHead { .. } => (Exit::Damage, HEAL.to_owned()),
             E::WrongConfig => (
                 Exit::Damage,

@@ -143,7 +143,7 @@ pub struct FromOptions {
     /// Read the place of the repository to copy from in this file
     #[arg(long, value_name = "FILE", env = "PACKSTONE_FROM_REPOSITORY_FILE")]
     pub from_repository_file: Option<PathBuf>,
-    /// Copy from a mirror instead, by name or address: of another repository, or of this one with another history
+    /// Copy from a mirror instead, by name or address: of another repository, or of this one with another history. Wins over --from-repo
     // The global --from has the name that this field would have.
     #[arg(id = "from_which_mirror", long = "from-mirror", value_name = "MIRROR")]
     pub mirror: Option<String>,

@@ -74,7 +74,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let mut complaints = Vec::new();
     let sources = sources(&repository, &mut complaints);
     overdue_sources(&sources, arguments.max_age, now, &mut complaints);
-    if let Some(damage) = book.damage()? {
+    if let Some(damage) = book.damage(&store::place_name(repository.place()))? {
         let (old, what) = (duration::show(age(damage.found, now)), escape(damage.what.as_bytes()));
         let next = if mirrors.is_empty() { "packstone check" } else { "packstone repair objects" };
         complain(&mut complaints, true, &format!("the last check, {old} ago, found damage: {what}"), next);

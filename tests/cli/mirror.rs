@@ -111,6 +111,9 @@ fn a_failed_check_stops_a_sync() {
     refused();
     world.ok(&["check"]);
     refused();
+    // Another copy is another matter.
+    world.ok(&["--from", "offsite", "check", "--read-data"]);
+    refused();
     world.ok(&["sync", "--force"]);
     let ran = world.run(&["status"]);
     assert!(ran.code == Some(18) && ran.out.contains("found damage"), "{}", ran.out);
@@ -191,10 +194,19 @@ fn two_histories_are_brought_together() {
     let (one, other) = (world.path("one"), world.path("other"));
     let ours = json(&world.ok(&["sync", "--json"]))["state_code"].as_str().unwrap().to_owned();
     for (code, to) in [(&code, &one), (&ours, &other)] {
-        let words = ["recover", world.text(&mirror), "--head", code, "--to", world.text(to)];
-        let ran = world.command(&words).env("HOME", to.with_extension("home")).output().unwrap();
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        let ran = world.ok(&["recover", world.text(&mirror), "--head", code, "--to", world.text(to)]);
+        assert!(ran.out.contains("remembered apart"), "{}", ran.out);
     }
+    // All three are on this machine now, and none is taken for a rollback of another.
+    world.backup();
+    for (copy, count) in [(&one, 3), (&other, 4)] {
+        for _ in 0..2 {
+            let ran = world.ok(&["--repo", world.text(copy), "snapshots", "--json"]);
+            assert_eq!(json(&ran).as_array().unwrap().len(), count);
+        }
+    }
+    world.ok(&["--repo", world.text(&one), "backup", "tree"]);
+    world.backup();
 }
 
 /// With several mirrors one that is slow holds up nobody: neither the others, nor their locks.
@@ -223,8 +235,10 @@ fn a_slow_mirror_holds_up_nobody() {
 #[test]
 fn what_is_no_mirror_is_told() {
     let (world, _, _) = world();
+    std::os::unix::fs::symlink(world.path("mirror"), world.path("linked")).unwrap();
     for (words, code, told) in [
         (&["mirror", "add", "offsite", "other"][..], 1, "there is a mirror offsite already"),
+        (&["mirror", "add", "twice", "linked"], 1, "mirror offsite is at this address already"),
         (&["mirror", "add", "twice", "mirror"], 1, "mirror offsite is at this address already"),
         (&["mirror", "add", "no name", "x"], 2, "letters, digits"),
         (&["mirror", "add", "x", "nfs://host/x"], 2, "known services: s3"),

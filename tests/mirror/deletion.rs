@@ -52,7 +52,7 @@ impl Mover {
         let seen = self.book.lock().unwrap().get(NAME)?.head;
         let plan = operation::plan(view, mirror, seen, &Silent)?;
         let clock = self.book.lock().unwrap().clock(NAME, &self.uptime, Time::from_seconds(self.calendar))?;
-        let going = deletion::plan(view, mirror, &plan, &self.rules, &self.book.lock().unwrap(), NAME, clock)?;
+        let going = deletion::plan(view, mirror, &plan, &self.rules, (&self.book, NAME), clock)?;
         send(view, mirror, &plan, None)?;
         self.book.lock().unwrap().set_whole(NAME, plan.head, plan.whole(), Time::from_seconds(self.calendar))?;
         deletion::note(view, &plan, &mut self.book.lock().unwrap(), NAME, clock)?;

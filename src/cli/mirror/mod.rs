@@ -32,7 +32,7 @@ pub enum Command {
     /// Add a mirror, and try what its store can do
     Add(AddArguments),
     /// List the mirrors, and how they stand
-    #[command(alias = "status")]
+    #[command(visible_alias = "status")]
     List,
     /// Take a mirror off the list; its files stay
     Remove(RemoveArguments),
@@ -128,7 +128,13 @@ fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: 
         return Err(crate::repository::mirror_book::BookError::Exists(arguments.name.clone()).into());
     }
     // One lock a name: under two names two syncs would be at work there.
-    if let Some(there) = book.all()?.into_iter().find(|mirror| mirror.address == address.to_string()) {
+    let real = |address: &Address| address.directory().and_then(|directory| directory.canonicalize().ok());
+    let is_same = |mirror: &Mirror| {
+        let other = Address::parse(&mirror.address, &[]).ok();
+        mirror.address == address.to_string()
+            || other.is_some_and(|it| real(&it).is_some() && real(&it) == real(&address))
+    };
+    if let Some(there) = book.all()?.into_iter().find(is_same) {
         return Err(CliError::failed(format!("mirror {} is at this address already", there.name)));
     }
     if !arguments.no_probe {
@@ -212,6 +218,7 @@ fn list(view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit,
         ("Name", Align::Left),
         ("Generation", Align::Right),
         ("Synced", Align::Left),
+        ("Read back since", Align::Left),
         ("Bytes", Align::Right),
         ("Address", Align::Left),
     ];
@@ -229,6 +236,7 @@ fn list(view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit,
                 "repository_generation": ours,
                 "state_code": mirror.head.map(|head| HeadCode::of(&head).to_string()),
                 "synced": time(mirror.synced),
+                "listed": time(mirror.listed),
                 "verified": time(mirror.verified),
                 "objects": mirror.objects,
                 "bytes": mirror.bytes,
@@ -239,11 +247,13 @@ fn list(view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit,
             continue;
         }
         let generation = mirror.head.map_or_else(|| "none".to_owned(), |head| format!("{} of {ours}", head.generation));
-        let Mirror { name, synced, bytes, address, .. } = mirror;
+        let Mirror { name, synced, verified, bytes, address, .. } = mirror;
+        let shown = |time: &Option<Time>| time.map_or_else(|| "never".to_owned(), |time| clock::show(time, &zone));
         table.row_of_lines(vec![
             vec![name.clone()],
             vec![generation],
-            vec![synced.map_or_else(|| "never".to_owned(), |time| clock::show(time, &zone))],
+            vec![shown(synced)],
+            vec![shown(verified)],
             vec![size::show(*bytes)],
             vec![escape(address.as_bytes())],
         ]);

@@ -81,6 +81,12 @@ pub fn existing_book(context: &Context, repository: RepositoryId) -> Option<Mirr
     if file.exists() { book(context, repository).ok() } else { None }
 }
 
+/// What a place is called in the book: copies of one repository lie at several.
+#[must_use]
+pub fn place_name(place: &Path) -> String {
+    place.canonicalize().unwrap_or_else(|_| place.to_path_buf()).to_string_lossy().into_owned()
+}
+
 /// The names of a repository's mirrors, for a hint.
 #[must_use]
 pub fn names(context: &Context, repository: RepositoryId) -> Vec<String> {

@@ -74,7 +74,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     if mirrors.is_empty() {
         return Err(CliError::failed("there is no mirror yet").hint("packstone mirror add NAME s3://BUCKET/PATH"));
     }
-    if let Some(damage) = book.damage()?.filter(|_| !arguments.force) {
+    if let Some(damage) = book.damage(&store::place_name(&open::place(context)?))?.filter(|_| !arguments.force) {
         return Err(refused(&damage));
     }
     let progress = context.progress(Work::Other);
@@ -90,6 +90,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         several: mirrors.len() > 1,
         progress: &progress,
         voice: Mutex::new(()),
+        asking: Mutex::new(()),
         context,
     };
     let ended: Vec<Result<(), CliError>> = std::thread::scope(|scope| {
@@ -166,6 +167,8 @@ struct Crew<'a> {
     progress: &'a Progress,
     /// Held by who says something.
     voice: Mutex<()>,
+    /// Held by who may ask something.
+    asking: Mutex<()>,
     context: &'a Context,
 }
 
@@ -199,7 +202,11 @@ impl Crew<'_> {
         let place = store::Place::of(mirror)?;
         store::refuse_same(context, &place.address)?;
         let _lock = store::lock(context, view.id(), name)?;
-        let store = store::open(context, &place, false)?;
+        let store = {
+            // Commands for credentials may ask somebody: one after the other.
+            let _asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+            store::open(context, &place, false)?
+        };
         // Whoever had the lock before may have left a newer head there.
         let seen = self.book().get(name)?.head;
         let plan = sync::plan(view, &*store, seen, monitor).map_err(|error| explained(error, name))?;
@@ -207,14 +214,16 @@ impl Crew<'_> {
         let rules = Rules { grace: arguments.grace, max_percent: arguments.max_delete };
         let deletion = match arguments.no_delete {
             true => None,
-            false => Some(deletion::plan(view, &*store, &plan, &rules, &self.book(), name, clock)?),
+            false => Some(deletion::plan(view, &*store, &plan, &rules, (&self.book, name), clock)?),
         };
         if arguments.dry_run {
             return Ok(Done { plan, report: None, deletion, deleted: None });
         }
         let reader = self.pass.reader(&plan);
         drop(planning);
-        self.start.wait(|| monitor.interrupted());
+        if !plan.is_empty() {
+            self.start.wait(|| monitor.interrupted());
+        }
         let options = Options {
             parallel: usize::from(arguments.connections),
             sample_percent: arguments.sample,

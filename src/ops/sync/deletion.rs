@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::Plan;
 use crate::codec::head::Head;
-use crate::ops::{Monitor, Phase, Result, Severity};
+use crate::ops::{Error, Monitor, Phase, Result, Severity};
 use crate::repository::mirror_book::MirrorBook;
 use crate::repository::public_view::PublicView;
 use crate::repository::sweep::object_name;
@@ -109,14 +109,16 @@ pub fn plan(
     mirror: &dyn MirrorStore,
     sync: &Plan,
     rules: &Rules,
-    book: &MirrorBook,
-    name: &str,
+    (book, name): (&Mutex<MirrorBook>, &str),
     clock: u64,
 ) -> Result<DeletionPlan> {
+    // Not held while the mirror is asked: others may be at work on theirs.
+    let lock = || book.lock().unwrap_or_else(PoisonError::into_inner);
     let total: u64 = sync.there.values().sum();
     let mut found = DeletionPlan::default();
     let candidates: BTreeSet<ObjectName> = superseded(view, sync).into_iter().collect();
-    let known: BTreeMap<ObjectName, _> = book.superseded(name)?.into_iter().map(|known| (known.name, known)).collect();
+    let known: BTreeMap<ObjectName, _> =
+        lock().superseded(name)?.into_iter().map(|known| (known.name, known)).collect();
     let was = sync.was.map_or(0, |head| head.generation);
     for name in candidates {
         let bytes = sync.there.get(&name).copied().unwrap_or_default();
@@ -134,7 +136,7 @@ pub fn plan(
     }
     keep_checkpoints(view, mirror, sync, &mut found)?;
     // What could not be deleted lately, or was not because of an interruption, counts once.
-    let lately = book.deleted_since(name, clock.saturating_sub(WINDOW.as_secs()))?;
+    let lately = lock().deleted_since(name, clock.saturating_sub(WINDOW.as_secs()))?;
     let again = |name: &ObjectName| sync.there.contains_key(name);
     found.lately = lately.iter().filter(|(name, _)| !again(name)).map(|(_, bytes)| bytes).sum();
     found.cap = (total.saturating_add(found.lately) as f64 * rules.max_percent.clamp(0.0, 100.0) / 100.0) as u64;
@@ -180,7 +182,7 @@ fn keep_checkpoints(view: &PublicView, mirror: &dyn MirrorStore, sync: &Plan, pl
 /// Deletes what is due, heads first: a head whose objects are gone says nothing useful. What cannot be deleted stays for the next sync.
 ///
 /// # Errors
-/// The book cannot be written: nothing is deleted then, since the cap could not be kept.
+/// The book cannot be written: nothing is deleted then, since the cap could not be kept. [`Error::Interrupted`].
 pub fn execute(
     mirror: &dyn MirrorStore,
     plan: &DeletionPlan,
@@ -226,6 +228,9 @@ pub fn execute(
                 scope.spawn(work);
             }
         });
+    }
+    if monitor.interrupted() {
+        return Err(Error::Interrupted);
     }
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.failed.sort();

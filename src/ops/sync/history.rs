@@ -9,7 +9,7 @@ use crate::ops::mirror_error::MirrorError;
 use crate::ops::{Result, probe};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, chain};
-use crate::storage::{MirrorStore, ObjectName};
+use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 
 /// Finds the newest head of ours on the mirror, and refuses what must not be written to. Heads of our chain are known by their
 /// names: our own head carries the beginnings of all earlier heads' ids.
@@ -52,18 +52,18 @@ pub(super) fn compare(
     }
 }
 
-/// Compares the heads that a later listing shows: another machine may have published since the first one. Nobody's are passed over.
+/// Compares the heads that a later listing shows: another machine may have published since the first one, or finished what was cut off
+/// then. Nobody's are passed over.
 ///
 /// # Errors
 /// A fork; [`MirrorError::Ahead`].
 pub(super) fn compare_again(
     view: &PublicView,
     mirror: &dyn MirrorStore,
-    before: &BTreeMap<ObjectName, u64>,
     now: impl Iterator<Item = ObjectName>,
 ) -> Result<()> {
     let tip = view.tip();
-    for name in now.filter(|name| !before.contains_key(name)) {
+    for name in now {
         let ObjectName::Head { generation, id } = name else { continue };
         let head = HeadRef { generation, id };
         if head != tip.reference() && !tip.state.is_ancestor(generation, &id) {
@@ -76,7 +76,14 @@ pub(super) fn compare_again(
 /// A head that is not of our chain: nobody's, of which the name is returned, or another history's.
 fn unknown(view: &PublicView, mirror: &dyn MirrorStore, head: HeadRef) -> Result<Option<ObjectName>> {
     let name = chain::name_of(head);
-    let bytes = mirror.read(&name, chain::HEAD_BYTES_MAX).map_err(repository::Error::from)?;
+    let bytes = match mirror.read(&name, chain::HEAD_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        // None of ours is longer, and one that is gone again was none.
+        Err(error) if matches!(error.kind, ErrorKind::Length | ErrorKind::NoFile | ErrorKind::Absent) => {
+            return Ok(Some(name));
+        }
+        Err(error) => return Err(repository::Error::from(error).into()),
+    };
     let ours = ObjectId::of(&bytes) == head.id && Head::verify(&bytes, view.verifying_key(), view.id()).is_ok();
     if !ours {
         return Ok(Some(name));

@@ -211,7 +211,7 @@ pub fn execute(
     }
     // Who published another history at the same moment saw nothing of ours, either.
     let heads = mirror.list(Folder::Heads).map_err(repository::Error::from)?;
-    history::compare_again(reader.view(), mirror, &plan.there, heads.into_iter().map(|found| found.name))?;
+    history::compare_again(reader.view(), mirror, heads.into_iter().map(|found| found.name))?;
     report.took = begun.elapsed();
     Ok(report)
 }
@@ -219,7 +219,7 @@ pub fn execute(
 /// Lists the mirror again: everything but heads is there, and its history is still ours.
 fn prove(view: &PublicView, mirror: &dyn MirrorStore, plan: &Plan) -> Result<()> {
     let (listed, _) = mirror.list_all().map_err(repository::Error::from)?;
-    history::compare_again(view, mirror, &plan.there, listed.iter().map(|found| found.name))?;
+    history::compare_again(view, mirror, listed.iter().map(|found| found.name))?;
     let there: BTreeSet<(ObjectName, Option<u64>)> =
         listed.into_iter().map(|found| (found.name, Some(found.length))).collect();
     let lacks = |needed: &&Needed| !is_head(needed) && !there.contains(&(needed.name, needed.length));

@@ -7,7 +7,7 @@ use crate::base::time::Time;
 
 pub(super) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS damage (
-        only INTEGER PRIMARY KEY CHECK (only = 1),
+        place TEXT PRIMARY KEY,
         found INTEGER NOT NULL,
         by_reading INTEGER NOT NULL,
         what TEXT NOT NULL
@@ -26,25 +26,26 @@ pub struct Damage {
 }
 
 impl MirrorBook {
-    /// What the last check found, unless it was nothing.
+    /// What the last check of the copy at a place found, unless it was nothing.
     ///
     /// # Errors
     /// See [`BookError`](super::BookError).
-    pub fn damage(&self) -> Result<Option<Damage>> {
+    pub fn damage(&self, place: &str) -> Result<Option<Damage>> {
         let row = |row: &Row<'_>| {
             Ok(Damage { found: Time::from_seconds(row.get(0)?), by_reading: row.get(1)?, what: row.get(2)? })
         };
-        Ok(self.database.query_row("SELECT found, by_reading, what FROM damage", [], row).optional()?)
+        let sql = "SELECT found, by_reading, what FROM damage WHERE place = ?1";
+        Ok(self.database.query_row(sql, params![place], row).optional()?)
     }
 
     /// Remembers what a check found. Of two, what needs the more thorough check stays.
     ///
     /// # Errors
     /// See [`BookError`](super::BookError).
-    pub fn set_damage(&self, damage: &Damage) -> Result<()> {
-        let sql = "INSERT INTO damage (only, found, by_reading, what) VALUES (1, ?1, ?2, ?3) \
-                   ON CONFLICT DO UPDATE SET found = ?1, by_reading = max(by_reading, ?2), what = ?3";
-        self.database.execute(sql, params![damage.found.seconds, damage.by_reading, damage.what])?;
+    pub fn set_damage(&self, place: &str, damage: &Damage) -> Result<()> {
+        let sql = "INSERT INTO damage (place, found, by_reading, what) VALUES (?1, ?2, ?3, ?4) \
+                   ON CONFLICT DO UPDATE SET found = ?2, by_reading = max(by_reading, ?3), what = ?4";
+        self.database.execute(sql, params![place, damage.found.seconds, damage.by_reading, damage.what])?;
         Ok(())
     }
 
@@ -52,8 +53,8 @@ impl MirrorBook {
     ///
     /// # Errors
     /// See [`BookError`](super::BookError).
-    pub fn clear_damage(&self, read_all: bool) -> Result<()> {
-        self.database.execute("DELETE FROM damage WHERE by_reading <= ?1", params![read_all])?;
+    pub fn clear_damage(&self, place: &str, read_all: bool) -> Result<()> {
+        self.database.execute("DELETE FROM damage WHERE place = ?1 AND by_reading <= ?2", params![place, read_all])?;
         Ok(())
     }
 }
