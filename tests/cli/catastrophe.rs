@@ -140,6 +140,7 @@ const CATASTROPHES: &[Catastrophe] = &[
         "whole at generation",
     ),
     mirror("twenty heads of nobody lie on the mirror", heads_of_nobody, 0, "20 files under heads/"),
+    mirror("a file of nobody among the heads is enormous", enormous, 0, "until it is taken out of heads/ there"),
     mirror("somebody's files lie between the mirror's", strangers, 0, "4 files on the mirror are not part"),
     mirror("the mirror's folders are files", folders_are_files, 1, "Not a directory"),
 ];
@@ -377,6 +378,11 @@ fn heads_of_nobody(world: &World) {
     }
 }
 
+fn enormous(world: &World) {
+    let name = format!("{:016x}-{}", 1_000, blake3::hash(b"nobody's").to_hex());
+    fs::File::create(world.path("mirror/heads").join(name)).unwrap().set_len((64 << 20) + 1).unwrap();
+}
+
 fn strangers(world: &World) {
     for name in ["README.txt", "packs/beach.jpg", "heads/notes", "keys/id_rsa"] {
         fs::write(world.path("mirror").join(name), "somebody's").unwrap();
@@ -429,6 +435,9 @@ fn befall(catastrophe: &Catastrophe) -> Result<Ran, String> {
         before.iter().find(|(path, bytes)| after.get(*path) != Some(*bytes) && !may_go(path) && !is_mended(path));
     if let Some((path, _)) = changed {
         return Err(format!("{path:?} is not as it was"));
+    }
+    if ran.err.contains("until it is taken out") {
+        remove(&newest(&world.path("mirror/heads")));
     }
     if ran.err.contains("packstone repair mirror") {
         world.run(&["repair", "mirror", "offsite"]);

@@ -107,6 +107,28 @@ fn another_history_that_is_published_meanwhile_is_seen() {
     }
 }
 
+/// Its head lay there cut off when we listed, and nobody could know it.
+#[test]
+fn another_history_of_which_the_head_is_finished_meanwhile_is_seen() {
+    let (mut home, mirror) = home();
+    let mut fork =
+        Home { storage: copy(&home.storage), source: crate::world::Source::new(), snapshots: Default::default() };
+    fork.backup();
+    home.backup();
+    let theirs = repository::chain::name_of(fork.view().tip().reference());
+    let whole_head = fork.storage.objects()[&theirs].clone();
+    mirror.replace(&theirs, &whole_head[..whole_head.len() / 2]).unwrap();
+    let plan = operation::plan(&home.view(), &mirror, None, &Silent).unwrap();
+    assert_eq!(plan.notes.len(), 1, "{:?}", plan.notes);
+    for (name, bytes) in fork.storage.objects() {
+        mirror.replace(&name, &bytes).unwrap();
+    }
+    let before = live(&mirror);
+    let error = crate::send(&home.view(), &mirror, &plan, None).err().unwrap();
+    assert!(matches!(error, Error::Repository(repository::Error::Fork { .. })), "{error}");
+    assert!(live(&mirror) == before);
+}
+
 #[test]
 fn a_ransomed_repository_full_of_noise_sends_nothing() {
     let (home, mirror) = home();

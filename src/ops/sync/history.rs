@@ -23,14 +23,20 @@ pub(super) fn compare(
 ) -> Result<Option<HeadRef>> {
     let tip = view.tip();
     let mut newest: Option<HeadRef> = None;
-    let mut strange = Vec::new();
+    let (mut strange, mut broken) = (Vec::new(), Vec::new());
     for name in there.keys() {
         let ObjectName::Head { generation, id } = *name else { continue };
         let head = HeadRef { generation, id };
         if head == tip.reference() || tip.state.is_ancestor(generation, &id) {
             newest = newest.filter(|newest| newest.generation > generation).or(Some(head));
         } else {
-            strange.extend(unknown(view, mirror, head)?);
+            match unknown(view, mirror, head)? {
+                Stranger::Nobodys(name) => strange.push(name),
+                // Below our head nobody looks at it.
+                Stranger::Broken(name) if generation < tip.reference().generation => strange.push(name),
+                Stranger::Broken(name) => broken.push(name),
+                Stranger::Gone => {}
+            }
         }
     }
     match strange.as_slice() {
@@ -40,6 +46,12 @@ pub(super) fn compare(
             "{} files under heads/ on the mirror are no heads of this repository and were left alone, {name} one of them",
             strange.len()
         )),
+    }
+    for name in broken {
+        notes.push(format!(
+            "{name} on the mirror has not the bytes that its name says: check and recover stop at it, for it may hide a newer state, until it \
+             is taken out of heads/ there"
+        ));
     }
     if newest.is_none() {
         first_time(view, mirror, there, strays)?;
@@ -73,20 +85,30 @@ pub(super) fn compare_again(
     Ok(())
 }
 
-/// A head that is not of our chain: nobody's, of which the name is returned, or another history's.
-fn unknown(view: &PublicView, mirror: &dyn MirrorStore, head: HeadRef) -> Result<Option<ObjectName>> {
+/// What lies under the name of a head that is not of our chain.
+enum Stranger {
+    /// No head of this repository.
+    Nobodys(ObjectName),
+    /// Other bytes than the name says, or more than any head has.
+    Broken(ObjectName),
+    /// Nothing any more.
+    Gone,
+}
+
+/// A head that is not of our chain. One of another history is an error.
+fn unknown(view: &PublicView, mirror: &dyn MirrorStore, head: HeadRef) -> Result<Stranger> {
     let name = chain::name_of(head);
     let bytes = match mirror.read(&name, chain::HEAD_BYTES_MAX) {
         Ok(bytes) => bytes,
-        // None of ours is longer, and one that is gone again was none.
-        Err(error) if matches!(error.kind, ErrorKind::Length | ErrorKind::NoFile | ErrorKind::Absent) => {
-            return Ok(Some(name));
-        }
+        Err(error) if matches!(error.kind, ErrorKind::Length | ErrorKind::NoFile) => return Ok(Stranger::Broken(name)),
+        Err(error) if error.kind == ErrorKind::Absent => return Ok(Stranger::Gone),
         Err(error) => return Err(repository::Error::from(error).into()),
     };
-    let ours = ObjectId::of(&bytes) == head.id && Head::verify(&bytes, view.verifying_key(), view.id()).is_ok();
-    if !ours {
-        return Ok(Some(name));
+    if ObjectId::of(&bytes) != head.id {
+        return Ok(Stranger::Broken(name));
+    }
+    if Head::verify(&bytes, view.verifying_key(), view.id()).is_err() {
+        return Ok(Stranger::Nobodys(name));
     }
     let tip = view.tip();
     if head.generation > tip.reference().generation {
