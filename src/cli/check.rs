@@ -153,13 +153,7 @@ fn of_mirror(data: Data, arguments: &Arguments) -> Which {
     if arguments.max_age.is_some() || arguments.budget.is_some() {
         return Which::Older { than: arguments.max_age.unwrap_or_default(), budget: arguments.budget };
     }
-    match data {
-        Data::None => Which::None,
-        Data::All => Which::All,
-        Data::Part { part, parts } => Which::Part { part, parts },
-        Data::Percent(percent) => Which::Percent(percent),
-        Data::Bytes(bytes) => Which::Bytes(bytes),
-    }
+    Which::Share(data)
 }
 
 fn options(arguments: &Arguments) -> Options {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::check::Data;
 use super::sample::Sample;
 use super::{Error, Monitor, Phase, Result};
 use crate::base::time::Time;
@@ -19,21 +20,8 @@ const NOTED_AT_ONCE: usize = 32;
 /// Which objects are read and hashed. Sizes are bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Which {
-    /// None: the listing alone.
-    None,
-    /// All.
-    All,
-    /// One of so many parts, which together are all; 1 <= part <= parts.
-    Part {
-        /// Which one.
-        part: u32,
-        /// Of how many.
-        parts: u32,
-    },
-    /// A share, in percent, chosen by chance.
-    Percent(f64),
-    /// About so many bytes, chosen by chance.
-    Bytes(u64),
+    /// What a check of packs would choose, of all objects: with [`Data::None`] the listing alone.
+    Share(Data),
     /// Those that were not read back for so long, the oldest first.
     Older {
         /// For how long.
@@ -216,17 +204,17 @@ fn choose(
     let name = |needed: &Needed| needed.name.to_string();
     let chance = |percent| Sample { percent, seed: options.seed };
     match options.which {
-        Which::None => (Vec::new(), Vec::new()),
-        Which::All => (objects, Vec::new()),
-        Which::Percent(percent) => (chance(percent).of(objects, name), Vec::new()),
-        Which::Part { part, parts } => {
+        Which::Share(Data::None) => (Vec::new(), Vec::new()),
+        Which::Share(Data::All) => (objects, Vec::new()),
+        Which::Share(Data::Percent(percent)) => (chance(percent).of(objects, name), Vec::new()),
+        Which::Share(Data::Part { part, parts }) => {
             let of = Sample { percent: 100.0, seed: 0 };
             let is_in =
                 |needed: &Needed| of.place(name(needed).as_bytes()) % u64::from(parts.max(1)) + 1 == u64::from(part);
             objects.retain(is_in);
             (objects, Vec::new())
         }
-        Which::Bytes(budget) => (within(chance(100.0).of(objects, name), budget).0, Vec::new()),
+        Which::Share(Data::Bytes(budget)) => (within(chance(100.0).of(objects, name), budget).0, Vec::new()),
         Which::Older { than, budget } => {
             let age = |needed: &Needed| {
                 let at = known.get(&needed.name)?;

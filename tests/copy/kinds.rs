@@ -1,6 +1,5 @@
 //! Every kind of file comes over as it is, between repositories that cut differently.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
@@ -8,7 +7,7 @@ use std::path::Path;
 
 use packstone::base::id::ObjectId;
 use packstone::codec::tree::{Content, Node};
-use packstone::ops::restore::{self, Overwrite, Selection};
+use packstone::ops::restore;
 use packstone::ops::select::{Filter, SnapshotArgument, SnapshotRef, argument};
 use packstone::ops::tree_walk::{TreeWalk, Visited};
 use packstone::ops::{Silent, restore::Options};
@@ -78,16 +77,7 @@ fn entries(repository: &Repository, id: ObjectId) -> Vec<Visited> {
 }
 
 fn restore_to(repository: &Repository, id: ObjectId, part: &Path, target: &Path) {
-    let options = Options {
-        target: target.to_path_buf(),
-        selection: Selection::default(),
-        overwrite: Overwrite::Always,
-        delete: false,
-        sparse: false,
-        numeric_owner: false,
-        verify: true,
-        never: HashSet::new(),
-    };
+    let options = Options { verify: true, ..Options::new(target.to_path_buf()) };
     let wanted = SnapshotArgument {
         snapshot: SnapshotRef::Prefix(id.to_string()),
         path: Some(part.as_os_str().as_bytes().to_vec()),

@@ -76,6 +76,18 @@ struct World {
 }
 
 impl World {
+    /// A repository on a disk of its own; none where nothing can be mounted, which is said.
+    fn new() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::mount(folder.path().join("disk"))
+            .inspect_err(|why| println!("SKIPPED a full disk: mounting a tmpfs needs root ({why})"))
+            .ok()?;
+        let world = Self { folder, disk };
+        fs::create_dir(world.path("home")).unwrap();
+        world.ok(&["init", "--new-key-file", "key"]);
+        Some(world)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -211,17 +223,7 @@ fn step(world: &World, [first, second]: [&str; 2], free: u64, ballast: bool, tal
 
 #[test]
 fn a_full_disk_costs_nothing_but_the_backup_that_did_not_fit() {
-    let folder = tempfile::tempdir().unwrap();
-    let disk = match Disk::mount(folder.path().join("disk")) {
-        Ok(disk) => disk,
-        Err(why) => {
-            println!("SKIPPED a full disk: mounting a tmpfs needs root ({why})");
-            return;
-        }
-    };
-    let world = World { folder, disk };
-    fs::create_dir(world.path("home")).unwrap();
-    world.ok(&["init", "--new-key-file", "key"]);
+    let Some(world) = World::new() else { return };
     for number in 0..40 {
         world.write(&format!("{}/{number}", number % 5), &noise(number, 30_000));
     }
@@ -260,17 +262,7 @@ fn a_full_disk_costs_nothing_but_the_backup_that_did_not_fit() {
 /// Where a drill has no room, that is said before anything is fetched.
 #[test]
 fn a_drill_asks_for_room_first() {
-    let folder = tempfile::tempdir().unwrap();
-    let disk = match Disk::mount(folder.path().join("disk")) {
-        Ok(disk) => disk,
-        Err(why) => {
-            println!("SKIPPED a full disk: mounting a tmpfs needs root ({why})");
-            return;
-        }
-    };
-    let world = World { folder, disk };
-    fs::create_dir(world.path("home")).unwrap();
-    world.ok(&["init", "--new-key-file", "key"]);
+    let Some(world) = World::new() else { return };
     world.write("file", &noise(1, 5 << 20));
     world.backup();
     world.ok(&["mirror", "add", "offsite", "mirror"]);

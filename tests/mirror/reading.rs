@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use packstone::ops::restore::{self, Options, Overwrite, Report, Selection};
+use packstone::ops::restore::{self, Options, Report};
 use packstone::ops::select::{Filter, SnapshotArgument, SnapshotRef, argument};
 use packstone::ops::{self, Silent, recover};
 use packstone::repository::public_view::PublicView;
@@ -136,16 +136,7 @@ fn open(server: &Server, patience: Patience) -> ops::Result<Repository> {
 
 /// Restores `part` of the newest snapshot, straight from the mirror.
 fn restore_from(repository: &Repository, part: &Path, target: &Path) -> ops::Result<Report> {
-    let options = Options {
-        target: target.to_path_buf(),
-        selection: Selection::default(),
-        overwrite: Overwrite::Always,
-        delete: false,
-        sparse: false,
-        numeric_owner: false,
-        verify: false,
-        never: HashSet::new(),
-    };
+    let options = Options::new(target.to_path_buf());
     let wanted = SnapshotArgument {
         snapshot: SnapshotRef::Latest { back: 0 },
         path: Some(part.as_os_str().as_bytes().to_vec()),

@@ -1,6 +1,5 @@
 //! A repository in a temporary directory, and the shortest ways to back up and restore.
 
-use std::collections::HashSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +20,7 @@ use packstone::files::exclude::Excludes;
 use packstone::files::pattern::Patterns;
 use packstone::files::source::Sources;
 use packstone::files::walk::Rules;
-use packstone::ops::restore::{self, Options, Overwrite, Plan, Report, Selection};
+use packstone::ops::restore::{self, Options, Plan, Report, Selection};
 use packstone::ops::select::{self, Filter, SnapshotRef};
 use packstone::ops::{Item, Monitor, Phase, Severity, Silent, backup};
 use packstone::repository::keyring::NewSlot;
@@ -142,16 +141,7 @@ impl World {
     }
 
     pub fn options(&self, target: &str) -> Options {
-        Options {
-            target: self.path(target),
-            selection: Selection::default(),
-            overwrite: Overwrite::Always,
-            delete: false,
-            sparse: false,
-            numeric_owner: false,
-            verify: false,
-            never: HashSet::new(),
-        }
+        Options::new(self.path(target))
     }
 
     /// Plans a restore of the tree's contents.

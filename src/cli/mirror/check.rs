@@ -6,6 +6,7 @@ use crate::base::time::Time;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Work;
 use crate::cli::{Context, clock, size};
+use crate::ops::check::Data;
 use crate::ops::check_mirror::{self, Options, Report, Which};
 use crate::repository::Access;
 use crate::repository::mirror_book::MirrorBook;
@@ -119,12 +120,12 @@ fn show(report: &Report, which: Which, mirror: &str, context: &Context) -> Resul
                 "{left} due as well ({}): the same command goes on there",
                 size::show(report.overdue_bytes)
             ))?;
-        } else if which != Which::None
+        } else if which != Which::Share(Data::None)
             && let Some(since) = report.verified
         {
             output.info(format_args!("all of it was read back since {}", clock::show(since, &clock::local_zone())))?;
         }
-        if which == Which::None {
+        if which == Which::Share(Data::None) {
             output.info("Contents were not read: --read-data, or --read-data-subset 10%")?;
         }
         return Ok(());

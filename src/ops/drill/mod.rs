@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use super::check;
 use super::diff::live;
 use super::diff::{Change, Side};
-use super::restore::{self, Overwrite, Selection};
+use super::restore::{self, Selection};
 use super::sample::Sample;
 use super::select::{self, Chosen, Filter, GroupBy, SnapshotRef};
 use super::{Error, Monitor, Result, recover};
@@ -308,14 +308,8 @@ fn back(
     let mut sample = options.sample;
     let restored = loop {
         let restoring = restore::Options {
-            target: at.to_path_buf(),
             selection: sample.map(Selection::sample).unwrap_or_default(),
-            overwrite: Overwrite::Always,
-            delete: false,
-            sparse: false,
-            numeric_owner: false,
-            verify: false,
-            never: HashSet::new(),
+            ..restore::Options::new(at.to_path_buf())
         };
         let plan = restore::plan(repository, chosen, &found, &restoring, monitor)?;
         match &mut sample {

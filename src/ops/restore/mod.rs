@@ -76,3 +76,20 @@ pub struct Options {
     /// repository, cache and memory. No backup holds them, so `--delete` would take them for something extra.
     pub never: HashSet<(u64, u64)>,
 }
+
+impl Options {
+    /// Everything into this directory, over whatever is there.
+    #[must_use]
+    pub fn new(target: PathBuf) -> Self {
+        Self {
+            target,
+            selection: Selection::default(),
+            overwrite: Overwrite::Always,
+            delete: false,
+            sparse: false,
+            numeric_owner: false,
+            verify: false,
+            never: HashSet::new(),
+        }
+    }
+}
