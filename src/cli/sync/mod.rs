@@ -101,11 +101,18 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             .collect()
     });
     progress.finish();
+    let failed: Vec<CliError> = ended.into_iter().filter_map(Result::err).collect();
+    let count = failed.len();
     // Of equal ones the first.
-    let worst = ended
-        .into_iter()
-        .filter_map(Result::err)
-        .reduce(|one, other| if rank(&other) > rank(&one) { other } else { one });
+    let worst = failed.into_iter().reduce(|one, other| if rank(&other) > rank(&one) { other } else { one });
+    let worst = worst.map(|worst| match worst.exit() {
+        // Each was named when it failed.
+        exit if mirrors.len() > 1 && exit != Exit::Interrupted => {
+            let all = CliError::new(exit, format!("{count} of {} mirrors: see above", mirrors.len()));
+            worst.hints().iter().fold(all, |all, hint| all.hint(hint))
+        }
+        _ => worst,
+    });
     worst.map_or(Ok(Exit::Success), Err)
 }
 
