@@ -108,7 +108,10 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let worst = worst.map(|worst| match worst.exit() {
         // Each was named when it failed.
         exit if mirrors.len() > 1 && exit != Exit::Interrupted => {
-            let all = CliError::new(exit, format!("{count} of {} mirrors: see above", mirrors.len()));
+            let all = CliError::new(
+                exit,
+                format!("{count} of {} mirrors not brought up as asked, named above", mirrors.len()),
+            );
             worst.hints().iter().fold(all, |all, hint| all.hint(hint))
         }
         _ => worst,
