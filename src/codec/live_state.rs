@@ -43,6 +43,11 @@ pub enum MarkedKind {
     Snapshot = 4,
 }
 
+impl MarkedKind {
+    /// All of them; what names others comes before what it names.
+    pub const ALL: [Self; 4] = [Self::Snapshot, Self::Segment, Self::Slot, Self::Pack];
+}
+
 /// A marked object: no longer live, still revivable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Mark {

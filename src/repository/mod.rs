@@ -18,6 +18,7 @@ mod known;
 pub mod list_reader;
 pub mod list_writer;
 pub mod lock;
+pub mod marked;
 pub mod mirror_book;
 pub mod pack_blocks;
 pub mod pack_reader;
@@ -30,6 +31,7 @@ pub mod remembered;
 pub mod replace;
 pub mod run;
 pub mod sweep;
+mod swept_names;
 pub mod uptime;
 
 use std::path::{Path, PathBuf};

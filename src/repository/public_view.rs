@@ -125,7 +125,8 @@ pub fn needs(storage: &dyn Storage, repository: RepositoryId, tip: &Tip) -> Resu
     Ok(all)
 }
 
-fn segment_table(
+/// The clear table of a segment that the head names, by its hash.
+pub(super) fn segment_table(
     storage: &dyn Storage,
     repository: RepositoryId,
     id: ObjectId,

@@ -19,7 +19,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::error::Result;
+use super::marked::folder;
 use super::pin::Pinned;
+use super::swept_names::OldNames;
 use super::{Repository, chain};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
@@ -59,26 +61,6 @@ pub struct Swept {
 
 /// Packs whose files were moved, with where they are, and who keeps the others where they were.
 pub type Quarantined = (Vec<(ObjectId, String)>, Option<Pinned>);
-
-/// The object that a mark is about.
-#[must_use]
-pub const fn object_name(id: ObjectId, kind: MarkedKind) -> ObjectName {
-    match kind {
-        MarkedKind::Slot => ObjectName::Key(id),
-        MarkedKind::Pack => ObjectName::Pack(id),
-        MarkedKind::Segment => ObjectName::Segment(id),
-        MarkedKind::Snapshot => ObjectName::Snapshot(id),
-    }
-}
-
-const fn folder(kind: MarkedKind) -> Folder {
-    match kind {
-        MarkedKind::Slot => Folder::Keys,
-        MarkedKind::Pack => Folder::Packs,
-        MarkedKind::Segment => Folder::Index,
-        MarkedKind::Snapshot => Folder::Snapshots,
-    }
-}
 
 impl Repository {
     /// When the head of a generation was written, by its own claim; of the next one that is still there when it is gone. `None`
@@ -163,6 +145,8 @@ impl Repository {
         let mut swept = Swept::default();
         if !ready.is_empty() {
             let mut done = Vec::new();
+            // What cannot be looked into keeps its names: nothing depends on their leaving.
+            let old = OldNames::find(self, now).unwrap_or_default();
             let head = self.append(|state, _| {
                 for (id, mark) in ready {
                     if state.marked.get(id) == Some(mark) {
@@ -171,6 +155,7 @@ impl Repository {
                         done.push((*id, mark.kind));
                     }
                 }
+                old.leave(state);
                 Ok(())
             })?;
             swept.head = Some(head);
@@ -206,8 +191,7 @@ impl Repository {
 
     fn remove_swept(&self, swept: &mut Swept) -> Result<()> {
         let state = self.tip().state;
-        let kinds = [MarkedKind::Snapshot, MarkedKind::Segment, MarkedKind::Slot, MarkedKind::Pack];
-        for kind in kinds {
+        for kind in MarkedKind::ALL {
             if !state.swept.values().any(|sweep| sweep.kind == kind) {
                 continue;
             }

@@ -285,7 +285,7 @@ fn an_interrupted_deletion_leaves_a_whole_mirror_and_is_finished_later() {
             // What the trial did to the memory is undone.
             let names: Vec<ObjectName> = swept
                 .iter()
-                .map(|(id, sweep)| packstone::repository::sweep::object_name(*id, sweep.kind))
+                .map(|(id, sweep)| packstone::repository::marked::object_name(*id, sweep.kind))
                 .filter(|name| start.contains_key(name))
                 .collect();
             let before = clock - 31 * DAY;

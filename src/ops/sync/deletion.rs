@@ -15,9 +15,9 @@ use std::time::Duration;
 use super::Plan;
 use crate::codec::head::Head;
 use crate::ops::{Error, Monitor, Phase, Result, Severity};
+use crate::repository::marked::object_name;
 use crate::repository::mirror_book::MirrorBook;
 use crate::repository::public_view::PublicView;
-use crate::repository::sweep::object_name;
 use crate::repository::{self, chain};
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 
