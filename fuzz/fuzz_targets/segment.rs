@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
     let parsed = SegmentTable::parse(&bytes, REPOSITORY);
     if let Ok(segment) = Segment::open(&KEYS, bytes) {
         assert_eq!(parsed.expect("opened").packs.len(), segment.packs.len());
-        let again = segment::encode(&KEYS, &segment, &[0; 32]).expect("was read");
+        let again = segment::encode(&KEYS, segment.clone(), &[0; 32]).expect("was read");
         assert_eq!(Segment::open(&KEYS, again).expect("was written"), segment);
     }
 });

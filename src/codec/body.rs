@@ -7,7 +7,7 @@
 //! needed otherwise) and what was checked is what was stored. No list holds elements of no size: a limit does not bound
 //! those.
 
-use bincode::enc::write::Writer;
+use bincode::enc::write::{SizeWriter, Writer};
 use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode, config};
 
@@ -18,7 +18,10 @@ use super::{Error, Reason, Result};
 /// # Errors
 /// [`Reason::Undecodable`] when bincode refuses (never seen for the types of this program).
 pub fn encode<T: Encode>(structure: &'static str, value: &T) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    let mut size = SizeWriter::default();
+    bincode::encode_into_writer(value, &mut size, config::standard()).map_err(|_| refused(structure))?;
+    // Left to grow, it would take up to twice what it holds, and three times for a moment.
+    let mut bytes = Vec::with_capacity(size.bytes_written);
     encode_into(structure, value, &mut bytes)?;
     Ok(bytes)
 }
@@ -38,8 +41,12 @@ pub fn encode_into<T: Encode>(structure: &'static str, value: &T, out: &mut Vec<
     let start = out.len();
     bincode::encode_into_writer(value, Appender(out), config::standard()).map_err(|_| {
         out.truncate(start);
-        Error::new(structure, Reason::Undecodable)
+        refused(structure)
     })
+}
+
+fn refused(structure: &'static str) -> Error {
+    Error::new(structure, Reason::Undecodable)
 }
 
 /// The value whose bytes are `bytes`, which an authenticated unit held. `LIMIT` bounds the memory that a hostile body can

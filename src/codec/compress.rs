@@ -17,6 +17,10 @@ pub const WINDOW_LOG_MAX: u32 = 24;
 /// would cost time for nothing.
 const GAIN_MIN: usize = 50;
 
+/// Working memory that is kept between calls, in bytes: 2 MiB. That is as long as blocks are made; those of one long chunk are
+/// longer, and few.
+pub const KEPT_MAX: usize = 2 << 20;
+
 const STRUCTURE: &str = "compressed content";
 
 /// Compresses; keeps its working memory between calls.
@@ -69,21 +73,27 @@ impl Compressor {
         };
         let room = plain.len() - plain.len().div_ceil(GAIN_MIN);
         if self.frame.len() < room {
+            // Left to grow by itself it would take up to twice what it holds.
+            self.frame.reserve_exact(room - self.frame.len());
             self.frame.resize(room, 0);
         }
-        match context.compress2(&mut self.frame[..room], plain) {
+        let codec = match context.compress2(&mut self.frame[..room], plain) {
             Ok(length) => {
                 out.reserve_exact(length + TAG_BYTES);
                 out.extend_from_slice(&self.frame[..length]);
-                Ok(Codec::Zstd)
+                Codec::Zstd
             }
             Err(code) if is_too_small(code) => {
                 out.reserve_exact(plain.len() + TAG_BYTES);
                 out.extend_from_slice(plain);
-                Ok(Codec::Stored)
+                Codec::Stored
             }
-            Err(_) => Err(Error::new(STRUCTURE, Reason::Decompression)),
+            Err(_) => return Err(Error::new(STRUCTURE, Reason::Decompression)),
+        };
+        if self.frame.len() > KEPT_MAX {
+            self.frame = Vec::new();
         }
+        Ok(codec)
     }
 }
 
@@ -115,10 +125,31 @@ impl Decompressor {
     /// is not one frame in the form of format-spec/block.md: another magic (skippable and legacy frames), a dictionary, a
     /// checksum, a window over 16 MiB, damage; [`Reason::TrailingBytes`] for bytes behind the frame.
     pub fn decompress(&mut self, codec: Codec, content: &[u8], plain_length: u32) -> Result<Vec<u8>> {
+        let mut plain = Vec::new();
+        self.decompress_into(&mut plain, codec, content, plain_length)?;
+        Ok(plain)
+    }
+
+    /// As [`Decompressor::decompress`], in the place of what `plain` held; its content is meaningless after an error.
+    ///
+    /// # Errors
+    /// As [`Decompressor::decompress`].
+    pub fn decompress_into(
+        &mut self,
+        plain: &mut Vec<u8>,
+        codec: Codec,
+        content: &[u8],
+        plain_length: u32,
+    ) -> Result<()> {
         let refuse = |reason| Err(Error::new(STRUCTURE, reason));
         let length = plain_length as usize;
         match codec {
-            Codec::Stored if content.len() == length => Ok(content.to_vec()),
+            Codec::Stored if content.len() == length => {
+                plain.clear();
+                plain.reserve_exact(length);
+                plain.extend_from_slice(content);
+                Ok(())
+            }
             Codec::Stored => refuse(Reason::PlainLength),
             Codec::Zstd => {
                 if frame_content_size(content)? != u64::from(plain_length) {
@@ -129,9 +160,11 @@ impl Decompressor {
                     Ok(frame) if frame < content.len() => return refuse(Reason::TrailingBytes),
                     _ => return refuse(Reason::Decompression),
                 }
-                let mut plain = Vec::with_capacity(length);
-                match self.context.decompress(&mut plain, content) {
-                    Ok(found) if found == length && plain.len() == length => Ok(plain),
+                plain.truncate(length);
+                plain.reserve_exact(length - plain.len());
+                plain.resize(length, 0);
+                match self.context.decompress(&mut plain[..], content) {
+                    Ok(found) if found == length => Ok(()),
                     Ok(_) => refuse(Reason::PlainLength),
                     Err(_) => refuse(Reason::Decompression),
                 }

@@ -95,13 +95,13 @@ impl Shape {
         Ok((Header { codec, plain_length, rows }, table))
     }
 
-    /// Seals a body. `table` holds `rows` rows.
+    /// Seals a body, which is used up. `table` holds `rows` rows.
     pub(super) fn seal(
         &self,
         keys: &KeyTree,
         rows: u32,
         table: &[u8],
-        body: &[u8],
+        body: Vec<u8>,
         random: &[u8; 32],
     ) -> Result<Vec<u8>> {
         let too_long = || self.refuse(Reason::OutOfRange { field: "plain length" });
@@ -113,18 +113,20 @@ impl Shape {
             u32::try_from(plain_length).ok().filter(|length| *length <= self.plain_max).ok_or_else(too_long)?;
         let body_length = u32::try_from(body.len()).map_err(|_| too_long())?;
         let header = Header { codec: Codec::Stored, plain_length, rows };
-        let mut object = self.header(keys.repository(), header);
-        object.bytes(table);
-        let mut object = object.finish();
-        let mut unit = Vec::with_capacity(plain_length as usize + OVERHEAD_BYTES);
+        let mut clear = self.header(keys.repository(), header);
+        clear.bytes(table);
+        let clear = clear.finish();
+        // With room for the clear part, which goes in front: no more than body and unit are ever held together.
+        let mut unit = Vec::with_capacity(padded as usize);
         unit.resize(PREFIX_BYTES, 0);
         unit.extend_from_slice(&body_length.to_le_bytes());
-        unit.extend_from_slice(body);
+        unit.extend_from_slice(&body);
+        drop(body);
         unit.resize(PREFIX_BYTES + plain_length as usize, 0);
-        let context = Context { kind: self.unit, codec: header.codec, plain_length, clear: &object };
+        let context = Context { kind: self.unit, codec: header.codec, plain_length, clear: &clear };
         unit::seal(keys, &context, random, &mut unit)?;
-        object.append(&mut unit);
-        Ok(object)
+        unit.splice(..0, clear);
+        Ok(unit)
     }
 
     /// Opens a whole root and returns its header and body. The bytes are used up.

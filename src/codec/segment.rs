@@ -157,6 +157,7 @@ impl Segment {
     pub fn open(keys: &KeyTree, mut bytes: Vec<u8>) -> Result<Self> {
         let table = SegmentTable::parse(&bytes, keys.repository())?;
         let (_, content) = SHAPE.open(keys, &mut bytes)?;
+        drop(bytes);
         let bodies: Vec<PackBody> = body::decode::<_, LIMIT>(STRUCTURE, &content)?;
         if bodies.len() != table.packs.len() {
             return Err(refuse(Reason::OutOfRange { field: "number of packs" }));
@@ -193,22 +194,24 @@ impl Segment {
 /// # Errors
 /// [`Reason::NotAscending`] when the packs are not in order, [`Reason::OutOfRange`] when a limit is broken: more than
 /// [`CHUNKS_MAX`] chunks go into several segments.
-pub fn encode(keys: &KeyTree, segment: &Segment, random: &[u8; 32]) -> Result<Vec<u8>> {
+pub fn encode(keys: &KeyTree, segment: Segment, random: &[u8; 32]) -> Result<Vec<u8>> {
     let rows: Vec<PackRow> = segment.packs.iter().map(SegmentPack::row).collect();
     check_rows(&rows)?;
     segment.check_chunks()?;
     let mut table = Vec::with_capacity(rows.len() * ROW_BYTES);
     let mut bodies = Vec::with_capacity(rows.len());
-    for pack in &segment.packs {
+    for pack in segment.packs {
         pack.directory.check()?;
         pack.check_length()?;
         table.extend_from_slice(pack.id.as_bytes());
         table.extend_from_slice(&pack.length.to_le_bytes());
         table.push(pack.kind.object_kind() as u8);
-        bodies.push(PackBody { directory_prefix: pack.directory_prefix, directory: pack.directory.clone().into() });
+        bodies.push(PackBody { directory_prefix: pack.directory_prefix, directory: pack.directory.into() });
     }
     let rows = u32::try_from(rows.len()).map_err(|_| refuse(Reason::OutOfRange { field: "number of packs" }))?;
-    SHAPE.seal(keys, rows, &table, &body::encode(STRUCTURE, &bodies)?, random)
+    let body = body::encode(STRUCTURE, &bodies)?;
+    drop(bodies);
+    SHAPE.seal(keys, rows, &table, body, random)
 }
 
 #[cfg(test)]
@@ -240,13 +243,13 @@ mod tests {
     }
 
     fn refused(segment: &Segment) -> Reason {
-        encode(&keys(), segment, &[0; 32]).unwrap_err().reason
+        encode(&keys(), segment.clone(), &[0; 32]).unwrap_err().reason
     }
 
     #[test]
     fn a_segment_comes_back_and_its_table_needs_no_key() {
         let segment = Segment { packs: vec![pack(1), pack(2), pack(9)] };
-        let bytes = encode(&keys(), &segment, &[0; 32]).unwrap();
+        let bytes = encode(&keys(), segment.clone(), &[0; 32]).unwrap();
         assert_eq!(bytes.len(), 4096);
         let table = SegmentTable::parse(&bytes, RepositoryId([1; 32])).unwrap();
         assert_eq!(table.packs, segment.packs.iter().map(SegmentPack::row).collect::<Vec<_>>());
@@ -256,7 +259,7 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_is_noticed() {
-        let bytes = encode(&keys(), &Segment { packs: vec![pack(1), pack(2)] }, &[0; 32]).unwrap();
+        let bytes = encode(&keys(), Segment { packs: vec![pack(1), pack(2)] }, &[0; 32]).unwrap();
         let clear = HEADER_BYTES + 2 * ROW_BYTES;
         let ciphertext = clear + PREFIX_BYTES;
         for position in (0..ciphertext + 200).chain([bytes.len() - 1]) {

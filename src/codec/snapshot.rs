@@ -180,7 +180,7 @@ impl Snapshot {
 /// [`Reason::OutOfRange`], [`Reason::BrokenRule`] for what a reader would refuse.
 pub fn encode(keys: &KeyTree, snapshot: &Snapshot, random: &[u8; 32]) -> Result<Vec<u8>> {
     snapshot.check()?;
-    SHAPE.seal(keys, 0, b"", &body::encode(STRUCTURE, snapshot)?, random)
+    SHAPE.seal(keys, 0, b"", body::encode(STRUCTURE, snapshot)?, random)
 }
 
 /// Opens a whole snapshot.
@@ -367,7 +367,7 @@ mod tests {
             let reason = encode(&keys(), &snapshot, &[0; 32]).unwrap_err().reason;
             // A hostile writer checks nothing; the reader does.
             let body = body::encode(STRUCTURE, &snapshot).unwrap();
-            let bytes = SHAPE.seal(&keys(), 0, b"", &body, &[0; 32]).unwrap();
+            let bytes = SHAPE.seal(&keys(), 0, b"", body, &[0; 32]).unwrap();
             assert_eq!(open(&keys(), bytes).unwrap_err().reason, reason);
             reason.slug()
         };

@@ -69,6 +69,17 @@ pub fn give_back_memory() {
     }
 }
 
+/// From now on pieces of memory of 1 MiB and more come from the system one by one and go back to it as soon as they are freed.
+/// glibc begins like that at 128 KiB, but raises the bound to the longest piece that was ever freed, and then keeps such
+/// pieces in the arena of the thread that took them. Where blocks go from thread to thread, a fifth of the memory is held so.
+pub fn keep_no_large_memory() {
+    // SAFETY: `mallopt` takes and returns integers, and may be called at any time.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+    }
+}
+
 /// Raises the soft limit of open files to the hard limit: a walk holds one directory open for each level of depth.
 /// Failure is no error: the walk then names the directories that it could not open.
 pub fn raise_open_files() {

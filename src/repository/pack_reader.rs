@@ -4,10 +4,10 @@
 use super::Repository;
 use super::error::{Error, Result, damaged};
 use crate::base::id::ObjectId;
-use crate::codec::compress::Decompressor;
-use crate::codec::pack::{self, PackDirectory, PackKind};
+use crate::codec::block::BlockVerifier;
+use crate::codec::pack::{self, Block, PackDirectory, PackKind};
 use crate::codec::segment::SegmentPack;
-use crate::codec::{self, Reason, block, unit};
+use crate::codec::{self, Reason, unit};
 use crate::storage::ObjectName;
 
 /// Reads one pack whole and checks its name, header, footer, directory and padding.
@@ -87,16 +87,16 @@ pub fn verify_blocks(
     pack: &SegmentPack,
     bytes: &[u8],
 ) -> std::result::Result<(), (usize, codec::Error)> {
-    let mut decompressor = Decompressor::new().map_err(|error| (0, error))?;
+    let mut verifier = BlockVerifier::new().map_err(|error| (0, error))?;
     let mut at = pack::HEADER_BYTES;
     for (number, record) in pack.directory.blocks.iter().enumerate() {
         let truncated = || (number, codec::Error::new("pack", Reason::Truncated));
         let length = record.stored_length as usize;
-        let mut sealed = bytes.get(at..).and_then(|rest| rest.get(..length)).ok_or_else(truncated)?.to_vec();
+        let sealed = bytes.get(at..).and_then(|rest| rest.get(..length)).ok_or_else(truncated)?;
         at += length;
-        let keys = repository.keys();
-        block::open(keys, pack.kind, &mut decompressor, record.codec, record.plain_length, &mut sealed)
-            .and_then(|plain| block::verify_chunks(keys, pack.kind, &plain, &record.chunks))
+        let Block { codec, plain_length, chunks, .. } = record;
+        verifier
+            .verify(repository.keys(), pack.kind, *codec, *plain_length, chunks, sealed)
             .map_err(|error| (number, error))?;
     }
     Ok(())

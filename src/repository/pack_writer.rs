@@ -15,9 +15,9 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use super::error::{Error, Result, damaged};
 use super::random;
 use crate::base::id::{ChunkId, ObjectId};
-use crate::codec::block::{self, SealedBlock};
+use crate::codec::block::{self, BlockVerifier, SealedBlock};
 use crate::codec::chunk_list::ChunkRef;
-use crate::codec::compress::{Compressor, Decompressor};
+use crate::codec::compress::{Compressor, KEPT_MAX};
 use crate::codec::key_tree::KeyTree;
 use crate::codec::pack::{self, Block, PackDirectory, PackKind};
 use crate::codec::segment::SegmentPack;
@@ -77,7 +77,7 @@ struct Workshop {
     keys: Arc<KeyTree>,
     options: PackOptions,
     compressors: Mutex<Vec<Compressor>>,
-    decompressors: Mutex<Vec<Decompressor>>,
+    verifiers: Mutex<Vec<BlockVerifier>>,
     /// Empty, for the next blocks.
     buffers: Mutex<Vec<Vec<u8>>>,
 }
@@ -97,7 +97,7 @@ impl Workshop {
     fn give_back(&self, mut buffer: Vec<u8>) {
         buffer.clear();
         let mut buffers = lock(&self.buffers);
-        if buffers.len() < blocks_queued() {
+        if buffers.len() < blocks_queued() && buffer.capacity() <= KEPT_MAX {
             buffers.push(buffer);
         }
     }
@@ -131,16 +131,14 @@ impl Workshop {
         plain_length: u32,
         chunks: &[ChunkRef],
     ) -> crate::codec::Result<()> {
-        let kept = lock(&self.decompressors).pop();
-        let mut decompressor = match kept {
-            Some(decompressor) => decompressor,
-            None => Decompressor::new()?,
+        let kept = lock(&self.verifiers).pop();
+        let mut verifier = match kept {
+            Some(verifier) => verifier,
+            None => BlockVerifier::new()?,
         };
-        let mut copy = sealed.bytes.clone();
-        let plain = block::open(&self.keys, kind, &mut decompressor, sealed.codec, plain_length, &mut copy)?;
-        lock(&self.decompressors).push(decompressor);
-        drop(copy);
-        block::verify_chunks(&self.keys, kind, &plain, chunks)
+        let verified = verifier.verify(&self.keys, kind, sealed.codec, plain_length, chunks, &sealed.bytes);
+        lock(&self.verifiers).push(verifier);
+        verified
     }
 }
 
@@ -267,7 +265,7 @@ impl PackWriter {
             keys,
             options,
             compressors: Mutex::default(),
-            decompressors: Mutex::default(),
+            verifiers: Mutex::default(),
             buffers: Mutex::default(),
         });
         let packer = Packer { storage, workshop: Arc::clone(&workshop), finished: finished_in, open: [None, None] };

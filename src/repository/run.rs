@@ -17,12 +17,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::error::{Error, Result, damaged};
+use super::error::{Error, Result};
 use super::index::{Index, read_segment};
 use super::known::NewChunks;
 use super::lock::WriterGuard;
 use super::pack_reader;
 use super::pack_writer::{PackOptions, PackWriter};
+use super::public_view::segment_table;
 use super::replace::Replaced;
 use super::{Repository, random};
 use crate::base::id::{ChunkId, ObjectId};
@@ -30,7 +31,7 @@ use crate::codec::head::HeadRef;
 use crate::codec::key_tree::ChunkKind;
 use crate::codec::live_state::{LiveState, Mark, MarkedKind, SnapshotEntry};
 use crate::codec::pack::{Block, PackKind};
-use crate::codec::segment::{self, Segment, SegmentPack, SegmentTable};
+use crate::codec::segment::{self, Segment, SegmentPack};
 use crate::codec::snapshot::{self, Snapshot};
 use crate::codec::{self, Reason};
 use crate::storage::{Folder, ObjectName, Stored};
@@ -160,13 +161,9 @@ impl<'r> Run<'r> {
         if orphans.is_empty() {
             return Ok(());
         }
+        let tip = self.repository.tip();
         for (id, length) in &self.base.segments {
-            let name = ObjectName::Segment(*id);
-            let bytes = self.repository.storage().read(&name, *length)?;
-            if ObjectId::of(&bytes) != *id {
-                return Err(damaged(name)(codec::Error::new("segment", Reason::ObjectId)));
-            }
-            let table = SegmentTable::parse(&bytes, self.repository.id()).map_err(damaged(name))?;
+            let table = segment_table(self.repository.storage(), self.repository.id(), *id, *length, &tip)?;
             orphans.retain(|id| table.packs.binary_search_by(|row| row.id.cmp(id)).is_err());
         }
         let there = self.lengths(Folder::Packs)?;
@@ -343,7 +340,7 @@ impl<'r> Run<'r> {
         }
         packs.sort_unstable_by_key(|pack| pack.id);
         packs.dedup_by_key(|pack| pack.id);
-        let bytes = segment::encode(self.repository.keys(), &Segment { packs }, &random::bytes()?)
+        let bytes = segment::encode(self.repository.keys(), Segment { packs }, &random::bytes()?)
             .map_err(|error| Error::Refused(format!("a segment could not be written: {error}")))?;
         let id = ObjectId::of(&bytes);
         self.repository.storage().put(&ObjectName::Segment(id), &bytes)?;

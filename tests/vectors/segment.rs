@@ -67,7 +67,7 @@ pub fn vectors() -> Vec<Vector> {
         directory_prefix: [number; PREFIX_BYTES],
     };
     let segment = Segment { packs: vec![pack(0x10, PackKind::Data), pack(0x20, PackKind::Tree)] };
-    let good = segment::encode(&keys(), &segment, &seed("random")).unwrap();
+    let good = segment::encode(&keys(), segment.clone(), &seed("random")).unwrap();
     let clear = HEADER_BYTES + 2 * ROW_BYTES;
     let whole = |vector: Vector| with_keys(vector).with("part", "whole");
     let refused =

@@ -8,10 +8,10 @@ use rayon::prelude::*;
 use super::places::Places;
 use super::trees::reason;
 use crate::base::id::ObjectId;
-use crate::codec::compress::Decompressor;
+use crate::codec::block::BlockVerifier;
 use crate::codec::pack::{self, Block};
 use crate::codec::segment::SegmentPack;
-use crate::codec::{self, Reason, block};
+use crate::codec::{self, Reason};
 use crate::ops::{Error, Monitor, Result};
 use crate::repository::chain::Tip;
 use crate::repository::{Repository, index};
@@ -200,15 +200,15 @@ fn read(
             sealed.push((block, unit));
             left = behind;
         }
-        let open = |decompressor: &mut codec::Result<Decompressor>, (block, unit): (&Block, &mut [u8])| {
-            let decompressor = decompressor.as_mut().map_err(|error| error.reason)?;
-            let keys = repository.keys();
-            block::open(keys, pack.kind, decompressor, block.codec, block.plain_length, unit)
-                .and_then(|plain| block::verify_chunks(keys, pack.kind, &plain, &block.chunks))
+        let open = |verifier: &mut codec::Result<BlockVerifier>, (block, unit): (&Block, &mut [u8])| {
+            let verifier = verifier.as_mut().map_err(|error| error.reason)?;
+            verifier
+                .open(repository.keys(), pack.kind, block.codec, block.plain_length, &block.chunks, unit)
+                .map(|_| ())
                 .map_err(|error| error.reason)
         };
         let opened: Vec<std::result::Result<(), Reason>> =
-            sealed.into_par_iter().with_max_len(1).map_init(Decompressor::new, open).collect();
+            sealed.into_par_iter().with_max_len(1).map_init(BlockVerifier::new, open).collect();
         for (index, result) in (first..).zip(opened) {
             if let Err(reason) = result {
                 let of = pack.directory.blocks.len();

@@ -36,12 +36,12 @@ use self::needed::Needed;
 use super::{Error, Monitor, Phase, Result, Silent};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
-use crate::codec::compress::Decompressor;
+use crate::codec::block::BlockVerifier;
 use crate::codec::head::HeadRef;
 use crate::codec::live_state::{LiveState, Mark, MarkedKind};
 use crate::codec::pack::Block;
-use crate::codec::{self, Reason, block};
-use crate::files::sys::give_back_memory;
+use crate::codec::{self, Reason};
+use crate::files::sys::{give_back_memory, keep_no_large_memory};
 use crate::repository::lock::LockError;
 use crate::repository::pack_blocks::PackBlocks;
 use crate::repository::pack_writer::PackOptions;
@@ -213,6 +213,7 @@ fn unchanged(base: &LiveState, state: &LiveState) -> repository::Result<()> {
 }
 
 fn once(repository: &Repository, options: &Options, monitor: &dyn Monitor, report: &mut Report) -> Result<()> {
+    keep_no_large_memory();
     // Before the table of chunks is there: a cache that must catch up takes as much memory again for a while.
     drop(repository.open_index());
     give_back_memory();
@@ -305,12 +306,14 @@ fn rewrite(
     let repository = run.repository();
     monitor.phase(Phase::Repack);
     monitor.expect(view.plan.repack.len() as u64, view.plan.repack_bytes(), true);
+    let damaged = |error| repository::Error::Refused(format!("a block cannot be opened: {error}"));
+    let mut verifier = BlockVerifier::new().map_err(damaged)?;
     let mut read = 0;
     for (pack, _) in &view.plan.repack {
         if monitor.interrupted() {
             return Err(Error::Interrupted);
         }
-        repack(&mut run, &view.table, &view.kept, pack, &mut read)?;
+        repack(&mut run, &view.table, &view.kept, pack, &mut verifier, &mut read)?;
         monitor.advance(1, pack.length);
     }
     give_back_memory();
@@ -363,7 +366,14 @@ fn rewrite(
 
 /// Writes what is needed of one pack into new ones: blocks of which everything is needed as they are. `read` counts bytes since
 /// memory was given back.
-fn repack(run: &mut Run<'_>, table: &ChunkTable, kept: &Bits, pack: &PackUse, read: &mut u64) -> Result<()> {
+fn repack(
+    run: &mut Run<'_>,
+    table: &ChunkTable,
+    kept: &Bits,
+    pack: &PackUse,
+    verifier: &mut BlockVerifier,
+    read: &mut u64,
+) -> Result<()> {
     let repository = run.repository();
     let damaged = |error| repository::Error::Damaged { object: ObjectName::Pack(pack.id), error };
     let mut blocks = PackBlocks::open(repository, pack.id, pack.length)?;
@@ -374,7 +384,6 @@ fn repack(run: &mut Run<'_>, table: &ChunkTable, kept: &Bits, pack: &PackUse, re
         return Err(damaged(codec::Error::new("pack", Reason::BrokenRule { rule })).into());
     }
     let mut ordinal = live.first as usize;
-    let mut tool = Decompressor::new().map_err(damaged)?;
     while let Some((record, mut sealed)) = blocks.next_block()? {
         *read += sealed.len() as u64;
         if *read >= GIVE_BACK_EVERY {
@@ -394,10 +403,7 @@ fn repack(run: &mut Run<'_>, table: &ChunkTable, kept: &Bits, pack: &PackUse, re
         }
         let Block { codec, plain_length, chunks, .. } = record;
         let keys = repository.keys();
-        let plain = block::open(keys, kind, &mut tool, codec, plain_length, &mut sealed)
-            .and_then(|plain| block::verify_chunks(keys, kind, &plain, &chunks).map(|()| plain))
-            .map_err(damaged)?;
-        drop(sealed);
+        let plain = verifier.open(keys, kind, codec, plain_length, &chunks, &mut sealed).map_err(damaged)?;
         let truncated = || damaged(codec::Error::new("pack", Reason::Truncated));
         let mut start = 0;
         for (chunk, ordinal) in chunks.iter().zip(ordinals) {

@@ -39,6 +39,8 @@ impl<const N: usize, const K: usize> Sorter<N, K> {
         if self.records.len() >= self.records_max {
             self.spill()?;
         }
+        // Memory is taken when it is written to; a vector that grows would hold everything twice for a moment.
+        self.records.reserve_exact(self.records_max - self.records.len());
         self.records.push(record);
         Ok(())
     }

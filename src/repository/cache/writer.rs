@@ -31,11 +31,12 @@ use crate::codec::segment::SegmentPack;
 /// A chunk's key and value, as they are sorted.
 const RECORD_BYTES: usize = CHUNK_KEY_BYTES + CHUNK_VALUE_BYTES;
 
-/// Chunk records that are sorted in memory: 256 Ki of 54 bytes are 14 MiB, and 7 MiB more while they are sorted.
-const SORTED_RECORDS_MAX: usize = 256 * 1024;
+/// Chunk records that are sorted in memory: 128 Ki of 54 bytes are 7 MiB, and half of that more while they are sorted.
+const SORTED_RECORDS_MAX: usize = 128 * 1024;
 
-/// Memory that redb may use for pages while it is written to, in bytes: 32 MiB. Records come in the order of their keys.
-const PAGE_CACHE_BYTES: usize = 32 << 20;
+/// Memory that redb may use for pages while it is written to, in bytes: 8 MiB. Records come in the order of their keys, so
+/// that no page is wanted again once it is full.
+const PAGE_CACHE_BYTES: usize = 8 << 20;
 
 /// A pack and what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
