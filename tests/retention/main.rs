@@ -4,6 +4,7 @@
 
 mod act;
 mod model;
+mod moments;
 mod race;
 mod remember;
 #[path = "../crash/world.rs"]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +18,9 @@ use packstone::repository::run::Run;
 use packstone::repository::{Access, Repository};
 use packstone::storage::crash::CrashDisk;
 use packstone::storage::local::Local;
+use packstone::storage::{Folder, Storage};
 
+use crate::moments::Moments;
 use crate::world::{self, Contents, Machine, PACK_BYTES, Source};
 
 /// Does something once: when a backup publishes, or when a prune has gone through listings.
@@ -307,4 +309,92 @@ fn a_copy_in_a_pack_that_this_prune_has_marked_does_not_count() {
     world.prune(Duration::ZERO, &Silent);
     world.reads_back(first, &wanted);
     world.reads_back(second, &contents);
+}
+
+/// Story: a prune that sweeps at once had marked what nothing needs, and was removing files. Meanwhile a snapshot was forgotten, and another
+/// prune kept the second copy of a chunk and marked the pack with the first, on which the plan of the first prune rested. That one
+/// took the other's mark for something that it had known, rewrote the pack with the second copy without the chunk, and both copies were gone.
+#[test]
+fn two_prunes_never_drop_both_copies_of_a_chunk_whenever_the_second_runs() {
+    let mut moments = 0;
+    let mut noticed = 0;
+    loop {
+        let world = World::new();
+        let file = |name: &str| format!("{name} {}", name.repeat(5_000)).into_bytes();
+        let (one, two, waste) = (Source::empty(), Source::empty(), Source::empty());
+        one.write("both", &file("both"));
+        one.write("one", &file("one"));
+        two.write("both", &file("both"));
+        two.write("two", &file("two"));
+        waste.write("waste", &file("waste"));
+        let save = |source: &Source| {
+            let repository = world.open(None);
+            world::backup_as(&repository, source.path(), &world::options(None), &Silent).unwrap().snapshot.unwrap()
+        };
+        let first = save(&one);
+        let repository = world.open(None);
+        let mut run = Run::begin(&repository, world::packs(PACK_BYTES)).unwrap();
+        for name in ["both", "two", "nobody", "else"] {
+            let bytes = file(name);
+            run.move_chunk(PackKind::Data, repository.keys().chunk_id(ChunkKind::Data, &bytes), &bytes).unwrap();
+        }
+        run.publish_segments().unwrap();
+        drop(repository);
+        let second = save(&two);
+        let contents = two.contents();
+        let gone = save(&waste);
+        world.forget(gone);
+
+        let left = Arc::new(AtomicI64::new(moments));
+        let (disk, locks) = (world.disk.clone(), world.locks.clone());
+        let open = move |storage: Arc<dyn Storage>| {
+            let access = Access { locks: locks.clone(), ..Machine::default().access(storage) };
+            Repository::open(access, &world::secret(1)).unwrap()
+        };
+        let options = |max_unused, grace| prune::Options {
+            limits: Limits { max_unused, max_repack: None, pack_bytes: PACK_BYTES },
+            grace,
+            packs: world::packs(PACK_BYTES),
+            now: Time::now(),
+        };
+        let other = {
+            let (disk, open) = (disk.clone(), open.clone());
+            move || {
+                let repository = open(Arc::new(Local::open_with_disk(disk.clone())));
+                let forget = |state: &mut packstone::codec::live_state::LiveState, since| {
+                    if state.snapshots.remove(&first).is_some() {
+                        state.marked.insert(first, Mark { kind: MarkedKind::Snapshot, since });
+                    }
+                    Ok(())
+                };
+                repository.append(forget).unwrap();
+                prune::run(&repository, &options(MaxUnused::Unlimited, WEEK), &Silent).unwrap();
+            }
+        };
+        let storage = Moments {
+            inner: Arc::new(Local::open_with_disk(disk.clone())),
+            listing: Some(Folder::Packs),
+            left: Arc::clone(&left),
+            act: Arc::new(other),
+        };
+        let repository = open(Arc::new(storage));
+        let report = prune::run(&repository, &options(MaxUnused::Bytes(0), Duration::ZERO), &Silent);
+        drop(repository);
+        if left.load(Ordering::SeqCst) >= 0 {
+            break;
+        }
+        noticed += usize::from(report.is_err());
+        let root = two.path().as_os_str().as_encoded_bytes()[1..].to_vec();
+        for _ in 0..2 {
+            let found = world::contents(&world.open(None), second, &root);
+            assert!(
+                found.unwrap_or_else(|error| panic!("listing {moments}: {error}")) == contents,
+                "listing {moments}"
+            );
+            world.prune(Duration::ZERO, &Silent);
+        }
+        moments += 1;
+    }
+    assert!(moments > 3, "{moments} moments");
+    println!("{moments} of {moments} moments of a prune beside another one: nothing was lost ({noticed} gave up)");
 }

@@ -230,10 +230,10 @@ fn once(repository: &Repository, options: &Options, monitor: &dyn Monitor, repor
         changed = true;
         view.base = LiveState::clone(&repository.tip().state);
         if options.grace.is_zero() {
-            // On a full disk this makes the room for what follows.
+            // On a full disk this makes the room for what follows. What the plan rests on stays what our own head said: others may
+            // have marked packs by now.
             repository.pin_newest()?;
             report.sweep(repository, options)?;
-            view.base = LiveState::clone(&repository.tip().state);
         }
     }
     view.plan.dead = dead;
