@@ -73,7 +73,8 @@ pub fn give_back_memory() {
 /// glibc begins like that at 128 KiB, but raises the bound to the longest piece that was ever freed, and then keeps such
 /// pieces in the arena of the thread that took them. Where blocks go from thread to thread, a fifth of the memory is held so.
 pub fn keep_no_large_memory() {
-    // SAFETY: `mallopt` takes and returns integers, and may be called at any time.
+    // SAFETY: `mallopt` takes and returns integers. It stores this one without a lock: a thread that asks for memory at the same
+    // moment finds the old bound or the new one, and either is right.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);

@@ -17,5 +17,5 @@ pub fn repository(storage: &Memory, number: u8, files: Parameters) -> Repository
     let access = Access::bare(Arc::new(storage.clone()), format!("/memory/{number}").into());
     let secret = Secret::KeyFile(KeyFile::generate(&[number; 32]));
     let slot = NewSlot { secret: &secret, kdf: Params::DEFAULT, label: "", created: Time::default() };
-    Repository::create(access, &[slot], &CreateOptions { files, created: Time::default() }).unwrap()
+    Repository::create(access, &[slot], &CreateOptions { files, created: Time::now() }).unwrap()
 }

@@ -13,16 +13,17 @@
 //! - An object is swept only when it was marked in a generation that every running process knows of: no pin is older.
 //!   Who knows of the mark does not use the object, or takes it out of the mark in the head that he publishes, under the same
 //!   append lock. Clocks only ever make a sweep later.
-//! - A file is removed only when the newest head lists it as swept.
+//! - A file is removed only when the newest head lists it as swept, and nobody publishes another one meanwhile.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use super::Repository;
+use super::chain::{self, Tip};
 use super::error::Result;
 use super::marked::folder;
 use super::pin::Pinned;
 use super::swept_names::OldNames;
-use super::{Repository, chain};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::head::{Head, HeadRef};
@@ -79,6 +80,12 @@ impl Repository {
     /// The heads cannot be listed.
     pub fn head_time(&self, generation: u64) -> Result<Option<Time>> {
         Ok(self.time_of(generation, &self.heads()?))
+    }
+
+    /// The earliest time that any kept head gives, this one among them.
+    pub(super) fn earliest_head_time(&self, tip: &Tip) -> Result<Time> {
+        let times = self.heads()?.into_iter().filter_map(|head| self.time_of(head.0, std::slice::from_ref(&head)));
+        Ok(times.chain([tip.head.time()]).min().unwrap_or_default())
     }
 
     /// The names of all heads, oldest first.
@@ -147,11 +154,13 @@ impl Repository {
             let mut done = Vec::new();
             // What cannot be looked into keeps its names: nothing depends on their leaving.
             let old = OldNames::find(self, now).unwrap_or_default();
+            // A clock that is behind must not make a name look old.
+            let since = now.seconds.max(self.tip().head.time().seconds);
             let head = self.append(|state, _| {
                 for (id, mark) in ready {
                     if state.marked.get(id) == Some(mark) {
                         state.marked.remove(id);
-                        state.swept.insert(*id, Sweep { kind: mark.kind, since: now.seconds });
+                        state.swept.insert(*id, Sweep { kind: mark.kind, since });
                         done.push((*id, mark.kind));
                     }
                 }
@@ -189,24 +198,34 @@ impl Repository {
         Ok((moved, holder))
     }
 
+    /// The names are asked for again under the append lock: since the newest head was read one may have left the list, its file been
+    /// copied back, and a backup have taken that over.
     fn remove_swept(&self, swept: &mut Swept) -> Result<()> {
-        let state = self.tip().state;
+        let mut found = Vec::new();
         for kind in MarkedKind::ALL {
-            if !state.swept.values().any(|sweep| sweep.kind == kind) {
-                continue;
+            let state = self.tip().state;
+            let is_swept = |id: &ObjectId| state.swept.get(id).is_some_and(|sweep| sweep.kind == kind);
+            if state.swept.values().any(|sweep| sweep.kind == kind) {
+                let listed = self.storage().list(folder(kind))?.into_iter();
+                let named = listed.filter_map(|listed| Some((listed.name.id()?, listed)));
+                found.extend(named.filter(|(id, _)| is_swept(id)).map(|(id, listed)| (id, kind, listed)));
             }
-            for found in self.storage().list(folder(kind))? {
-                let Some(id) = found.name.id() else { continue };
-                if state.swept.get(&id).is_none_or(|sweep| sweep.kind != kind) {
+        }
+        for batch in found.chunks(REMOVED_AT_ONCE) {
+            let _append = self.lock_append()?;
+            self.refresh()?;
+            let state = self.tip().state;
+            for (id, kind, listed) in batch {
+                if state.swept.get(id).is_none_or(|sweep| sweep.kind != *kind) {
                     continue;
                 }
-                match self.storage().remove(&found.name) {
+                match self.storage().remove(&listed.name) {
                     Ok(()) => {
                         swept.removed += 1;
-                        swept.removed_bytes += found.length;
+                        swept.removed_bytes += listed.length;
                     }
                     Err(error) if error.kind == ErrorKind::Absent => {}
-                    Err(error) => swept.failed.push((found.name, error.to_string())),
+                    Err(error) => swept.failed.push((listed.name, error.to_string())),
                 }
             }
         }
@@ -249,6 +268,9 @@ impl Repository {
         Ok(removed)
     }
 }
+
+/// Files that are removed before others may publish again.
+const REMOVED_AT_ONCE: usize = 128;
 
 /// Heads that are kept besides their checkpoints. format-spec/head.md.
 pub const HEADS_KEPT: u64 = 16;

@@ -8,8 +8,10 @@
 //! - its file is gone;
 //! - no live segment lists it;
 //! - every running process began with a head that says that it was swept: no pin is older than the head that is followed;
-//! - 400 days have passed since the sweep, by this machine's clock and by what the last head says of its own time: one wrong clock
-//!   is not enough. What a mirror still holds then stays there.
+//! - 400 days have passed since the sweep, by this machine's clock and by the times that all heads give that are kept: a clock that was
+//!   wrong for a few heads is not enough. What a mirror still holds then stays there.
+//!
+//! Names of key slots stay for ever: they are few, and what was taken from a user's keys must leave every mirror.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -37,10 +39,15 @@ impl OldNames {
     /// The names that may leave the newest head.
     pub(super) fn find(repository: &Repository, now: Time) -> Result<Self> {
         let tip = repository.tip();
-        let clock = now.seconds.min(tip.head.time().seconds);
-        let is_old = |sweep: &Sweep| sweep.since.saturating_add_unsigned(NAMES_KEPT.as_secs()) <= clock;
-        let old = tip.state.swept.iter().filter(|(_, sweep)| is_old(sweep));
+        let is_old = |sweep: &Sweep, clock: i64| sweep.since.saturating_add_unsigned(NAMES_KEPT.as_secs()) <= clock;
+        let may_leave = |sweep: &Sweep| sweep.kind != MarkedKind::Slot && is_old(sweep, now.seconds);
+        let old = tip.state.swept.iter().filter(|(_, sweep)| may_leave(sweep));
         let mut names: BTreeMap<ObjectId, Sweep> = old.map(|(id, sweep)| (*id, *sweep)).collect();
+        if names.is_empty() {
+            return Ok(Self::default());
+        }
+        let clock = repository.earliest_head_time(&tip)?.seconds;
+        names.retain(|_, sweep| is_old(sweep, clock));
         let newest = tip.reference().generation;
         if names.is_empty() || repository.oldest_pin()?.is_some_and(|pinned| pinned.generation < newest) {
             return Ok(Self::default());
@@ -128,6 +135,18 @@ mod tests {
         repository.sweep(&[marked], now).unwrap().removed
     }
 
+    /// As if it had been swept at this time.
+    fn sweep_long_ago(repository: &Repository, pack: ObjectId, at: Time) {
+        mark(repository, pack, MarkedKind::Pack);
+        let change = |state: &mut LiveState, _| {
+            state.marked.remove(&pack);
+            state.swept.insert(pack, Sweep { kind: MarkedKind::Pack, since: at.seconds });
+            Ok(())
+        };
+        repository.append(change).unwrap();
+        repository.storage().remove(&ObjectName::Pack(pack)).unwrap();
+    }
+
     /// Sweeps something else, so that a head is published.
     fn sweep_another(repository: &Repository, content: u8, now: Time) -> ObjectId {
         let (other, _) = pack(repository, content);
@@ -140,10 +159,10 @@ mod tests {
         let storage = Memory::new();
         let repository = fixture::repository(&storage, 7, Parameters::FILES);
         let (id, segment) = pack(&repository, 1);
-        sweep(&repository, id, days_ago(401));
+        sweep_long_ago(&repository, id, days_ago(401));
         assert!(swept(&repository).contains(&id));
 
-        let others = vec![sweep_another(&repository, 2, days_ago(399))];
+        let others = vec![sweep_another(&repository, 2, days_ago(0))];
         assert!(swept(&repository).contains(&id), "its segment is live");
 
         mark(&repository, segment, MarkedKind::Segment);
@@ -157,7 +176,7 @@ mod tests {
         let repository = fixture::repository(&storage, 7, Parameters::FILES);
         let (id, segment) = pack(&repository, 1);
         mark(&repository, segment, MarkedKind::Segment);
-        sweep(&repository, id, days_ago(500));
+        sweep_long_ago(&repository, id, days_ago(500));
         let (other, _) = pack(&repository, 2);
         let marked = mark(&repository, other, MarkedKind::Pack);
         // Its own pin is of the head before the mark.
@@ -173,16 +192,19 @@ mod tests {
         let repository = fixture::repository(&storage, 7, Parameters::FILES);
         let (id, segment) = pack(&repository, 1);
         mark(&repository, segment, MarkedKind::Segment);
-        sweep(&repository, id, days_ago(300));
+        sweep_long_ago(&repository, id, days_ago(300));
         let ten_years_on = days_ago(-3650);
         sweep_another(&repository, 2, ten_years_on);
         assert!(swept(&repository).contains(&id), "the heads say that it is 300 days old");
+        sweep_another(&repository, 6, days_ago(3650));
+        let earliest = repository.tip().state.swept.values().map(|sweep| sweep.since).min();
+        assert!(earliest >= Some(days_ago(301).seconds), "a clock that is behind makes no name old");
 
         let (id, segment) = pack(&repository, 3);
         let name = ObjectName::Pack(id);
         let file = storage.objects().remove(&name).unwrap();
         mark(&repository, segment, MarkedKind::Segment);
-        sweep(&repository, id, days_ago(500));
+        sweep_long_ago(&repository, id, days_ago(500));
         storage.put(&name, &file).unwrap();
         let (other, _) = pack(&repository, 4);
         assert_eq!(sweep(&repository, other, days_ago(0)), 2, "the file that was there again goes too");

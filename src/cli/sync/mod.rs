@@ -18,6 +18,9 @@ use crate::repository::{self, uptime::Uptime};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Longest grace of a mirror: 365 days. format-spec/deleting.md, "Swept names".
+const GRACE_MAX: Duration = Duration::from_secs(365 * 86_400);
+
 /// Send what is new to the mirrors
 ///
 /// Needs no passphrase. A mirror is whole for one state of the repository at every instant: objects first, and what names them last. An
@@ -40,7 +43,7 @@ pub struct Arguments {
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = parse_percent)]
     pub sample: f64,
     /// Leave what was pruned on the mirror for so long after it was first seen to be superseded there (30d, 12h)
-    #[arg(long, value_name = "SPAN", default_value = "30d", value_parser = super::prune::parse_grace, help_heading = "Deleting")]
+    #[arg(long, value_name = "SPAN", default_value = "30d", value_parser = parse_grace, help_heading = "Deleting")]
     pub grace: Duration,
     /// Delete at most this share of a mirror in seven days, in percent; when more is due, delete nothing and end with exit code 20
     #[arg(long, value_name = "PERCENT", default_value_t = 50.0, value_parser = parse_percent, help_heading = "Deleting")]
@@ -54,6 +57,15 @@ pub struct Arguments {
     /// Change nothing, only say what would be sent and deleted
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+}
+
+/// A name that was swept leaves the heads after 400 days: whoever waits longer deletes nothing.
+fn parse_grace(text: &str) -> Result<Duration, String> {
+    let grace = super::prune::parse_grace(text)?;
+    if grace > GRACE_MAX {
+        return Err("at most 365d: 400 days after it was swept nobody knows an object's name any more".to_owned());
+    }
+    Ok(grace)
 }
 
 fn parse_percent(text: &str) -> Result<f64, String> {

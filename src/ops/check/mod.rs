@@ -359,7 +359,8 @@ fn disagreement(cache: &Cache, repository: &Repository, tip: &Tip, places: &Plac
     for fact in cache.packs().iter().filter(|fact| tip.state.segments.contains_key(&fact.segment)) {
         match places.number(&fact.id).and_then(|number| places.pack(number)) {
             Some(pack) if pack.length == fact.length && pack.kind.object_kind() as u8 == fact.kind => {}
-            None if !tip.state.keeps(&fact.id) => {}
+            // A pack that is gone: no answer about it is believed.
+            None => {}
             _ => return Some(format!("it describes pack {} otherwise than the segments", fact.id.short())),
         }
     }
@@ -377,6 +378,7 @@ fn disagreement(cache: &Cache, repository: &Repository, tip: &Tip, places: &Plac
                     continue;
                 }
                 match cache.lookup(&chunk.id) {
+                    Ok(Some(location)) if places.number(&location.pack).is_none() => {}
                     Ok(Some(location)) if !tip.state.keeps(&location.pack) => {}
                     Ok(Some(location)) => {
                         let same = |record: &places::Record| {
