@@ -68,6 +68,7 @@ impl Compressor {
     /// [`Reason::Decompression`] when zstd fails for another reason than a missing gain (never seen).
     pub fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<Codec> {
         let Some(context) = &mut self.context else {
+            out.reserve_exact(plain.len() + TAG_BYTES);
             out.extend_from_slice(plain);
             return Ok(Codec::Stored);
         };

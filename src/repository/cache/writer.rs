@@ -31,7 +31,7 @@ use crate::codec::segment::SegmentPack;
 /// A chunk's key and value, as they are sorted.
 const RECORD_BYTES: usize = CHUNK_KEY_BYTES + CHUNK_VALUE_BYTES;
 
-/// Chunk records that are sorted in memory: 128 Ki of 54 bytes are 7 MiB, and half of that more while they are sorted.
+/// Chunk records that are sorted in memory: 128 Ki of 54 bytes are 7 MiB, and as much again while they are sorted.
 const SORTED_RECORDS_MAX: usize = 128 * 1024;
 
 /// Memory that redb may use for pages while it is written to, in bytes: 8 MiB. Records come in the order of their keys, so
