@@ -359,8 +359,7 @@ fn disagreement(cache: &Cache, repository: &Repository, tip: &Tip, places: &Plac
     for fact in cache.packs().iter().filter(|fact| tip.state.segments.contains_key(&fact.segment)) {
         match places.number(&fact.id).and_then(|number| places.pack(number)) {
             Some(pack) if pack.length == fact.length && pack.kind.object_kind() as u8 == fact.kind => {}
-            // A pack that is gone: no answer about it is believed.
-            None => {}
+            None if !tip.state.keeps(&fact.id) => {}
             _ => return Some(format!("it describes pack {} otherwise than the segments", fact.id.short())),
         }
     }
@@ -378,6 +377,7 @@ fn disagreement(cache: &Cache, repository: &Repository, tip: &Tip, places: &Plac
                     continue;
                 }
                 match cache.lookup(&chunk.id) {
+                    // A pack that is gone: its name may have left the list of swept ones.
                     Ok(Some(location)) if places.number(&location.pack).is_none() => {}
                     Ok(Some(location)) if !tip.state.keeps(&location.pack) => {}
                     Ok(Some(location)) => {
