@@ -35,8 +35,8 @@ impl From<repository::Error> for CliError {
             ),
             E::Rollback { .. } => (
                 Exit::Rollback,
-                "an older copy was put in its place, or a disk image was set back. If you did that yourself, remove this \
-                 machine's memory of it in the state directory; if not, do not trust this copy",
+                "an older copy was put in its place, or a disk image was set back. If you did that yourself, packstone repair heads \
+                 --set-back goes on from it; if not, do not trust this copy",
             ),
             E::Fork { .. } => (
                 Exit::Fork,
@@ -45,13 +45,12 @@ impl From<repository::Error> for CliError {
             ),
             E::UnreadableHead { .. } => (
                 Exit::Damage,
-                "bring the file back from another copy of the repository under the same name; it never changes. When no copy \
-                 has it, keep it somewhere else and take it out of heads/: what it alone names is then left out, and a machine \
-                 that had seen it says that the repository was set back",
+                "packstone repair heads brings it back from a mirror, or goes on from the newest one that can be read",
             ),
             E::NoHead { .. } => (
                 Exit::Damage,
-                "bring the files back from another copy of the repository under the same names; they never change",
+                "packstone repair heads brings them back from a mirror; from any other copy of the repository, copy the files back \
+                 under the same names: they never change",
             ),
             E::ForeignConfig => (Exit::Damage, "bring the config file back from another copy of the repository"),
             E::OtherRepository { .. } => (Exit::Failed, "check --repo"),

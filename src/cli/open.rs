@@ -247,12 +247,20 @@ pub fn id_at(place: &Path) -> Option<RepositoryId> {
 /// # Errors
 /// When there is none, or its heads cannot be believed.
 pub fn public_view(context: &Context, command: &str) -> Result<PublicView, CliError> {
+    Ok(PublicView::open(closed(context, command)?)?)
+}
+
+/// The repository that the user named, before anything of it was read.
+///
+/// # Errors
+/// When there is none, or the disk refuses.
+pub fn closed(context: &Context, command: &str) -> Result<Access, CliError> {
     let place = place(context)?;
     if !exists(&place) && !is_closed(&place) {
         return Err(nothing_at(context, &place)?);
     }
     let storage = Local::open(&place).map_err(repository::Error::from)?;
-    Ok(PublicView::open(access(context, &place, storage, command)?)?)
+    access(context, &place, storage, command)
 }
 
 /// Opens with whatever the secret turns out to be: what was typed as a passphrase may be a recovery code.

@@ -15,7 +15,8 @@ use serde::Serialize;
 
 /// Bring removed snapshots back, or list what can come back
 ///
-/// A snapshot that forget has removed, or that tag, hold or release has replaced, is there until prune has swept it.
+/// A snapshot that forget has removed, or that tag, hold or release has replaced, is there until prune has swept it. So is one that only a lost head
+/// named, after "packstone repair heads --set-back".
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// Which ones, by the beginnings of their ids; without any, list them all
@@ -37,7 +38,8 @@ fn parse_id(text: &str) -> Result<String, String> {
 #[derive(Debug, Serialize)]
 struct MarkedJson {
     message_type: &'static str,
-    since_generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since_generation: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replaced_by: Option<String>,
     #[serde(flatten)]
@@ -107,7 +109,7 @@ fn list(repository: &Repository, context: &Context) -> Result<Exit, CliError> {
             vec![id.short()],
             vec![clock::show(snapshot.time, &zone)],
             vec![escape(snapshot.host.as_bytes())],
-            vec![format!("generation {since}")],
+            vec![since.map_or("in no list".to_owned(), |since| format!("generation {since}"))],
             vec![replaced_by.map_or(String::new(), |id| id.short())],
             snapshot.paths.iter().map(|path| escape(path)).collect(),
         ]);

@@ -22,6 +22,7 @@ pub mod part;
 pub mod probe;
 pub mod prune;
 pub mod recover;
+pub mod repair_heads;
 pub mod repair_index;
 pub mod repair_mirror;
 pub mod repair_objects;

@@ -4,6 +4,9 @@
 //! that holds a chunk of those listings or of its files. Packs that were marked meanwhile are marked no more, in the same
 //! head. Files' contents are not read: that their packs are there with their lengths is what a backup asks, too.
 //!
+//! A snapshot that no head says anything of comes back in the same way: one that only a lost head named (`repair heads`), or that an
+//! interrupted backup left. What a sweep has taken is listed as swept, and never is one of these.
+//!
 //! The walk reads the index as if no pack were marked, so it sees what is live and what may become so again, and never
 //! what was swept. Between the walk and the head a sweep may come first; the head then is not published.
 
@@ -25,15 +28,15 @@ use crate::repository::chain::{self, Tip};
 use crate::repository::index::{Index, Place, Sources};
 use crate::repository::list_reader::{Chunks, Listing, Problems, TreeChunks};
 use crate::repository::{self, Repository};
-use crate::storage::ObjectName;
+use crate::storage::{Folder, ObjectName};
 
 /// A snapshot that was removed and is there still.
 #[derive(Debug)]
 pub struct Marked {
     /// Its id.
     pub id: ObjectId,
-    /// Generation of the head that removed it.
-    pub since: u64,
+    /// Generation of the head that removed it; none when no head says anything of it.
+    pub since: Option<u64>,
     /// The live snapshot that took its place, when its tags or its hold were changed.
     pub replaced_by: Option<ObjectId>,
     /// What it says.
@@ -50,17 +53,28 @@ pub fn list(repository: &Repository) -> Vec<Marked> {
         made.map(|(id, _)| *id)
     };
     let marked = tip.state.marked.iter().filter(|(_, mark)| mark.kind == MarkedKind::Snapshot);
+    let marked = marked.map(|(id, mark)| (*id, Some(mark.since), repository.snapshot(*id)));
+    // Of these nobody has said that they can be read.
+    let unlisted = unlisted(repository, &tip).into_iter().map(|id| (id, None, repository.snapshot(id)));
+    let unlisted = unlisted.filter(|(.., snapshot)| snapshot.is_ok());
     let mut all: Vec<Marked> = marked
-        .map(|(id, mark)| {
-            let snapshot = repository.snapshot(*id);
-            let first = snapshot.as_ref().ok().and_then(|snapshot| snapshot.original).unwrap_or(*id);
-            Marked { id: *id, since: mark.since, replaced_by: successor(first), snapshot }
+        .chain(unlisted)
+        .map(|(id, since, snapshot)| {
+            let first = snapshot.as_ref().ok().and_then(|snapshot| snapshot.original).unwrap_or(id);
+            Marked { id, since, replaced_by: successor(first), snapshot }
         })
         .collect();
     all.sort_by_key(|marked| {
         (marked.snapshot.as_ref().map(|one| one.time).unwrap_or_default(), marked.since, marked.id)
     });
     all
+}
+
+/// Snapshots that lie there and of which the head says nothing. What cannot be listed is none.
+fn unlisted(repository: &Repository, tip: &Tip) -> Vec<ObjectId> {
+    let listed = repository.storage().list(Folder::Snapshots).unwrap_or_default();
+    let ids = listed.into_iter().filter_map(|found| found.name.id());
+    ids.filter(|id| !tip.state.lists(id) && tip.state.keeps(id)).collect()
 }
 
 /// One snapshot that comes back.
@@ -71,6 +85,8 @@ pub struct Return {
     entry: SnapshotEntry,
     /// True when the head that first listed it is gone: it arrives anew.
     arrives_anew: bool,
+    /// True when the newest head says nothing of it.
+    is_unlisted: bool,
 }
 
 /// What will be done.
@@ -101,7 +117,11 @@ pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) ->
             continue;
         }
         let snapshot = repository.snapshot(id)?;
-        source.walk(&snapshot, monitor).map_err(|error| lost(&tip, id, error))?;
+        let is_unlisted = !tip.state.marked.contains_key(&id);
+        source.walk(&snapshot, monitor).map_err(|error| match is_unlisted {
+            true => not_yet(id, error),
+            false => lost(&tip, id, error),
+        })?;
         plan.snapshots.push(arrival(repository, &tip, id)?);
     }
     for pack in source.packs.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -136,6 +156,19 @@ fn lost(tip: &Tip, id: ObjectId, error: Error) -> Error {
     }
 }
 
+/// Who stored an unlisted snapshot may have stored packs that no segment lists.
+fn not_yet(id: ObjectId, error: Error) -> Error {
+    match error.repository() {
+        Some(repository::Error::ChunkMissing { chunk }) => Error::Refused(format!(
+            "snapshot {} cannot come back now: chunk {} is in no pack that a live segment lists; packstone repair index takes \
+             over packs that none lists",
+            id.short(),
+            chunk.short()
+        )),
+        _ => error,
+    }
+}
+
 /// Its entry as it was; the head that said so may be gone.
 fn arrival(repository: &Repository, tip: &Tip, id: ObjectId) -> Result<Return> {
     let length = repository.storage().length(&ObjectName::Snapshot(id)).map_err(repository::Error::from)?;
@@ -144,13 +177,15 @@ fn arrival(repository: &Repository, tip: &Tip, id: ObjectId) -> Result<Return> {
     let earlier = chain::earlier(repository.storage(), key, repository.id(), tip, before)?;
     let known = earlier.and_then(|state| state.snapshots.get(&id).copied());
     let entry = SnapshotEntry { length, arrival: known.map_or(0, |entry| entry.arrival) };
-    Ok(Return { id, entry, arrives_anew: known.is_none() })
+    Ok(Return { id, entry, arrives_anew: known.is_none(), is_unlisted: !tip.state.marked.contains_key(&id) })
 }
 
 fn find(repository: &Repository, tip: &Tip, digits: &str) -> Result<ObjectId> {
     let begins = |id: &&ObjectId| id.to_string().starts_with(digits);
     let marked = tip.state.marked.iter().filter(|(_, mark)| mark.kind == MarkedKind::Snapshot).map(|(id, _)| id);
-    if marked.clone().find(begins).is_none() {
+    let unlisted = unlisted(repository, tip);
+    let there = marked.chain(&unlisted);
+    if there.clone().find(begins).is_none() {
         if let Some(live) = tip.state.snapshots.keys().find(begins) {
             return Err(Error::Refused(format!("snapshot {} is there: it was not removed", live.short())));
         }
@@ -163,7 +198,7 @@ fn find(repository: &Repository, tip: &Tip, digits: &str) -> Result<ObjectId> {
         Ok(snapshot) => format!("{} of {}", id.short(), escape(snapshot.host.as_bytes())),
         Err(_) => format!("{} (cannot be read)", id.short()),
     };
-    by_beginning(marked, digits, "removed snapshot", "packstone undelete lists what can come back", describe)
+    by_beginning(there, digits, "removed snapshot", "packstone undelete lists what can come back", describe)
 }
 
 /// Publishes the head in which the snapshots, and the packs that they need, are live.
@@ -186,11 +221,13 @@ pub fn execute(repository: &Repository, plan: &Plan) -> Result<HeadRef> {
             // Also one that was marked since the walk.
             state.marked.remove(pack);
         }
-        for Return { id, entry, arrives_anew } in &plan.snapshots {
+        for Return { id, entry, arrives_anew, is_unlisted } in &plan.snapshots {
             if state.swept.contains_key(id) {
                 return Err(swept("snapshot", id));
             }
-            if state.marked.remove(id).is_none() {
+            // Also an unlisted one that a prune has marked since.
+            let is_there = *is_unlisted && !state.lists(id);
+            if state.marked.remove(id).is_none() && !is_there {
                 return Err(repository::Error::Overtaken { what: ObjectName::Snapshot(*id) });
             }
             let arrival = if *arrives_anew { generation } else { entry.arrival };

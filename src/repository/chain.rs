@@ -122,7 +122,8 @@ const fn is_silent(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Unavailable | ErrorKind::Refused | ErrorKind::Denied)
 }
 
-fn generation(name: &ObjectName) -> u64 {
+/// The generation in the name of a head.
+pub(super) fn generation(name: &ObjectName) -> u64 {
     match name {
         ObjectName::Head { generation, .. } => *generation,
         _ => 0,
@@ -199,8 +200,35 @@ pub fn at(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repositor
     }
 }
 
+/// One head: none for a file that was never ours, and why one cannot be read that may have been.
+///
+/// # Errors
+/// A store that does not answer; [`Error::UnreadableHead`] for one that only a newer program reads.
+pub(super) fn readable(
+    storage: &dyn Storage,
+    name: &ObjectName,
+    verifying_key: &[u8; 32],
+    repository: RepositoryId,
+) -> Result<std::result::Result<Option<Box<Head>>, String>> {
+    match examine(storage, name, verifying_key, repository) {
+        Ok(Candidate::Valid(head)) => Ok(Ok(Some(head))),
+        Ok(Candidate::Junk) => Ok(Ok(None)),
+        Ok(Candidate::Unreadable(error)) if error.reason.needs_newer_program() => {
+            Err(Error::UnreadableHead { object: *name, error: error.to_string() })
+        }
+        Ok(Candidate::Unreadable(error)) => Ok(Err(error.to_string())),
+        Err(Error::Storage(error)) if !is_silent(error.kind) => Ok(Err(format!("it cannot be read: {}", error.source))),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads the checkpoint of a valid head and puts its state together.
-fn complete(storage: &dyn Storage, verifying_key: &[u8; 32], repository: RepositoryId, head: Box<Head>) -> Result<Tip> {
+pub(super) fn complete(
+    storage: &dyn Storage,
+    verifying_key: &[u8; 32],
+    repository: RepositoryId,
+    head: Box<Head>,
+) -> Result<Tip> {
     let head: Arc<Head> = Arc::from(head);
     let resolve_error = |error| Error::Damaged { object: name_of(head.reference()), error };
     let checkpoint = if head.is_checkpoint() {

@@ -7,6 +7,7 @@
 
 mod ballast;
 pub mod blocks;
+pub mod broken_heads;
 pub mod cache;
 pub mod chain;
 pub mod error;

@@ -157,7 +157,7 @@ fn attributes_travel_in_a_tar() {
     }
     world.backup();
     let archive = bytes(&world, &["dump", "latest:tree"]);
-    assert!(archive.windows(33).any(|window| window == b"SCHILY.xattr.user.note=remember\n\0\0"[..33].as_ref()));
+    assert!(archive.windows(33).any(|window| *window == b"SCHILY.xattr.user.note=remember\n\0\0"[..33]));
     let back = world.path("back");
     untar(&archive, &["--xattrs"], &back);
     let got =

@@ -20,6 +20,7 @@ mod mirror;
 mod prune;
 mod reading;
 mod repair;
+mod repair_heads;
 mod restore;
 mod rewrite;
 mod show;

@@ -1,5 +1,6 @@
 //! `repair`: make again what can be made again. One file a part.
 
+pub mod heads;
 pub mod index;
 pub mod mirror;
 pub mod objects;
@@ -29,6 +30,7 @@ pub struct Arguments {
 #[derive(Debug, Clone, clap::Subcommand)]
 #[expect(missing_docs, reason = "each stands for the file of its name, whose argument struct says what it does")]
 pub enum Command {
+    Heads(heads::Arguments),
     Index(index::Arguments),
     Mirror(mirror::Arguments),
     Objects(objects::Arguments),
@@ -42,6 +44,7 @@ pub enum Command {
 /// When the repository cannot be opened, or the repair cannot be published.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     match &arguments.command {
+        Command::Heads(arguments) => heads::run(arguments, context),
         Command::Index(arguments) => index::run(arguments, context),
         Command::Mirror(arguments) => mirror::run(arguments, context),
         Command::Objects(arguments) => objects::run(arguments, context),

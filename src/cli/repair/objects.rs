@@ -41,7 +41,11 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         if arguments.dry_run {
             return Ok(Exit::Damage);
         }
-        let mirrors = mirrors(arguments, view.id(), context)?;
+        let mirrors = mirrors(&arguments.mirrors, view.id(), context)?;
+        if mirrors.is_empty() {
+            return Err(CliError::failed("there is no mirror to fetch from")
+                .hint("packstone repair packs saves what can be read of damaged packs"));
+        }
         let progress = context.progress(Work::Other);
         let report = repair_objects::execute(&view, &mirrors, &plan, &progress);
         progress.finish();
@@ -96,25 +100,23 @@ fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
     output.info(format_args!("{read} read, {damaged} damaged, {missing} missing"))
 }
 
-type Mirrors = Vec<(String, std::sync::Arc<dyn crate::storage::MirrorStore>)>;
+/// Mirrors by name.
+pub(super) type Mirrors = Vec<(String, std::sync::Arc<dyn crate::storage::MirrorStore>)>;
 
-fn mirrors(
-    arguments: &Arguments,
+/// Those of these names that can be opened; all without any name.
+pub(super) fn mirrors(
+    names: &[String],
     repository: crate::base::id::RepositoryId,
     context: &Context,
 ) -> Result<Mirrors, CliError> {
     let book = store::book(context, repository)?;
-    let chosen = store::chosen(&book, &arguments.mirrors)?;
+    let chosen = store::chosen(&book, names)?;
     let mut opened = Mirrors::new();
     for mirror in chosen {
         match store::Place::of(&mirror).and_then(|place| store::open(context, &place, false)) {
             Ok(store) => opened.push((mirror.name, store)),
             Err(error) => context.output.warn(&format!("{}: {}", mirror.name, error.chain())),
         }
-    }
-    if opened.is_empty() {
-        return Err(CliError::failed("there is no mirror to fetch from")
-            .hint("packstone repair packs saves what can be read of damaged packs"));
     }
     Ok(opened)
 }

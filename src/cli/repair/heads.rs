@@ -1,0 +1,141 @@
+//! `repair heads`: heads that cannot be read come back from a mirror, or are left behind.
+
+use super::objects::mirrors;
+use crate::base::escape::escape;
+use crate::cli::exit::{CliError, Exit};
+use crate::cli::progress::Work;
+use crate::cli::{Context, clock, open, size};
+use crate::ops::repair_heads;
+use crate::repository::broken_heads::BrokenHeads;
+
+/// Bring heads that cannot be read back from a mirror, or go on from the newest one that can
+///
+/// Heads are the small signed files that say what is live. When the newest one is damaged or gone, no command goes on: an older one could hide the
+/// latest snapshots. This fetches it from the first mirror that has it, and moves what was here to quarantine/ in the repository. Needs no passphrase.
+///
+/// When no mirror has it, --set-back goes on from the newest head that can be read. What only later ones named is then left out: "packstone repair
+/// index" takes their packs over, and "packstone undelete" lists their snapshots. A key that was removed since opens the repository again. Mirrors and
+/// machines that saw the later heads will say that this is another history.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// From which mirrors, by name; all without any
+    #[arg(value_name = "MIRROR")]
+    pub mirrors: Vec<String>,
+    /// Go on from the newest head that can be read, when no mirror has the later ones
+    #[arg(long)]
+    pub set_back: bool,
+    /// Change nothing, only say what would be done
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When there is no repository, or it cannot be read or written.
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    let mut broken = BrokenHeads::find(open::closed(context, "repair heads")?)?;
+    show(&broken, arguments.dry_run, context)?;
+    if broken.wrong.is_empty() {
+        return Ok(Exit::Success);
+    }
+    if arguments.dry_run {
+        return Ok(Exit::Damage);
+    }
+    // A checkpoint that came back may name nothing; a head that came back may name a checkpoint that is not there either.
+    for _ in 0..super::ATTEMPTS {
+        let mirrors = mirrors(&arguments.mirrors, broken.id(), context)?;
+        let progress = context.progress(Work::Other);
+        let report = repair_heads::fetch(&broken, &mirrors, &progress);
+        progress.finish();
+        let report = report?;
+        told(&report, context)?;
+        broken = BrokenHeads::find(open::closed(context, "repair heads")?)?;
+        if report.mended.is_empty() || broken.wrong.is_empty() {
+            break;
+        }
+    }
+    let output = context.output;
+    if broken.wrong.is_empty() {
+        output.info(
+            "Every head that matters can be read. What was damaged here is in quarantine/. Next: packstone check",
+        )?;
+        return Ok(Exit::Success);
+    }
+    let Some(newest) = broken.sound.as_ref().map(|tip| tip.reference().generation) else {
+        return Err(CliError::new(Exit::Damage, "no head here can be read, and no mirror has one of those that are here").hint(
+            "packstone recover brings the repository back from a mirror; from any other copy of it, copy the files under heads/ back",
+        ));
+    };
+    if !arguments.set_back {
+        let snapshots = size::counted(broken.unlisted_snapshots, "snapshot", "snapshots");
+        return Err(CliError::new(
+            Exit::Damage,
+            format!("the newest head that can be read is of generation {newest}, and later ones cannot be brought back"),
+        )
+        .hint(format!(
+            "packstone repair heads --set-back goes on from generation {newest}. It says nothing of {snapshots} here, which \
+             packstone undelete then lists"
+        )));
+    }
+    let (head, moved) = broken.set_back()?;
+    if output.json {
+        output.json(&serde_json::json!({
+            "message_type": "set_back",
+            "generation": head.generation,
+            "moved": moved,
+        }))?;
+    }
+    for place in &moved {
+        output.info(format_args!("moved: {place}"))?;
+    }
+    output.info(format_args!(
+        "Set back to generation {}. Next: packstone repair index, then packstone undelete, then packstone check",
+        head.generation
+    ))?;
+    Ok(Exit::Success)
+}
+
+fn show(broken: &BrokenHeads, dry_run: bool, context: &Context) -> Result<(), CliError> {
+    let output = context.output;
+    let newest = broken.sound.as_ref().map(|tip| (tip.reference().generation, tip.head.time()));
+    if output.json {
+        return output.json(&serde_json::json!({
+            "message_type": "repair_heads_plan",
+            "dry_run": dry_run,
+            "wrong": broken.wrong.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(),
+            "newest_generation": newest.map(|(generation, _)| generation),
+            "unlisted_snapshots": broken.unlisted_snapshots,
+        }));
+    }
+    for (name, why) in &broken.wrong {
+        let what = if broken.is_absent(name) { "missing" } else { "damaged" };
+        output.line(format_args!("{what}: {name}: {}", escape(why.as_bytes())))?;
+    }
+    match newest {
+        Some((generation, time)) => output.info(format_args!(
+            "The newest head that can be read: generation {generation}, {}",
+            clock::show(time, &clock::local_zone())
+        )),
+        None => output.info("No head can be read"),
+    }
+}
+
+fn told(report: &repair_heads::Report, context: &Context) -> Result<(), CliError> {
+    let output = context.output;
+    if output.json {
+        return output.json(&serde_json::json!({
+            "message_type": "repair_heads",
+            "mended": report.mended.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(),
+            "lost": report.lost.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(),
+        }));
+    }
+    for (head, from) in &report.mended {
+        output.info(format_args!("mended: {head}, from {from}"))?;
+    }
+    for (head, why) in &report.lost {
+        let why = if why.is_empty() { "there is none to ask" } else { why };
+        output.line(format_args!("no mirror has {head}: {}", escape(why.as_bytes())))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,200 @@
+//! `repair heads`: the newest head, or a checkpoint, is damaged or gone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use packstone::base::id::ObjectId;
+
+use super::check::damage;
+use super::forget::ids;
+use super::support::{World, files_beneath};
+
+/// Three backups, of which each adds a file; returns their ids.
+fn world() -> (World, Vec<String>) {
+    let world = World::with_repository();
+    let ids = (1..=3).map(|number| {
+        world.write(&format!("file-{number}.txt"), format!("line {number}\n").repeat(1_000 * number));
+        world.backup()
+    });
+    let ids = ids.collect();
+    (world, ids)
+}
+
+/// The heads, oldest first.
+fn heads(world: &World) -> Vec<PathBuf> {
+    files_beneath(&world.repository().join("heads"))
+}
+
+fn name(head: &Path) -> String {
+    format!("heads/{}", head.file_name().unwrap().to_str().unwrap())
+}
+
+fn flip(head: &Path) {
+    damage(head, |bytes| bytes[200] ^= 1);
+}
+
+fn mirrored() -> (World, Vec<String>) {
+    let (world, ids) = world();
+    world.ok(&["mirror", "add", "offsite", "mirror"]);
+    world.ok(&["sync"]);
+    (world, ids)
+}
+
+fn snapshots(world: &World) -> usize {
+    ids(world).len()
+}
+
+/// All of it: contents of the newest snapshot, structure and data.
+fn all_is_well(world: &World, newest: &str) {
+    world.ok(&["check", "--read-data"]);
+    world.ok(&["restore", newest, "--target", "back"]);
+    for number in 1..=3 {
+        let file = format!("tree/file-{number}.txt");
+        assert_eq!(fs::read(world.path("back").join(&file)).unwrap(), fs::read(world.path(&file)).unwrap());
+    }
+    fs::remove_dir_all(world.path("back")).unwrap();
+}
+
+#[test]
+fn a_damaged_head_comes_back_from_a_mirror() {
+    let (world, ids) = mirrored();
+    let newest = heads(&world).pop().unwrap();
+    let good = fs::read(&newest).unwrap();
+    flip(&newest);
+    for words in [&["snapshots"][..], &["backup", "tree"], &["check"], &["prune"], &["status"], &["sync"]] {
+        let ran = world.run(words);
+        assert_eq!(ran.code, Some(17), "{words:?}: {}", ran.err);
+        assert!(ran.err.contains("packstone repair heads"), "{words:?}: {}", ran.err);
+    }
+    let ran = world.run(&["repair", "heads", "--dry-run"]);
+    assert_eq!(ran.code, Some(17));
+    assert!(ran.out.contains(&format!("damaged: {}", name(&newest))), "{}", ran.out);
+    assert_ne!(fs::read(&newest).unwrap(), good, "a dry run changes nothing");
+
+    let ran = world.bare(&["repair", "heads"]).output().unwrap();
+    assert!(ran.status.success(), "without a secret: {}", String::from_utf8_lossy(&ran.stderr));
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("from offsite"));
+    assert_eq!(fs::read(&newest).unwrap(), good);
+    assert_eq!(files_beneath(&world.repository().join("quarantine")).len(), 1);
+    all_is_well(&world, &ids[2]);
+    world.backup();
+    world.ok(&["sync"]);
+    let ran = world.ok(&["repair", "heads", "--set-back"]);
+    assert!(ran.out.contains("The newest head that can be read"), "{}", ran.out);
+    assert_eq!(snapshots(&world), 4, "where nothing is wrong nothing is set back");
+}
+
+#[test]
+fn a_head_that_is_gone_comes_back_from_a_mirror() {
+    let (world, ids) = mirrored();
+    let newest = heads(&world).pop().unwrap();
+    fs::remove_file(&newest).unwrap();
+    let ran = world.run(&["snapshots"]);
+    assert_eq!(ran.code, Some(14), "{}", ran.err);
+    let ran = world.ok(&["repair", "heads"]);
+    assert!(ran.out.contains(&format!("missing: {}", name(&newest))), "{}", ran.out);
+    all_is_well(&world, &ids[2]);
+}
+
+#[test]
+fn a_checkpoint_comes_back_from_a_mirror() {
+    for is_gone in [true, false] {
+        let (world, ids) = mirrored();
+        let first = heads(&world).remove(0);
+        if is_gone {
+            fs::remove_file(&first).unwrap();
+        } else {
+            flip(&first);
+        }
+        let ran = world.run(&["snapshots"]);
+        assert_eq!(ran.code, Some(17), "{}", ran.err);
+        world.ok(&["repair", "heads"]);
+        all_is_well(&world, &ids[2]);
+    }
+}
+
+#[test]
+fn without_a_mirror_no_head_is_left_behind_unasked() {
+    let (world, _) = world();
+    let newest = heads(&world).pop().unwrap();
+    flip(&newest);
+    let before = files_beneath(&world.repository());
+    let ran = world.run(&["repair", "heads"]);
+    assert_eq!(ran.code, Some(17));
+    assert!(ran.out.contains("there is none to ask"), "{}", ran.out);
+    assert!(ran.err.contains("--set-back goes on from generation 3"), "{}", ran.err);
+    assert!(ran.err.contains("1 snapshot here"), "{}", ran.err);
+    assert_eq!(files_beneath(&world.repository()), before);
+}
+
+#[test]
+fn set_back_the_repository_goes_on_and_the_lost_snapshot_comes_back() {
+    for is_gone in [false, true] {
+        let (world, ids) = world();
+        let newest = heads(&world).pop().unwrap();
+        if is_gone {
+            fs::remove_file(&newest).unwrap();
+        } else {
+            flip(&newest);
+        }
+        let ran = world.ok(&["repair", "heads", "--set-back"]);
+        assert!(ran.out.contains("Set back to generation 3"), "{}", ran.out);
+        assert!(!newest.exists());
+        assert_eq!(snapshots(&world), 2);
+
+        // Its packs lie in no list yet.
+        let ran = world.run(&["undelete", &ids[2]]);
+        assert_eq!(ran.code, Some(1), "{}", ran.err);
+        assert!(ran.err.contains("packstone repair index"), "{}", ran.err);
+        world.ok(&["repair", "index"]);
+        let listed = world.ok(&["undelete"]);
+        assert!(listed.out.contains("in no list") && listed.out.contains("1 snapshot can come back"), "{}", listed.out);
+        let listed = world.ok(&["undelete", "--json"]);
+        assert!(listed.out.contains(&ids[2]) && !listed.out.contains("since_generation"), "{}", listed.out);
+        world.ok(&["undelete", &ids[2][..10]]);
+        assert_eq!(snapshots(&world), 3);
+        all_is_well(&world, &ids[2]);
+        world.backup();
+        world.ok(&["check", "--read-data"]);
+        assert!(world.ok(&["undelete"]).out.contains("0 snapshots can come back"));
+    }
+}
+
+/// A checkpoint without which no head says anything: there is nothing to go on from.
+#[test]
+fn where_no_head_can_be_read_nothing_is_moved() {
+    let (world, _) = world();
+    flip(&heads(&world)[0]);
+    let before = files_beneath(&world.repository());
+    let ran = world.run(&["repair", "heads", "--set-back"]);
+    assert_eq!(ran.code, Some(17));
+    assert!(ran.err.contains("packstone recover"), "{}", ran.err);
+    assert_eq!(files_beneath(&world.repository()), before);
+}
+
+/// What a newer program wrote is no damage.
+#[test]
+fn a_head_of_a_newer_program_is_not_set_aside() {
+    let (world, _) = world();
+    let newest = heads(&world).pop().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    // The version, behind the eight bytes of the magic.
+    bytes[8] += 1;
+    let next = format!("{:016x}-{}", 5, ObjectId::of(&bytes));
+    fs::write(newest.with_file_name(next), &bytes).unwrap();
+    let before = files_beneath(&world.repository());
+    let ran = world.run(&["repair", "heads", "--set-back"]);
+    assert_eq!(ran.code, Some(17), "{}", ran.err);
+    assert!(ran.err.contains("newer"), "{}", ran.err);
+    assert_eq!(files_beneath(&world.repository()), before);
+}
+
+#[test]
+fn it_waits_for_who_writes() {
+    let (world, _) = world();
+    flip(&heads(&world).pop().unwrap());
+    let lock = fs::File::open(world.repository().join("lock/writer")).unwrap();
+    lock.lock().unwrap();
+    let ran = world.run(&["repair", "heads", "--set-back"]);
+    assert_eq!(ran.code, Some(11), "{}", ran.err);
+}
