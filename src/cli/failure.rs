@@ -36,7 +36,7 @@ impl From<repository::Error> for CliError {
             E::Rollback { .. } => (
                 Exit::Rollback,
                 "an older copy was put in its place, or a disk image was set back. If you did that yourself, packstone repair heads \
-                 --set-back goes on from it; if not, do not trust this copy",
+                 brings newer heads from a mirror, or with --set-back goes on from this state; if not, do not trust this copy",
             ),
             E::Fork { .. } => (
                 Exit::Fork,

@@ -1,17 +1,18 @@
 //! `repair heads`: heads that cannot be read come back from a mirror, under their own names. Needs no secret.
 //!
-//! A head is put in place of a damaged one only when its bytes hash to its name; a damaged file is moved to `quarantine/` first. An
-//! interruption between the two leaves the head missing, and known to be so; the same command goes on. Setting back is
+//! A head is put in place of a damaged one only when its bytes hash to its name; a damaged file is moved to `quarantine/` first, under the
+//! append lock. An interruption between the two leaves the head missing, which a machine that has seen it notices; the same command goes
+//! on. When what came does not follow what could be read before, it is moved away again. Setting back is
 //! `repository/broken_heads.rs`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::repair_objects::put;
 use super::{Error, Monitor, Phase, Result, check};
 use crate::repository;
 use crate::repository::broken_heads::BrokenHeads;
 use crate::repository::public_view::{self, Needed};
-use crate::storage::{MirrorStore, ObjectName};
+use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 
 /// What was done.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +21,8 @@ pub struct Report {
     pub mended: Vec<(ObjectName, String)>,
     /// Heads that no mirror has, and what each said.
     pub lost: Vec<(ObjectName, String)>,
+    /// Mirrors that did not answer: they may have what is lost.
+    pub silent: BTreeSet<String>,
 }
 
 /// Brings what is wrong back from the first mirror that has it. `mirrors` are names and stores.
@@ -43,13 +46,19 @@ pub fn fetch(
             let needed = Needed { name: *name, length: None };
             match public_view::read_verified(&**store, &needed, broken.config_bytes()) {
                 Ok(bytes) => {
-                    let replaces = !broken.is_absent(name);
-                    put(broken.storage(), *name, &bytes, replaces).map_err(repository::Error::from)?;
+                    broken.put(name, &bytes)?;
                     report.mended.push((*name, mirror.clone()));
                     monitor.advance(1, 0);
                     continue 'heads;
                 }
-                Err(error) => said.push(format!("{mirror}: {}", check::reason(&error))),
+                Err(error) => {
+                    let is_answer = error.is_damage()
+                        || matches!(&error, repository::Error::Storage(error) if error.kind == ErrorKind::Absent);
+                    if !is_answer {
+                        report.silent.insert(mirror.clone());
+                    }
+                    said.push(format!("{mirror}: {}", check::reason(&error)));
+                }
             }
         }
         report.lost.push((*name, said.join("; ")));

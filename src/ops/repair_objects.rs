@@ -137,7 +137,7 @@ pub fn execute(
 }
 
 /// Stores bytes that were hashed, in place of damaged ones if there are any.
-pub(super) fn put(storage: &dyn Storage, name: ObjectName, bytes: &[u8], replaces: bool) -> crate::storage::Result<()> {
+fn put(storage: &dyn Storage, name: ObjectName, bytes: &[u8], replaces: bool) -> crate::storage::Result<()> {
     let mut upload = storage.create()?;
     upload.append(bytes)?;
     if replaces {

@@ -148,7 +148,8 @@ fn lost(tip: &Tip, id: ObjectId, error: Error) -> Error {
     let has_swept = tip.state.swept.values().any(|sweep| sweep.kind == MarkedKind::Pack);
     match error.repository() {
         Some(repository::Error::ChunkMissing { chunk }) if has_swept => Error::Refused(format!(
-            "snapshot {} cannot come back: chunk {} is in no pack that a live segment lists; prune has swept it",
+            "snapshot {} cannot come back: chunk {} is in no pack that a live segment lists; prune has swept it, unless packstone repair \
+             index finds it in a pack that none lists",
             id.short(),
             chunk.short()
         )),
@@ -210,6 +211,10 @@ pub fn execute(repository: &Repository, plan: &Plan) -> Result<HeadRef> {
     let swept = |what: &str, id: &ObjectId| {
         repository::Error::Refused(format!("{what} {} was swept by prune meanwhile: nothing came back", id.short()))
     };
+    for Return { id, .. } in plan.snapshots.iter().filter(|chosen| chosen.is_unlisted) {
+        // Whoever stored it may have been killed before the folder was synced.
+        repository.storage().settle(&ObjectName::Snapshot(*id)).map_err(repository::Error::from)?;
+    }
     let head = repository.append(|state, generation| {
         for (pack, segment) in &plan.needed {
             if state.swept.contains_key(pack) {

@@ -118,7 +118,7 @@ fn examine(
 }
 
 /// A failure that says nothing of the object.
-const fn is_silent(kind: ErrorKind) -> bool {
+pub(super) const fn is_silent(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Unavailable | ErrorKind::Refused | ErrorKind::Denied)
 }
 

@@ -158,6 +158,14 @@ impl Remembered {
         if Self::read(&file).as_ref() == Some(&memory) { Ok(()) } else { self.write(&file, &memory) }
     }
 
+    /// Remembers a head in place of whatever was remembered, because the user takes an older state for the right one.
+    ///
+    /// # Errors
+    /// The file cannot be written: what was remembered still is.
+    pub fn set(&self, repository: RepositoryId, place: &Path, head: HeadRef) -> io::Result<()> {
+        self.write(&self.file(repository), &Memory::of(repository, place, head))
+    }
+
     fn write(&self, place: &Path, memory: &Memory) -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let temporary = self.folder.join(format!("{}.{}.tmp", memory.repository, std::process::id()));

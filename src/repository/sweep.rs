@@ -211,9 +211,20 @@ impl Repository {
                 found.extend(named.filter(|(id, _)| is_swept(id)).map(|(id, listed)| (id, kind, listed)));
             }
         }
-        for batch in found.chunks(REMOVED_AT_ONCE) {
-            let _append = self.lock_append()?;
-            self.refresh()?;
+        for (number, batch) in found.chunks(REMOVED_AT_ONCE).enumerate() {
+            if number > 0 {
+                // Who waits to publish looks ten times a second.
+                std::thread::sleep(LET_OTHERS_PUBLISH);
+            }
+            let newest = self.lock_append().and_then(|append| self.refresh().map(|()| append));
+            let append = match newest.and_then(|append| self.tip().require_sound().map(|()| append)) {
+                Ok(append) => append,
+                Err(error) => {
+                    // What was published stays true: the next sweep removes the rest.
+                    swept.failed.extend(batch.iter().map(|(_, _, listed)| (listed.name, error.to_string())));
+                    break;
+                }
+            };
             let state = self.tip().state;
             for (id, kind, listed) in batch {
                 if state.swept.get(id).is_none_or(|sweep| sweep.kind != *kind) {
@@ -228,6 +239,7 @@ impl Repository {
                     Err(error) => swept.failed.push((listed.name, error.to_string())),
                 }
             }
+            drop(append);
         }
         Ok(())
     }
@@ -270,7 +282,9 @@ impl Repository {
 }
 
 /// Files that are removed before others may publish again.
-const REMOVED_AT_ONCE: usize = 128;
+const REMOVED_AT_ONCE: usize = 256;
+/// How long others may then do so.
+const LET_OTHERS_PUBLISH: Duration = Duration::from_millis(200);
 
 /// Heads that are kept besides their checkpoints. format-spec/head.md.
 pub const HEADS_KEPT: u64 = 16;

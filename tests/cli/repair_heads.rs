@@ -123,7 +123,7 @@ fn without_a_mirror_no_head_is_left_behind_unasked() {
     assert_eq!(ran.code, Some(17));
     assert!(ran.out.contains("there is none to ask"), "{}", ran.out);
     assert!(ran.err.contains("--set-back goes on from generation 3"), "{}", ran.err);
-    assert!(ran.err.contains("1 snapshot here"), "{}", ran.err);
+    assert!(ran.err.contains("1 file under snapshots/"), "{}", ran.err);
     assert_eq!(files_beneath(&world.repository()), before);
 }
 
@@ -197,4 +197,94 @@ fn it_waits_for_who_writes() {
     lock.lock().unwrap();
     let ran = world.run(&["repair", "heads", "--set-back"]);
     assert_eq!(ran.code, Some(11), "{}", ran.err);
+}
+
+/// What a planted file next to the newest head hides from writers is put out of the way.
+#[test]
+fn a_planted_file_of_the_newest_generation_is_set_aside() {
+    let (world, ids) = world();
+    let newest = heads(&world).pop().unwrap();
+    let planted = newest.with_file_name(format!("{:016x}-{}", 4, "f".repeat(64)));
+    fs::write(&planted, b"junk").unwrap();
+    assert_eq!(world.run(&["backup", "tree"]).code, Some(17));
+    world.ok(&["repair", "heads", "--set-back"]);
+    assert!(newest.exists() && !planted.exists());
+    all_is_well(&world, &ids[2]);
+    world.backup();
+}
+
+#[test]
+fn while_a_mirror_does_not_answer_nothing_is_set_back() {
+    let (world, ids) = mirrored();
+    let newest = heads(&world).pop().unwrap();
+    flip(&newest);
+    fs::rename(world.path("mirror"), world.path("away")).unwrap();
+    let ran = world.run(&["repair", "heads", "--set-back"]);
+    assert_eq!(ran.code, Some(1), "{}\n{}", ran.out, ran.err);
+    assert!(ran.err.contains("offsite did not answer") && newest.exists(), "{}", ran.err);
+    fs::rename(world.path("away"), world.path("mirror")).unwrap();
+    world.ok(&["repair", "heads", "--set-back"]);
+    all_is_well(&world, &ids[2]);
+}
+
+/// Set back, and written to since: the head that a mirror has belongs to another history.
+#[test]
+fn a_head_of_another_history_is_not_put_over_what_is_here() {
+    let (world, _) = mirrored();
+    let newest = heads(&world).pop().unwrap();
+    let saved = fs::read(&newest).unwrap();
+    fs::remove_file(&newest).unwrap();
+    // Another machine, which has seen nothing, writes to what was set back.
+    let elsewhere = world.path("elsewhere");
+    for _ in 0..2 {
+        let mut command = world.command(&["backup", "--no-cache", "tree"]);
+        let ran = command.env("HOME", &elsewhere).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+    let here = heads(&world);
+    assert_eq!(here.len(), 5, "generations 1 to 3, and another 4 and 5");
+    for words in [&["repair", "heads"][..], &["repair", "heads", "--set-back"]] {
+        let ran = world.run(words);
+        assert_eq!(ran.code, Some(16), "{}\n{}", ran.out, ran.err);
+        assert_eq!(heads(&world), here);
+    }
+    // Nor when the newest one here is damaged as well.
+    let last = heads(&world).pop().unwrap();
+    flip(&last);
+    let ran = world.run(&["repair", "heads"]);
+    assert_eq!(ran.code, Some(16), "{}\n{}", ran.out, ran.err);
+    assert_ne!(fs::read(newest.parent().unwrap().join(newest.file_name().unwrap())).ok(), Some(saved));
+}
+
+/// A copy that was brought back beside the repository: the memory of the repository itself stays what it is.
+#[test]
+fn a_copy_beside_the_repository_is_set_back_without_its_memory() {
+    let (world, _) = mirrored();
+    let copy = world.path("copy");
+    world.ok(&["recover", "offsite", "--to", world.text(&copy)]);
+    let there = files_beneath(&copy.join("heads"));
+    fs::remove_file(there.last().unwrap()).unwrap();
+    let of_copy = |words: &[&str]| {
+        let mut command = world.command(words);
+        command.env("PACKSTONE_REPOSITORY", &copy).output().unwrap()
+    };
+    fs::rename(world.path("mirror"), world.path("away")).unwrap();
+    world.ok(&["mirror", "remove", "offsite"]);
+    let ran = of_copy(&["repair", "heads", "--set-back"]);
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(of_copy(&["snapshots"]).status.success());
+    assert_eq!(ids(&world).len(), 3);
+    let newest = heads(&world).pop().unwrap();
+    fs::remove_file(newest).unwrap();
+    assert_eq!(world.run(&["snapshots"]).code, Some(14), "what was seen of the repository is still known");
+}
+
+#[test]
+fn where_nothing_was_ever_seen_and_no_head_is_there_nothing_is_called_well() {
+    let (world, _) = world();
+    fs::remove_dir_all(world.repository().join("heads")).unwrap();
+    fs::create_dir(world.repository().join("heads")).unwrap();
+    let mut command = world.command(&["repair", "heads"]);
+    let ran = command.env("HOME", world.path("elsewhere")).output().unwrap();
+    assert_eq!(ran.status.code(), Some(17));
 }

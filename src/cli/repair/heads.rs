@@ -6,7 +6,11 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Work;
 use crate::cli::{Context, clock, open, size};
 use crate::ops::repair_heads;
+use crate::repository;
 use crate::repository::broken_heads::BrokenHeads;
+use crate::repository::chain::Tip;
+use crate::storage::ObjectName;
+use std::collections::BTreeSet;
 
 /// Bring heads that cannot be read back from a mirror, or go on from the newest one that can
 ///
@@ -34,7 +38,7 @@ pub struct Arguments {
 /// # Errors
 /// When there is no repository, or it cannot be read or written.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
-    let mut broken = BrokenHeads::find(open::closed(context, "repair heads")?)?;
+    let mut broken = find(context)?;
     show(&broken, arguments.dry_run, context)?;
     if broken.wrong.is_empty() {
         return Ok(Exit::Success);
@@ -42,15 +46,22 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     if arguments.dry_run {
         return Ok(Exit::Damage);
     }
-    // A checkpoint that came back may name nothing; a head that came back may name a checkpoint that is not there either.
+    let before = broken.sound.as_ref().map(Tip::reference);
+    let mut silent = BTreeSet::new();
+    // A head that came back may name a checkpoint that is not there either.
     for _ in 0..super::ATTEMPTS {
-        let mirrors = mirrors(&arguments.mirrors, broken.id(), context)?;
+        let (mirrors, closed) = mirrors(&arguments.mirrors, broken.id(), context)?;
         let progress = context.progress(Work::Other);
         let report = repair_heads::fetch(&broken, &mirrors, &progress);
         progress.finish();
         let report = report?;
         told(&report, context)?;
-        broken = BrokenHeads::find(open::closed(context, "repair heads")?)?;
+        silent = report.silent.into_iter().chain(closed).collect();
+        broken = find(context)?;
+        if let Some(before) = before {
+            let came: Vec<ObjectName> = report.mended.iter().map(|(name, _)| *name).collect();
+            broken.follow(before, &came)?;
+        }
         if report.mended.is_empty() || broken.wrong.is_empty() {
             break;
         }
@@ -68,17 +79,26 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         ));
     };
     if !arguments.set_back {
-        let snapshots = size::counted(broken.unlisted_snapshots, "snapshot", "snapshots");
+        let snapshots = size::counted(broken.unlisted_snapshots, "file", "files");
         return Err(CliError::new(
             Exit::Damage,
             format!("the newest head that can be read is of generation {newest}, and later ones cannot be brought back"),
         )
         .hint(format!(
-            "packstone repair heads --set-back goes on from generation {newest}. It says nothing of {snapshots} here, which \
-             packstone undelete then lists"
+            "packstone repair heads --set-back goes on from generation {newest}. It says nothing of {snapshots} under snapshots/; \
+             packstone undelete then lists what can come back"
         )));
     }
-    let (head, moved) = broken.set_back()?;
+    if !silent.is_empty() {
+        let names: Vec<&str> = silent.iter().map(String::as_str).collect();
+        return Err(CliError::failed(format!("{} did not answer, and may have the later heads", names.join(", "))).hint(
+            "run the command again when it answers; one that is gone for good is forgotten with packstone mirror remove NAME",
+        ));
+    }
+    let memory = open::remembered(context)?;
+    let place = open::place(context)?;
+    let lives = memory.place(broken.id()).filter(|lives| *lives != place && open::id_at(lives) == Some(broken.id()));
+    let (head, moved) = broken.set_back(lives.is_some())?;
     if output.json {
         output.json(&serde_json::json!({
             "message_type": "set_back",
@@ -90,10 +110,20 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         output.info(format_args!("moved: {place}"))?;
     }
     output.info(format_args!(
-        "Set back to generation {}. Next: packstone repair index, then packstone undelete, then packstone check",
+        "Set back to generation {}. Next, before the next prune: packstone repair index, packstone undelete, packstone check",
         head.generation
     ))?;
     Ok(Exit::Success)
+}
+
+/// What a newer program wrote is no damage.
+fn find(context: &Context) -> Result<BrokenHeads, CliError> {
+    BrokenHeads::find(open::closed(context, "repair heads")?).map_err(|error| match error {
+        repository::Error::UnreadableHead { .. } => CliError::new(Exit::Damage, error.to_string()).hint(
+            "use the newer program; if none ever wrote here, keep that file somewhere else and take it out of heads/",
+        ),
+        error => error.into(),
+    })
 }
 
 fn show(broken: &BrokenHeads, dry_run: bool, context: &Context) -> Result<(), CliError> {
