@@ -156,7 +156,7 @@ impl Cell {
             _ if slow => "/lock/pins/",
             _ => "/lock/append",
         };
-        let stopped = Stopped::at(child, what, slow && self.row != "init");
+        let stopped = Stopped::at(child, what, slow);
         drop(append);
         stopped
     }
