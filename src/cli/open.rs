@@ -250,6 +250,12 @@ pub fn public_view(context: &Context, command: &str) -> Result<PublicView, CliEr
     Ok(PublicView::open(closed(context, command)?)?)
 }
 
+/// Where the repository lies that this machine knows, when that is not `place`: what lies here is a copy beside it.
+#[must_use]
+pub fn elsewhere(memory: &Remembered, id: RepositoryId, place: &Path) -> Option<PathBuf> {
+    memory.place(id).filter(|lives| lives != place && id_at(lives) == Some(id))
+}
+
 /// The repository that the user named, before anything of it was read.
 ///
 /// # Errors

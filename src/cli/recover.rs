@@ -148,7 +148,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
 /// A state was asked for by its code: that it is an older one, or of another history, is no rollback then. What is known of the repository
 /// itself stays, as long as that is where it was seen.
 fn remember(memory: &Remembered, id: RepositoryId, place: &Path, head: HeadRef, output: Output) -> io::Result<()> {
-    let lives = memory.place(id).filter(|lives| lives != place && open::id_at(lives) == Some(id));
+    let lives = open::elsewhere(memory, id, place);
     let apart = memory.clone().of(place);
     match lives {
         None => {

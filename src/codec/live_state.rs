@@ -140,6 +140,12 @@ impl LiveState {
         !self.marked.contains_key(id) && !self.swept.contains_key(id)
     }
 
+    /// True when the state says anything of an object that is no pack: that it is live, marked or swept. A live pack only its segment names.
+    #[must_use]
+    pub fn knows(&self, id: &ObjectId) -> bool {
+        self.lists(id) || !self.keeps(id)
+    }
+
     /// Whether `next` may follow this state: what is swept was marked before, and stays swept.
     ///
     /// # Errors

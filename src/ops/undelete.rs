@@ -74,7 +74,7 @@ pub fn list(repository: &Repository) -> Vec<Marked> {
 fn unlisted(repository: &Repository, tip: &Tip) -> Vec<ObjectId> {
     let listed = repository.storage().list(Folder::Snapshots).unwrap_or_default();
     let ids = listed.into_iter().filter_map(|found| found.name.id());
-    ids.filter(|id| !tip.state.lists(id) && tip.state.keeps(id)).collect()
+    ids.filter(|id| !tip.state.knows(id)).collect()
 }
 
 /// One snapshot that comes back.
@@ -111,18 +111,19 @@ pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) ->
     lifted.marked.retain(|_, mark| mark.kind != MarkedKind::Pack);
     let mut source = Lifted::new(repository, &tip, &lifted)?;
     let mut plan = Plan::default();
+    let unlisted = unlisted(repository, &tip);
     for name in names {
-        let id = find(repository, &tip, name)?;
+        let id = find(repository, &tip, &unlisted, name)?;
         if plan.snapshots.iter().any(|chosen| chosen.id == id) {
             continue;
         }
         let snapshot = repository.snapshot(id)?;
-        let is_unlisted = !tip.state.marked.contains_key(&id);
-        source.walk(&snapshot, monitor).map_err(|error| match is_unlisted {
+        let chosen = arrival(repository, &tip, id)?;
+        source.walk(&snapshot, monitor).map_err(|error| match chosen.is_unlisted {
             true => not_yet(id, error),
             false => lost(&tip, id, error),
         })?;
-        plan.snapshots.push(arrival(repository, &tip, id)?);
+        plan.snapshots.push(chosen);
     }
     for pack in source.packs.into_inner().unwrap_or_else(PoisonError::into_inner) {
         let Some(known) = source.index.packs().get(&pack) else { continue };
@@ -181,11 +182,10 @@ fn arrival(repository: &Repository, tip: &Tip, id: ObjectId) -> Result<Return> {
     Ok(Return { id, entry, arrives_anew: known.is_none(), is_unlisted: !tip.state.marked.contains_key(&id) })
 }
 
-fn find(repository: &Repository, tip: &Tip, digits: &str) -> Result<ObjectId> {
+fn find(repository: &Repository, tip: &Tip, unlisted: &[ObjectId], digits: &str) -> Result<ObjectId> {
     let begins = |id: &&ObjectId| id.to_string().starts_with(digits);
     let marked = tip.state.marked.iter().filter(|(_, mark)| mark.kind == MarkedKind::Snapshot).map(|(id, _)| id);
-    let unlisted = unlisted(repository, tip);
-    let there = marked.chain(&unlisted);
+    let there = marked.chain(unlisted);
     if there.clone().find(begins).is_none() {
         if let Some(live) = tip.state.snapshots.keys().find(begins) {
             return Err(Error::Refused(format!("snapshot {} is there: it was not removed", live.short())));

@@ -1,5 +1,5 @@
 //! Heads that keep a repository from being opened: those above the newest one that can be read and completed. They come back from a
-//! copy under their names; or the repository is set back to that newest one. format-spec/repairing.md, "Heads".
+//! copy under their names; or the repository is set back to that newest one. format-spec/repairing.md, "repair heads".
 //!
 //! # Order of setting back, and what a crash leaves
 //!
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use super::chain::{self, Tip, name_of};
 use super::error::{Error, Result};
 use super::{Access, Repository, remembered};
-use crate::base::id::{ObjectId, RepositoryId};
+use crate::base::id::RepositoryId;
 use crate::codec::config::Config;
 use crate::codec::head::HeadRef;
 use crate::storage::{ErrorKind, Folder, ObjectName, Storage};
@@ -34,7 +34,7 @@ pub struct BrokenHeads {
     /// Heads that cannot be read, the newest first, and why.
     pub wrong: Vec<(ObjectName, String)>,
     /// Heads that can be read, and name a checkpoint that cannot.
-    pub incomplete: Vec<ObjectName>,
+    incomplete: Vec<ObjectName>,
     /// The newest head that can be read, and what it says.
     pub sound: Option<Tip>,
     /// Files under `snapshots/` on which that head says nothing, as many as there are.
@@ -67,9 +67,7 @@ impl BrokenHeads {
         Config::id(&self.config_bytes)
     }
 
-    /// Its objects.
-    #[must_use]
-    pub fn storage(&self) -> &dyn Storage {
+    fn storage(&self) -> &dyn Storage {
         &*self.access.storage
     }
 
@@ -79,7 +77,7 @@ impl BrokenHeads {
         &self.config_bytes
     }
 
-    /// True when a head of that name is among those that cannot be read because it is not there.
+    /// True when nothing lies under that name.
     #[must_use]
     pub fn is_absent(&self, name: &ObjectName) -> bool {
         matches!(self.storage().length(name), Err(error) if error.kind == ErrorKind::Absent)
@@ -102,10 +100,13 @@ impl BrokenHeads {
             let head = match chain::readable(&*storage, name, &key, id)? {
                 Ok(Some(head)) => head,
                 Ok(None) => continue,
-                Err(why) => {
+                Err(found) if found.is_newer => {
+                    return Err(Error::UnreadableHead { object: *name, error: found.why });
+                }
+                Err(found) => {
                     // Beside a sound one of its generation it is none of this history.
                     if self.sound.is_none() && !checkpoints.contains(name) {
-                        wrong.push((*name, why));
+                        wrong.push((*name, found.why));
                     }
                     continue;
                 }
@@ -147,9 +148,9 @@ impl BrokenHeads {
             return Err(Error::NoHead { found: names.len() });
         }
         if let Some(tip) = &self.sound {
-            let unlisted = |found: &ObjectId| !tip.state.lists(found) && tip.state.keeps(found);
             let listed = storage.list(Folder::Snapshots)?;
-            self.unlisted_snapshots = listed.iter().filter_map(|found| found.name.id()).filter(unlisted).count() as u64;
+            let ids = listed.iter().filter_map(|found| found.name.id());
+            self.unlisted_snapshots = ids.filter(|id| !tip.state.knows(id)).count() as u64;
         }
         self.wrong = wrong;
         self.incomplete = incomplete.into_iter().map(name_of).collect();

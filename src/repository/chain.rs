@@ -117,6 +117,37 @@ fn examine(
     }
 }
 
+/// A file under `heads/` that may be a head of ours, and cannot be read.
+pub(super) struct Unreadable {
+    pub(super) why: String,
+    /// A newer program wrote it: that is no damage.
+    pub(super) is_newer: bool,
+}
+
+/// One head; none for a file that was never ours.
+///
+/// # Errors
+/// A store that does not answer says nothing: an older head must not pass for the newest because of it.
+pub(super) fn readable(
+    storage: &dyn Storage,
+    name: &ObjectName,
+    verifying_key: &[u8; 32],
+    repository: RepositoryId,
+) -> Result<std::result::Result<Option<Box<Head>>, Unreadable>> {
+    match examine(storage, name, verifying_key, repository) {
+        Ok(Candidate::Valid(head)) => Ok(Ok(Some(head))),
+        Ok(Candidate::Junk) => Ok(Ok(None)),
+        Ok(Candidate::Unreadable(error)) => {
+            Ok(Err(Unreadable { why: error.to_string(), is_newer: error.reason.needs_newer_program() }))
+        }
+        // A bad sector in one head must not keep the others from being read.
+        Err(Error::Storage(error)) if !is_silent(error.kind) => {
+            Ok(Err(Unreadable { why: format!("it cannot be read: {}", error.source), is_newer: false }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// A failure that says nothing of the object.
 pub(super) const fn is_silent(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Unavailable | ErrorKind::Refused | ErrorKind::Denied)
@@ -147,15 +178,8 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
         if newest.as_ref().is_some_and(|tip| tip.reference().generation != generation(&name)) {
             break;
         }
-        let candidate = match examine(storage, &name, verifying_key, repository) {
-            // A bad sector in one head must not keep the others from being read. A store that does not answer says nothing: an
-            // older head must not pass for the newest because of it.
-            Err(Error::Storage(error)) if !is_silent(error.kind) => Err(format!("it cannot be read: {}", error.source)),
-            Ok(Candidate::Unreadable(error)) => Err(error.to_string()),
-            other => Ok(other?),
-        };
-        match candidate {
-            Ok(Candidate::Valid(head)) => {
+        match readable(storage, &name, verifying_key, repository)? {
+            Ok(Some(head)) => {
                 let other = newest.as_ref().map(Tip::reference).or(waiting);
                 if let Some(other) = other.filter(|other| other.generation == head.generation()) {
                     return Err(Error::Fork { one: other, other: head.reference() });
@@ -169,7 +193,7 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
                     tip => newest = Some(tip?),
                 }
             }
-            Err(error) if newest.is_none() => unreadable = unreadable.or(Some((name, error))),
+            Err(found) if newest.is_none() => unreadable = unreadable.or(Some((name, found.why))),
             _ => junk.push(name),
         }
     }
@@ -196,28 +220,6 @@ pub fn at(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repositor
         Err(Error::Storage(error)) if error.kind == ErrorKind::Absent => {
             Err(Error::Missing { object: name, generation: wanted.generation })
         }
-        Err(error) => Err(error),
-    }
-}
-
-/// One head: none for a file that was never ours, and why one cannot be read that may have been.
-///
-/// # Errors
-/// A store that does not answer; [`Error::UnreadableHead`] for one that only a newer program reads.
-pub(super) fn readable(
-    storage: &dyn Storage,
-    name: &ObjectName,
-    verifying_key: &[u8; 32],
-    repository: RepositoryId,
-) -> Result<std::result::Result<Option<Box<Head>>, String>> {
-    match examine(storage, name, verifying_key, repository) {
-        Ok(Candidate::Valid(head)) => Ok(Ok(Some(head))),
-        Ok(Candidate::Junk) => Ok(Ok(None)),
-        Ok(Candidate::Unreadable(error)) if error.reason.needs_newer_program() => {
-            Err(Error::UnreadableHead { object: *name, error: error.to_string() })
-        }
-        Ok(Candidate::Unreadable(error)) => Ok(Err(error.to_string())),
-        Err(Error::Storage(error)) if !is_silent(error.kind) => Ok(Err(format!("it cannot be read: {}", error.source))),
         Err(error) => Err(error),
     }
 }

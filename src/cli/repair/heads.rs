@@ -1,6 +1,5 @@
 //! `repair heads`: heads that cannot be read come back from a mirror, or are left behind.
 
-use super::objects::mirrors;
 use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Work;
@@ -50,7 +49,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let mut silent = BTreeSet::new();
     // A head that came back may name a checkpoint that is not there either.
     for _ in 0..super::ATTEMPTS {
-        let (mirrors, closed) = mirrors(&arguments.mirrors, broken.id(), context)?;
+        let (mirrors, closed) = super::mirrors(&arguments.mirrors, broken.id(), context)?;
         let progress = context.progress(Work::Other);
         let report = repair_heads::fetch(&broken, &mirrors, &progress);
         progress.finish();
@@ -69,7 +68,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let output = context.output;
     if broken.wrong.is_empty() {
         output.info(
-            "Every head that matters can be read. What was damaged here is in quarantine/. Next: packstone check",
+            "Every head that matters can be read. Damaged ones that were here are in quarantine/. Next: packstone check",
         )?;
         return Ok(Exit::Success);
     }
@@ -79,13 +78,13 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         ));
     };
     if !arguments.set_back {
-        let snapshots = size::counted(broken.unlisted_snapshots, "file", "files");
+        let files = size::counted(broken.unlisted_snapshots, "file", "files");
         return Err(CliError::new(
             Exit::Damage,
             format!("the newest head that can be read is of generation {newest}, and later ones cannot be brought back"),
         )
         .hint(format!(
-            "packstone repair heads --set-back goes on from generation {newest}. It says nothing of {snapshots} under snapshots/; \
+            "packstone repair heads --set-back goes on from generation {newest}. It says nothing of {files} under snapshots/; \
              packstone undelete then lists what can come back"
         )));
     }
@@ -95,10 +94,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             "run the command again when it answers; one that is gone for good is forgotten with packstone mirror remove NAME",
         ));
     }
-    let memory = open::remembered(context)?;
-    let place = open::place(context)?;
-    let lives = memory.place(broken.id()).filter(|lives| *lives != place && open::id_at(lives) == Some(broken.id()));
-    let (head, moved) = broken.set_back(lives.is_some())?;
+    let elsewhere = open::elsewhere(&open::remembered(context)?, broken.id(), &open::place(context)?);
+    let (head, moved) = broken.set_back(elsewhere.is_some())?;
     if output.json {
         output.json(&serde_json::json!({
             "message_type": "set_back",

@@ -7,8 +7,13 @@ pub mod objects;
 pub mod packs;
 pub mod snapshots;
 
+use std::sync::Arc;
+
 use super::Context;
 use super::exit::{CliError, Exit};
+use super::mirror::store;
+use crate::base::id::RepositoryId;
+use crate::storage::MirrorStore;
 
 /// How often a repair begins again because another run published a head meanwhile.
 const ATTEMPTS: usize = 5;
@@ -51,4 +56,24 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         Command::Packs(arguments) => packs::run(arguments, context),
         Command::Snapshots(arguments) => snapshots::run(arguments, context),
     }
+}
+
+/// Mirrors by name.
+type Mirrors = Vec<(String, Arc<dyn MirrorStore>)>;
+
+/// Those of these names that can be opened, all without any name; and the names of the others.
+fn mirrors(names: &[String], repository: RepositoryId, context: &Context) -> Result<(Mirrors, Vec<String>), CliError> {
+    let book = store::book(context, repository)?;
+    let chosen = store::chosen(&book, names)?;
+    let (mut opened, mut closed) = (Mirrors::new(), Vec::new());
+    for mirror in chosen {
+        match store::Place::of(&mirror).and_then(|place| store::open(context, &place, false)) {
+            Ok(store) => opened.push((mirror.name, store)),
+            Err(error) => {
+                context.output.warn(&format!("{}: {}", mirror.name, error.chain()));
+                closed.push(mirror.name);
+            }
+        }
+    }
+    Ok((opened, closed))
 }

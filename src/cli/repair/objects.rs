@@ -2,7 +2,6 @@
 
 use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::mirror::store;
 use crate::cli::progress::Work;
 use crate::cli::{Context, open, size};
 use crate::ops::repair_objects::{self, Plan};
@@ -41,7 +40,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         if arguments.dry_run {
             return Ok(Exit::Damage);
         }
-        let (mirrors, _) = mirrors(&arguments.mirrors, view.id(), context)?;
+        let (mirrors, _) = super::mirrors(&arguments.mirrors, view.id(), context)?;
         if mirrors.is_empty() {
             return Err(CliError::failed("there is no mirror to fetch from")
                 .hint("packstone repair packs saves what can be read of damaged packs"));
@@ -98,28 +97,4 @@ fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
     }
     let read = size::counted(plan.read, "object", "objects");
     output.info(format_args!("{read} read, {damaged} damaged, {missing} missing"))
-}
-
-/// Mirrors by name.
-pub(super) type Mirrors = Vec<(String, std::sync::Arc<dyn crate::storage::MirrorStore>)>;
-
-/// Those of these names that can be opened, all without any name; and the names of the others.
-pub(super) fn mirrors(
-    names: &[String],
-    repository: crate::base::id::RepositoryId,
-    context: &Context,
-) -> Result<(Mirrors, Vec<String>), CliError> {
-    let book = store::book(context, repository)?;
-    let chosen = store::chosen(&book, names)?;
-    let (mut opened, mut closed) = (Mirrors::new(), Vec::new());
-    for mirror in chosen {
-        match store::Place::of(&mirror).and_then(|place| store::open(context, &place, false)) {
-            Ok(store) => opened.push((mirror.name, store)),
-            Err(error) => {
-                context.output.warn(&format!("{}: {}", mirror.name, error.chain()));
-                closed.push(mirror.name);
-            }
-        }
-    }
-    Ok((opened, closed))
 }

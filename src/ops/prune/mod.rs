@@ -287,7 +287,7 @@ fn orphans(repository: &Repository, run: &Run<'_>) -> Result<Vec<Orphan>> {
     ];
     for (folder, kind) in folders {
         for found in repository.storage().list(folder).map_err(repository::Error::from)? {
-            if let Some(id) = found.name.id().filter(|id| !state.lists(id) && state.keeps(id)) {
+            if let Some(id) = found.name.id().filter(|id| !state.knows(id)) {
                 orphans.push(Orphan { id, kind, length: found.length });
             }
         }
@@ -347,7 +347,7 @@ fn rewrite(
             state.marked.insert(*id, Mark { kind: MarkedKind::Segment, since: generation });
         }
         for orphan in orphans {
-            if !state.lists(&orphan.id) && state.keeps(&orphan.id) {
+            if !state.knows(&orphan.id) {
                 state.marked.insert(orphan.id, Mark { kind: orphan.kind, since: generation });
             }
         }
