@@ -7,7 +7,7 @@ use crate::ops;
 use crate::ops::mirror_error::MirrorError;
 use crate::repository;
 use crate::repository::lock::LockError;
-use crate::storage::ErrorKind;
+use crate::storage::{ErrorKind, ObjectName};
 
 /// What helps against damage of any kind.
 const HEAL: &str =
@@ -43,7 +43,10 @@ impl From<repository::Error> for CliError {
                 "two machines wrote to copies of one repository. Keep both copies, and use the one whose snapshots you want; \
                  to go on with the other one, remove this machine's memory of it in the state directory",
             ),
-            E::UnreadableHead { .. } => (
+            // A checkpoint is a head too.
+            E::UnreadableHead { .. }
+            | E::Missing { object: ObjectName::Head { .. }, .. }
+            | E::Damaged { object: ObjectName::Head { .. }, .. } => (
                 Exit::Damage,
                 "packstone repair heads brings it back from a mirror, or goes on from the newest one that can be read",
             ),
