@@ -4,7 +4,7 @@
 //! ids are checked again after every opening.
 
 use super::chunk_list::ChunkRef;
-use super::compress::{Compressor, Decompressor, KEPT_MAX};
+use super::compress::{Compressor, Decompressor};
 use super::key_tree::KeyTree;
 use super::pack::PackKind;
 use super::unit::{self, Codec, Context, OVERHEAD_BYTES, PREFIX_BYTES};
@@ -63,7 +63,8 @@ pub fn open(
     decompressor.decompress(codec, content, plain_length)
 }
 
-fn open_unit<'u>(
+/// Opens a block in place, and leaves its content packed.
+pub(super) fn open_unit<'u>(
     keys: &KeyTree,
     kind: PackKind,
     codec: Codec,
@@ -73,81 +74,6 @@ fn open_unit<'u>(
     check_length(plain_length)?;
     let context = Context { kind: kind.block_unit(), codec, plain_length, clear: b"" };
     unit::open(keys, &context, unit)
-}
-
-/// Opens one block after the other and hashes their chunks. Keeps its working memory between them: a block of 2 MiB that is
-/// given back to the system and taken again costs 512 page faults.
-pub struct BlockVerifier {
-    decompressor: Decompressor,
-    unit: Vec<u8>,
-    plain: Vec<u8>,
-}
-
-impl std::fmt::Debug for BlockVerifier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("BlockVerifier")
-    }
-}
-
-impl BlockVerifier {
-    /// One that has seen nothing.
-    ///
-    /// # Errors
-    /// As [`Decompressor::new`].
-    pub fn new() -> Result<Self> {
-        Ok(Self { decompressor: Decompressor::new()?, unit: Vec::new(), plain: Vec::new() })
-    }
-
-    /// The content of a block, which is exactly these chunks. Opens it in place.
-    ///
-    /// # Errors
-    /// What [`open`] and [`verify_chunks`] refuse.
-    pub fn open(
-        &mut self,
-        keys: &KeyTree,
-        kind: PackKind,
-        codec: Codec,
-        plain_length: u32,
-        chunks: &[ChunkRef],
-        unit: &mut [u8],
-    ) -> Result<&[u8]> {
-        let content = open_unit(keys, kind, codec, plain_length, unit)?;
-        self.drop_long();
-        self.decompressor.decompress_into(&mut self.plain, codec, content, plain_length)?;
-        verify_chunks(keys, kind, &self.plain, chunks)?;
-        Ok(&self.plain)
-    }
-
-    fn drop_long(&mut self) {
-        for buffer in [&mut self.unit, &mut self.plain] {
-            if buffer.capacity() > KEPT_MAX + OVERHEAD_BYTES {
-                *buffer = Vec::new();
-            }
-        }
-    }
-
-    /// The same, of a unit that stays as it is.
-    ///
-    /// # Errors
-    /// As [`BlockVerifier::open`].
-    pub fn verify(
-        &mut self,
-        keys: &KeyTree,
-        kind: PackKind,
-        codec: Codec,
-        plain_length: u32,
-        chunks: &[ChunkRef],
-        unit: &[u8],
-    ) -> Result<()> {
-        let mut copy = std::mem::take(&mut self.unit);
-        copy.clear();
-        copy.reserve_exact(unit.len());
-        copy.extend_from_slice(unit);
-        let verified = self.open(keys, kind, codec, plain_length, chunks, &mut copy).map(|_| ());
-        self.unit = copy;
-        self.drop_long();
-        verified
-    }
 }
 
 /// Checks that `plain` is exactly these chunks, in this order.

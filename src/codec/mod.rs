@@ -10,6 +10,7 @@
 //! bytes again.
 
 pub mod block;
+pub mod block_verifier;
 pub mod body;
 pub mod chunk_list;
 pub mod chunker;

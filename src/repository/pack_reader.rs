@@ -4,8 +4,8 @@
 use super::Repository;
 use super::error::{Error, Result, damaged};
 use crate::base::id::ObjectId;
-use crate::codec::block::BlockVerifier;
-use crate::codec::pack::{self, Block, PackDirectory, PackKind};
+use crate::codec::block_verifier::BlockVerifier;
+use crate::codec::pack::{self, PackDirectory, PackKind};
 use crate::codec::segment::SegmentPack;
 use crate::codec::{self, Reason, unit};
 use crate::storage::ObjectName;
@@ -94,10 +94,7 @@ pub fn verify_blocks(
         let length = record.stored_length as usize;
         let sealed = bytes.get(at..).and_then(|rest| rest.get(..length)).ok_or_else(truncated)?;
         at += length;
-        let Block { codec, plain_length, chunks, .. } = record;
-        verifier
-            .verify(repository.keys(), pack.kind, *codec, *plain_length, chunks, sealed)
-            .map_err(|error| (number, error))?;
+        verifier.verify(repository.keys(), pack.kind, record, sealed).map_err(|error| (number, error))?;
     }
     Ok(())
 }

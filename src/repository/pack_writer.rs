@@ -15,7 +15,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use super::error::{Error, Result, damaged};
 use super::random;
 use crate::base::id::{ChunkId, ObjectId};
-use crate::codec::block::{self, BlockVerifier, SealedBlock};
+use crate::codec::block::{self, SealedBlock};
+use crate::codec::block_verifier::BlockVerifier;
 use crate::codec::chunk_list::ChunkRef;
 use crate::codec::compress::{Compressor, KEPT_MAX};
 use crate::codec::key_tree::KeyTree;
@@ -54,9 +55,7 @@ fn blocks_queued() -> usize {
 /// One block on its way to its pack.
 struct Pending {
     kind: PackKind,
-    plain_length: u32,
-    chunks: Vec<ChunkRef>,
-    sealed: Receiver<Result<SealedBlock>>,
+    sealed: Receiver<Result<(Block, Vec<u8>)>>,
 }
 
 /// Chunks that wait to become a block.
@@ -102,7 +101,8 @@ impl Workshop {
         }
     }
 
-    fn seal(&self, kind: PackKind, plain: &[u8], chunks: &[ChunkRef]) -> Result<SealedBlock> {
+    /// The sealed block, and what the directory will say about it.
+    fn seal(&self, kind: PackKind, plain: &[u8], chunks: Vec<ChunkRef>) -> Result<(Block, Vec<u8>)> {
         let refuse = |error: crate::codec::Error| Error::Refused(format!("a block could not be sealed: {error}"));
         let kept = lock(&self.compressors).pop();
         let mut compressor = match (kept, self.options.compression) {
@@ -110,33 +110,29 @@ impl Workshop {
             (None, Some(level)) => Compressor::new(level).map_err(refuse)?,
             (None, None) => Compressor::off(),
         };
-        let sealed = block::seal(&self.keys, kind, &mut compressor, plain, &random::bytes()?).map_err(refuse)?;
+        let SealedBlock { codec, bytes } =
+            block::seal(&self.keys, kind, &mut compressor, plain, &random::bytes()?).map_err(refuse)?;
         lock(&self.compressors).push(compressor);
+        let block = Block { codec, stored_length: bytes.len() as u32, plain_length: plain.len() as u32, chunks };
         if self.options.verify {
-            self.verify(kind, &sealed, plain.len() as u32, chunks).map_err(|error| {
+            self.verify(kind, &block, &bytes).map_err(|error| {
                 Error::Refused(format!(
                     "a block did not open again after it was sealed ({error}): this points at faulty memory. \
                      Nothing was published; test the machine's memory before the next backup"
                 ))
             })?;
         }
-        Ok(sealed)
+        Ok((block, bytes))
     }
 
     /// Opens a sealed block and hashes every chunk in it.
-    fn verify(
-        &self,
-        kind: PackKind,
-        sealed: &SealedBlock,
-        plain_length: u32,
-        chunks: &[ChunkRef],
-    ) -> crate::codec::Result<()> {
+    fn verify(&self, kind: PackKind, block: &Block, bytes: &[u8]) -> crate::codec::Result<()> {
         let kept = lock(&self.verifiers).pop();
         let mut verifier = match kept {
             Some(verifier) => verifier,
             None => BlockVerifier::new()?,
         };
-        let verified = verifier.verify(&self.keys, kind, sealed.codec, plain_length, chunks, &sealed.bytes);
+        let verified = verifier.verify(&self.keys, kind, block, bytes);
         lock(&self.verifiers).push(verifier);
         verified
     }
@@ -195,7 +191,7 @@ struct Packer {
 impl Packer {
     fn run(mut self, blocks: &Receiver<Pending>) -> Result<()> {
         for pending in blocks {
-            let sealed = pending
+            let (block, bytes) = pending
                 .sealed
                 .recv()
                 .map_err(|_| Error::Refused("a worker thread ended before its block was sealed".to_owned()))??;
@@ -203,8 +199,8 @@ impl Packer {
             // A pack is closed while it still fits its length: it is padded up to that, and a full one hardly is.
             if let Some(pack) = &self.open[pending.kind as usize % 2] {
                 let blocks = pack.directory.blocks.len() + 1;
-                let chunks = pack.chunks + pending.chunks.len();
-                let length = pack.length + sealed.bytes.len() as u64 + PackDirectory::room(blocks, chunks);
+                let chunks = pack.chunks + block.chunks.len();
+                let length = pack.length + bytes.len() as u64 + PackDirectory::room(blocks, chunks);
                 if length > options.pack_bytes || blocks > pack::BLOCKS_MAX || chunks > pack::CHUNKS_MAX {
                     self.close(pending.kind)?;
                 }
@@ -216,14 +212,9 @@ impl Packer {
                     none.insert(OpenPack::begin(&*self.storage, &self.workshop.keys, pending.kind, options.discard)?)
                 }
             };
-            pack.append(&sealed.bytes)?;
-            pack.chunks += pending.chunks.len();
-            pack.directory.blocks.push(Block {
-                codec: sealed.codec,
-                stored_length: sealed.bytes.len() as u32,
-                plain_length: pending.plain_length,
-                chunks: pending.chunks,
-            });
+            pack.append(&bytes)?;
+            pack.chunks += block.chunks.len();
+            pack.directory.blocks.push(block);
         }
         self.close(PackKind::Data)?;
         self.close(PackKind::Tree)
@@ -316,7 +307,7 @@ impl PackWriter {
         let plain = std::mem::take(&mut assembler.plain);
         let chunks = std::mem::take(&mut assembler.chunks);
         let (done, sealed) = bounded(1);
-        let pending = Pending { kind, plain_length: plain.len() as u32, chunks: chunks.clone(), sealed };
+        let pending = Pending { kind, sealed };
         // Queue first: the bound on blocks in flight is the bound on memory.
         let queued = self.blocks.as_ref().is_some_and(|blocks| blocks.send(pending).is_ok());
         if !queued {
@@ -324,7 +315,7 @@ impl PackWriter {
         }
         let workshop = Arc::clone(&self.workshop);
         rayon::spawn(move || {
-            let result = workshop.seal(kind, &plain, &chunks);
+            let result = workshop.seal(kind, &plain, chunks);
             workshop.give_back(plain);
             let _ = done.send(result);
         });
@@ -337,18 +328,15 @@ impl PackWriter {
     /// The writing thread's error, [`Error::Damaged`] for the pack among them: it is final for the run.
     pub fn add_sealed(&mut self, kind: PackKind, record: Block, bytes: Vec<u8>, from: ObjectId) -> Result<()> {
         let (done, sealed) = bounded(1);
-        let Block { codec, plain_length, chunks, .. } = record;
-        let pending = Pending { kind, plain_length, chunks: chunks.clone(), sealed };
+        let pending = Pending { kind, sealed };
         let queued = self.blocks.as_ref().is_some_and(|blocks| blocks.send(pending).is_ok());
         if !queued {
             return Err(self.failure());
         }
         let workshop = Arc::clone(&self.workshop);
         rayon::spawn(move || {
-            let sealed = SealedBlock { codec, bytes };
-            let verified =
-                workshop.verify(kind, &sealed, plain_length, &chunks).map_err(damaged(ObjectName::Pack(from)));
-            let _ = done.send(verified.map(|()| sealed));
+            let verified = workshop.verify(kind, &record, &bytes).map_err(damaged(ObjectName::Pack(from)));
+            let _ = done.send(verified.map(|()| (record, bytes)));
         });
         Ok(())
     }

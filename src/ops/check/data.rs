@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::places::Places;
 use super::trees::reason;
 use crate::base::id::ObjectId;
-use crate::codec::block::BlockVerifier;
+use crate::codec::block_verifier::BlockVerifier;
 use crate::codec::pack::{self, Block};
 use crate::codec::segment::SegmentPack;
 use crate::codec::{self, Reason};
@@ -202,10 +202,7 @@ fn read(
         }
         let open = |verifier: &mut codec::Result<BlockVerifier>, (block, unit): (&Block, &mut [u8])| {
             let verifier = verifier.as_mut().map_err(|error| error.reason)?;
-            verifier
-                .open(repository.keys(), pack.kind, block.codec, block.plain_length, &block.chunks, unit)
-                .map(|_| ())
-                .map_err(|error| error.reason)
+            verifier.open(repository.keys(), pack.kind, block, unit).map(|_| ()).map_err(|error| error.reason)
         };
         let opened: Vec<std::result::Result<(), Reason>> =
             sealed.into_par_iter().with_max_len(1).map_init(BlockVerifier::new, open).collect();

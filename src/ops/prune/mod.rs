@@ -36,10 +36,9 @@ use self::needed::Needed;
 use super::{Error, Monitor, Phase, Result, Silent};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
-use crate::codec::block::BlockVerifier;
+use crate::codec::block_verifier::BlockVerifier;
 use crate::codec::head::HeadRef;
 use crate::codec::live_state::{LiveState, Mark, MarkedKind};
-use crate::codec::pack::Block;
 use crate::codec::{self, Reason};
 use crate::files::sys::{give_back_memory, keep_no_large_memory};
 use crate::repository::lock::LockError;
@@ -401,12 +400,10 @@ fn repack(
             run.move_block(kind, record, sealed, pack.id)?;
             continue;
         }
-        let Block { codec, plain_length, chunks, .. } = record;
-        let keys = repository.keys();
-        let plain = verifier.open(keys, kind, codec, plain_length, &chunks, &mut sealed).map_err(damaged)?;
+        let plain = verifier.open(repository.keys(), kind, &record, &mut sealed).map_err(damaged)?;
         let truncated = || damaged(codec::Error::new("pack", Reason::Truncated));
         let mut start = 0;
-        for (chunk, ordinal) in chunks.iter().zip(ordinals) {
+        for (chunk, ordinal) in record.chunks.iter().zip(ordinals) {
             let end = start + chunk.length as usize;
             if kept.get(ordinal) {
                 run.move_chunk(kind, chunk.id, plain.get(start..end).ok_or_else(truncated)?)?;
