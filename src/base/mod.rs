@@ -3,3 +3,5 @@
 pub mod escape;
 pub mod id;
 pub mod time;
+#[cfg(feature = "program")]
+pub mod unnamed_file;

@@ -12,6 +12,7 @@ use std::path::Path;
 use hashbrown::HashTable;
 
 use crate::base::id::{ChunkId, ID_BYTES};
+use crate::base::unnamed_file;
 
 /// Ids that are kept in memory: 2^20 of 32 bytes are 32 MiB.
 const IDS_IN_MEMORY: usize = 1 << 20;
@@ -112,10 +113,7 @@ impl NewChunks {
             let spill = match &mut self.spill {
                 Some(spill) => spill,
                 none => none.insert(Spill {
-                    file: match &self.spill_folder {
-                        Some(folder) => unnamed_file(folder).or_else(|_| unnamed_file(&std::env::temp_dir()))?,
-                        None => unnamed_file(&std::env::temp_dir())?,
-                    },
+                    file: unnamed_file::create(self.spill_folder.as_deref().unwrap_or(&std::env::temp_dir()))?,
                     unwritten: Vec::new(),
                     written: 0,
                 }),
@@ -131,13 +129,6 @@ impl NewChunks {
         self.table.insert_unique(fingerprint, split(fingerprint, ordinal), joined);
         Ok(())
     }
-}
-
-/// A file without a name: it is gone when the process is.
-fn unnamed_file(folder: &Path) -> io::Result<File> {
-    use rustix::fs::{Mode, OFlags};
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR)?))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::base::id::ChunkId;
+use crate::base::unnamed_file;
 
 /// Pieces in memory: 2^20 of 40 bytes are 40 MiB.
 const RUN_PIECES: usize = 1 << 20;
@@ -139,7 +140,7 @@ impl Pieces {
     fn spill(&mut self, folder: &Path) -> io::Result<()> {
         let file = match &self.spill {
             Some(file) => file,
-            None => self.spill.insert(unnamed_file(folder)?),
+            None => self.spill.insert(unnamed_file::create(folder)?),
         };
         self.memory.sort_unstable();
         let start = self.written;
@@ -216,14 +217,6 @@ impl Sorted {
         self.refill(source)?;
         Ok(Some(piece))
     }
-}
-
-/// A file without a name: it is gone when the process is.
-fn unnamed_file(folder: &Path) -> io::Result<File> {
-    use rustix::fs::{Mode, OFlags};
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let open = |folder: &Path| rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR);
-    Ok(File::from(open(folder).or_else(|_| open(&std::env::temp_dir()))?))
 }
 
 #[cfg(test)]
