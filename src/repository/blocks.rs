@@ -23,6 +23,14 @@ pub struct Chunk {
     range: Range<usize>,
 }
 
+impl Chunk {
+    /// A chunk that is at hand, without its block.
+    pub(super) fn whole(bytes: Arc<Vec<u8>>) -> Self {
+        let range = 0..bytes.len();
+        Self { block: bytes, range }
+    }
+}
+
 impl std::ops::Deref for Chunk {
     type Target = [u8];
 

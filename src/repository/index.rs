@@ -48,8 +48,8 @@ pub struct LivePack {
 }
 
 /// Segments held in memory: what the cache does not cover, or everything when there is no cache.
-#[derive(Debug, Default)]
-struct Memory {
+#[derive(Debug, Clone, Default)]
+pub(super) struct Memory {
     packs: Vec<(ObjectId, Vec<BlockPlace>)>,
     chunks: HashMap<ChunkId, InMemory>,
 }
@@ -63,7 +63,8 @@ struct InMemory {
 }
 
 impl Memory {
-    fn add(&mut self, pack: &SegmentPack) {
+    /// Adds what a pack holds.
+    pub(super) fn add(&mut self, pack: &SegmentPack) {
         let number = self.packs.len() as u32;
         let mut places = Vec::with_capacity(pack.directory.blocks.len());
         for (block, (at, record)) in pack.directory.placed().enumerate() {
@@ -78,7 +79,8 @@ impl Memory {
         self.packs.push((pack.id, places));
     }
 
-    fn get(&self, id: &ChunkId) -> Option<Place> {
+    /// Where a chunk lies.
+    pub(super) fn get(&self, id: &ChunkId) -> Option<Place> {
         let found = self.chunks.get(id)?;
         let (pack, places) = self.packs.get(found.pack as usize)?;
         let at = *places.get(usize::from(found.block))?;

@@ -31,6 +31,7 @@ pub mod reindex;
 pub mod remembered;
 pub mod replace;
 pub mod run;
+pub mod run_trees;
 pub mod sweep;
 mod swept_names;
 pub mod uptime;

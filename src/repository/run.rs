@@ -25,6 +25,7 @@ use super::pack_reader;
 use super::pack_writer::{PackOptions, PackWriter};
 use super::public_view::segment_table;
 use super::replace::Replaced;
+use super::run_trees::{KeptTrees, RunTrees};
 use super::{Repository, random};
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::head::HeadRef;
@@ -72,6 +73,9 @@ pub struct Run<'r> {
     given_up: BTreeSet<ObjectId>,
     /// Live snapshots from which listings and contents are taken over unread.
     relied: Vec<ObjectId>,
+    options: PackOptions,
+    /// Present when the listings of this run are read back before it publishes.
+    trees: Option<KeptTrees>,
     discard: bool,
     written: Written,
     warnings: Vec<String>,
@@ -92,12 +96,25 @@ impl<'r> Run<'r> {
     /// # Errors
     /// [`Error::Locked`], a head or segment that cannot be read, or a storage error.
     pub fn begin(repository: &'r Repository, options: PackOptions) -> Result<Self> {
+        Self::begin_without_adopting(repository, options)?.adopting()
+    }
+
+    /// As [`Run::begin`], for a run that reads back its own listings before it publishes ([`Run::trees`]).
+    ///
+    /// # Errors
+    /// As [`Run::begin`].
+    pub fn begin_keeping_trees(repository: &'r Repository, options: PackOptions) -> Result<Self> {
         let mut run = Self::begin_without_adopting(repository, options)?;
-        if !options.discard {
-            run.claim_orphans()?;
-            run.adopt()?;
+        run.trees = Some(KeptTrees::default());
+        run.adopting()
+    }
+
+    fn adopting(mut self) -> Result<Self> {
+        if !self.discard {
+            self.claim_orphans()?;
+            self.adopt()?;
         }
-        Ok(run)
+        Ok(self)
     }
 
     /// As [`Run::begin`], but packs of an interrupted run stay what they are.
@@ -129,6 +146,8 @@ impl<'r> Run<'r> {
             reused: Mutex::default(),
             given_up: BTreeSet::new(),
             relied: Vec::new(),
+            options,
+            trees: None,
             discard: options.discard,
             written: Written::default(),
             warnings: Vec::new(),
@@ -266,8 +285,33 @@ impl<'r> Run<'r> {
             }
         }
         self.packs.as_mut().ok_or_else(closed)?.add(kind, id, bytes)?;
+        if let Some(trees) = self.trees.as_mut().filter(|_| kind == PackKind::Tree) {
+            trees.keep(id, bytes);
+        }
         self.take_finished()?;
         Ok(true)
+    }
+
+    /// The listings that this run has stored so far. A large run finishes its open packs for that. None when
+    /// the run does not keep them ([`Run::begin_keeping_trees`]), and in one that discards.
+    ///
+    /// # Errors
+    /// A storage error, final for the run.
+    pub fn trees(&mut self) -> Result<Option<RunTrees<'r>>> {
+        if self.discard || self.trees.is_none() {
+            return Ok(None);
+        }
+        if self.trees.as_ref().is_some_and(|trees| trees.overflown) {
+            for pack in self.packs.take().ok_or_else(closed)?.finish()? {
+                self.take(pack)?;
+            }
+            let (storage, keys) = (self.repository.shared_storage(), self.repository.shared_keys());
+            self.packs = Some(PackWriter::new(storage, keys, self.options));
+            if let Some(trees) = &mut self.trees {
+                trees.forget_recent();
+            }
+        }
+        Ok(self.trees.as_ref().map(|trees| RunTrees::new(self.repository, trees)))
     }
 
     /// Stores a chunk in a new pack although a live one holds it: what a prune does before that one goes.
@@ -313,6 +357,9 @@ impl<'r> Run<'r> {
     fn take(&mut self, pack: SegmentPack) -> Result<()> {
         self.written.pack_bytes += pack.length;
         self.all_packs.insert(pack.id, pack.length);
+        if let Some(trees) = &mut self.trees {
+            trees.place(&pack);
+        }
         self.relist(pack)
     }
 
