@@ -41,9 +41,10 @@ const SHAPE: Shape = Shape {
 };
 
 /// How well a backup went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Encode, Decode)]
 pub enum Outcome {
     /// Everything that was asked for is in it, as it was.
+    #[default]
     Complete,
     /// Some files grew, shrank or vanished while they were read.
     Changed,

@@ -6,11 +6,15 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir, SeekFrom, fstatfs, openat, readlinkat, seek};
 use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::stat::Stat;
+use crate::base::time::Time;
 
 /// Buffer for `getdents64`, in bytes. A name is at most 255 bytes (some FUSE file systems: 1,024).
 const LISTING_BYTES: usize = 32 * 1024;
+/// A directory that changes while it is listed is listed so many times at most.
+const LISTINGS_MAX: usize = 4;
 
 /// An open directory. Holds one file descriptor.
 #[derive(Debug)]
@@ -77,12 +81,31 @@ impl Directory {
     /// All names except `.` and `..`, sorted by their bytes. One caller at a time: the listing position belongs to
     /// the descriptor.
     ///
+    /// A name that others rename something over while the directory is listed may be missing in the listing although it is
+    /// there all the time (on btrfs it gets a new place at the end). So a directory that changed meanwhile, or may have, is
+    /// listed again, a few times, and what any of the listings has is given.
+    ///
     /// # Errors
     /// What the kernel says; `PermissionDenied` when the directory may not be listed.
     pub fn names(&self) -> io::Result<Vec<Vec<u8>>> {
         if !self.readable {
             return Err(Errno::ACCESS.into());
         }
+        let mut names = Vec::new();
+        for listing in 1..=LISTINGS_MAX {
+            let (begun, before) = (coarse_now(), self.stat_self()?.ctime);
+            let found = self.list_once()?;
+            names = if listing == 1 { found } else { merge_names(names, found) };
+            let has_moved = self.stat_self()?.ctime != before;
+            // Within one tick of the clock a change does not show, so a directory that changed just now is listed twice.
+            if !has_moved && (before < begun || listing > 1) {
+                break;
+            }
+        }
+        Ok(names)
+    }
+
+    fn list_once(&self) -> io::Result<Vec<Vec<u8>>> {
         seek(&self.fd, SeekFrom::Start(0))?;
         let mut buffer = Vec::with_capacity(LISTING_BYTES);
         let mut listing = RawDir::new(&self.fd, buffer.spare_capacity_mut());
@@ -106,6 +129,16 @@ impl Directory {
     /// What the kernel says.
     pub fn stat(&self, name: &[u8]) -> io::Result<Stat> {
         Stat::at(self.fd.as_fd(), name)
+    }
+
+    /// Takes hold of whatever has the name, without opening it (`O_PATH`): a symbolic link, fifo, socket or device is
+    /// described by one descriptor, and nothing that has the name later can be taken for it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open_inode(&self, name: &[u8]) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(openat(&self.fd, name, flags, Mode::empty())?)
     }
 
     /// What this directory itself is.
@@ -161,6 +194,21 @@ impl Directory {
     pub fn writes_back(&self) -> bool {
         writes_back(self.fd.as_fd())
     }
+}
+
+/// The clock that file systems take their times from: it stands still within a tick.
+#[must_use]
+pub fn coarse_now() -> Time {
+    let now = clock_gettime(ClockId::RealtimeCoarse);
+    Time { seconds: now.tv_sec, nanoseconds: u32::try_from(now.tv_nsec).unwrap_or(0) }
+}
+
+/// Both sorted lists as one, each name once.
+fn merge_names(mut names: Vec<Vec<u8>>, more: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    names.extend(more);
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// See [`Directory::writes_back`]. Magic numbers: statfs(2).

@@ -1,9 +1,11 @@
 //! Everything about an inode except its content, as a snapshot stores it.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use rustix::fs::ioctl_getflags;
 
+use super::directory::Directory;
 use super::owner::Owners;
 use super::stat::{Kind, Stat};
 use super::xattr::{self, Place};
@@ -50,6 +52,12 @@ pub struct Problem {
     pub error: io::Error,
 }
 
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.what, self.error)
+    }
+}
+
 /// See [`capture`].
 #[derive(Debug)]
 pub struct Captured {
@@ -63,6 +71,8 @@ pub struct Captured {
 
 /// Collects what a tree entry says beside name and content. `place` is the inode that `stat` describes; flags are read
 /// only when it is open. `device` is the snapshot's ordinal for `stat.device`.
+///
+/// A caller that wants all of it to be of one inode gives an open descriptor ([`Directory::open_inode`]).
 ///
 /// # Errors
 /// The target of a symbolic link cannot be read: without it there is nothing to store.
@@ -117,6 +127,21 @@ fn xattrs(place: &Place<'_>, problems: &mut Vec<Problem>) -> Vec<Xattr> {
         }
     }
     found
+}
+
+/// What has a name and is neither a file nor a directory, taken hold of once: stat, target, attributes are of one inode,
+/// whatever happens to the name meanwhile.
+///
+/// # Errors
+/// What the kernel says; [`io::ErrorKind::NotFound`] when the name is gone.
+pub fn capture_special(directory: &Directory, name: &[u8], owners: &Owners) -> io::Result<(Stat, Option<Captured>)> {
+    let held = directory.open_inode(name)?;
+    let stat = Stat::of(&held)?;
+    if matches!(stat.kind, Kind::File | Kind::Directory) {
+        return Ok((stat, None));
+    }
+    let captured = capture(&Place::Open(held.as_fd()), &stat, 0, owners)?;
+    Ok((stat, Some(captured)))
 }
 
 /// Flags of an open file or directory; none where the file system has none.

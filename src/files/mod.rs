@@ -18,8 +18,10 @@
 pub mod apply;
 pub mod directory;
 pub mod exclude;
+pub mod focus;
 pub mod hard_link;
 pub mod list;
+pub mod listed;
 pub mod metadata;
 pub mod new_file;
 pub mod owner;

@@ -14,6 +14,15 @@
 //!
 //! Not covered: tmpfs never cleans a page, so a mapping there that was first stored to more than a minute before a
 //! backup can change later without a trace.
+//!
+//! # Whose content is read
+//! That of the file which has the name when it is opened. Programs replace files by renaming a new one over the old, so the
+//! inode may be another one than the walk saw a moment before: the descriptor's own stat is the truth, and what the
+//! walk saw counts for nothing. Only a name that leads to something else than a regular file is refused
+//! ([`OpenError::OtherKind`]), and the caller looks again.
+//!
+//! A file of size 0 may have content all the same (`/proc`, some network and cloud file systems): one read finds out, and
+//! then it is read to its end.
 
 use std::fs::File;
 use std::io;
@@ -40,6 +49,8 @@ const TICK_NANOSECONDS: i128 = 20_000_000;
 const COARSE_TICK_NANOSECONDS: i128 = 2_000_000_000;
 /// From this size on the kernel is asked to read ahead further, in bytes.
 const READ_AHEAD_BYTES_MIN: u64 = 256 << 10;
+/// A file that says it has 0 bytes is read up to here, in bytes (64 GiB): some never end.
+const UNSIZED_BYTES_MAX: u64 = 64 << 30;
 
 /// Whether a file must be read although size, mtime, ctime and inode are those of the parent snapshot, whose run began at
 /// `parent_started`. `writes_back` is [`Directory::writes_back`] of where it lies. See the module.
@@ -63,9 +74,9 @@ pub enum OpenError {
     /// It is not there any more.
     #[error("vanished before it could be read")]
     Vanished,
-    /// Another inode stands under the name now.
-    #[error("was replaced while it was being looked at")]
-    Replaced,
+    /// Something that is no regular file has the name now.
+    #[error("is no regular file any more")]
+    OtherKind,
     /// The system says no.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -76,7 +87,8 @@ pub enum OpenError {
 pub struct Finished {
     /// What the kernel says about the file now.
     pub stat: Stat,
-    /// Size of what was read, holes included: the size when it was opened, or less when the file shrank.
+    /// Size of what was read, holes included: the size when it was opened, or less when the file shrank; of a file that
+    /// says it has 0 bytes, what it gave.
     pub size: u64,
     /// The holes inside that size, as [`crate::codec::tree::Content::holes`] wants them.
     pub holes: Vec<Hole>,
@@ -95,6 +107,8 @@ pub struct Reader {
     holes: Vec<Hole>,
     /// Where the file ended, if it did so too early.
     end: Option<u64>,
+    /// Its size is 0, and it has content.
+    is_unsized: bool,
 }
 
 impl AsFd for Reader {
@@ -104,22 +118,22 @@ impl AsFd for Reader {
 }
 
 impl Reader {
-    /// Opens the file that `expected` describes. May wait for write-back; see the module.
+    /// Opens the regular file that has the name now. May wait for write-back; see the module.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open(directory: &Directory, name: &[u8], expected: &Stat, now: Time) -> Result<Self, OpenError> {
+    pub fn open(directory: &Directory, name: &[u8], now: Time) -> Result<Self, OpenError> {
         let file = match directory.open_file(name) {
             Ok(file) => File::from(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(OpenError::Vanished),
-            Err(error) if is_loop(&error) => return Err(OpenError::Replaced),
+            Err(error) if is_loop(&error) => return Err(OpenError::OtherKind),
             // A socket or a device without a driver.
-            Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => return Err(OpenError::Replaced),
+            Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => return Err(OpenError::OtherKind),
             Err(error) => return Err(error.into()),
         };
         let stat = Stat::of(&file)?;
-        if stat.kind != Kind::File || !stat.same_inode(expected) {
-            return Err(OpenError::Replaced);
+        if stat.kind != Kind::File {
+            return Err(OpenError::OtherKind);
         }
         let mut settled = !may_be_dirty(stat.mtime, stat.ctime, now);
         if !settled && stat.size >= WRITE_BACK_BYTES_MIN && writes_back(file.as_fd()) {
@@ -129,8 +143,10 @@ impl Reader {
             // Advice only.
             let _ = fadvise(&file, 0, None, Advice::Sequential);
         }
-        let (data, holes) = extents(&file, &stat)?;
-        Ok(Self { file, stat, settled, data, holes, end: None })
+        let is_unsized = stat.size == 0 && has_content(&file)?;
+        let (data, holes) =
+            if is_unsized { (vec![(0, UNSIZED_BYTES_MAX + 1)], Vec::new()) } else { extents(&file, &stat)? };
+        Ok(Self { file, stat, settled, data, holes, end: None, is_unsized })
     }
 
     /// What the file was when it was opened: what the snapshot stores.
@@ -145,7 +161,7 @@ impl Reader {
         self.settled
     }
 
-    /// Bytes of data still to come, if the file keeps still.
+    /// Bytes of data still to come, if the file keeps still; more than will come, when the file does not say its size.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.data.iter().map(|(from, to)| to - from).sum()
@@ -160,7 +176,8 @@ impl Reader {
     /// Reads the next data bytes; 0 at the end.
     ///
     /// # Errors
-    /// What the kernel says: a disk that cannot be read, mostly.
+    /// What the kernel says: a disk that cannot be read, mostly. [`io::ErrorKind::FileTooLarge`] for a file of size 0 that
+    /// does not end.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -177,6 +194,10 @@ impl Reader {
             }
             filled += got;
             *from += got as u64;
+            if self.is_unsized && *from > UNSIZED_BYTES_MAX {
+                let sentence = format!("says it has 0 bytes and gives more than {} GiB", UNSIZED_BYTES_MAX >> 30);
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, sentence));
+            }
             if from == to {
                 self.data.pop();
             }
@@ -191,10 +212,21 @@ impl Reader {
     pub fn finish(mut self) -> io::Result<Finished> {
         let now = Stat::of(&self.file)?;
         let was = &self.stat;
-        let changed = self.end.is_some() || (now.size, now.mtime, now.ctime) != (was.size, was.mtime, was.ctime);
+        let ended_early = self.end.is_some() && !self.is_unsized;
+        let changed = ended_early || (now.size, now.mtime, now.ctime) != (was.size, was.mtime, was.ctime);
         let size = self.end.unwrap_or(was.size);
         self.holes.retain(|hole| hole.offset < size);
         Ok(Finished { stat: now, size, holes: self.holes, changed })
+    }
+}
+
+/// Whether a file whose size is 0 gives a byte.
+fn has_content(file: &File) -> io::Result<bool> {
+    loop {
+        match file.read_at(&mut [0], 0) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return Ok(other? > 0),
+        }
     }
 }
 
@@ -261,8 +293,7 @@ mod tests {
         // The run begins well after the first store, so that the rule of the clock tick does not help.
         std::thread::sleep(std::time::Duration::from_millis(50));
         let started = Time::now();
-        let expected = directory.stat(b"mapped").unwrap();
-        let mut reader = Reader::open(&directory, b"mapped", &expected, started).unwrap();
+        let mut reader = Reader::open(&directory, b"mapped", started).unwrap();
         let mut content = vec![0; length + 1];
         assert_eq!(reader.read(&mut content).unwrap(), length);
         assert_eq!(content[10], b'1');
@@ -320,8 +351,7 @@ mod tests {
             file.write_all_at(text, offset).unwrap();
         }
         let directory = Directory::open_root(place.path()).unwrap();
-        let expected = directory.stat(b"sparse").unwrap();
-        let mut reader = Reader::open(&directory, b"sparse", &expected, Time::now()).unwrap();
+        let mut reader = Reader::open(&directory, b"sparse", Time::now()).unwrap();
         assert!(reader.remaining() < 1 << 20);
         assert!(!reader.holes().is_empty());
         // Put together again, the data and the holes are the file.
@@ -361,8 +391,7 @@ mod tests {
         let mut read = |change: &dyn Fn(&File)| {
             std::fs::write(&path, vec![b'x'; 300_000]).unwrap();
             std::thread::sleep(std::time::Duration::from_millis(20));
-            let expected = directory.stat(b"log").unwrap();
-            let mut reader = Reader::open(&directory, b"log", &expected, Time::now()).unwrap();
+            let mut reader = Reader::open(&directory, b"log", Time::now()).unwrap();
             let mut total = reader.read(&mut buffer[..1_000]).unwrap();
             change(&File::options().append(true).open(&path).unwrap());
             total += reader.read(&mut buffer).unwrap();
@@ -374,14 +403,73 @@ mod tests {
         assert_eq!(read(&|_| ()), (false, 300_000));
         assert_eq!(read(&|file| io::Write::write_all(&mut &*file, b"more").unwrap()), (true, 300_000));
         assert_eq!(read(&|file| file.set_len(70_000).unwrap()), (true, 70_000));
-        let expected = directory.stat(b"log").unwrap();
-        // The old inode is kept, so that its number is not used again.
-        std::fs::rename(&path, place.path().join("log.1")).unwrap();
-        assert!(matches!(Reader::open(&directory, b"log", &expected, Time::now()), Err(OpenError::Vanished)));
-        std::fs::write(&path, "other").unwrap();
-        assert!(matches!(Reader::open(&directory, b"log", &expected, Time::now()), Err(OpenError::Replaced)));
+    }
+
+    /// Story: a program that replaces a file by renaming a new one over it was at work between the look at the name and the
+    /// opening; the file was called replaced and left out, and the snapshot complete. Promised now: what has the name is read.
+    #[test]
+    fn what_has_the_name_is_read_and_what_is_no_file_is_said() {
+        use std::os::unix::net::UnixListener;
+        let place = tempfile::tempdir().unwrap();
+        let directory = Directory::open_root(place.path()).unwrap();
+        let path = place.path().join("name");
+        let open = || Reader::open(&directory, b"name", Time::now());
+        let content = |mut reader: Reader| {
+            let mut buffer = vec![0; 100];
+            let length = reader.read(&mut buffer).unwrap();
+            (buffer[..length].to_vec(), reader.stat().size, reader.finish().unwrap().changed)
+        };
+        std::fs::write(&path, "one").unwrap();
+        assert_eq!(content(open().unwrap()), (b"one".to_vec(), 3, false));
+        std::fs::write(place.path().join("new"), "another").unwrap();
+        std::fs::rename(place.path().join("new"), &path).unwrap();
+        assert_eq!(content(open().unwrap()), (b"another".to_vec(), 7, false));
+        // A file that is replaced while it is open is read as what it was: one moment, nothing mixed.
+        let open_file = open().unwrap();
+        std::fs::write(place.path().join("new"), "third").unwrap();
+        std::fs::rename(place.path().join("new"), &path).unwrap();
+        let (bytes, size, _) = content(open_file);
+        assert_eq!((bytes, size), (b"another".to_vec(), 7));
         std::fs::remove_file(&path).unwrap();
-        std::os::unix::fs::symlink("log.1", &path).unwrap();
-        assert!(matches!(Reader::open(&directory, b"log", &expected, Time::now()), Err(OpenError::Replaced)));
+        assert!(matches!(open(), Err(OpenError::Vanished)));
+        let makers: [(&str, &dyn Fn()); 4] = [
+            ("symbolic link", &|| std::os::unix::fs::symlink("new", &path).unwrap()),
+            ("directory", &|| std::fs::create_dir(&path).unwrap()),
+            ("socket", &|| drop(UnixListener::bind(&path).unwrap())),
+            ("fifo", &|| {
+                let fifo = rustix::fs::FileType::Fifo;
+                rustix::fs::mknodat(&directory, "name", fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+            }),
+        ];
+        for (kind, make) in makers {
+            make();
+            assert!(matches!(open(), Err(OpenError::OtherKind)), "{kind}");
+            std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_that_says_it_is_empty_and_is_not_is_read_to_its_end() {
+        if !Path::new("/proc/version").is_file() {
+            eprintln!("SKIPPED a_file_that_says_it_is_empty_and_is_not_is_read_to_its_end: no /proc");
+            return;
+        }
+        let read = |place: &Path, name: &[u8]| {
+            let directory = Directory::open_root(place).unwrap();
+            let mut reader = Reader::open(&directory, name, Time::now()).unwrap();
+            assert_eq!(reader.stat().size, 0);
+            let (mut all, mut buffer) = (Vec::new(), vec![0; 50]);
+            while reader.remaining() > 0 {
+                let length = reader.read(&mut buffer).unwrap();
+                all.extend_from_slice(&buffer[..length]);
+            }
+            let finished = reader.finish().unwrap();
+            assert_eq!((finished.size, finished.changed), (all.len() as u64, false));
+            all
+        };
+        assert_eq!(read(Path::new("/proc"), b"version"), std::fs::read("/proc/version").unwrap());
+        let place = tempfile::tempdir().unwrap();
+        std::fs::write(place.path().join("empty"), "").unwrap();
+        assert_eq!(read(place.path(), b"empty"), b"");
     }
 }

@@ -11,8 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::directory::Directory;
+use super::directory::{Directory, coarse_now};
 use super::exclude::{Excludes, Level};
+use super::listed::Standing;
 
 /// Bytes as a path.
 #[must_use]
@@ -62,10 +63,12 @@ fn show(paths: &[PathBuf]) -> String {
 }
 
 /// A name in the snapshot that leads to sources, or is one.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Node {
     /// Everything beneath is wanted.
     pub wanted: bool,
+    /// It was named with a slash behind it: when it is a symbolic link, what it leads to is meant, as everywhere in Unix.
+    pub follow: bool,
     pub children: BTreeMap<Vec<u8>, Node>,
 }
 
@@ -105,7 +108,7 @@ pub(super) struct Base {
 }
 
 /// One name at the top of the snapshot.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Root {
     pub name: Vec<u8>,
     pub base: Arc<Base>,
@@ -115,17 +118,31 @@ pub(super) struct Root {
 }
 
 /// What is to be walked. Made by [`Sources::new`], consumed by [`super::walk::Walk`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sources {
     pub(super) roots: Vec<Root>,
     /// Absolute paths of what was named, in the order given: what a snapshot records as its paths.
     pub paths: Vec<Vec<u8>>,
     /// The directories that were named as `.`, `..` or `/`: their entries stand at the top.
     pub whole: Vec<Arc<Directory>>,
+    /// How those stood before they were listed, in the same order.
+    standings: Vec<Standing>,
 }
 
 /// Top of the snapshot while it is put together: where it lies, by name; true when only its directory was named.
 type Names = BTreeMap<Vec<u8>, (Node, bool)>;
+
+/// True when a path ends in a slash, or in `/.`.
+fn ends_in_slash(source: &Path) -> bool {
+    let mut bytes = source.as_os_str().as_bytes();
+    while let Some(rest) = bytes.strip_suffix(b"/.") {
+        bytes = rest;
+        if !bytes.ends_with(b"/") {
+            return true;
+        }
+    }
+    bytes.ends_with(b"/")
+}
 
 /// A source, taken apart: where it starts, and the names from there.
 fn split(source: &Path, current: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
@@ -201,18 +218,21 @@ impl Sources {
                 node = node.children.entry(name).or_default();
             }
             node.wanted = true;
+            node.follow |= ends_in_slash(source);
         }
         let mut roots: BTreeMap<Vec<u8>, Root> = BTreeMap::new();
-        let mut wholes = Vec::new();
+        let (mut wholes, mut standings) = (Vec::new(), Vec::new());
         for (path, mut nodes) in places {
             let shown = || if path.is_empty() { PathBuf::from("/") } else { as_path(&path).to_owned() };
             let read = |source| SourceError::Read { path: shown(), source };
             let directory = Arc::new(Directory::open_root(&shown()).map_err(read)?);
             let mut level = None;
             if whole.contains(&path) {
+                let (now, stat) = (coarse_now(), directory.stat_self().map_err(read)?);
                 let names = directory.names().map_err(read)?;
                 wholes.push(directory.clone());
-                level = Some((excludes.level(&directory, &path, &names), directory.stat_self().map_err(read)?.device));
+                standings.push(Standing::of(&stat, now));
+                level = Some((excludes.level(&directory, &path, &names), stat.device));
                 for name in names {
                     let (node, expanded) = nodes.entry(name).or_default();
                     *expanded = !node.wanted;
@@ -228,6 +248,38 @@ impl Sources {
                 }
             }
         }
-        Ok(Self { roots: roots.into_values().collect(), paths, whole: wholes })
+        Ok(Self { roots: roots.into_values().collect(), paths, whole: wholes, standings })
+    }
+
+    /// True when a directory that was named as `.`, `..` or `/` changed since it was listed.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        let stands = |(directory, standing): (&Arc<Directory>, &Standing)| {
+            directory.stat_self().is_ok_and(|now| !standing.has_changed(&now))
+        };
+        !self.whole.iter().zip(&self.standings).all(stands)
+    }
+
+    /// The same sources, found in the same directories, with what has come into those that were named as `.`, `..` or `/`.
+    ///
+    /// # Errors
+    /// One of those cannot be listed.
+    pub fn look_again(&self) -> io::Result<Self> {
+        let mut again = self.clone();
+        for (directory, standing) in again.whole.iter().zip(&mut again.standings) {
+            *standing = Standing::of(&directory.stat_self()?, coarse_now());
+            let Some(base) = again.roots.iter().find(|root| Arc::ptr_eq(&root.base.directory, directory)) else {
+                continue;
+            };
+            let base = base.base.clone();
+            for name in directory.names()? {
+                if !again.roots.iter().any(|root| root.name == name) {
+                    let node = Node { wanted: true, follow: false, children: BTreeMap::new() };
+                    again.roots.push(Root { name, base: base.clone(), node, expanded: true });
+                }
+            }
+        }
+        again.roots.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(again)
     }
 }

@@ -14,17 +14,22 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::vec;
 
-use super::directory::{Directory, is_loop};
+use super::directory::{Directory, coarse_now, is_loop};
 use super::exclude::{Excludes, Level};
+use super::focus::Focus;
+use super::listed::{ListedDirectories, Standing};
 use super::source::{Base, Node, Root, Sources};
 use super::stat::{Kind, Stat};
 use super::sys;
+
+/// How often a name is looked at that is something else, or gone, a moment after it was looked at.
+const LOOKS_MAX: usize = 8;
 
 /// Directories deeper than this are reported and not entered. A stored tree is no deeper.
 pub const DEPTH_MAX: usize = 4_096;
 
 /// What the walk leaves out.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Rules {
     /// By pattern, size, tag file, gitignore.
     pub excludes: Excludes,
@@ -49,6 +54,8 @@ pub struct Enter {
     pub ancestor: bool,
     /// It is kept as an empty directory: a mount point.
     pub closed: bool,
+    /// It was named: a source.
+    pub source: bool,
 }
 
 /// Anything that is not a directory.
@@ -75,6 +82,8 @@ pub enum ProblemKind {
     Unreadable,
     /// Deeper than [`DEPTH_MAX`].
     TooDeep,
+    /// It is there, and was something else at each of several looks.
+    Restless,
 }
 
 /// A path that could not be walked.
@@ -134,9 +143,14 @@ struct Place<'a> {
     level: Option<&'a Level>,
 }
 
-/// There is nothing, or not what was there a moment before.
+/// There is nothing.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || is_loop(error)
+}
+
+/// Something has the name, and it is no directory.
+fn is_other_kind(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotADirectory || is_loop(error)
 }
 
 /// An iterator of [`Step`]. See the module.
@@ -146,6 +160,9 @@ pub struct Walk {
     base: Option<Arc<Base>>,
     frames: Vec<Frame>,
     problems: Vec<Problem>,
+    /// Present in a walk that goes over its sources again.
+    focus: Option<Focus>,
+    listed: ListedDirectories,
     /// Path of the current directory in the snapshot, and on disk.
     path: Vec<u8>,
     source_path: Vec<u8>,
@@ -162,9 +179,35 @@ impl Walk {
             base: None,
             frames: Vec::new(),
             problems: Vec::new(),
+            focus: None,
+            listed: ListedDirectories::default(),
             path: Vec::new(),
             source_path: Vec::new(),
         }
+    }
+
+    /// A walk over sources that were walked before, which looks at a part of them only.
+    #[must_use]
+    pub fn again(sources: Sources, rules: Rules, focus: Focus) -> Self {
+        Self { focus: Some(focus), ..Self::new(sources, rules) }
+    }
+
+    /// True when the directory entered last is one to look at again, or leads to one, or when this walk looks at everything.
+    #[must_use]
+    pub fn is_in_focus(&self) -> bool {
+        self.focus.as_ref().is_none_or(|focus| focus.holds(&self.path))
+    }
+
+    /// True when every name in the directory entered last is looked at; before the first, every name at the top.
+    #[must_use]
+    pub fn looks_at_all(&self) -> bool {
+        self.focus.as_ref().is_none_or(|focus| focus.is_on(&self.path))
+    }
+
+    /// The directories that were listed.
+    #[must_use]
+    pub fn into_listed(self) -> ListedDirectories {
+        self.listed
     }
 
     /// After [`Step::Enter`]: the entries of that directory are not walked; its Leave comes next.
@@ -204,13 +247,14 @@ impl Walk {
     /// Lists the directory entered last.
     fn list(&mut self) {
         let Some(frame) = self.frames.last_mut() else { return };
+        let wants = |name: &[u8]| self.focus.as_ref().is_none_or(|focus| focus.wants(&self.path, name));
         let mut children: Vec<Child> = Vec::new();
         let mut nodes = frame.node.take().map(|mut node| std::mem::take(&mut node.children)).unwrap_or_default();
         if frame.enter && frame.wanted {
             match frame.directory.names() {
                 Ok(names) => {
                     frame.level = self.rules.excludes.level(&frame.directory, &self.source_path, &names);
-                    children.extend(names.into_iter().map(|name| {
+                    children.extend(names.into_iter().filter(|name| wants(name)).map(|name| {
                         let node = nodes.remove(&name);
                         Child { name, node }
                     }));
@@ -225,7 +269,8 @@ impl Walk {
         }
         if !nodes.is_empty() {
             // Named sources that the listing did not show: looked up by name, so that missing ones are reported.
-            children.extend(nodes.into_iter().map(|(name, node)| Child { name, node: Some(node) }));
+            let nodes = nodes.into_iter().filter(|(name, _)| wants(name));
+            children.extend(nodes.map(|(name, node)| Child { name, node: Some(node) }));
             children.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         }
         frame.children = Some(children.into_iter());
@@ -249,20 +294,20 @@ impl Walk {
     }
 
     /// The paths already end in the child's name.
-    fn look(&mut self, directory: &Arc<Directory>, mut child: Child, place: &Place<'_>) -> Option<Step> {
+    fn look(&mut self, directory: &Arc<Directory>, child: Child, place: &Place<'_>) -> Option<Step> {
         let named = child.node.as_ref().is_some_and(|node| node.wanted);
         let mut leads = child.node.as_ref().is_some_and(|node| !node.children.is_empty());
+        let follow = named && child.node.as_ref().is_some_and(|node| node.follow);
         let mut wanted = named || place.listed;
         // What was named is stored, as restic does; patterns decide about what is in it.
         if wanted && !named {
             let tagged = place.listed && place.level.is_some_and(|level| level.tag_rejects(&child.name));
             wanted = !tagged && !self.rules.excludes.rejects_path(&self.source_path);
         }
-        let mut stat = None;
         if leads {
             // An ancestor of a source may be a symbolic link: the user named the path through it.
             match Stat::at_following(directory.as_fd(), &child.name) {
-                Ok(found) if found.kind == Kind::Directory => stat = Some(found),
+                Ok(found) if found.kind == Kind::Directory => {}
                 other => {
                     leads = false;
                     self.lost(child.node.as_ref(), other.err().map_or(io::ErrorKind::NotADirectory, |e| e.kind()));
@@ -272,53 +317,97 @@ impl Walk {
         if !wanted && !leads {
             return None;
         }
-        let stat = match stat.map_or_else(|| directory.stat(&child.name), Ok) {
-            Ok(stat) => stat,
-            Err(error) => return self.failed(named, error),
-        };
-        let is_directory = stat.kind == Kind::Directory;
-        if wanted
-            && !named
-            && (self.rules.excludes.rejects_stat(&stat)
-                || (place.listed && self.git_rejects(place.level, is_directory)))
-        {
-            wanted = false;
-            if !leads {
-                return None;
+        // Others may rename, remove and make what has this name at any moment: it is looked at again until one look and
+        // the opening after it agree.
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for _ in 0..LOOKS_MAX {
+            let seen = if leads || follow {
+                Stat::at_following(directory.as_fd(), &child.name)
+            } else {
+                directory.stat(&child.name)
+            };
+            let stat = match seen {
+                // What was named with a slash behind it is a directory, or it is not there.
+                Ok(stat) if follow && stat.kind != Kind::Directory => {
+                    return self.failed(named, io::ErrorKind::NotADirectory.into());
+                }
+                Ok(stat) => stat,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    last = error;
+                    continue;
+                }
+                Err(error) => return self.failed(named, error),
+            };
+            let is_directory = stat.kind == Kind::Directory;
+            if wanted
+                && !named
+                && (self.rules.excludes.rejects_stat(&stat)
+                    || (place.listed && self.git_rejects(place.level, is_directory)))
+            {
+                wanted = false;
+                if !leads {
+                    return None;
+                }
+            }
+            if self.rules.never.contains(&stat.key()) {
+                return Some(Step::Own(self.path.clone()));
+            }
+            if !is_directory {
+                return Some(Step::Entry(Entry {
+                    name: child.name,
+                    path: self.path.clone(),
+                    stat,
+                    parent: directory.clone(),
+                }));
+            }
+            if self.frames.len() >= DEPTH_MAX {
+                let error = io::Error::other(format!("more than {DEPTH_MAX} directories deep"));
+                return self.problem(ProblemKind::TooDeep, error);
+            }
+            let opened = if leads || follow {
+                directory.open_child_following(&child.name)
+            } else {
+                directory.open_child(&child.name)
+            };
+            match opened.and_then(|directory| Ok((directory.stat_self()?, directory))) {
+                Ok((stat, opened)) => return self.enter(child, place, stat, opened, wanted),
+                Err(error) if is_other_kind(&error) || error.kind() == io::ErrorKind::NotFound => last = error,
+                Err(error) => {
+                    self.lost(child.node.as_ref(), error.kind());
+                    return self.failed(named, error);
+                }
             }
         }
+        self.lost(child.node.as_ref(), last.kind());
+        if is_other_kind(&last) {
+            let error = io::Error::other("changes its kind again and again while it is looked at");
+            return self.problem(ProblemKind::Restless, error);
+        }
+        self.failed(named, last)
+    }
+
+    /// A directory that is open begins.
+    fn enter(
+        &mut self,
+        mut child: Child,
+        place: &Place<'_>,
+        stat: Stat,
+        directory: Directory,
+        wanted: bool,
+    ) -> Option<Step> {
         if self.rules.never.contains(&stat.key()) {
             return Some(Step::Own(self.path.clone()));
         }
-        if !is_directory {
-            return Some(Step::Entry(Entry {
-                name: child.name,
-                path: self.path.clone(),
-                stat,
-                parent: directory.clone(),
-            }));
-        }
-        if self.frames.len() >= DEPTH_MAX {
-            let error = io::Error::other(format!("more than {DEPTH_MAX} directories deep"));
-            return self.problem(ProblemKind::TooDeep, error);
-        }
-        let opened =
-            if leads { directory.open_child_following(&child.name) } else { directory.open_child(&child.name) };
-        let opened = opened.and_then(|directory| Ok((directory.stat_self()?, Arc::new(directory))));
-        let (stat, opened) = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                self.lost(child.node.as_ref(), error.kind());
-                return self.failed(named, error);
-            }
-        };
-        if self.rules.never.contains(&stat.key()) {
-            return Some(Step::Own(self.path.clone()));
-        }
+        let node = child.node.as_ref();
+        let follow = node.is_some_and(|node| node.follow || !node.children.is_empty());
+        let named = child.node.as_ref().is_some_and(|node| node.wanted);
+        let directory = Arc::new(directory);
         let crosses = !named && place.device.is_some_and(|device| device != stat.device);
         let enter = !(self.rules.one_file_system && crosses && wanted);
+        let standing = (enter && wanted).then(|| Standing::of(&stat, coarse_now()));
+        self.listed.push(self.frames.len(), &child.name, follow, standing);
         self.frames.push(Frame {
-            directory: opened.clone(),
+            directory: directory.clone(),
             children: None,
             node: child.node.take(),
             wanted,
@@ -332,9 +421,10 @@ impl Walk {
             name: child.name,
             path: self.path.clone(),
             stat,
-            directory: opened,
+            directory,
             ancestor: !wanted,
             closed: !enter,
+            source: named,
         }))
     }
 
@@ -368,6 +458,12 @@ impl Walk {
 
     fn next_root(&mut self) -> Option<Option<Step>> {
         let root = self.roots.next()?;
+        if self.focus.as_ref().is_some_and(|focus| !focus.wants(b"", &root.name)) {
+            return Some(None);
+        }
+        if self.base.as_ref().is_none_or(|base| !Arc::ptr_eq(base, &root.base)) {
+            self.listed.begin(&root.base.directory);
+        }
         self.path.clear();
         self.source_path.clear();
         self.source_path.extend_from_slice(&root.base.path);

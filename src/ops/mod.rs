@@ -217,6 +217,9 @@ pub enum Error {
     /// The sources said no.
     #[error(transparent)]
     Source(#[from] crate::files::source::SourceError),
+    /// A stream that was to be stored gave nothing.
+    #[error("the stream is empty: no snapshot was made of it")]
+    EmptyStream,
     /// The user wanted an end.
     #[error("interrupted")]
     Interrupted,
@@ -238,7 +241,12 @@ impl Error {
         match self {
             Self::Repository(error) | Self::At { source: error, .. } => Some(error),
             Self::NewestUnreadable { source, .. } => Some(source),
-            Self::Mirror(_) | Self::Book(_) | Self::Source(_) | Self::Interrupted | Self::Refused(_) => None,
+            Self::Mirror(_)
+            | Self::Book(_)
+            | Self::Source(_)
+            | Self::EmptyStream
+            | Self::Interrupted
+            | Self::Refused(_) => None,
         }
     }
 

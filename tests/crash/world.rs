@@ -221,6 +221,7 @@ pub fn options(parent: Option<packstone::base::id::ObjectId>) -> backup::Options
         parent,
         unchanged: backup::scan::Unchanged::default(),
         skip_if_unchanged: false,
+        allow_empty: false,
         readers: 2,
         packs: packs(PACK_BYTES),
     }

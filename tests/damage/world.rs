@@ -78,6 +78,7 @@ pub fn back_up(repository: &Repository, source: &Path) -> ops::Result<ObjectId> 
         parent: parent.map(|(id, _)| id),
         unchanged: backup::scan::Unchanged::default(),
         skip_if_unchanged: false,
+        allow_empty: false,
         readers: 1,
         packs: PackOptions::default(),
     };

@@ -106,6 +106,7 @@ impl World {
             parent: self.repository.snapshots().last().map(|(id, _)| *id),
             unchanged: backup::scan::Unchanged::default(),
             skip_if_unchanged: false,
+            allow_empty: false,
             readers: 2,
             packs: PackOptions::default(),
         };

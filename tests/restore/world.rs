@@ -133,6 +133,7 @@ impl World {
             parent: None,
             unchanged: backup::scan::Unchanged::default(),
             skip_if_unchanged: false,
+            allow_empty: false,
             readers: 2,
             packs: PackOptions::default(),
         };

@@ -70,6 +70,13 @@ pub struct Arguments {
     /// Run a command and store its output as one file; no snapshot is made when it fails
     #[arg(long, help_heading = "What to store")]
     pub stdin_from_command: bool,
+    /// Store the stream also when it is empty: by default that is taken for the failure of whatever writes it
+    #[arg(long, help_heading = "What to store")]
+    pub stdin_allow_empty: bool,
+    /// A directory to store may be empty although it was not in the last complete snapshot: by default the snapshot is partial
+    /// then, because a disk may not be mounted
+    #[arg(long, help_heading = "What to store")]
+    pub allow_empty: bool,
 
     /// A few words about this snapshot
     #[arg(long, value_name = "TEXT", help_heading = "About the snapshot")]
@@ -177,6 +184,12 @@ impl Arguments {
     pub fn takes_stdin(&self) -> bool {
         let lists = [&self.files_from, &self.files_from_verbatim, &self.files_from_raw];
         self.stdin || lists.into_iter().flatten().any(|file| file.as_os_str() == "-")
+    }
+
+    /// Whether one stream is stored, and no files and directories.
+    #[must_use]
+    pub const fn takes_stream(&self) -> bool {
+        self.stdin || self.stdin_from_command
     }
 
     /// All tags, each once.

@@ -34,7 +34,7 @@ use std::process::{Command, Stdio};
 /// # Errors
 /// Any error means that no snapshot was stored.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
-    let stream = arguments.stdin || arguments.stdin_from_command;
+    let stream = arguments.takes_stream();
     if stream && !arguments.stdin_from_command && !arguments.paths.is_empty() {
         return Err(CliError::usage("--stdin stores the standard input alone: give no path with it"));
     }
@@ -137,6 +137,7 @@ fn options(
             ignore_inode: arguments.ignore_inode,
         },
         skip_if_unchanged: arguments.skip_if_unchanged,
+        allow_empty: if arguments.takes_stream() { arguments.stdin_allow_empty } else { arguments.allow_empty },
         readers: arguments.read_concurrency.map_or(cpus.clamp(2, 4), usize::from),
         packs: PackOptions {
             verify: !arguments.no_extra_verify,
@@ -223,6 +224,9 @@ fn stream_backup(
     let name = arguments.stdin_filename.as_bytes();
     progress.phase(Phase::Backup);
     if !arguments.stdin_from_command {
+        if is_closed_input() {
+            return Err(CliError::failed("the standard input is closed: there is nothing to store"));
+        }
         let mut input = std::io::stdin().lock();
         return Ok(backup::run_stream(repository, &mut input, &mut || Ok(()), name, labels, options, progress)?);
     }
@@ -251,6 +255,17 @@ fn stream_backup(
         let _ = child.wait();
     }
     Ok(report?)
+}
+
+/// Whether this program was started without a standard input. The runtime then opens `/dev/null` in its place, for reading and
+/// writing; who gives `/dev/null` on purpose (`</dev/null`, systemd, cron) opens it for reading.
+fn is_closed_input() -> bool {
+    use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, makedev};
+    let input = std::io::stdin();
+    let is_null = fstat(&input).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(1, 3)
+    });
+    is_null && fcntl_getfl(&input).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDWR)
 }
 
 /// Where a source lies in the snapshot: an absolute one with all its directories, a relative one by the names in it. None

@@ -101,6 +101,12 @@ pub fn text(
     if report.outcome == Outcome::Partial {
         lines.push(format!("! The snapshot is partial: {}", failures(report)));
     }
+    for path in report.emptied.iter().take(NAMED) {
+        lines.push(format!(
+            "! {} is empty and was not before. If that is right: packstone{repository} backup --allow-empty with the same paths",
+            escape(path)
+        ));
+    }
     if report.snapshot.is_some() {
         lines.push(if mirrors.is_empty() {
             format!(

@@ -2,25 +2,28 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::id::ChunkId;
+use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::deletion_log::Deletion;
 use crate::codec::snapshot::ProblemKind;
-use crate::codec::tree::{Entry, Hole, Metadata};
+use crate::codec::tree::{Entry, Hole, Metadata, Node};
 use crate::files::directory::Directory;
 use crate::files::stat::Stat;
 
-/// One step of the walk, decided. `old` is the parent's entry of the same name, or whether there is one.
+/// One step of the walk, decided. `old` is the parent's entry of the same name; in a later round, that of the rounds before.
 pub(super) enum Work {
     /// A directory begins.
     Enter {
         path: Vec<u8>,
         name: Vec<u8>,
         metadata: Metadata,
-        /// Metadata and listing in the parent snapshot.
+        /// Metadata and listing in the parent snapshot; in a later round, those that the rounds before stored.
         parent: Option<(Metadata, ChunkList)>,
+        /// It was named as a source.
+        source: bool,
     },
     /// The directory entered last ends.
     Leave,
@@ -31,7 +34,13 @@ pub(super) enum Work {
     /// Another name of a file that this run has met already, unchanged since.
     Link { path: Vec<u8>, name: Vec<u8>, key: (u64, u64), old: Option<Box<Entry>> },
     /// A symlink, pipe, socket or device.
-    Other { path: Vec<u8>, entry: Entry, old: bool },
+    Other { path: Vec<u8>, entry: Entry, old: Option<Box<Entry>> },
+    /// In a later round: what the rounds before stored stays as it is.
+    Kept { entry: Entry },
+    /// In a later round: what the rounds before stored under the name of the directory that follows was something else.
+    Dropped { entry: Entry },
+    /// It is there, and something else at each look: a later round may find it at rest.
+    Restless { path: Vec<u8>, message: String },
     /// Something could not be done.
     Problem { path: Vec<u8>, kind: ProblemKind, message: String },
     /// Something that the snapshot before holds is gone.
@@ -48,11 +57,19 @@ pub(super) struct Group {
     pub pieces: Receiver<Piece>,
 }
 
+/// The files of one group, for a reading thread.
+pub(super) struct Jobs {
+    pub files: Vec<Job>,
+    pub pieces: Sender<Piece>,
+}
+
 /// A file to read.
 pub(super) struct Job {
     pub directory: Arc<Directory>,
     pub name: Vec<u8>,
     pub stat: Stat,
+    /// What changed after this is of no use.
+    pub until: Option<Time>,
 }
 
 /// Pieces of some files, in order.
@@ -67,6 +84,12 @@ pub(super) enum Item {
     Chunk { start: usize, length: usize, id: ChunkId },
     /// The file is read to its end.
     End(Box<Finished>),
+    /// It is no regular file any more, but this.
+    Other { metadata: Box<Metadata>, node: Node, problems: Vec<String> },
+    /// It changed after the time that the job gives.
+    Newer,
+    /// It is there, and something else at each look.
+    Restless { message: String },
     /// The file could not be read; it has no entry.
     Failed { kind: ProblemKind, message: String },
 }

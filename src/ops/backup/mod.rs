@@ -1,5 +1,8 @@
 //! Backup: from the user's files to an acknowledged snapshot.
 //!
+//! When the walk has ended, directories that changed after they were listed are looked at again ([`second_look`]), in as many
+//! rounds as it takes. Sources that hold nothing of what they held make the snapshot partial ([`emptied`]).
+//!
 //! Four stages run beside each other and hand bounded queues on, so memory does not grow with the tree:
 //!
 //! 1. [`scan`]: one thread walks the sources in order, compares each entry with the parent's listing read as a stream
@@ -13,26 +16,36 @@
 //! An entry is taken over unread only when size, mtime, ctime and inode are the parent's **and** its ctime is older than
 //! the tick of the clock in which the parent may have read it (`scan.rs`, [`scan::Unchanged`]).
 
+mod emptied;
 mod gone;
 mod group;
+mod listing_cursor;
 pub mod log;
 pub mod parent;
 pub mod read;
+mod round;
 pub mod scan;
+mod second_look;
 pub mod stdin;
 pub mod store;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use self::emptied::Emptied;
+use self::scan::Scan;
 use super::{Error, Monitor, Phase, Result};
+use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::head::HeadRef;
 use crate::codec::snapshot::{self, Counts, Outcome, Problem, Snapshot, Summary};
+use crate::files::owner::Owners;
 use crate::files::source::Sources;
-use crate::files::walk::Rules;
+use crate::files::walk::{Rules, Walk};
 use crate::ops::show::typed_path;
 use crate::repository::Repository;
 use crate::repository::pack_writer::PackOptions;
@@ -93,6 +106,8 @@ pub struct Options {
     pub unchanged: scan::Unchanged,
     /// Publish nothing when the tree is the parent's.
     pub skip_if_unchanged: bool,
+    /// A source that holds nothing, or a stream that gives nothing, is what is meant.
+    pub allow_empty: bool,
     /// How many files are read at the same time.
     pub readers: usize,
     /// How packs are written; with `discard` nothing is.
@@ -124,6 +139,8 @@ pub struct Report {
     pub deletions: u64,
     /// Paths of this program's own that were left out.
     pub own: Vec<Vec<u8>>,
+    /// Sources that are empty and were not in the last complete snapshot.
+    pub emptied: Vec<Vec<u8>>,
     /// What a person should hear about.
     pub warnings: Vec<String>,
     /// When it began.
@@ -136,7 +153,7 @@ pub struct Report {
 pub const PROBLEMS_SHOWN: usize = 1_000;
 
 /// What the stages found, before it becomes a snapshot.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Stored {
     root: ChunkList,
     problems: ChunkList,
@@ -151,6 +168,8 @@ struct Stored {
     counts: Counts,
     summary: Summary,
     own: Vec<Vec<u8>>,
+    /// Sources that are empty and were not.
+    emptied: Vec<Vec<u8>>,
 }
 
 /// What the files are compared with.
@@ -179,7 +198,7 @@ pub fn run(
     labels.check()?;
     let begun = Instant::now();
     monitor.phase(Phase::LoadIndex);
-    let mut run = Run::begin(repository, options.packs)?;
+    let mut run = Run::begin_keeping_trees(repository, options.packs)?;
     let options = &with_live_parent(&mut run, options);
     let parent = match options.parent {
         Some(id) => Some((id, repository.snapshot(id)?)),
@@ -193,9 +212,75 @@ pub fn run(
         before: before.as_ref(),
         found: labels.time.unwrap_or(started),
     };
-    let stored = store::files(&mut run, sources, rules, compared, options, monitor)?;
+    let stored = files(&mut run, sources, rules, compared, (labels, options), monitor)?;
     let parent_root = parent.as_ref().map(|(_, parent)| parent.root.clone());
     publish(run, stored, parent_root, started, begun, labels, options, monitor)
+}
+
+/// The stages, in as many rounds as it takes.
+fn files(
+    run: &mut Run<'_>,
+    sources: Sources,
+    rules: Rules,
+    compared: Compared<'_>,
+    (labels, options): (&Labels, &Options),
+    monitor: &dyn Monitor,
+) -> Result<Stored> {
+    let (began, begun) = (Time::now(), Instant::now());
+    let repository = run.repository();
+    let owners = Owners::new();
+    let mut store = store::Store::new(run, monitor, sources.paths.clone(), compared)?;
+    let (owners, readers) = (&owners, options.readers);
+    let (walk, whole) = (Walk::new(sources.clone(), rules.clone()), sources.whole.clone());
+    let unchanged = options.unchanged;
+    let empties = options.allow_empty;
+    let first = store.round(owners, readers, move |groups, jobs| {
+        Scan::new(repository, owners, compared, unchanged, groups, jobs).allow_empty(empties).run(walk, whole, monitor)
+    })?;
+    let is_whole = !sources.whole.is_empty();
+    let given = second_look::Given { sources, rules, owners, readers, began, took: begun.elapsed() };
+    second_look::look_again(&mut store, given, first, monitor)?;
+    if !options.allow_empty {
+        examine_sources(&mut store, repository, labels, is_whole)?;
+    }
+    store.finish()
+}
+
+/// Says which sources hold nothing, or nearly nothing of what they held. One that is empty and was not makes the snapshot
+/// partial: a disk that is not mounted must not become the newest complete snapshot.
+fn examine_sources(
+    store: &mut store::Store<'_, '_>,
+    repository: &Repository,
+    labels: &Labels,
+    is_whole: bool,
+) -> Result<()> {
+    let mut reference = emptied::Reference::new(repository, labels);
+    for (path, now) in store.held().clone() {
+        if path.is_empty() && !is_whole {
+            continue;
+        }
+        let shown = || escape(&typed_path(&path, &labels.paths));
+        match emptied::examine(repository, &path, now, &mut reference) {
+            None => {}
+            Some(Emptied::Nothing) => {
+                let warning = format!("{}: holds nothing, so nothing of it was stored", shown());
+                store.run().warn(warning);
+            }
+            Some(Emptied::Nearly { snapshot, held }) => {
+                let id = snapshot.short();
+                let warning = format!("{}: holds {now} files now, and at least {held} in snapshot {id}", shown());
+                store.run().warn(warning);
+            }
+            Some(Emptied::All { snapshot }) => {
+                let message = format!(
+                    "is empty, and was not in snapshot {}: is a disk not mounted, or does a pattern leave everything out?",
+                    snapshot.short()
+                );
+                store.empty_source(path, message)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Backs up one stream as a file of the given name.
@@ -223,6 +308,9 @@ pub fn run_stream(
     let before = log::before(repository, labels).map(|before| before.snapshot);
     (stored.deleted, stored.deleted_count) = log::Log::go_on(&mut run, before.as_ref())?.finish(&mut run)?;
     finish().map_err(Error::Refused)?;
+    if stored.counts.bytes == 0 && !options.allow_empty {
+        return Err(Error::EmptyStream);
+    }
     let parent_root = match options.parent {
         Some(id) => Some(repository.snapshot(id)?.root),
         None => None,
@@ -282,6 +370,7 @@ fn publish(
         problem_count: stored.problem_count,
         deletions: stored.deletions,
         own: stored.own,
+        emptied: stored.emptied.iter().map(|path| typed_path(path, &labels.paths)).collect(),
         warnings: run.warnings().to_vec(),
         started,
         took: Duration::ZERO,

@@ -10,7 +10,7 @@ use crate::base::time::Time;
 use crate::codec::chunker::{Cutter, Parameters};
 use crate::codec::key_tree::{ChunkKind, KeyTree};
 use crate::codec::snapshot::ProblemKind;
-use crate::files::metadata;
+use crate::files::metadata::{self, Captured};
 use crate::files::owner::Owners;
 use crate::files::read::{OpenError, Reader};
 use crate::files::xattr::Place;
@@ -41,6 +41,16 @@ pub(super) fn files(
         }
         let _ = reading.hand_on(0);
     }
+}
+
+/// How often a name is looked at under which nothing keeps still.
+const LOOKS_MAX: usize = 8;
+
+/// What was found under the name of a file to read.
+enum Opened {
+    File(Box<Reader>),
+    /// Something else, or nothing: what is said of it.
+    Special(Item),
 }
 
 /// Nobody wants the pieces any more: the run has failed elsewhere.
@@ -85,19 +95,51 @@ impl Reading<'_> {
         self.items.push(Item::Failed { kind, message });
     }
 
+    /// Opens what has the job's name now. The walk's look may be long ago: another file, or something of another kind, has
+    /// the name as rightfully, and it is looked at again until a look and the opening after it agree.
+    fn open(&self, job: &Job) -> Opened {
+        let failed = |kind, message: String| Opened::Special(Item::Failed { kind, message });
+        let mut last = OpenError::Vanished;
+        for _ in 0..LOOKS_MAX {
+            match Reader::open(&job.directory, &job.name, Time::now()) {
+                Ok(reader) if job.until.is_some_and(|until| reader.stat().ctime > until) => {
+                    return Opened::Special(Item::Newer);
+                }
+                // One ordinal stands for the file system that the walk saw.
+                Ok(reader) if reader.stat().device == job.stat.device => return Opened::File(Box::new(reader)),
+                Ok(_) => last = OpenError::OtherKind,
+                Err(error @ OpenError::Vanished) => last = error,
+                Err(OpenError::Io(error)) => return failed(ProblemKind::Unreadable, error.to_string()),
+                Err(OpenError::OtherKind) => {
+                    last = OpenError::OtherKind;
+                    match metadata::capture_special(&job.directory, &job.name, self.owners) {
+                        Ok((stat, Some(Captured { metadata, node: Some(node), problems })))
+                            if stat.device == job.stat.device =>
+                        {
+                            let problems = problems.iter().map(metadata::Problem::to_string).collect();
+                            return Opened::Special(Item::Other { metadata: Box::new(metadata), node, problems });
+                        }
+                        Ok(_) => {}
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => last = OpenError::Vanished,
+                        Err(error) => return failed(ProblemKind::Unreadable, error.to_string()),
+                    }
+                }
+            }
+        }
+        match last {
+            OpenError::Vanished => failed(ProblemKind::Vanished, last.to_string()),
+            _ => Opened::Special(Item::Restless { message: "was something else at each look".to_owned() }),
+        }
+    }
+
     fn file(&mut self, cutter: &Cutter<'_>, job: &Job) -> Result<(), Unwanted> {
         if self.data.capacity() == 0 {
             self.data = self.buffer();
         }
-        let mut reader = match Reader::open(&job.directory, &job.name, &job.stat, Time::now()) {
-            Ok(reader) => reader,
-            Err(error) => {
-                let kind = match &error {
-                    OpenError::Vanished => ProblemKind::Vanished,
-                    OpenError::Replaced => ProblemKind::Changed,
-                    OpenError::Io(_) => ProblemKind::Unreadable,
-                };
-                self.failed(kind, error.to_string());
+        let mut reader = match self.open(job) {
+            Opened::File(reader) => reader,
+            Opened::Special(item) => {
+                self.items.push(item);
                 return Ok(());
             }
         };
@@ -157,7 +199,7 @@ impl Reading<'_> {
                         was => format!("changed from {was} to {now} bytes while it was read"),
                     }
                 });
-                let problems = captured.problems.iter().map(|p| format!("{}: {}", p.what, p.error)).collect();
+                let problems = captured.problems.iter().map(metadata::Problem::to_string).collect();
                 self.items.push(Item::End(Box::new(Finished {
                     metadata: captured.metadata,
                     size: end.size,

@@ -3,15 +3,18 @@
 //! An entry is taken over from the parent unread when size, mtime, ctime and inode are the parent's and nothing can have
 //! changed since without a trace: [`needs_reread`] has the reasons.
 
-use std::collections::HashMap;
-use std::iter::Peekable;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Compared;
 use super::gone::{Gone, Watched, kind_of_inode};
-use super::group::{Group, Job, Piece, Work};
+use super::group::{Group, Job, Jobs, Work};
+use super::listing_cursor::{ListingCursor, Lookup};
+use super::round::{Again, Scanned, directory_of, is_same_inode, is_settled};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkList;
@@ -19,16 +22,16 @@ use crate::codec::deletion_log::DeletedKind;
 use crate::codec::live_state::{LiveState, MarkedKind};
 use crate::codec::snapshot::ProblemKind;
 use crate::codec::tree::{Entry, Metadata, Node};
+use crate::files::directory::Directory;
 use crate::files::metadata::{self, Captured};
 use crate::files::owner::Owners;
 use crate::files::read::needs_reread;
-use crate::files::source::Sources;
 use crate::files::stat::{Kind, Stat};
-use crate::files::walk::{self, Rules, Step, Walk};
+use crate::files::walk::{self, Enter, Step, Walk};
 use crate::files::xattr::Place;
 use crate::ops::deleted::holders::kind_of;
 use crate::ops::{Error, Monitor, Result};
-use crate::repository::list_reader::{Chunks, Listing};
+use crate::repository::list_reader::{Chunks, TreeChunks};
 use crate::repository::{self, Repository};
 
 /// Which differences make a file worth reading again.
@@ -51,50 +54,6 @@ const GROUP_STEPS: usize = 2_048;
 /// Pieces of one group that wait to be stored: each is about a megabyte, or a few for a large file.
 const PIECES_WAITING: usize = 4;
 
-/// The files of one group, for a reading thread.
-pub(super) struct Jobs {
-    pub files: Vec<Job>,
-    pub pieces: Sender<Piece>,
-}
-
-/// One directory of an earlier snapshot, read beside the walk.
-struct Beside<'r> {
-    entries: Peekable<Listing<'r>>,
-}
-
-/// What a listing beside the walk says about a name.
-enum Told {
-    /// It has the name.
-    Has(Entry),
-    /// It has another one first, which the walk does not.
-    Passed(Entry),
-    /// It does not have the name.
-    Not,
-    /// It cannot be read on.
-    Unread(repository::Error),
-}
-
-impl<'r> Beside<'r> {
-    fn new(repository: &'r Repository, list: ChunkList) -> Self {
-        Self { entries: Listing::new(repository, list).peekable() }
-    }
-
-    /// What comes up to this name, or up to the end. Names are asked for in ascending order.
-    fn ask(&mut self, name: Option<&[u8]>) -> Told {
-        match (self.entries.peek(), name) {
-            (None, _) => return Told::Not,
-            (Some(Ok(entry)), Some(name)) if entry.name.as_slice() > name => return Told::Not,
-            _ => {}
-        }
-        match self.entries.next() {
-            Some(Ok(entry)) if name == Some(&entry.name) => Told::Has(entry),
-            Some(Ok(entry)) => Told::Passed(entry),
-            Some(Err(error)) => Told::Unread(error),
-            None => Told::Not,
-        }
-    }
-}
-
 /// Which of the snapshots that are compared with a listing belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -107,14 +66,21 @@ enum Side {
 /// A directory in which the walk stands, in the snapshots that are compared with.
 #[derive(Default)]
 struct Level<'r> {
-    parent: Option<Beside<'r>>,
-    before: Option<Beside<'r>>,
+    parent: Option<ListingCursor<'r>>,
+    before: Option<ListingCursor<'r>>,
     /// Present as long as what the walk does not meet here may be gone.
     watched: Option<Watched>,
+    /// In a later round: the directory stays as it is.
+    is_kept: bool,
+    /// In a later round, where every name is looked at: the path. What the walk does not meet is gone.
+    path: Option<Vec<u8>>,
+    /// A source in which the walk has met nothing so far: what the snapshot before has in it is not called gone, because its
+    /// disk may not be mounted.
+    is_bare_source: bool,
 }
 
 impl<'r> Level<'r> {
-    const fn side(&mut self, side: Side) -> Option<&mut Beside<'r>> {
+    const fn side(&mut self, side: Side) -> Option<&mut ListingCursor<'r>> {
         match side {
             Side::Parent => self.parent.as_mut(),
             Side::Before => self.before.as_mut(),
@@ -136,6 +102,12 @@ pub(in crate::ops) fn may_have_lost(state: &LiveState, snapshot: ObjectId) -> bo
 pub(super) struct Scan<'r> {
     repository: &'r Repository,
     owners: &'r Owners,
+    again: Option<Again<'r>>,
+    /// The first error that a later round cannot go on behind.
+    failure: Option<repository::Error>,
+    stale: u64,
+    vanished: HashSet<u64>,
+    unfinished: HashSet<Vec<u8>>,
     levels: Vec<Level<'r>>,
     gone: Option<Gone<'r>>,
     /// On which side the snapshot before is.
@@ -145,6 +117,8 @@ pub(super) struct Scan<'r> {
     /// When the parent's run began: what was read then was read no earlier.
     parent_began: Option<Time>,
     unchanged: Unchanged,
+    /// An empty source is what is meant.
+    allow_empty: bool,
     /// The parent may have lost chunks: what is taken over from it is looked up first.
     confirm: bool,
     groups: Sender<Group>,
@@ -179,19 +153,25 @@ impl<'r> Scan<'r> {
         let parent = compared.parent;
         let before = compared.before.filter(|before| parent.is_none_or(|(id, _)| id != before.id));
         let top = Level {
-            parent: parent.map(|(_, parent)| Beside::new(repository, parent.root.clone())),
-            before: before.map(|before| Beside::new(repository, before.snapshot.root.clone())),
-            watched: None,
+            parent: parent.map(|(_, parent)| ListingCursor::new(repository, parent.root.clone())),
+            before: before.map(|before| ListingCursor::new(repository, before.snapshot.root.clone())),
+            ..Level::default()
         };
         Self {
             repository,
             owners,
+            again: None,
+            failure: None,
+            stale: 0,
+            vanished: HashSet::new(),
+            unfinished: HashSet::new(),
             levels: vec![top],
             gone: Gone::new(repository, compared),
             before_side: if before.is_some() { Side::Before } else { Side::Parent },
             told_unread: false,
             parent_began: parent.map(|(_, parent)| parent.written),
             unchanged,
+            allow_empty: false,
             confirm: parent.is_some_and(|(id, _)| may_have_lost(&repository.tip().state, id)),
             groups,
             jobs,
@@ -203,38 +183,89 @@ impl<'r> Scan<'r> {
         }
     }
 
-    pub(super) fn run(mut self, sources: Sources, rules: Rules, monitor: &dyn Monitor) -> Result<()> {
-        let watched = self.gone.as_ref().and_then(|gone| gone.root(sources.whole.clone()));
+    /// Whether an empty source is what is meant.
+    pub(super) const fn allow_empty(mut self, allow: bool) -> Self {
+        self.allow_empty = allow;
+        self
+    }
+
+    /// A later round, which compares with what the rounds before stored.
+    pub(super) fn again(
+        repository: &'r Repository,
+        owners: &'r Owners,
+        again: Again<'r>,
+        devices: HashMap<u64, u32>,
+        groups: Sender<Group>,
+        jobs: Sender<Jobs>,
+    ) -> Self {
+        let nothing = Compared { parent: None, before: None, found: again.cut };
+        let first = Self::new(repository, owners, nothing, Unchanged::default(), groups, jobs);
+        let top = Level { parent: Some(ListingCursor::new(again.trees, again.root.clone())), ..Level::default() };
+        Self { levels: vec![top], parent_began: Some(again.began), again: Some(again), devices, ..first }
+    }
+
+    /// Walks. Directories that were named as `.`, `..` or `/` are `whole`.
+    pub(super) fn run(mut self, mut walk: Walk, whole: Vec<Arc<Directory>>, monitor: &dyn Monitor) -> Result<Scanned> {
+        let watched = self.gone.as_ref().and_then(|gone| gone.root(whole));
         if let Some(top) = self.levels.last_mut() {
+            top.path = self.again.as_ref().filter(|_| walk.looks_at_all()).map(|_| Vec::new());
+            top.is_bare_source = watched.is_some() && !self.allow_empty;
             top.watched = watched;
         }
-        for step in Walk::new(sources, rules) {
+        while let Some(step) = walk.next() {
             if monitor.interrupted() {
                 return Err(Error::Interrupted);
             }
-            self.step(step).map_err(|Stopped| stopped())?;
+            self.step(step, &mut walk).map_err(|Stopped| self.stopped())?;
         }
-        self.leave().and_then(|()| self.hand_on()).map_err(|Stopped| stopped())
+        let ended = self.leave().and_then(|()| self.hand_on());
+        ended.map_err(|Stopped| self.stopped())?;
+        Ok(Scanned {
+            listed: walk.into_listed(),
+            devices: self.devices,
+            stale: self.stale,
+            gone: self.vanished,
+            unfinished: self.unfinished,
+        })
     }
 
-    fn step(&mut self, step: Step) -> std::result::Result<(), Stopped> {
+    fn stopped(&mut self) -> Error {
+        self.failure.take().map_or_else(stopped, Error::Repository)
+    }
+
+    fn step(&mut self, step: Step, walk: &mut Walk) -> std::result::Result<(), Stopped> {
         match step {
-            Step::Enter(enter) => self.enter(enter)?,
+            Step::Enter(enter) => {
+                if !self.enter(enter, walk.is_in_focus(), walk.looks_at_all())? {
+                    walk.skip_children();
+                }
+            }
             Step::Leave => {
+                let is_kept = self.levels.last().is_some_and(|level| level.is_kept);
                 self.leave()?;
-                self.work.push(Work::Leave);
+                if !is_kept {
+                    self.work.push(Work::Leave);
+                }
             }
             Step::Entry(entry) => self.entry(entry)?,
+            // The first round has said so.
+            Step::Problem(walk::Problem { kind: walk::ProblemKind::MissingSource, .. }) if self.again.is_some() => {}
+            Step::Problem(problem) if problem.kind == walk::ProblemKind::Restless => {
+                self.unwatch(&problem);
+                self.work.push(Work::Restless { path: problem.path, message: problem.error.to_string() });
+            }
             Step::Problem(problem) => {
                 let kind = match problem.kind {
                     walk::ProblemKind::MissingSource => ProblemKind::MissingSource,
                     walk::ProblemKind::Vanished => ProblemKind::Vanished,
                     walk::ProblemKind::Unreadable => ProblemKind::Unreadable,
                     walk::ProblemKind::TooDeep => ProblemKind::Unsupported,
+                    walk::ProblemKind::Restless => ProblemKind::Unreadable,
                 };
                 self.unwatch(&problem);
                 self.problem(problem.path, kind, problem.error.to_string());
             }
+            Step::Own(_) if self.again.is_some() => {}
             Step::Own(path) => self.work.push(Work::Own { path }),
         }
         if self.bytes >= GROUP_BYTES || self.files.len() >= GROUP_FILES || self.work.len() >= GROUP_STEPS {
@@ -257,7 +288,8 @@ impl<'r> Scan<'r> {
 
     /// The directory entered last ends: what its listings still have the walk did not meet.
     fn leave(&mut self) -> std::result::Result<(), Stopped> {
-        if self.levels.last().is_some_and(|level| level.watched.is_some()) {
+        let looks = |level: &Level<'_>| level.watched.is_some() && !level.is_bare_source;
+        if self.again.is_some() || self.levels.last().is_some_and(looks) {
             self.ask(self.before_side, None)?;
         }
         self.levels.pop();
@@ -286,13 +318,19 @@ impl<'r> Scan<'r> {
     /// that cannot be read on ends here: the files are read again, which also heals what can be healed.
     fn ask(&mut self, side: Side, name: Option<&[u8]>) -> std::result::Result<Option<Entry>, Stopped> {
         loop {
-            let Some(beside) = self.levels.last_mut().and_then(|level| level.side(side)) else { return Ok(None) };
-            match beside.ask(name) {
-                Told::Has(entry) => return Ok(Some(entry)),
-                Told::Passed(entry) if side == self.before_side => self.passed(&entry)?,
-                Told::Passed(_) => {}
-                Told::Not => return Ok(None),
-                Told::Unread(error) => {
+            let Some(cursor) = self.levels.last_mut().and_then(|level| level.side(side)) else { return Ok(None) };
+            match cursor.seek(name) {
+                Lookup::Found(entry) => return Ok(Some(entry)),
+                Lookup::Passed(entry) if self.again.is_some() => self.keep_passed(entry)?,
+                Lookup::Passed(entry) if side == self.before_side => self.passed(&entry)?,
+                Lookup::Passed(_) => {}
+                Lookup::Absent => return Ok(None),
+                Lookup::Unreadable(error) if self.again.is_some() => {
+                    // What this run stored a moment ago: nothing can be built on it any more.
+                    self.failure = Some(error);
+                    return Err(Stopped);
+                }
+                Lookup::Unreadable(error) => {
                     if let Some(level) = self.levels.last_mut() {
                         match side {
                             Side::Parent => level.parent = None,
@@ -308,6 +346,21 @@ impl<'r> Scan<'r> {
         }
     }
 
+    /// In a later round: what the rounds before stored stays, also when it is gone meanwhile.
+    fn keep_passed(&mut self, entry: Entry) -> std::result::Result<(), Stopped> {
+        if let Some(path) = self.levels.last().and_then(|level| level.path.as_ref()) {
+            let mut hasher = std::hash::DefaultHasher::new();
+            (path, &entry.name).hash(&mut hasher);
+            self.vanished.insert(hasher.finish());
+        }
+        self.keep(entry)
+    }
+
+    fn keep(&mut self, entry: Entry) -> std::result::Result<(), Stopped> {
+        self.work.push(Work::Kept { entry });
+        if self.work.len() >= GROUP_STEPS { self.hand_on() } else { Ok(()) }
+    }
+
     /// What the parent and the snapshot before have under the name of an entry of the walk. Of another kind, it is gone.
     fn meet(
         &mut self,
@@ -315,6 +368,9 @@ impl<'r> Scan<'r> {
         path: &[u8],
         kind: DeletedKind,
     ) -> std::result::Result<(Option<Entry>, Option<ChunkList>), Stopped> {
+        if let Some(level) = self.levels.last_mut() {
+            level.is_bare_source = false;
+        }
         let parent = self.ask(Side::Parent, Some(name))?;
         let before = match self.before_side {
             Side::Parent => None,
@@ -367,26 +423,44 @@ impl<'r> Scan<'r> {
 
     fn metadata_problems(&mut self, path: &[u8], problems: &[metadata::Problem]) {
         for problem in problems {
-            let message = format!("{}: {}", problem.what, problem.error);
-            self.problem(path.to_vec(), ProblemKind::Metadata, message);
+            self.problem(path.to_vec(), ProblemKind::Metadata, problem.to_string());
         }
     }
 
-    fn enter(&mut self, enter: walk::Enter) -> std::result::Result<(), Stopped> {
+    /// A directory begins. False when nothing in it is looked at.
+    fn enter(&mut self, enter: Enter, in_focus: bool, looks_at_all: bool) -> std::result::Result<bool, Stopped> {
         let device = self.device(&enter.stat);
         let (parent, before) = self.meet(&enter.name, &enter.path, DeletedKind::Directory)?;
+        let mut takes = true;
+        if let Some(again) = &self.again {
+            takes = again.takes(&enter.path, &enter.stat);
+            match parent {
+                Some(entry) if is_settled(&entry, &enter, in_focus) => {
+                    self.levels.push(Level { is_kept: true, ..Level::default() });
+                    self.keep(entry)?;
+                    return Ok(false);
+                }
+                Some(Entry { node: Node::Directory { .. }, .. }) => {}
+                Some(ref entry) => self.work.push(Work::Dropped { entry: entry.clone() }),
+                None => {}
+            }
+        }
         let parent = match parent {
             Some(Entry { metadata, node: Node::Directory { listing }, .. }) => Some((metadata, listing)),
             _ => None,
         };
         let is_watched = self.gone.is_some() && !enter.ancestor && !enter.closed;
+        let source: &'r dyn TreeChunks = self.again.as_ref().map_or(self.repository, |again| again.trees);
         self.levels.push(Level {
-            parent: parent.as_ref().map(|(_, list)| Beside::new(self.repository, list.clone())),
-            before: before.map(|list| Beside::new(self.repository, list)),
+            parent: parent.as_ref().map(|(_, list)| ListingCursor::new(source, list.clone())),
+            before: before.map(|list| ListingCursor::new(self.repository, list)),
             watched: is_watched
                 .then(|| Watched { path: enter.path.clone(), directories: vec![enter.directory.clone()] }),
+            is_kept: false,
+            path: self.again.as_ref().filter(|_| looks_at_all).map(|_| enter.path.clone()),
+            is_bare_source: enter.source && !self.allow_empty,
         });
-        let same = parent.as_ref().filter(|(old, _)| self.is_same_inode_state(old, &enter.stat));
+        let same = parent.as_ref().filter(|(old, _)| !takes || self.is_same_inode_state(old, &enter.stat));
         let metadata = match same {
             Some((old, _)) => Metadata { device, ..old.clone() },
             None => {
@@ -404,8 +478,9 @@ impl<'r> Scan<'r> {
                 }
             }
         };
-        self.work.push(Work::Enter { path: enter.path, name: enter.name, metadata, parent });
-        Ok(())
+        let Enter { path, name, source, .. } = enter;
+        self.work.push(Work::Enter { path, name, metadata, parent, source });
+        Ok(true)
     }
 
     /// True when nothing of the inode can have changed since the parent read it.
@@ -453,8 +528,11 @@ impl<'r> Scan<'r> {
     fn entry(&mut self, found: walk::Entry) -> std::result::Result<(), Stopped> {
         let device = self.device(&found.stat);
         let (old, _) = self.meet(&found.name, &found.path, kind_of_inode(found.stat.kind))?;
+        let Some(old) = self.take_or_keep(old, &found)? else { return Ok(()) };
         let (unchanged, old) = match old {
-            Some(old) if self.is_unchanged(&old, &found) && self.is_whole(&old) => (Some(old), None),
+            Some(old) if self.again.is_none() && self.is_unchanged(&old, &found) && self.is_whole(&old) => {
+                (Some(old), None)
+            }
             old => (None, old.map(Box::new)),
         };
         let walk::Entry { name, path, stat, parent } = found;
@@ -470,42 +548,99 @@ impl<'r> Scan<'r> {
                 }
                 self.work.push(Work::Unchanged { path, entry });
             } else {
-                self.work.push(Work::Other { path, entry, old: true });
+                let old = Some(Box::new(entry.clone()));
+                self.work.push(Work::Other { path, entry, old });
             }
             return Ok(());
         }
         if stat.kind == Kind::File {
-            if let Some(key) = key
-                && self.linked.insert(key, stat.ctime) == Some(stat.ctime)
-            {
-                self.work.push(Work::Link { path, name, key, old });
-                return Ok(());
+            return self.read(Found { name, path, device, parent, old }, stat);
+        }
+        self.special(Found { name, path, device, parent, old }, stat)
+    }
+
+    /// In a later round: whether an entry is stored anew. What keeps its inode was read already; what it holds may be of a
+    /// later moment than the round.
+    #[allow(clippy::option_option)] // whether it is taken, and what it takes the place of
+    fn take_or_keep(
+        &mut self,
+        old: Option<Entry>,
+        found: &walk::Entry,
+    ) -> std::result::Result<Option<Option<Entry>>, Stopped> {
+        let Some(again) = &self.again else { return Ok(Some(old)) };
+        let takes = again.takes(&found.path, &found.stat);
+        if !takes {
+            self.unfinished.insert(directory_of(&found.path));
+        }
+        match old {
+            Some(old) if !takes || is_same_inode(&old, &found.stat) => {
+                self.stale += u64::from(!is_same_inode(&old, &found.stat));
+                self.keep(old)?;
+                Ok(None)
             }
-            if stat.size >= GROUP_BYTES && !self.files.is_empty() {
-                self.hand_on()?;
-            }
-            self.bytes += stat.size;
-            self.files.push(Job { directory: parent, name: name.clone(), stat });
-            self.work.push(Work::Read { path, name, device, old, key });
+            None if !takes => Ok(None),
+            old => Ok(Some(old)),
+        }
+    }
+
+    /// A file to read: what is read is what has the name then.
+    fn read(&mut self, found: Found, stat: Stat) -> std::result::Result<(), Stopped> {
+        let Found { name, path, device, parent, old } = found;
+        let key = (stat.links > 1).then_some((u64::from(device), stat.inode));
+        if let Some(key) = key
+            && self.linked.insert(key, stat.ctime) == Some(stat.ctime)
+        {
+            self.work.push(Work::Link { path, name, key, old });
             return Ok(());
         }
-        match metadata::capture(&Place::Named(&parent, &name), &stat, device, self.owners) {
-            Ok(Captured { metadata, node: Some(node), problems }) => {
-                self.metadata_problems(&path, &problems);
-                let entry = Entry { name, metadata, node };
-                self.work.push(Work::Other { path, entry, old: old.is_some() });
+        if stat.size >= GROUP_BYTES && !self.files.is_empty() {
+            self.hand_on()?;
+        }
+        self.bytes += stat.size;
+        let until = self.again.as_ref().filter(|again| stat.ctime <= again.cut).map(|again| again.cut);
+        self.files.push(Job { directory: parent, name: name.clone(), stat, until });
+        self.work.push(Work::Read { path, name, device, old, key });
+        Ok(())
+    }
+
+    /// Anything but a file or a directory, as far as the walk saw.
+    fn special(&mut self, found: Found, seen: Stat) -> std::result::Result<(), Stopped> {
+        match metadata::capture_special(&found.parent, &found.name, self.owners) {
+            // Something is mounted over the name since the walk saw it: the next backup sees it so from the beginning.
+            Ok((stat, _)) if stat.device != seen.device => {
+                self.problem(found.path, ProblemKind::Unreadable, "another file system was mounted over it".to_owned());
             }
-            Ok(_) => self.problem(path, ProblemKind::Changed, "was replaced while the backup ran".to_owned()),
+            Ok((_, Some(Captured { metadata, node: Some(node), problems }))) => {
+                self.metadata_problems(&found.path, &problems);
+                let metadata = Metadata { device: found.device, ..metadata };
+                let entry = Entry { name: found.name, metadata, node };
+                self.work.push(Work::Other { path: found.path, entry, old: found.old });
+            }
+            Ok((stat, _)) if stat.kind == Kind::File => return self.read(found, stat),
+            Ok(_) => {
+                let message = "became a directory after it was looked at".to_owned();
+                self.work.push(Work::Restless { path: found.path, message });
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                if let Some(old) = old.filter(|_| self.before_side == Side::Parent) {
-                    self.record(path.clone(), &old)?;
+                if let Some(old) = found.old.filter(|_| self.before_side == Side::Parent) {
+                    self.record(found.path.clone(), &old)?;
                 }
-                self.problem(path, ProblemKind::Vanished, "vanished while the backup ran".to_owned());
+                self.problem(found.path, ProblemKind::Vanished, "vanished while the backup ran".to_owned());
             }
-            Err(error) => self.problem(path, ProblemKind::Unreadable, error.to_string()),
+            Err(error) => self.problem(found.path, ProblemKind::Unreadable, error.to_string()),
         }
         Ok(())
     }
+}
+
+/// An entry of the walk that is not the parent's.
+struct Found {
+    name: Vec<u8>,
+    path: Vec<u8>,
+    device: u32,
+    parent: Arc<Directory>,
+    /// What the parent has under the name.
+    old: Option<Box<Entry>>,
 }
 
 /// A queue of jobs, as the reading threads see it.

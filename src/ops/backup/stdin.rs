@@ -9,7 +9,7 @@ use crate::codec::chunk_list::ChunkRef;
 use crate::codec::chunker::Cutter;
 use crate::codec::key_tree::ChunkKind;
 use crate::codec::pack::PackKind;
-use crate::codec::snapshot::{Counts, Outcome, Summary};
+use crate::codec::snapshot::{Counts, Summary};
 use crate::codec::tree::{Content, Entry, Metadata, Node, is_name};
 use crate::ops::{Error, Monitor, Result};
 use crate::repository::list_writer::{ChunkListWriter, StreamWriter};
@@ -53,16 +53,9 @@ pub(super) fn store(
     let directories = directories.len() as u64;
     Ok(Stored {
         root,
-        problems: ChunkList::default(),
-        problem_count: 0,
-        deleted: ChunkList::default(),
-        deleted_count: 0,
-        deletions: 0,
-        shown: Vec::new(),
-        outcome: Outcome::Complete,
         counts: Counts { files: 1, directories, others: 0, bytes: size },
         summary: Summary { files_new: 1, dirs_new: directories, bytes_read: size, ..Summary::default() },
-        own: Vec::new(),
+        ..Stored::default()
     })
 }
 

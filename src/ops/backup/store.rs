@@ -1,24 +1,24 @@
 //! The third stage: takes groups in walk order, stores what is new, and writes the listings bottom up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::group::{Finished, Group, Item, Piece, Work};
+use super::group::{Finished, Group, Item, Jobs, Piece, Work};
 use super::log::Log;
-use super::{Compared, Options, PROBLEMS_SHOWN, Stored, gone, read, scan};
+use super::round::{Scanned, directory_of};
+use super::{Compared, PROBLEMS_SHOWN, Stored, gone, read};
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::deletion_log::{DeletedKind, Deletion};
 use crate::codec::pack::PackKind;
-use crate::codec::snapshot::{self, Counts, Outcome, Problem, ProblemKind, Summary};
+use crate::codec::snapshot::{self, Outcome, Problem, ProblemKind};
 use crate::codec::tree::{Content, Entry, Metadata, Node, encode_entry};
 use crate::files::owner::Owners;
-use crate::files::source::Sources;
-use crate::files::walk::Rules;
 use crate::ops::show::typed_path;
 use crate::ops::{Action, Error, Item as Seen, Monitor, Result, Severity};
 use crate::repository::list_writer::{ChunkListWriter, StreamWriter};
 use crate::repository::run::Run;
+use crate::repository::run_trees::RunTrees;
 
 /// Groups that wait to be stored, at most. Each holds a few megabytes.
 const GROUPS_WAITING: usize = 3;
@@ -36,10 +36,14 @@ struct Frame {
     metadata: Metadata,
     parent: Option<(Metadata, ChunkList)>,
     listing: StreamWriter,
+    /// It was named as a source.
+    is_source: bool,
+    /// Files, links, pipes and so on that lie beneath it.
+    entries: u64,
 }
 
-/// The third stage's own state.
-struct Store<'a, 'r> {
+/// The third stage's own state. It goes through all rounds of a backup.
+pub(super) struct Store<'a, 'r> {
     run: &'a mut Run<'r>,
     monitor: &'a dyn Monitor,
     /// Absolute paths of what is backed up.
@@ -51,60 +55,34 @@ struct Store<'a, 'r> {
     problems: StreamWriter,
     compared: Compared<'a>,
     log: Log,
-    spare: Sender<Vec<u8>>,
+    spare: Option<Sender<Vec<u8>>>,
     stored: Stored,
-}
-
-/// Runs all stages over the sources.
-pub(super) fn files(
-    run: &mut Run<'_>,
-    sources: Sources,
-    rules: Rules,
-    compared: Compared<'_>,
-    options: &Options,
-    monitor: &dyn Monitor,
-) -> Result<Stored> {
-    let repository = run.repository();
-    let log = Log::go_on(run, compared.before.map(|before| &before.snapshot))?;
-    let paths = sources.paths.clone();
-    let (groups, waiting) = bounded(GROUPS_WAITING);
-    let (jobs, work) = bounded(GROUPS_WAITING);
-    let (spare, buffers) = bounded(BUFFERS_KEPT);
-    let parameters = repository.config().files;
-    let owners = Owners::new();
-    std::thread::scope(|scope| {
-        for _ in 0..options.readers.max(1) {
-            let (work, buffers) = (work.clone(), buffers.clone());
-            let owners = &owners;
-            scope.spawn(move || read::files(repository.keys(), parameters, owners, &work, &buffers));
-        }
-        drop(work);
-        let (owners, unchanged) = (&owners, options.unchanged);
-        let scanner = scope.spawn(move || {
-            scan::Scan::new(repository, owners, compared, unchanged, groups, jobs).run(sources, rules, monitor)
-        });
-        let result = Store::new(run, monitor, spare, paths, compared, log).run(&waiting);
-        // When storing failed, the queues must end, or the other stages wait for ever.
-        drop(waiting);
-        match (result, scanner.join()) {
-            (Err(error), _) => Err(error),
-            (Ok(_), Ok(Err(error))) => Err(error),
-            (Ok(stored), Ok(Ok(()))) => Ok(stored),
-            (Ok(_), Err(_)) => Err(Error::Refused("the walk ended unexpectedly".to_owned())),
-        }
-    })
+    /// Sources by their path in the snapshot, and how many entries that are no directories lie beneath each. The root is
+    /// among them for its count, whether it is a source or not.
+    held: BTreeMap<Vec<u8>, u64>,
+    /// A later round than the first.
+    is_again: bool,
+    /// What is there and was found in no state that could be stored.
+    unsettled: BTreeMap<Vec<u8>, String>,
+    /// What a later round may find wrong again: the beginning of a hash of path and message.
+    said: HashSet<[u8; 16]>,
+    /// Directories of files that were gone, or had changed, when their turn came in this round.
+    missed: HashSet<Vec<u8>>,
 }
 
 impl<'a, 'r> Store<'a, 'r> {
-    fn new(
+    /// Nothing is stored yet.
+    ///
+    /// # Errors
+    /// A storage error, final for the run.
+    pub fn new(
         run: &'a mut Run<'r>,
         monitor: &'a dyn Monitor,
-        spare: Sender<Vec<u8>>,
         sources: Vec<Vec<u8>>,
         compared: Compared<'a>,
-        log: Log,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        let log = Log::go_on(run, compared.before.map(|before| &before.snapshot))?;
+        Ok(Self {
             run,
             monitor,
             sources,
@@ -114,46 +92,131 @@ impl<'a, 'r> Store<'a, 'r> {
             problems: StreamWriter::default(),
             compared,
             log,
-            spare,
-            stored: Stored {
-                root: ChunkList::default(),
-                problems: ChunkList::default(),
-                problem_count: 0,
-                deleted: ChunkList::default(),
-                deleted_count: 0,
-                deletions: 0,
-                shown: Vec::new(),
-                outcome: Outcome::Complete,
-                counts: Counts::default(),
-                summary: Summary::default(),
-                own: Vec::new(),
-            },
-        }
+            spare: None,
+            stored: Stored::default(),
+            held: BTreeMap::new(),
+            is_again: false,
+            unsettled: BTreeMap::new(),
+            said: HashSet::new(),
+            missed: HashSet::new(),
+        })
     }
 
-    fn run(mut self, groups: &Receiver<Group>) -> Result<Stored> {
-        for group in groups {
-            if self.monitor.interrupted() {
-                return Err(Error::Interrupted);
+    /// Runs all stages once. `scan` is the first one, given the queues that it fills; `readers` files are read at a time.
+    ///
+    /// # Errors
+    /// Any error is final for the run.
+    pub fn round(
+        &mut self,
+        owners: &Owners,
+        readers: usize,
+        scan: impl FnOnce(Sender<Group>, Sender<Jobs>) -> Result<Scanned> + Send,
+    ) -> Result<Scanned> {
+        let (groups, waiting) = bounded(GROUPS_WAITING);
+        let (jobs, work) = bounded(GROUPS_WAITING);
+        let (spare, buffers) = bounded(BUFFERS_KEPT);
+        self.spare = Some(spare);
+        self.missed = HashSet::new();
+        let repository = self.run.repository();
+        let parameters = repository.config().files;
+        let scanned = std::thread::scope(|scope| {
+            for _ in 0..readers.max(1) {
+                let (work, buffers) = (work.clone(), buffers.clone());
+                scope.spawn(move || read::files(repository.keys(), parameters, owners, &work, &buffers));
             }
-            self.group(group)?;
-        }
+            drop(work);
+            let scanner = scope.spawn(move || scan(groups, jobs));
+            let result = waiting.iter().try_for_each(|group| self.group(group));
+            // When storing failed, the queues must end, or the other stages wait for ever.
+            drop(waiting);
+            match (result, scanner.join()) {
+                (Err(error), _) => Err(error),
+                (Ok(()), Ok(scanned)) => scanned,
+                (Ok(()), Err(_)) => Err(Error::Refused("the walk ended unexpectedly".to_owned())),
+            }
+        })?;
         if self.monitor.interrupted() {
             return Err(Error::Interrupted);
         }
-        self.stored.root = self.root.finish(self.run)?;
+        self.stored.root = std::mem::take(&mut self.root).finish(self.run)?;
+        self.is_again = true;
+        Ok(scanned)
+    }
+
+    /// The run that is added to.
+    pub fn run(&mut self) -> &mut Run<'r> {
+        self.run
+    }
+
+    /// What the rounds so far have stored, to be read back; none in a dry run.
+    ///
+    /// # Errors
+    /// A storage error, final for the run.
+    pub fn trees(&mut self) -> Result<Option<(RunTrees<'r>, ChunkList)>> {
+        let trees = self.run.trees()?;
+        Ok(trees.map(|trees| (trees, self.stored.root.clone())))
+    }
+
+    /// Paths of what is there and was found in no state that could be stored.
+    pub fn unsettled(&self) -> HashSet<Vec<u8>> {
+        self.unsettled.keys().cloned().collect()
+    }
+
+    /// Directories of files that were gone, or had changed, when their turn came in the last round.
+    pub const fn missed(&self) -> &HashSet<Vec<u8>> {
+        &self.missed
+    }
+
+    /// Sources by their path in the snapshot, the root as an empty one, and how many entries lie beneath each that are no
+    /// directories.
+    pub const fn held(&self) -> &BTreeMap<Vec<u8>, u64> {
+        &self.held
+    }
+
+    /// The last round was not at rest.
+    ///
+    /// # Errors
+    /// A storage error, final for the run.
+    pub fn note_unrest(&mut self) -> Result<()> {
+        let message =
+            "files were replaced and removed again and again while the backup ran: what was moved may be missing";
+        self.problem(Vec::new(), ProblemKind::Changed, message.to_owned())
+    }
+
+    /// A source is empty and was not.
+    ///
+    /// # Errors
+    /// A storage error, final for the run.
+    pub fn empty_source(&mut self, path: Vec<u8>, message: String) -> Result<()> {
+        self.stored.emptied.push(path.clone());
+        self.problem(path, ProblemKind::Unreadable, message)
+    }
+
+    /// No further round comes: what is there and is not stored makes the snapshot partial.
+    ///
+    /// # Errors
+    /// A storage error, final for the run.
+    pub fn finish(mut self) -> Result<Stored> {
+        for (path, message) in std::mem::take(&mut self.unsettled) {
+            let message = format!("{message} while the backup ran, and is not in the snapshot");
+            self.problem(path, ProblemKind::Unreadable, message)?;
+        }
         self.stored.problems = self.problems.finish(self.run)?;
         (self.stored.deleted, self.stored.deleted_count) = self.log.finish(self.run)?;
         Ok(self.stored)
     }
 
     fn group(&mut self, group: Group) -> Result<()> {
+        if self.monitor.interrupted() {
+            return Err(Error::Interrupted);
+        }
         let mut pieces = Pieces { channel: group.pieces, current: None };
         for work in group.work {
             match work {
-                Work::Enter { path, name, metadata, parent } => {
-                    let frame = Frame { path, name, metadata, parent, listing: StreamWriter::default() };
-                    self.frames.push(frame);
+                Work::Enter { path, name, metadata, parent, source } => {
+                    self.unsettled.remove(&path);
+                    let listing = StreamWriter::default();
+                    self.frames.push(Frame { path, name, metadata, parent, listing, is_source: source, entries: 0 });
                 }
                 Work::Leave => self.leave()?,
                 Work::Unchanged { path, entry } => {
@@ -166,17 +229,17 @@ impl<'a, 'r> Store<'a, 'r> {
                         self.count_file(content.size);
                         self.seen(&path, Action::Unchanged, content.size, 0);
                     }
-                    self.push(&entry)?;
+                    self.store(&entry)?;
                 }
                 Work::Read { path, name, device, old, key } => {
                     self.file(&mut pieces, path, name, device, old.as_deref(), key)?;
                 }
                 Work::Link { path, name, key, old } => self.link(path, name, key, old.as_deref())?,
-                Work::Other { path, entry, old } => {
-                    self.stored.counts.others += 1;
-                    self.monitor.advance(1, 0);
-                    self.seen(&path, if old { Action::Unchanged } else { Action::New }, 0, 0);
-                    self.push(&entry)?;
+                Work::Other { path, entry, old } => self.other(&path, &entry, old.as_deref())?,
+                Work::Kept { entry } => self.push(&entry)?,
+                Work::Dropped { entry } => self.uncount(&entry),
+                Work::Restless { path, message } => {
+                    self.unsettled.insert(path, message);
                 }
                 Work::Problem { path, kind, message } => self.problem(path, kind, message)?,
                 Work::Deleted(deletion) => self.deleted(&deletion)?,
@@ -185,6 +248,23 @@ impl<'a, 'r> Store<'a, 'r> {
             }
         }
         Ok(())
+    }
+
+    /// Stores an entry that is no directory, and counts it as one that its sources hold.
+    fn store(&mut self, entry: &Entry) -> Result<()> {
+        match (self.is_again, self.frames.last_mut()) {
+            (false, Some(frame)) => frame.entries += 1,
+            (false, None) => *self.held.entry(Vec::new()).or_default() += 1,
+            (true, frame) => {
+                let path = frame.map(|frame| frame.path.clone()).unwrap_or_default();
+                let is_beneath = |source: &[u8]| {
+                    path.strip_prefix(source)
+                        .is_some_and(|rest| source.is_empty() || rest.is_empty() || rest[0] == b'/')
+                };
+                self.held.iter_mut().filter(|(source, _)| is_beneath(source)).for_each(|(_, held)| *held += 1);
+            }
+        }
+        self.push(entry)
     }
 
     fn push(&mut self, entry: &Entry) -> Result<()> {
@@ -207,12 +287,23 @@ impl<'a, 'r> Store<'a, 'r> {
     fn leave(&mut self) -> Result<()> {
         let Some(frame) = self.frames.pop() else { return Ok(()) };
         let listing = frame.listing.finish(self.run)?;
+        if !self.is_again {
+            if frame.is_source {
+                self.held.insert(frame.path.clone(), frame.entries);
+            }
+            match self.frames.last_mut() {
+                Some(above) => above.entries += frame.entries,
+                None => *self.held.entry(Vec::new()).or_default() += frame.entries,
+            }
+        }
         let summary = &mut self.stored.summary;
         let action = match &frame.parent {
             None => {
                 summary.dirs_new += 1;
                 Action::New
             }
+            // The first round has counted it.
+            Some(_) if self.is_again => Action::Unchanged,
             Some((metadata, old)) if *old == listing && *metadata == frame.metadata => {
                 summary.dirs_unmodified += 1;
                 Action::Unchanged
@@ -222,8 +313,10 @@ impl<'a, 'r> Store<'a, 'r> {
                 Action::Changed
             }
         };
-        self.stored.counts.directories += 1;
-        self.monitor.item(&Seen { directory: true, ..Seen::new(&frame.path, action) });
+        if !(self.is_again && frame.parent.is_some()) {
+            self.stored.counts.directories += 1;
+            self.monitor.item(&Seen { directory: true, ..Seen::new(&frame.path, action) });
+        }
         self.push(&Entry { name: frame.name, metadata: frame.metadata, node: Node::Directory { listing } })
     }
 
@@ -233,12 +326,37 @@ impl<'a, 'r> Store<'a, 'r> {
         self.monitor.advance(1, size);
     }
 
+    /// An entry of an earlier round gives way to another one.
+    fn uncount(&mut self, entry: &Entry) {
+        let counts = &mut self.stored.counts;
+        match &entry.node {
+            Node::File(content) => {
+                counts.files = counts.files.saturating_sub(1);
+                counts.bytes = counts.bytes.saturating_sub(content.size);
+            }
+            Node::Directory { .. } => {}
+            _ => counts.others = counts.others.saturating_sub(1),
+        }
+    }
+
+    /// In a later round, what is stored takes the place of an entry of an earlier one.
+    fn replace(&mut self, path: &[u8], old: Option<&Entry>) {
+        self.unsettled.remove(path);
+        if let Some(old) = old.filter(|_| self.is_again) {
+            self.uncount(old);
+        }
+    }
+
     fn seen(&self, path: &[u8], action: Action, size: u64, added: u64) {
         self.monitor.item(&Seen { size, added, ..Seen::new(path, action) });
     }
 
     /// A file that had to be read again may turn out to be the parent's.
     fn count_action(&mut self, old: Option<&Entry>, new: &Entry) -> Action {
+        if self.is_again && old.is_some() {
+            // The first round has counted it.
+            return Action::Changed;
+        }
         let summary = &mut self.stored.summary;
         let (count, action) = match old {
             None => (&mut summary.files_new, Action::New),
@@ -262,7 +380,7 @@ impl<'a, 'r> Store<'a, 'r> {
         let mut chunks = ChunkListWriter::default();
         let mut added = 0;
         let finished = loop {
-            match pieces.next(&self.spare)? {
+            match pieces.next(self.spare.as_ref())? {
                 Item::Chunk { start, length, id } => {
                     let bytes = pieces.bytes(start, length)?;
                     if self.run.add(PackKind::Data, id, bytes)? {
@@ -272,8 +390,28 @@ impl<'a, 'r> Store<'a, 'r> {
                     chunks.push(ChunkRef { id, length: length as u32 }, self.run)?;
                 }
                 Item::End(finished) => break finished,
+                Item::Other { metadata, node, problems } => {
+                    for message in problems {
+                        self.problem(path.clone(), ProblemKind::Metadata, message)?;
+                    }
+                    let entry = Entry { name, metadata: Metadata { device, ..*metadata }, node };
+                    return self.other(&path, &entry, old);
+                }
+                Item::Newer => {
+                    self.monitor.advance(1, 0);
+                    self.missed.insert(directory_of(&path));
+                    return old.map_or(Ok(()), |old| self.push(old));
+                }
+                Item::Restless { message } => return self.restless(path, message, old),
                 Item::Failed { kind, message } => {
                     self.monitor.advance(1, 0);
+                    if kind == ProblemKind::Vanished {
+                        self.missed.insert(directory_of(&path));
+                    }
+                    if let Some(old) = old.filter(|_| self.is_again) {
+                        // What an earlier round read is in the snapshot.
+                        return self.push(old);
+                    }
                     if kind == ProblemKind::Vanished {
                         self.vanished(&path, old)?;
                     }
@@ -293,28 +431,52 @@ impl<'a, 'r> Store<'a, 'r> {
         if content.needs_digest() {
             content.digest = Some(Content::digest_of(data, &content.holes));
         }
-        if let Some(key) = key {
+        // Only of the inode that was read: another file may have had the name when it was opened.
+        if let Some(key) = key.filter(|(_, inode)| *inode == metadata.inode) {
             self.linked.insert(key, (metadata.clone(), content.clone()));
         }
         let entry = Entry { name, metadata, node: Node::File(content) };
+        self.replace(&path, old);
         let action = self.count_action(old, &entry);
         self.count_file(size);
         self.seen(&path, action, size, added);
-        self.push(&entry)
+        self.store(&entry)
+    }
+
+    fn other(&mut self, path: &[u8], entry: &Entry, old: Option<&Entry>) -> Result<()> {
+        self.replace(path, old);
+        self.stored.counts.others += 1;
+        self.monitor.advance(1, 0);
+        self.seen(path, if old.is_some() { Action::Unchanged } else { Action::New }, 0, 0);
+        self.store(entry)
+    }
+
+    /// Nothing that could be stored was found under the name. A later round looks again; what an earlier one stored stays.
+    fn restless(&mut self, path: Vec<u8>, message: String, old: Option<&Entry>) -> Result<()> {
+        self.monitor.advance(1, 0);
+        if let Some(old) = old.filter(|_| self.is_again) {
+            return self.push(old);
+        }
+        self.unsettled.insert(path, message);
+        Ok(())
     }
 
     fn link(&mut self, path: Vec<u8>, name: Vec<u8>, key: (u64, u64), old: Option<&Entry>) -> Result<()> {
         let Some((metadata, content)) = self.linked.get(&key).cloned() else {
-            self.monitor.advance(1, 0);
-            let message = "another name of the same file could not be read".to_owned();
-            return self.problem(path, ProblemKind::Unreadable, message);
+            // Under its first name another file was read.
+            return self.restless(
+                path,
+                "is a name of a file that could not be read under its first name".to_owned(),
+                old,
+            );
         };
         let size = content.size;
         let entry = Entry { name, metadata, node: Node::File(content) };
+        self.replace(&path, old);
         let action = self.count_action(old, &entry);
         self.count_file(size);
         self.seen(&path, action, size, 0);
-        self.push(&entry)
+        self.store(&entry)
     }
 
     fn deleted(&mut self, deletion: &Deletion) -> Result<()> {
@@ -334,7 +496,15 @@ impl<'a, 'r> Store<'a, 'r> {
         }
     }
 
-    fn problem(&mut self, path: Vec<u8>, kind: ProblemKind, mut message: String) -> Result<()> {
+    /// Puts a problem into the snapshot and says so. One that a later round finds again is the same.
+    ///
+    /// # Errors
+    /// A storage error, final for the run.
+    pub fn problem(&mut self, path: Vec<u8>, kind: ProblemKind, mut message: String) -> Result<()> {
+        let may_come_again = !matches!(kind, ProblemKind::Vanished | ProblemKind::Changed);
+        if may_come_again && !self.said.insert(fingerprint(&path, &message)) {
+            return Ok(());
+        }
         let (outcome, severity) = match kind {
             ProblemKind::Vanished | ProblemKind::Changed => (Outcome::Changed, Severity::Note),
             ProblemKind::Unreadable | ProblemKind::MissingSource | ProblemKind::Metadata | ProblemKind::Unsupported => {
@@ -356,6 +526,14 @@ impl<'a, 'r> Store<'a, 'r> {
     }
 }
 
+fn fingerprint(path: &[u8], message: &str) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(path.len() as u64).to_le_bytes()).update(path).update(message.as_bytes());
+    let mut first = [0; 16];
+    hasher.finalize_xof().fill(&mut first);
+    first
+}
+
 /// The items of one group's files, in order.
 struct Pieces {
     channel: Receiver<Piece>,
@@ -363,7 +541,7 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn next(&mut self, spare: &Sender<Vec<u8>>) -> Result<Item> {
+    fn next(&mut self, spare: Option<&Sender<Vec<u8>>>) -> Result<Item> {
         loop {
             if let Some((_, items)) = &mut self.current
                 && let Some(item) = items.next()
@@ -372,7 +550,7 @@ impl Pieces {
             }
             if let Some((buffer, _)) = self.current.take() {
                 // The readers take their buffers from here; one too many is dropped.
-                let _ = spare.try_send(buffer);
+                let _ = spare.map(|spare| spare.try_send(buffer));
             }
             let ended = || Error::Refused("a reading thread ended unexpectedly".to_owned());
             let piece = self.channel.recv().map_err(|_| ended())?;

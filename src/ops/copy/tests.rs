@@ -46,6 +46,7 @@ fn a_second_name_is_read_again_when_the_first_is_forgotten() {
         parent: None,
         unchanged: backup::scan::Unchanged::default(),
         skip_if_unchanged: false,
+        allow_empty: false,
         readers: 2,
         packs: PackOptions::default(),
     };
