@@ -238,7 +238,7 @@ fn show_groups(plan: &Plan, rules: &Rules, compact: bool, context: &Context) -> 
             let count = size::counted(list.len() as u64, "snapshot", "snapshots");
             output.info(format_args!("{word} {count}:"))?;
             let rows = list.iter().map(|judged| (&judged.chosen, Some(judged.verdict.reasons.as_slice())));
-            output.info(snapshot_table::show(rows, compact))?;
+            output.info(snapshot_table::show(rows, &plan.order, compact))?;
         }
     }
     Ok(())
@@ -296,7 +296,7 @@ fn show_json(plan: &Plan, wanted: &Wanted, dry_run: bool, zone: &TimeZone, conte
             "snapshot_ids": plan.remove.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }));
     };
-    let snapshot = |judged: &Judged| snapshot_json::snapshot(&judged.chosen, zone);
+    let snapshot = |judged: &Judged| snapshot_json::in_order(&judged.chosen, &plan.order, zone);
     let reason = |judged: &Judged| ReasonJson {
         snapshot: snapshot(judged),
         matches: judged.verdict.reasons.clone(),

@@ -5,6 +5,7 @@ use super::json::{Snapshot as JsonSnapshot, SnapshotSummary, hex, texts};
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::Outcome;
+use crate::ops::order::{Doubt, Order};
 use crate::ops::select::Chosen;
 use jiff::tz::TimeZone;
 
@@ -42,6 +43,21 @@ fn later(time: Time, nanoseconds: u64) -> Time {
     Time { seconds: time.seconds.saturating_add(seconds), nanoseconds: (total % 1_000_000_000) as u32 }
 }
 
+/// The whole snapshot, and whether its time is in doubt.
+#[must_use]
+pub fn in_order(chosen: &Chosen, order: &Order, zone: &TimeZone) -> JsonSnapshot {
+    JsonSnapshot { time_in_doubt: order.doubt(&chosen.id).map(doubt), ..snapshot(chosen, zone) }
+}
+
+/// The word for why a time is in doubt, in JSON.
+#[must_use]
+pub const fn doubt(doubt: Doubt) -> &'static str {
+    match doubt {
+        Doubt::Ahead => "ahead",
+        Doubt::Contradicted => "contradicted",
+    }
+}
+
 /// The whole snapshot.
 #[must_use]
 pub fn snapshot(chosen: &Chosen, zone: &TimeZone) -> JsonSnapshot {
@@ -64,6 +80,7 @@ pub fn snapshot(chosen: &Chosen, zone: &TimeZone) -> JsonSnapshot {
         held: snapshot.held,
         label: (!snapshot.label.is_empty()).then(|| snapshot.label.clone()),
         outcome: Some(outcome(snapshot.outcome)),
+        time_in_doubt: None,
         program_version: snapshot.program.clone(),
         summary: Some(SnapshotSummary {
             backup_start: clock::rfc3339(snapshot.written, zone),

@@ -6,7 +6,7 @@ use super::snapshot_argument::{GroupBy, SnapshotFilter, SnapshotRef};
 use super::watch::tell_warnings;
 use super::{Context, clock, json, open, size, snapshot_json, snapshot_table};
 use crate::ops::forget;
-use crate::ops::select::{Chosen, GroupKey};
+use crate::ops::select::Chosen;
 use crate::ops::snapshots::{self, Group, Report, Wanted};
 use serde::Serialize;
 
@@ -36,25 +36,17 @@ pub struct Arguments {
 /// [`Exit::Damage`] when a snapshot cannot be read, after the others have been shown.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let repository = open::repository(context, "snapshots")?;
-    let group_by = match (arguments.group_by, arguments.latest) {
-        (Some(group_by), _) => group_by,
-        (None, Some(_)) => GroupBy::HOST_AND_PATHS,
-        (None, None) => GroupBy::default(),
-    };
+    let group_by = arguments.group_by.unwrap_or_default();
+    let newest_of = arguments.group_by.unwrap_or(GroupBy::HOST_AND_PATHS);
     let wanted = Wanted {
         names: arguments.snapshots.clone(),
         filter: arguments.filter.resolve(),
-        newest: arguments.latest.map(|newest| newest as usize),
+        newest: arguments.latest.map(|newest| (newest as usize, newest_of)),
         group_by,
     };
-    let mut report = snapshots::list(&repository, &wanted)?;
+    let report = snapshots::list(&repository, &wanted)?;
     tell_warnings(&repository, context.output);
-    let is_grouped = arguments.group_by.is_some_and(|group_by| group_by != GroupBy::default());
-    if !is_grouped {
-        let mut all: Vec<Chosen> = report.groups.drain(..).flat_map(|group| group.snapshots).collect();
-        all.sort_by_key(|chosen| chosen.snapshot.time);
-        report.groups.push(Group { key: GroupKey::default(), snapshots: all });
-    }
+    let is_grouped = group_by != GroupBy::default();
     if context.output.json {
         show_json(&report, is_grouped, context.output)?;
     } else {
@@ -88,7 +80,10 @@ struct GroupJson {
 
 fn show_json(report: &Report, is_grouped: bool, output: Output) -> Result<(), CliError> {
     let zone = clock::local_zone();
-    let list = |group: &Group| group.snapshots.iter().map(|chosen| snapshot_json::snapshot(chosen, &zone)).collect();
+    let list = |group: &Group| {
+        let json = |chosen: &Chosen| snapshot_json::in_order(chosen, &report.order, &zone);
+        group.snapshots.iter().map(json).collect()
+    };
     if !is_grouped {
         let all: Vec<json::Snapshot> = report.groups.first().map(list).unwrap_or_default();
         return output.json(&all);
@@ -118,10 +113,11 @@ fn show_text(report: &Report, arguments: &Arguments, is_grouped: bool, context: 
             let gap = if number == 0 { "" } else { "\n" };
             output.line(format!("{gap}snapshots for ({}):", forget::describe(&group.key)))?;
         }
-        output.text(&snapshot_table::show(group.snapshots.iter().map(|chosen| (chosen, None)), arguments.compact))?;
+        let rows = group.snapshots.iter().map(|chosen| (chosen, None));
+        output.text(&snapshot_table::show(rows, &report.order, arguments.compact))?;
     }
     if report.groups.is_empty() && report.damaged.is_empty() {
-        output.text(&snapshot_table::show(std::iter::empty(), arguments.compact))?;
+        output.text(&snapshot_table::show(std::iter::empty(), &report.order, arguments.compact))?;
     }
     for (id, error) in &report.damaged {
         output.line(format!("! {}  damaged: {}", id.short(), safe(&error.to_string())))?;

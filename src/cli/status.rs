@@ -4,13 +4,14 @@ use super::exit::{CliError, Exit};
 use super::mirror::store;
 use super::prune::parse_grace;
 use super::table::{Align, Table};
-use super::{Context, clock, duration, open, size, words};
+use super::{Context, clock, duration, open, size, snapshot_json, words};
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
 use crate::codec::key_slot::SecretKind;
 use crate::codec::snapshot::Outcome;
-use crate::ops::select::{self, Filter, GroupBy};
+use crate::ops::order::{self, Doubt, Place};
+use crate::ops::select::{self, Filter, GroupBy, Selection};
 use crate::repository::Repository;
 use crate::repository::mirror_book::{Drill, DrillOutcome, Mirror, MirrorBook};
 use jiff::tz::TimeZone;
@@ -45,8 +46,23 @@ struct Source {
     snapshots: u64,
     newest: Time,
     outcome: Outcome,
-    /// Of the newest complete one.
-    complete: Option<(String, Time)>,
+    complete: Option<Complete>,
+}
+
+/// The newest complete snapshot of a source.
+struct Complete {
+    id: String,
+    /// The time that it stands for.
+    time: Time,
+    /// Where it stands, and whether its time is in doubt.
+    place: Place,
+}
+
+impl Complete {
+    /// How old it is, or at most; none when that cannot be determined.
+    fn age(&self, now: Time) -> Option<Duration> {
+        age(self.place.age_from?, now)
+    }
 }
 
 /// What is not as it should be, and the command that mends it.
@@ -57,8 +73,18 @@ struct Complaint {
     overdue: bool,
 }
 
-fn age(time: Time, now: Time) -> Duration {
-    Duration::from_secs(u64::try_from(now.seconds.saturating_sub(time.seconds)).unwrap_or(0))
+/// How long ago it was; none for a time ahead of this machine's clock, which says nothing.
+fn age(time: Time, now: Time) -> Option<Duration> {
+    let seconds = u64::try_from(now.seconds.saturating_sub(time.seconds)).unwrap_or(0);
+    (!order::is_ahead(time, now)).then(|| Duration::from_secs(seconds))
+}
+
+/// How long ago it was, in words.
+fn ago(time: Time, now: Time) -> String {
+    age(time, now).map_or_else(
+        || "at a time ahead of this machine's clock".to_owned(),
+        |age| format!("{} ago", duration::show(age)),
+    )
 }
 
 /// Runs the command.
@@ -75,9 +101,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let sources = sources(&repository, &mut complaints);
     overdue_sources(&sources, arguments.max_age, now, &mut complaints);
     if let Some(damage) = book.damage(&store::place_name(repository.place()))? {
-        let (old, what) = (duration::show(age(damage.found, now)), escape(damage.what.as_bytes()));
+        let (ago, what) = (ago(damage.found, now), escape(damage.what.as_bytes()));
         let next = if mirrors.is_empty() { "packstone check" } else { "packstone repair objects" };
-        complain(&mut complaints, true, &format!("the last check, {old} ago, found damage: {what}"), next);
+        complain(&mut complaints, true, &format!("the last check, {ago}, found damage: {what}"), next);
     }
     for mirror in &mirrors {
         overdue_mirror(mirror, &repository, &book, arguments, now, &mut complaints)?;
@@ -130,11 +156,11 @@ fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Vec<Sour
         let sentence = format!("snapshot {} cannot be read: {error}", id.short());
         complain(complaints, true, &sentence, "packstone check");
     }
-    let group = GroupBy { host: true, paths: true, tags: false, label: false };
+    ahead(&found, complaints);
     let mut sources: BTreeMap<_, Source> = BTreeMap::new();
-    for chosen in found.chosen {
+    for chosen in &found.chosen {
         let snapshot = &chosen.snapshot;
-        let source = sources.entry(group.key(snapshot)).or_insert_with(|| Source {
+        let source = sources.entry(GroupBy::HOST_AND_PATHS.key(snapshot)).or_insert_with(|| Source {
             host: escape(snapshot.host.as_bytes()),
             paths: snapshot.paths.iter().map(|path| escape(path)).collect(),
             is_plain: snapshot.paths.iter().all(|path| escape(path).as_bytes() == path.as_slice()),
@@ -143,16 +169,25 @@ fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Vec<Sour
             outcome: snapshot.outcome,
             complete: None,
         });
+        // Oldest first: the last one is the newest.
         source.snapshots += 1;
-        if snapshot.time >= source.newest {
-            (source.newest, source.outcome) = (snapshot.time, snapshot.outcome);
-        }
-        let newer = source.complete.as_ref().is_none_or(|(_, time)| *time <= snapshot.time);
-        if snapshot.outcome != Outcome::Partial && newer {
-            source.complete = Some((chosen.id.short(), snapshot.time));
+        (source.newest, source.outcome) = (snapshot.time, snapshot.outcome);
+        if let Some(place) = found.order.place(&chosen.id).filter(|_| snapshot.outcome != Outcome::Partial) {
+            source.complete = Some(Complete { id: chosen.id.short(), time: snapshot.time, place });
         }
     }
     sources.into_values().collect()
+}
+
+/// Times ahead of the clock: it is wrong here, or was where these were made.
+fn ahead(found: &Selection, complaints: &mut Vec<Complaint>) {
+    let mut ahead = found.chosen.iter().filter(|chosen| found.order.doubt(&chosen.id) == Some(Doubt::Ahead));
+    let Some(first) = ahead.next() else { return };
+    let sentence = match ahead.count() as u64 {
+        0 => format!("the time of snapshot {} is ahead of this machine's clock", first.id.short()),
+        more => format!("the times of {} snapshots are ahead of this machine's clock", more + 1),
+    };
+    complain(complaints, false, &sentence, "compare the clock with date, and the times with packstone snapshots");
 }
 
 fn next_backup(source: &Source) -> String {
@@ -172,18 +207,37 @@ fn overdue_sources(sources: &[Source], max_age: Duration, now: Time, complaints:
         let (paths, next) = (source.paths.join(", "), next_backup(source));
         match &source.complete {
             None => complain(complaints, true, &format!("{paths}: no snapshot of it is complete"), &next),
-            Some((id, time)) => {
-                let old = age(*time, now);
-                if old > max_age {
-                    let sentence =
-                        format!("{paths}: the newest complete snapshot, {id}, is {} old", duration::show(old));
-                    complain(complaints, true, &sentence, &next);
+            Some(complete) => {
+                let id = &complete.id;
+                if let Some(sentence) = too_old(complete, max_age, now) {
+                    complain(
+                        complaints,
+                        true,
+                        &format!("{paths}: the newest complete snapshot, {id}, {sentence}"),
+                        &next,
+                    );
                 } else if source.outcome == Outcome::Partial {
                     let sentence = format!("{paths}: the newest snapshot is not complete");
                     complain(complaints, false, &sentence, "packstone show latest");
                 }
             }
         }
+    }
+}
+
+/// Why the newest complete snapshot is not young enough. What cannot be determined is not young.
+fn too_old(complete: &Complete, max_age: Duration, now: Time) -> Option<String> {
+    let Some(doubt) = complete.place.doubt else {
+        let old = complete.age(now).unwrap_or(Duration::ZERO);
+        return (old > max_age).then(|| format!("is {} old", duration::show(old)));
+    };
+    let why = doubt.why();
+    match complete.age(now) {
+        Some(old) if old > max_age => {
+            Some(format!("may be {} old: its time is {why}, and the one before it is so old", duration::show(old)))
+        }
+        Some(_) => None,
+        None => Some(format!("is of an age that cannot be determined: its time is {why}")),
     }
 }
 
@@ -209,9 +263,9 @@ fn overdue_mirror(
     if theirs != head {
         let behind = head.generation.saturating_sub(theirs.generation);
         let behind = size::counted(behind, "state", "states");
-        let old = age(synced, now);
-        let sentence = format!("{name} is {behind} behind; its last sync was {} ago", duration::show(old));
-        complain(complaints, old > arguments.max_behind, &sentence, &next);
+        let sentence = format!("{name} is {behind} behind; its last sync was {}", ago(synced, now));
+        let overdue = age(synced, now).is_none_or(|old| old > arguments.max_behind);
+        complain(complaints, overdue, &sentence, &next);
     }
     Ok(())
 }
@@ -233,9 +287,8 @@ fn overdue_drill(mirror: &str, drills: &[Drill], max_age: Duration, now: Time, c
             complain(complaints, false, &format!("{mirror}: whether data comes back from it was never tried"), &next)
         }
         Some(drill) => {
-            let old = age(drill.began, now);
-            if old > max_age {
-                complain(complaints, true, &format!("{mirror}: the last drill was {} ago", duration::show(old)), &next);
+            if age(drill.began, now).is_none_or(|old| old > max_age) {
+                complain(complaints, true, &format!("{mirror}: the last drill was {}", ago(drill.began, now)), &next);
             }
         }
     }
@@ -257,7 +310,15 @@ struct Screen<'a> {
 
 impl Screen<'_> {
     fn ago(&self, time: Option<Time>) -> String {
-        time.map_or_else(|| "never".to_owned(), |time| format!("{} ago", duration::show(age(time, self.now))))
+        time.map_or_else(|| "never".to_owned(), |time| ago(time, self.now))
+    }
+
+    fn age(&self, complete: &Complete) -> String {
+        match (complete.age(self.now), complete.place.doubt) {
+            (Some(age), None) => duration::show(age),
+            (Some(age), Some(_)) => format!("{} or less", duration::show(age)),
+            (None, _) => "unknown".to_owned(),
+        }
     }
 
     fn drilled(&self, mirror: &str) -> Option<Time> {
@@ -277,7 +338,7 @@ impl Screen<'_> {
         for source in &self.sources {
             let (id, old) = source.complete.as_ref().map_or_else(
                 || ("none".to_owned(), String::new()),
-                |(id, time)| (id.clone(), duration::show(age(*time, self.now))),
+                |complete| (complete.id.clone(), self.age(complete)),
             );
             let cells = [source.host.clone(), size::count(source.snapshots), id, old];
             table.row_of_lines([vec![source.paths.clone()], cells.map(|cell| vec![cell]).to_vec()].concat());
@@ -327,14 +388,18 @@ impl Screen<'_> {
             .sources
             .iter()
             .map(|source| {
+                let age = source.complete.as_ref().and_then(|complete| complete.age(self.now));
+                let doubt =
+                    source.complete.as_ref().and_then(|complete| complete.place.doubt).map(snapshot_json::doubt);
                 serde_json::json!({
                     "host": source.host,
                     "paths": source.paths,
                     "snapshots": source.snapshots,
                     "newest": time(source.newest),
-                    "newest_complete": source.complete.as_ref().map(|(id, _)| id),
-                    "newest_complete_time": source.complete.as_ref().map(|(_, at)| time(*at)),
-                    "age_seconds": source.complete.as_ref().map(|(_, at)| age(*at, self.now).as_secs()),
+                    "newest_complete": source.complete.as_ref().map(|complete| &complete.id),
+                    "newest_complete_time": source.complete.as_ref().map(|complete| time(complete.time)),
+                    "newest_complete_time_in_doubt": doubt,
+                    "age_seconds": age.map(|age| age.as_secs()),
                 })
             })
             .collect();

@@ -18,6 +18,7 @@ pub mod forget;
 pub mod freed;
 pub mod ls;
 pub mod mirror_error;
+pub mod order;
 pub mod part;
 pub mod probe;
 pub mod prune;

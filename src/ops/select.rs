@@ -1,15 +1,15 @@
 //! Which snapshots are meant: `latest`, `latest~N`, an id or its beginning, each perhaps with `:path` behind it; and the
 //! filters by host, tags and paths. The part of a snapshot behind the colon is found by [`find_path`].
 //!
-//! `latest` counts by the time that a snapshot claims, and among equal times by the order in which they were
-//! published. A snapshot that cannot be read is never chosen by `latest`, and never passed over in silence: it comes back
-//! beside those that can ([`Selection::damaged`]), or as a warning of the repository.
+//! `latest` counts in the order that [`order`] gives. A snapshot that cannot be read is never chosen by `latest`, and never
+//! passed over in silence: it comes back beside those that can ([`Selection::damaged`]), or as a warning of the repository.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 
+use super::order::{self, Order};
 pub use super::part::{Found, Part, find_path};
 use super::{Error, Result};
 use crate::base::escape::escape;
@@ -201,16 +201,22 @@ impl GroupBy {
     /// The group of a snapshot.
     #[must_use]
     pub fn key(&self, snapshot: &Snapshot) -> GroupKey {
+        self.key_of(&snapshot.host, &snapshot.paths, &snapshot.tags, &snapshot.label)
+    }
+
+    /// The group of a snapshot of this host, with these paths, tags and label.
+    #[must_use]
+    pub fn key_of(&self, host: &str, paths: &[Vec<u8>], tags: &[String], label: &str) -> GroupKey {
         fn sorted<T: Clone + Ord>(list: &[T]) -> Vec<T> {
             let mut list = list.to_vec();
             list.sort();
             list
         }
         GroupKey {
-            host: self.host.then(|| snapshot.host.clone()),
-            paths: self.paths.then(|| sorted(&snapshot.paths)),
-            tags: self.tags.then(|| sorted(&snapshot.tags)),
-            label: self.label.then(|| snapshot.label.clone()),
+            host: self.host.then(|| host.to_owned()),
+            paths: self.paths.then(|| sorted(paths)),
+            tags: self.tags.then(|| sorted(tags)),
+            label: self.label.then(|| label.to_owned()),
         }
     }
 }
@@ -224,11 +230,13 @@ pub struct Chosen {
     pub snapshot: Snapshot,
 }
 
-/// Snapshots that were chosen, oldest first.
+/// Snapshots that were chosen.
 #[derive(Debug, Default)]
 pub struct Selection {
-    /// Those that could be read.
+    /// Those that could be read, oldest first.
     pub chosen: Vec<Chosen>,
+    /// The order of all that can be read, chosen or not.
+    pub order: Order,
     /// Those that could not: whether the filters mean them cannot be known.
     pub damaged: Vec<(ObjectId, repository::Error)>,
 }
@@ -236,8 +244,9 @@ pub struct Selection {
 /// Every live snapshot that the filter lets through, oldest first, and every one that cannot be read.
 #[must_use]
 pub fn all(repository: &Repository, filter: &Filter) -> Selection {
-    let mut selection = Selection::default();
-    for (id, snapshot) in repository.snapshots() {
+    let (all, order) = order::all(repository);
+    let mut selection = Selection { order, ..Selection::default() };
+    for (id, snapshot) in all {
         match snapshot {
             Ok(snapshot) if filter.admits(&snapshot) => selection.chosen.push(Chosen { id, snapshot }),
             Ok(_) => {}
@@ -247,7 +256,7 @@ pub fn all(repository: &Repository, filter: &Filter) -> Selection {
     selection
 }
 
-/// The snapshots that are named, each once, in the order of their times; without a name, all that the filter lets through.
+/// The snapshots that are named, each once, oldest first; without a name, all that the filter lets through.
 /// As restic has it, the filter decides what `latest` counts, and an id is taken whatever the filter says.
 ///
 /// # Errors
@@ -257,7 +266,7 @@ pub fn many(repository: &Repository, names: &[SnapshotRef], filter: &Filter) -> 
     let everything = all(repository, &Filter::default());
     if names.is_empty() {
         let chosen = everything.chosen.into_iter().filter(|chosen| filter.admits(&chosen.snapshot)).collect();
-        return Ok(Selection { chosen, damaged: everything.damaged });
+        return Ok(Selection { chosen, ..everything });
     }
     let mut wanted = std::collections::BTreeSet::new();
     for name in names {
@@ -269,6 +278,7 @@ pub fn many(repository: &Repository, names: &[SnapshotRef], filter: &Filter) -> 
     Ok(Selection {
         chosen: everything.chosen.into_iter().filter(|chosen| wanted.contains(&chosen.id)).collect(),
         damaged: everything.damaged.into_iter().filter(|(id, _)| wanted.contains(id)).collect(),
+        order: everything.order,
     })
 }
 
@@ -292,8 +302,9 @@ pub fn one(repository: &Repository, name: &SnapshotRef, filter: &Filter) -> Resu
             if let Some(newer) = everything.damaged.iter().position(|(id, _)| arrival(id) > arrival(&chosen.id)) {
                 let (newer, source) = everything.damaged.swap_remove(newer);
                 let (found, newer) = (chosen.id.short(), newer.short());
-                let sentence =
-                    format!("which snapshot is {name} cannot be told: {newer}, stored after {found}, cannot be read");
+                let sentence = format!(
+                    "which snapshot is {name} cannot be determined: {newer}, stored after {found}, cannot be read"
+                );
                 return Err(Error::NewestUnreadable { sentence, found, source: Box::new(source) });
             }
             for (id, error) in &everything.damaged {

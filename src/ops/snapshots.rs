@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Result;
+use super::order::Order;
 use super::select::{self, Chosen, Filter, GroupBy, GroupKey, SnapshotRef};
 use crate::base::id::ObjectId;
 use crate::repository::{self, Repository};
@@ -14,8 +15,8 @@ pub struct Wanted {
     pub names: Vec<SnapshotRef>,
     /// What the others are chosen by.
     pub filter: Filter,
-    /// Only so many newest ones of each group.
-    pub newest: Option<usize>,
+    /// Only so many newest ones of each group of this kind.
+    pub newest: Option<(usize, GroupBy)>,
     /// What groups are made by.
     pub group_by: GroupBy,
 }
@@ -32,8 +33,10 @@ pub struct Group {
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// The groups, by key.
+    /// The groups, by key; without a kind of group one that holds all.
     pub groups: Vec<Group>,
+    /// The order of all that can be read, listed or not.
+    pub order: Order,
     /// Snapshots that cannot be read and so belong to no group.
     pub damaged: Vec<(ObjectId, repository::Error)>,
 }
@@ -44,15 +47,22 @@ pub struct Report {
 /// As [`select::many`].
 pub fn list(repository: &Repository, wanted: &Wanted) -> Result<Report> {
     let selection = select::many(repository, &wanted.names, &wanted.filter)?;
+    let mut chosen = selection.chosen;
+    if let Some((newest, group_by)) = wanted.newest {
+        let mut left: BTreeMap<GroupKey, usize> = BTreeMap::new();
+        chosen.reverse();
+        chosen.retain(|chosen| {
+            let left = left.entry(group_by.key(&chosen.snapshot)).or_insert(newest);
+            let stays = *left > 0;
+            *left = left.saturating_sub(1);
+            stays
+        });
+        chosen.reverse();
+    }
     let mut groups: BTreeMap<GroupKey, Vec<Chosen>> = BTreeMap::new();
-    for chosen in selection.chosen {
+    for chosen in chosen {
         groups.entry(wanted.group_by.key(&chosen.snapshot)).or_default().push(chosen);
     }
-    if let Some(newest) = wanted.newest {
-        for snapshots in groups.values_mut() {
-            snapshots.drain(..snapshots.len().saturating_sub(newest));
-        }
-    }
     let groups = groups.into_iter().map(|(key, snapshots)| Group { key, snapshots }).collect();
-    Ok(Report { groups, damaged: selection.damaged })
+    Ok(Report { groups, order: selection.order, damaged: selection.damaged })
 }

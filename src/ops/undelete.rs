@@ -10,13 +10,15 @@
 //! The walk reads the index as if no pack were marked, so it sees what is live and what may become so again, and never
 //! what was swept. Between the walk and the head a sweep may come first; the head then is not published.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
+use super::order::{Order, Stamp};
 use super::select::by_beginning;
 use super::{Error, Monitor, Result};
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
+use crate::base::time::Time;
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::head::HeadRef;
 use crate::codec::live_state::{LiveState, MarkedKind, SnapshotEntry};
@@ -64,10 +66,38 @@ pub fn list(repository: &Repository) -> Vec<Marked> {
             Marked { id, since, replaced_by: successor(first), snapshot }
         })
         .collect();
-    all.sort_by_key(|marked| {
-        (marked.snapshot.as_ref().map(|one| one.time).unwrap_or_default(), marked.since, marked.id)
-    });
+    let readable = all.iter().filter_map(|marked| Some((marked.id, marked.since, marked.snapshot.as_ref().ok()?)));
+    let places = order(repository, &tip, readable);
+    all.sort_by_key(|marked| (places.position(&marked.id), marked.since, marked.id));
     all
+}
+
+/// Where removed snapshots, each with the generation that removed it, stand among the live ones. The arrival of each is the one that it
+/// had; where the head that said so is gone, or none ever did, it counts as having arrived when it was removed, or last.
+pub(super) fn order<'a>(
+    repository: &Repository,
+    tip: &Tip,
+    removed: impl Iterator<Item = (ObjectId, Option<u64>, &'a Snapshot)>,
+) -> Order {
+    let mut stamps: Vec<Stamp> = Vec::new();
+    let mut states: HashMap<u64, Option<LiveState>> = HashMap::new();
+    for (id, since, snapshot) in removed {
+        let arrival = since.map_or(u64::MAX, |since| {
+            let state = states.entry(since).or_insert_with(|| state_before(repository, tip, since).unwrap_or_default());
+            state.as_ref().and_then(|state| state.snapshots.get(&id)).map_or(since, |entry| entry.arrival)
+        });
+        stamps.push(Stamp { arrival, ..Stamp::of(&tip.state, id, snapshot) });
+    }
+    for (id, snapshot) in repository.snapshots() {
+        stamps.extend(snapshot.ok().map(|snapshot| Stamp::of(&tip.state, id, &snapshot)));
+    }
+    Order::new(&stamps, Time::now())
+}
+
+/// The state before the generation that set a mark.
+fn state_before(repository: &Repository, tip: &Tip, since: u64) -> Result<Option<LiveState>> {
+    let key = &repository.config().verifying_key;
+    Ok(chain::earlier(repository.storage(), key, repository.id(), tip, since.saturating_sub(1))?)
 }
 
 /// Snapshots that lie there and of which the head says nothing. What cannot be listed is none.
@@ -174,9 +204,8 @@ fn not_yet(id: ObjectId, error: Error) -> Error {
 /// Its entry as it was; the head that said so may be gone.
 fn arrival(repository: &Repository, tip: &Tip, id: ObjectId) -> Result<Return> {
     let length = repository.storage().length(&ObjectName::Snapshot(id)).map_err(repository::Error::from)?;
-    let before = tip.state.marked.get(&id).and_then(|mark| mark.since.checked_sub(1)).unwrap_or(0);
-    let key = &repository.config().verifying_key;
-    let earlier = chain::earlier(repository.storage(), key, repository.id(), tip, before)?;
+    let since = tip.state.marked.get(&id).map_or(0, |mark| mark.since);
+    let earlier = state_before(repository, tip, since)?;
     let known = earlier.and_then(|state| state.snapshots.get(&id).copied());
     let entry = SnapshotEntry { length, arrival: known.map_or(0, |entry| entry.arrival) };
     Ok(Return { id, entry, arrives_anew: known.is_none(), is_unlisted: !tip.state.marked.contains_key(&id) })

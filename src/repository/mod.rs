@@ -534,15 +534,13 @@ impl Repository {
         list_reader::open_snapshot(self, id, bytes)
     }
 
-    /// Every live snapshot, oldest first by its time; one that cannot be read comes as its error.
+    /// Every live snapshot in the order of arrival; one that cannot be read comes as its error. Which one is the newest is
+    /// another question (`ops::order`): what was copied or claims another time arrived when that was done.
     #[must_use]
     pub fn snapshots(&self) -> Vec<(ObjectId, Result<Snapshot>)> {
         let tip = self.tip();
-        let mut all: Vec<_> = tip.state.snapshots.keys().map(|id| (*id, self.snapshot(*id))).collect();
-        all.sort_by_key(|(id, snapshot)| {
-            let arrival = tip.state.snapshots.get(id).map(|entry| entry.arrival);
-            (snapshot.as_ref().map(|snapshot| snapshot.time).unwrap_or_default(), arrival)
-        });
-        all
+        let mut arrived: Vec<_> = tip.state.snapshots.iter().map(|(id, entry)| (entry.arrival, *id)).collect();
+        arrived.sort_unstable();
+        arrived.into_iter().map(|(_, id)| (id, self.snapshot(id))).collect()
     }
 }

@@ -437,8 +437,8 @@ impl<'r> Run<'r> {
     }
 
     /// Steps 3 to 6 for snapshots that were made from live ones, each given with the one it comes from. They must be live
-    /// still: what was taken over from them unread lies in live packs because of that. With `replace` they leave, and the
-    /// new ones have their arrival.
+    /// still: what was taken over from them unread lies in live packs because of that. The new ones have their arrival: they
+    /// say nothing newer. With `replace` the old ones leave.
     ///
     /// # Errors
     /// [`Error::Overtaken`] when one of them was forgotten meanwhile; any error means that nothing changed.
@@ -456,8 +456,7 @@ impl<'r> Run<'r> {
             for (from, id, length) in &stored {
                 let entry = state.snapshots.get(from).copied();
                 let entry = entry.ok_or(Error::Overtaken { what: ObjectName::Snapshot(*from) })?;
-                let arrival = if replace { entry.arrival } else { generation };
-                state.snapshots.insert(*id, SnapshotEntry { length: *length, arrival });
+                state.snapshots.insert(*id, SnapshotEntry { length: *length, arrival: entry.arrival });
                 if replace {
                     state.snapshots.remove(from);
                     state.marked.insert(*from, Mark { kind: MarkedKind::Snapshot, since: generation });

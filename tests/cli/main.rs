@@ -5,6 +5,7 @@ mod backup;
 mod cat;
 mod catastrophe;
 mod check;
+mod clock;
 mod copy;
 mod deleted;
 mod diff;

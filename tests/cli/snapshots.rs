@@ -128,7 +128,8 @@ fn a_damaged_snapshot_is_listed_as_such() {
     // An older one must not pass for the newest: it is named, and can be named.
     let ran = world.run(&["ls", "latest"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(17), ""));
-    let sentence = format!("which snapshot is latest cannot be told: {}, stored after {}, ", &third[..8], &second[..8]);
+    let sentence =
+        format!("which snapshot is latest cannot be determined: {}, stored after {}, ", &third[..8], &second[..8]);
     assert!(ran.err.contains(&sentence), "{}", ran.err);
     assert!(world.ok(&["ls", &second]).out.contains(&second[..8]));
     // What is damaged and older is no obstacle.

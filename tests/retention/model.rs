@@ -17,7 +17,7 @@ use packstone::base::id::ObjectId;
 use packstone::base::time::Time;
 use packstone::files::exclude::Excludes;
 use packstone::files::source::Sources;
-use packstone::ops::forget::policy::FUTURE_SECONDS;
+use packstone::ops::order::FUTURE_SECONDS;
 use packstone::ops::retag::Change;
 use packstone::ops::{Item, Monitor, Phase, Severity, Silent, backup, check};
 use packstone::repository::lock::Locks;

@@ -12,9 +12,7 @@ use super::init;
 use super::mirror::store;
 use super::open;
 use super::progress::{Progress, Work};
-use super::snapshot_argument::SnapshotRef;
-use crate::base::id::ObjectId;
-use crate::codec::snapshot::{Outcome, Snapshot};
+use crate::codec::snapshot::Outcome;
 use crate::files::exclude::Excludes;
 use crate::files::source::Sources;
 use crate::files::walk::{Rules, Step, Walk};
@@ -129,8 +127,12 @@ fn options(
     labels: &Labels,
 ) -> Result<Options, CliError> {
     let cpus = std::thread::available_parallelism().map_or(2, usize::from);
+    let parent = match arguments.force {
+        true => None,
+        false => parent::choose(repository, arguments.parent.as_ref(), arguments.group_by, labels)?,
+    };
     Ok(Options {
-        parent: parent(arguments, repository, labels)?,
+        parent,
         unchanged: Unchanged {
             force: arguments.force,
             ignore_ctime: arguments.ignore_ctime,
@@ -145,41 +147,6 @@ fn options(
             ..context.global.pack_options()
         },
     })
-}
-
-fn parent(arguments: &Arguments, repository: &Repository, labels: &Labels) -> Result<Option<ObjectId>, CliError> {
-    if arguments.force {
-        return Ok(None);
-    }
-    let snapshots = repository.snapshots();
-    let readable: Vec<(ObjectId, Snapshot)> =
-        snapshots.into_iter().filter_map(|(id, snapshot)| Some((id, snapshot.ok()?))).collect();
-    match &arguments.parent {
-        None => {
-            let group = parent::Group {
-                host: arguments.group_by.host,
-                paths: arguments.group_by.paths,
-                tags: arguments.group_by.tags,
-                label: arguments.group_by.label,
-            };
-            Ok(parent::newest(readable.iter().map(|(id, snapshot)| (*id, snapshot)), group, labels))
-        }
-        Some(SnapshotRef::Latest { back }) => {
-            readable.iter().rev().nth(*back).map(|(id, _)| Some(*id)).ok_or_else(|| {
-                CliError::failed("there is no such parent snapshot").hint("packstone snapshots lists them")
-            })
-        }
-        Some(SnapshotRef::Prefix(digits)) => {
-            let found: Vec<ObjectId> =
-                readable.iter().map(|(id, _)| *id).filter(|id| id.to_string().starts_with(digits)).collect();
-            match found[..] {
-                [id] => Ok(Some(id)),
-                [] => Err(CliError::failed(format!("no snapshot {digits} to compare with"))
-                    .hint("packstone snapshots lists them")),
-                _ => Err(CliError::failed(format!("{digits} begins several snapshot ids")).hint("give more digits")),
-            }
-        }
-    }
 }
 
 /// The repository, its cache and this machine's memory, by (device, inode): they are no part of their own backup.

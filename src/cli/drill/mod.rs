@@ -163,7 +163,7 @@ impl Record {
         drill.generation = report.head.map(|head| head.generation);
         (drill.snapshots, drill.files) = (report.snapshots, report.files);
         (drill.bytes, drill.fetched) = (report.bytes, report.fetched);
-        (drill.first_file, drill.complete, drill.age) = (report.first_file, Some(report.complete), Some(report.age));
+        (drill.first_file, drill.complete, drill.age) = (report.first_file, Some(report.complete), report.age);
         Ok(self.book.end_drill(drill)?)
     }
 
@@ -308,7 +308,7 @@ fn show(
             "seconds_to_open": report.opened.as_secs_f64(),
             "seconds_to_first_file": report.first_file.map(|span| span.as_secs_f64()),
             "seconds_to_complete": report.complete.as_secs_f64(),
-            "data_age_seconds": report.age.as_secs(),
+            "data_age_seconds": report.age.map(|age| age.as_secs()),
             "differences": report.difference_count,
             "first_differences": report.differences,
             "not_permitted": report.not_permitted,
@@ -321,9 +321,12 @@ fn show(
     let first =
         report.first_file.map_or_else(|| "no file".to_owned(), |span| format!("first file {}", duration::show(span)));
     output.line(format!(
-        "{mirror}  {word}  {first}   complete {}   data {} old",
+        "{mirror}  {word}  {first}   complete {}   {}",
         duration::show(report.complete),
-        duration::show(report.age)
+        report.age.map_or_else(
+            || "the age of the data cannot be determined: a time in it is in doubt".to_owned(),
+            |age| format!("data {} old", duration::show(age))
+        )
     ))?;
     for difference in &report.differences {
         output.line(format!("  {difference}"))?;

@@ -41,6 +41,9 @@ pub struct Snapshot {
     /// `complete`, `changed` or `partial` (ours).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<&'static str>,
+    /// `ahead` of this machine's clock, or `contradicted` by the order of arrival; else absent (ours).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_in_doubt: Option<&'static str>,
     /// The program that made it.
     pub program_version: String,
     /// What was counted.

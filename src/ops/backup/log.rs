@@ -1,7 +1,7 @@
 //! The log of deletions of a source, and how it goes on: that of the snapshot before, and what this backup finds missing.
 //!
-//! The snapshot before is the live one of the same host and paths that arrived last. Its log holds everything that earlier
-//! ones hold, so forgetting those loses nothing; and when it is forgotten itself, the next backup compares with the
+//! The snapshot before is the live one of the same host and paths that was written last, in the order of [`crate::ops::order`]:
+//! that of arrival, and what was made from another one stands where that one stood. Its log holds everything that earlier ones hold, so forgetting those loses nothing; and when it is forgotten itself, the next backup compares with the
 //! one before it and finds the same again.
 
 use super::Labels;
@@ -10,7 +10,7 @@ use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::deletion_log::{Deletion, encode_deletion};
 use crate::codec::pack::PackKind;
 use crate::codec::snapshot::Snapshot;
-use crate::ops::Result;
+use crate::ops::{Result, order};
 use crate::repository::list_reader::Chunks;
 use crate::repository::list_writer::StreamWriter;
 use crate::repository::run::Run;
@@ -36,28 +36,14 @@ pub fn is_same_source(one: (&str, &[Vec<u8>]), other: (&str, &[Vec<u8>])) -> boo
     one.0 == other.0 && one.1.len() == other.1.len() && sorted(one.1) == sorted(other.1)
 }
 
-/// The snapshot of the same source that arrived last. One that cannot be read is passed over: what it would tell is found
-/// again by comparing with the one before.
+/// The newest snapshot of the same source, by the time at which each was written: claims have no part in it. One that cannot be
+/// read is passed over: what it would tell is found again by comparing with the one before.
 #[must_use]
 pub fn before(repository: &Repository, labels: &Labels) -> Option<Before> {
-    let state = repository.tip().state;
-    let mut arrivals: Vec<(u64, ObjectId)> = state.snapshots.iter().map(|(id, entry)| (entry.arrival, *id)).collect();
-    arrivals.sort_unstable();
-    let mut all: Vec<Before> = Vec::new();
-    for (_, id) in arrivals.into_iter().rev() {
-        let Ok(snapshot) = repository.snapshot(id) else { continue };
-        if is_same_source((&snapshot.host, &snapshot.paths), (&labels.host, &labels.paths)) {
-            let is_backup = snapshot.original.is_none();
-            all.push(Before { id, snapshot });
-            // What was made from another snapshot arrives whenever that was done: it stands where that one stood.
-            if is_backup {
-                break;
-            }
-        }
-    }
-    let backup = all.last().filter(|last| last.snapshot.original.is_none()).map(|last| last.snapshot.written);
-    let position = all.iter().position(|found| backup.is_none_or(|written| found.snapshot.written >= written));
-    position.map(|position| all.swap_remove(position))
+    let (all, _) = order::all_as_written(repository);
+    let mut readable = all.into_iter().rev().filter_map(|(id, snapshot)| Some(Before { id, snapshot: snapshot.ok()? }));
+    let source = (labels.host.as_str(), labels.paths.as_slice());
+    readable.find(|Before { snapshot, .. }| is_same_source((&snapshot.host, &snapshot.paths), source))
 }
 
 /// A log that goes on. What is not added to is carried over as it is.

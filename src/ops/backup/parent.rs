@@ -1,44 +1,28 @@
 //! The snapshot that a backup compares with.
 
+use super::Labels;
 use crate::base::id::ObjectId;
-use crate::codec::snapshot::Snapshot;
+use crate::ops::Result;
+use crate::ops::select::{self, Filter, GroupBy, SnapshotRef};
+use crate::repository::Repository;
 
-/// What snapshots must have in common to be parent and child.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Group {
-    /// The same host.
-    pub host: bool,
-    /// The same paths.
-    pub paths: bool,
-    /// The same tags.
-    pub tags: bool,
-    /// The same label.
-    pub label: bool,
-}
-
-/// The newest readable snapshot of the group; the caller's list is oldest first. One with a time in the future counts
-/// as well: what decides whether a file is unchanged is not the snapshot's time.
-#[must_use]
-pub fn newest<'a>(
-    snapshots: impl DoubleEndedIterator<Item = (ObjectId, &'a Snapshot)>,
-    group: Group,
-    labels: &super::Labels,
-) -> Option<ObjectId> {
-    let mut paths = labels.paths.clone();
-    paths.sort();
-    let mut tags = labels.tags.clone();
-    tags.sort();
-    let fits = |snapshot: &Snapshot| {
-        let sorted = |mut list: Vec<Vec<u8>>| {
-            list.sort();
-            list
-        };
-        let mut theirs = snapshot.tags.clone();
-        theirs.sort();
-        (!group.host || snapshot.host == labels.host)
-            && (!group.paths || sorted(snapshot.paths.clone()) == paths)
-            && (!group.tags || theirs == tags)
-            && (!group.label || snapshot.label == labels.label)
-    };
-    snapshots.rev().find(|(_, snapshot)| fits(snapshot)).map(|(id, _)| id)
+/// The snapshot that is named; without a name the newest of the group that the backup belongs to, if there is one. One with a time
+/// in the future counts as well: what decides whether a file is unchanged is not the snapshot's time. One that cannot be
+/// read is passed over unless it was named, or may be the one that was.
+///
+/// # Errors
+/// As [`select::one`] for what is named.
+pub fn choose(
+    repository: &Repository,
+    named: Option<&SnapshotRef>,
+    group_by: GroupBy,
+    labels: &Labels,
+) -> Result<Option<ObjectId>> {
+    if let Some(name) = named {
+        return Ok(Some(select::one(repository, name, &Filter::default())?.id));
+    }
+    let group = group_by.key_of(&labels.host, &labels.paths, &labels.tags, &labels.label);
+    let everything = select::all(repository, &Filter::default());
+    let newest = everything.chosen.iter().rev().find(|chosen| group_by.key(&chosen.snapshot) == group);
+    Ok(newest.map(|chosen| chosen.id))
 }

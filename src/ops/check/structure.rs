@@ -9,9 +9,11 @@ use super::places::{Bad, Places};
 use super::trees::reason;
 use super::{COPY_BACK, Finding};
 use crate::base::id::ObjectId;
+use crate::base::time::Time;
 use crate::codec::head::{self, Head, HeadRef};
 use crate::codec::live_state::MarkedKind;
 use crate::codec::snapshot::Snapshot;
+use crate::ops::order::{Order, Stamp};
 use crate::ops::{Error, Monitor, Result};
 use crate::repository::chain::{self, HEAD_BYTES_MAX, Tip};
 use crate::repository::{Repository, index};
@@ -199,7 +201,9 @@ impl Structure {
             }
         }
         // Newest first: what is said about damage names the snapshots that are wanted most.
-        self.snapshots.sort_by_key(|(id, snapshot)| (std::cmp::Reverse(snapshot.time), *id));
+        let stamp = |(id, snapshot): &(ObjectId, Snapshot)| Stamp::of(&tip.state, *id, snapshot);
+        let order = Order::new(&self.snapshots.iter().map(stamp).collect::<Vec<Stamp>>(), Time::now());
+        self.snapshots.sort_by_key(|(id, _)| std::cmp::Reverse(order.position(id)));
     }
 
     fn packs(&mut self, tip: &Tip, later: &Tip, there: HashMap<ObjectId, u64>) {

@@ -15,8 +15,8 @@ use self::holders::{by_names, kinds};
 use super::backup::log::is_same_source;
 use super::prune::GRACE;
 use super::select::Filter;
-use super::undelete::Lifted;
-use super::{Error, Monitor, Result, part};
+use super::undelete::{self, Lifted};
+use super::{Error, Monitor, Result, order, part};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::deletion_log::Deletion;
@@ -144,7 +144,7 @@ struct Source {
     host: String,
     paths: Vec<Vec<u8>>,
     key: u32,
-    /// The live ones, newest arrival first.
+    /// The live ones, newest first by the time at which they were written.
     live: Vec<(ObjectId, Snapshot)>,
     /// Where each of its paths stands in the newest snapshot, as names.
     places: Vec<(Vec<u8>, Vec<u8>)>,
@@ -156,12 +156,9 @@ fn names(path: &[u8]) -> Vec<&[u8]> {
 
 /// Every source with its live snapshots, and the snapshots that cannot be read.
 fn sources(repository: &Repository, filter: &Filter, page: &mut Page) -> Vec<Source> {
-    let state = repository.tip().state;
-    let arrival = |id: &ObjectId| state.snapshots.get(id).map_or(0, |entry| entry.arrival);
     let mut sources: Vec<Source> = Vec::new();
-    let mut all = repository.snapshots();
-    all.sort_by_key(|(id, _)| Reverse((arrival(id), *id)));
-    for (id, snapshot) in all {
+    let (all, _) = order::all_as_written(repository);
+    for (id, snapshot) in all.into_iter().rev() {
         let snapshot = match snapshot {
             Ok(snapshot) => snapshot,
             Err(error) => {
@@ -483,7 +480,9 @@ fn removed(
     if marked.is_empty() {
         return Ok(());
     }
-    marked.sort_by_key(|(_, id, snapshot)| Reverse((snapshot.time, *id)));
+    let places =
+        undelete::order(repository, &tip, marked.iter().map(|(since, id, snapshot)| (*id, Some(*since), snapshot)));
+    marked.sort_by_key(|(_, id, _)| Reverse(places.position(id)));
     let mut lifted = LiveState::clone(&tip.state);
     lifted.marked.retain(|_, mark| mark.kind != MarkedKind::Pack);
     let chunks = Lifted::new(repository, &tip, &lifted)?;

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use super::check;
 use super::diff::live;
 use super::diff::{Change, Side};
+use super::order::Order;
 use super::restore::{self, Selection};
 use super::sample::Sample;
 use super::select::{self, Chosen, Filter, GroupBy, SnapshotRef};
@@ -86,8 +87,9 @@ pub struct Report {
     pub first_file: Option<Duration>,
     /// From the beginning until everything was there: what a recovery would take (RTO).
     pub complete: Duration,
-    /// How old the data is: since the oldest of the backups that were restored began (RPO).
-    pub age: Duration,
+    /// How old the data is: since the oldest of the backups that were restored began (RPO). None when that cannot be determined,
+    /// because a time is in doubt.
+    pub age: Option<Duration>,
     /// What is not as it was backed up, the first ones.
     pub differences: Vec<String>,
     /// How many there are.
@@ -230,7 +232,7 @@ pub fn run<E: From<Error>>(
     let cache = Some(folder.join("cache"));
     let access =
         |storage: Arc<dyn Storage>, place: PathBuf| Access { cache: cache.clone(), ..Access::bare(storage, place) };
-    let mut report = Report::default();
+    let mut report = Report { age: Some(Duration::ZERO), ..Report::default() };
     let from_mirror = access(Arc::new(mirror), PathBuf::from(place));
     let repository = if options.sample.is_some() {
         open(from_mirror)?
@@ -251,11 +253,13 @@ pub fn run<E: From<Error>>(
     let stopwatch = Stopwatch::new(monitor, begun);
     // Comparing is the proof and no part of a recovery.
     let mut comparing = Duration::ZERO;
-    for chosen in chosen(&repository, options)? {
+    let (all, order) = chosen(&repository, options)?;
+    for chosen in all {
         let at = folder.join("restored").join(chosen.id.short());
-        let taken = chosen.snapshot.written.seconds.min(chosen.snapshot.time.seconds);
-        let age = u64::try_from(options.now.seconds.saturating_sub(taken)).unwrap_or(0);
-        report.age = report.age.max(Duration::from_secs(age));
+        report.age = match (report.age, age(&chosen, &order, options.now)) {
+            (Some(known), Some(age)) => Some(known.max(age)),
+            _ => None,
+        };
         report.snapshots += 1;
         let selection = back(&repository, &chosen, &at, options, &mut report, &stopwatch)?;
         let paused = Instant::now();
@@ -271,8 +275,18 @@ pub fn run<E: From<Error>>(
     Ok(report)
 }
 
+/// How old a snapshot's data is. A time that somebody claimed makes it no younger than the backup.
+fn age(chosen: &Chosen, order: &Order, now: Time) -> Option<Duration> {
+    let place = order.place(&chosen.id)?;
+    let from = match place.doubt {
+        None => chosen.snapshot.time.min(chosen.snapshot.written),
+        Some(_) => place.age_from?,
+    };
+    Some(Duration::from_secs(u64::try_from(now.seconds.saturating_sub(from.seconds)).unwrap_or(0)))
+}
+
 /// The snapshots that are named, or the newest of every source.
-fn chosen(repository: &Repository, options: &Options) -> Result<Vec<Chosen>> {
+fn chosen(repository: &Repository, options: &Options) -> Result<(Vec<Chosen>, Order)> {
     let found = select::many(repository, &options.snapshots, &Filter::default())?;
     if let Some((id, error)) = found.damaged.into_iter().next() {
         return Err(Error::Refused(format!("snapshot {} cannot be read: {error}", id.short())));
@@ -281,18 +295,12 @@ fn chosen(repository: &Repository, options: &Options) -> Result<Vec<Chosen>> {
         return Err(Error::Refused("the mirror holds no snapshot: there is nothing that could come back".to_owned()));
     }
     if !options.snapshots.is_empty() {
-        return Ok(found.chosen);
+        return Ok((found.chosen, found.order));
     }
-    let group = GroupBy { host: true, paths: true, tags: false, label: false };
-    let arrival = |chosen: &Chosen| repository.tip().state.snapshots.get(&chosen.id).map_or(0, |entry| entry.arrival);
-    let mut newest: BTreeMap<_, Chosen> = BTreeMap::new();
-    for chosen in found.chosen {
-        let key = group.key(&chosen.snapshot);
-        if newest.get(&key).is_none_or(|known| arrival(known) < arrival(&chosen)) {
-            newest.insert(key, chosen);
-        }
-    }
-    Ok(newest.into_values().collect())
+    let of_source = |chosen: Chosen| (GroupBy::HOST_AND_PATHS.key(&chosen.snapshot), chosen);
+    // Oldest first: the last one of each source stays.
+    let newest: BTreeMap<_, Chosen> = found.chosen.into_iter().map(of_source).collect();
+    Ok((newest.into_values().collect(), found.order))
 }
 
 /// Restores one snapshot, or a share of it of at least one file, and returns what was chosen.

@@ -10,11 +10,11 @@
 pub mod policy;
 #[cfg(test)]
 mod tests;
-mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::policy::{Candidate, Moment, Rules, Verdict};
+use super::order::Order;
 use super::select::{self, Chosen, Filter, GroupBy, GroupKey, SnapshotRef};
 use super::{Error, Result};
 use crate::base::escape::escape;
@@ -79,6 +79,8 @@ pub struct Plan {
     pub named: Vec<Chosen>,
     /// Snapshots that cannot be read, and are named or spared.
     pub damaged: Vec<(ObjectId, repository::Error)>,
+    /// The order of all that can be read.
+    pub order: Order,
     /// What must still be live when it is carried out.
     relied_on: BTreeSet<ObjectId>,
 }
@@ -124,7 +126,8 @@ fn named(repository: &Repository, names: &[SnapshotRef], filter: &Filter) -> Res
     }
     let remove = selection.chosen.iter().map(|chosen| chosen.id);
     let remove = remove.chain(selection.damaged.iter().map(|(id, _)| *id)).collect();
-    Ok(Plan { remove, named: selection.chosen, damaged: selection.damaged, ..Plan::default() })
+    let (named, damaged, order) = (selection.chosen, selection.damaged, selection.order);
+    Ok(Plan { remove, named, damaged, order, ..Plan::default() })
 }
 
 /// What the policy is told of a snapshot.
@@ -154,7 +157,7 @@ fn by_rules(
     for chosen in selection.chosen {
         groups.entry(group_by.key(&chosen.snapshot)).or_default().push(chosen);
     }
-    let mut plan = Plan { damaged: selection.damaged, ..Plan::default() };
+    let mut plan = Plan { damaged: selection.damaged, order: selection.order, ..Plan::default() };
     for (key, snapshots) in groups {
         let candidates: Vec<Candidate> =
             snapshots.iter().map(|chosen| candidate(&tip.state, chosen.id, &chosen.snapshot)).collect();

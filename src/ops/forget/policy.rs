@@ -7,7 +7,7 @@
 //! - The newest complete snapshot is kept in addition to what the rules keep; where none is complete, the newest.
 //! - A held snapshot is never removed. It counts like any other.
 //! - A snapshot from the future is never removed and takes nobody's place, as if it were not there.
-//! - A time that contradicts the order of arrival is in doubt (`trust.rs`), and takes nobody's place either. Such
+//! - A time that contradicts the order of arrival is in doubt ([`crate::ops::order`]), and takes nobody's place either. Such
 //!   a snapshot stays with the one that arrived before it, or where the rules would keep it if it alone were believed;
 //!   so neither a dead clock nor a majority of wrong ones removes what another reading would keep. While one stays, one
 //!   of those that contradict it stays too: otherwise the next run would have no reason to doubt it.
@@ -21,15 +21,10 @@ use jiff::tz::TimeZone;
 use jiff::{Span as JiffSpan, Timestamp, Zoned};
 use std::fmt;
 
-use super::trust::Arrivals;
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
+use crate::ops::order::{self, Arrivals, Order, Stamp};
 use crate::ops::select::TagList;
-
-/// How far ahead of this machine's clock a snapshot may be and still be taken for one of now: 10 minutes, in seconds.
-/// More than the clocks of two machines without a time server usually differ, and less than the smallest mistake about
-/// a time zone (15 minutes).
-pub const FUTURE_SECONDS: i64 = 600;
 
 /// What a rule counts by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -269,6 +264,13 @@ pub struct Candidate {
     pub derived: bool,
 }
 
+impl Candidate {
+    const fn stamp(&self) -> Stamp {
+        let Self { id, arrival, time, written, derived, .. } = *self;
+        Stamp { id, arrival, time, written, derived }
+    }
+}
+
 /// When and where a policy is applied.
 #[derive(Debug, Clone)]
 pub struct Moment {
@@ -282,7 +284,7 @@ impl Moment {
     /// True for what lies ahead of every clock that may be right.
     #[must_use]
     pub const fn is_future(&self, time: Time) -> bool {
-        time.seconds > self.now.seconds.saturating_add(FUTURE_SECONDS)
+        order::is_ahead(time, self.now)
     }
 }
 
@@ -313,8 +315,15 @@ pub struct Decision {
 pub fn apply(candidates: &[Candidate], rules: &Rules, moment: &Moment, safety_net: bool) -> Decision {
     let is_future = |number: &usize| moment.is_future(candidates[*number].time);
     let present: Vec<usize> = (0..candidates.len()).filter(|number| !is_future(number)).collect();
-    let arrivals = Arrivals::new(candidates, &present);
-    let order = arrivals.newest_first(candidates, (0..candidates.len()).collect());
+    let stamps: Vec<Stamp> = candidates.iter().map(Candidate::stamp).collect();
+    let arrivals = Arrivals::new(&stamps, &present);
+    let places = Order::new(&stamps, moment.now);
+    let mut order: Vec<usize> = (0..candidates.len()).collect();
+    order.sort_by_key(|number| {
+        let Candidate { id, derived, .. } = &candidates[*number];
+        // What a repair or a rewriting left out, the one that it was made from has, as long as both are there.
+        std::cmp::Reverse((places.place(id).and_then(|place| place.at), !*derived, places.position(id)))
+    });
     let trusted: Vec<usize> = order.iter().copied().filter(|n| !is_future(n) && !arrivals.is_doubted(*n)).collect();
     let walk = Walk { candidates, rules, zone: &moment.zone, local: wall(candidates, &moment.zone) };
 
@@ -355,7 +364,7 @@ pub fn apply(candidates: &[Candidate], rules: &Rules, moment: &Moment, safety_ne
 }
 
 /// Those in doubt stay with their neighbours, and whoever contradicts one that stays, stays.
-fn settle(arrivals: &Arrivals, candidates: &[Candidate], verdicts: &mut [Verdict]) {
+fn settle(arrivals: &Arrivals<'_>, candidates: &[Candidate], verdicts: &mut [Verdict]) {
     loop {
         let mut changed = false;
         for (doubted, neighbour) in arrivals.doubted_with_neighbours() {

@@ -6,9 +6,10 @@ use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 use std::collections::BTreeSet;
 
-use super::policy::{Candidate, FUTURE_SECONDS, Moment, Period, Quota, Rules, Span, apply};
+use super::policy::{Candidate, Moment, Period, Quota, Rules, Span, apply};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
+use crate::ops::order::FUTURE_SECONDS;
 use crate::ops::select::TagList;
 
 const DAY: i64 = 86_400;

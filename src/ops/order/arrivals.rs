@@ -5,51 +5,68 @@
 //! go back. The largest number of them that fit together is believed. Where several sets are equally large, what is not in
 //! all of them is in doubt: of two that contradict each other and nothing else, both are.
 
-use super::policy::Candidate;
+use super::Stamp;
+use crate::base::time::Time;
 
 /// Snapshots in the order of their arrival.
-pub(super) struct Arrivals {
-    /// Numbers of candidates.
+pub(in crate::ops) struct Arrivals<'a> {
+    stamps: &'a [Stamp],
+    /// Numbers of stamps.
     order: Vec<usize>,
-    times: Vec<crate::base::time::Time>,
     believed: Vec<bool>,
-    /// For each candidate its place in `order`.
+    /// For each stamp its place in `order`.
     places: Vec<Option<usize>>,
+    /// For each place the latest time of those before it, and the earliest of those behind it.
+    around: Vec<(Option<Time>, Option<Time>)>,
 }
 
-impl Arrivals {
+impl<'a> Arrivals<'a> {
     /// Those of `present` that can speak about each other.
-    pub(super) fn new(candidates: &[Candidate], present: &[usize]) -> Self {
-        let speaks = |number: &&usize| {
-            let candidate = &candidates[**number];
-            candidate.time == candidate.written && !candidate.derived
-        };
-        let mut order: Vec<usize> = present.iter().filter(speaks).copied().collect();
-        order.sort_by_key(|number| {
-            let Candidate { arrival, written, id, .. } = &candidates[*number];
-            (*arrival, *written, *id)
-        });
-        let times: Vec<_> = order.iter().map(|number| candidates[*number].written).collect();
-        let mut places = vec![None; candidates.len()];
+    pub fn new(stamps: &'a [Stamp], present: &[usize]) -> Self {
+        let mut order: Vec<usize> = present.iter().filter(|number| stamps[**number].is_clocks_own()).copied().collect();
+        order.sort_by_key(|number| stamps[*number].arrived());
+        let times: Vec<Time> = order.iter().map(|number| stamps[*number].written).collect();
+        let mut places = vec![None; stamps.len()];
         for (place, number) in order.iter().enumerate() {
             places[*number] = Some(place);
         }
-        Self { believed: in_every_longest(&times), order, times, places }
+        let mut around = vec![(None, None); order.len()];
+        for place in 1..times.len() {
+            around[place].0 = around[place - 1].0.max(Some(times[place - 1]));
+        }
+        for place in (1..times.len()).rev() {
+            let earliest = around[place].1.map_or(times[place], |time: Time| time.min(times[place]));
+            around[place - 1].1 = Some(earliest);
+        }
+        Self { stamps, believed: in_every_longest(&times), order, places, around }
+    }
+
+    fn time(&self, place: usize) -> Time {
+        self.stamps[self.order[place]].written
     }
 
     /// True when its time contradicts that of others.
-    pub(super) fn is_doubted(&self, number: usize) -> bool {
+    pub fn is_doubted(&self, number: usize) -> bool {
         self.places[number].is_some_and(|place| !self.believed[place])
     }
 
-    /// All of those, in the order of their arrival.
-    pub(super) fn doubted(&self) -> impl Iterator<Item = usize> + '_ {
+    /// True when it does so by more than so many seconds.
+    pub fn is_contradicted(&self, number: usize, seconds: i64) -> bool {
+        let Some(place) = self.places[number].filter(|place| !self.believed[*place]) else { return false };
+        let time = self.time(place).seconds;
+        let (before, behind) = self.around[place];
+        before.is_some_and(|before| before.seconds.saturating_sub(time) > seconds)
+            || behind.is_some_and(|behind| time.saturating_sub(behind.seconds) > seconds)
+    }
+
+    /// All that are in doubt, in the order of their arrival.
+    pub fn doubted(&self) -> impl Iterator<Item = usize> + '_ {
         self.order.iter().zip(&self.believed).filter(|(_, believed)| !**believed).map(|(number, _)| *number)
     }
 
     /// Each of them with the one that arrived before it; and, where none that is believed came before, with the one
     /// that arrived after it.
-    pub(super) fn doubted_with_neighbours(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+    pub fn doubted_with_neighbours(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let first = self.believed.iter().position(|believed| *believed).unwrap_or(self.order.len());
         let doubted = |place: &usize| !self.believed[*place];
         let before = (1..self.order.len()).filter(doubted).map(|place| (place, place - 1));
@@ -58,35 +75,16 @@ impl Arrivals {
     }
 
     /// Those whose times contradict this one's, the nearest by arrival first.
-    pub(super) fn contradicting(&self, number: usize) -> Vec<usize> {
+    pub fn contradicting(&self, number: usize) -> Vec<usize> {
         let Some(place) = self.places[number] else { return Vec::new() };
-        let time = self.times[place];
+        let time = self.time(place);
         let contradicts = |other: &usize| match *other < place {
-            true => self.times[*other] > time,
-            false => self.times[*other] < time,
+            true => self.time(*other) > time,
+            false => self.time(*other) < time,
         };
         let mut found: Vec<usize> = (0..self.order.len()).filter(contradicts).collect();
         found.sort_by_key(|other| other.abs_diff(place));
         found.into_iter().map(|other| self.order[other]).collect()
-    }
-
-    /// Sorts by time, the newest first, and what is in doubt by the time of the believed one before it, or after it
-    /// where there is none before.
-    pub(super) fn newest_first(&self, candidates: &[Candidate], mut numbers: Vec<usize>) -> Vec<usize> {
-        let effective = |number: usize| {
-            let place = self.places[number].filter(|place| !self.believed[*place])?;
-            let believed = |place: &usize| self.believed[*place];
-            let beside = (0..place).rev().find(believed).or_else(|| (place..self.order.len()).find(believed))?;
-            Some(self.times[beside])
-        };
-        let times: Vec<_> =
-            (0..candidates.len()).map(|number| effective(number).unwrap_or(candidates[number].time)).collect();
-        numbers.sort_by_key(|number| {
-            let Candidate { arrival, written, derived, id, .. } = &candidates[*number];
-            // What a repair or a rewriting left out, the one that it was made from has, as long as both are there.
-            std::cmp::Reverse((times[*number], !*derived, *arrival, *written, *id))
-        });
-        numbers
     }
 }
 
