@@ -119,7 +119,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         context.output.warn(&format!("what this check found could not be remembered: {}", error.chain()));
     }
     if context.output.json {
-        say_json(&report, context)?;
+        say_json(&report, &options, context)?;
     } else {
         say(&report, &options, context)?;
         let mirrors = store::names(context, repository.id());
@@ -198,7 +198,7 @@ fn list(pack: &str, repository: &Repository, context: &Context) -> Result<Exit, 
     Ok(Exit::Success)
 }
 
-fn say_json(report: &Report, context: &Context) -> Result<(), CliError> {
+fn say_json(report: &Report, options: &Options, context: &Context) -> Result<(), CliError> {
     for finding in &report.findings {
         let mut message = finding.message.clone();
         for line in affected(finding) {
@@ -217,6 +217,8 @@ fn say_json(report: &Report, context: &Context) -> Result<(), CliError> {
         suggest_prune: false,
         suggest_repair_packs: report.repair_packs,
         suggest_repair_snapshots: report.repair_snapshots,
+        digests_compared: (options.data != Data::None).then_some(report.digests_compared),
+        digests_not_compared: (options.data != Data::None).then_some(report.digests_not_compared),
     }))
 }
 
@@ -255,6 +257,12 @@ fn say(report: &Report, options: &Options, context: &Context) -> Result<(), CliE
     } else {
         format!(", {} of them read ({})", size::count(report.packs_read), size::show(report.bytes_read))
     };
+    if options.data != Data::None && (report.digests_compared > 0 || report.digests_not_compared > 0) {
+        let all = report.digests_compared + report.digests_not_compared;
+        let (compared, all) = (size::count(report.digests_compared), size::counted(all, "file", "files"));
+        let why = if report.digests_not_compared == 0 { "" } else { "; for the others not all packs were read" };
+        output.info(format_args!("Digests of whole files: {compared} compared, of {all} of several chunks{why}"))?;
+    }
     let checked = format!(
         "generation {}: {}, {}, {}{read}  {}",
         report.generation,

@@ -201,7 +201,12 @@ fn show_plan(plan: &Plan, source: &str, target: &Path, seconds: u64, output: Out
             bytes_skipped: totals.skipped_bytes + totals.unchanged_bytes,
         };
         let error_count = plan.problem_count();
-        return output.json(&RestoreMessage::Summary(RestoreSummary { seconds_elapsed: seconds, counts, error_count }));
+        return output.json(&RestoreMessage::Summary(RestoreSummary {
+            seconds_elapsed: seconds,
+            counts,
+            error_count,
+            files_not_compared: 0,
+        }));
     }
     output.line(format!(
         "Would restore {source} to {}: {}, {}, {} others, {} to write",
@@ -249,7 +254,12 @@ fn show_report(
             bytes_restored: report.bytes,
             bytes_skipped: report.skipped_bytes.saturating_add(report.unchanged_bytes),
         };
-        let summary = RestoreSummary { seconds_elapsed: elapsed.as_secs(), counts, error_count };
+        let summary = RestoreSummary {
+            seconds_elapsed: elapsed.as_secs(),
+            counts,
+            error_count,
+            files_not_compared: report.not_compared,
+        };
         return output.json(&RestoreMessage::Summary(summary));
     }
     let mut line = format!(
@@ -272,6 +282,15 @@ fn show_report(
     }
     if !output.quiet {
         output.line(line)?;
+    }
+    if report.not_compared > 0 {
+        let (files, was) = (
+            size::counted(report.not_compared, "file", "files"),
+            if report.not_compared == 1 { "was" } else { "were" },
+        );
+        output.info(format!(
+            "{files} {was} not compared as a whole, only chunk by chunk, because the chunks were not read in the file's order: --verify does it"
+        ))?;
     }
     for (pack, files) in &report.damaged_packs {
         let files = size::counted(*files, "file", "files");

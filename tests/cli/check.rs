@@ -56,6 +56,22 @@ fn a_sound_repository_is_told_in_one_line() {
     assert_eq!(world.ok(&["check", "--quiet"]).out, "");
 }
 
+/// A file of several chunks has a digest of the whole, and reading everything compares it.
+#[test]
+fn digests_of_whole_files_are_counted() {
+    let world = World::with_repository();
+    let mut long = vec![0; 9 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut long);
+    world.write("long", &long);
+    world.write("short", "one chunk");
+    world.backup();
+    let ran = world.ok(&["check", "--read-data"]);
+    assert!(ran.out.contains("Digests of whole files: 1 compared, of 1 file of several chunks\n"), "{}", ran.out);
+    let told: serde_json::Value = serde_json::from_str(&world.ok(&["check", "--read-data", "--json"]).out).unwrap();
+    assert!(told["digests_compared"] == 1 && told["digests_not_compared"] == 0, "{told}");
+    assert!(!world.ok(&["check"]).out.contains("Digests"));
+}
+
 #[test]
 fn all_parts_together_are_all_packs() {
     let world = world();

@@ -24,7 +24,7 @@ use packstone::repository::run::Run;
 use super::world::{Event, Hook, World, names, noise};
 
 /// A listing as raw bytes, with no rule checked.
-fn listing(run: &mut Run<'_>, entries: &[Entry]) -> ChunkList {
+pub fn listing(run: &mut Run<'_>, entries: &[Entry]) -> ChunkList {
     let mut bytes = Vec::new();
     for entry in entries {
         stream::write_record("tree", &mut bytes, |out| body::encode_into("tree", entry, out)).unwrap();
@@ -44,12 +44,12 @@ fn file(run: &mut Run<'_>, name: &[u8], bytes: &[u8]) -> Entry {
     entry(name, Node::File(content))
 }
 
-fn entry(name: &[u8], node: Node) -> Entry {
+pub fn entry(name: &[u8], node: Node) -> Entry {
     let metadata = Metadata { mode: 0o755, uid: rustix::process::geteuid().as_raw(), ..Metadata::default() };
     Entry { name: name.to_vec(), metadata, node }
 }
 
-fn publish(run: Run<'_>, root: ChunkList, counts: Counts) -> ObjectId {
+pub fn publish(run: Run<'_>, root: ChunkList, counts: Counts) -> ObjectId {
     let snapshot = Snapshot {
         time: Time::now(),
         written: Time::now(),

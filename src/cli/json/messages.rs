@@ -290,6 +290,9 @@ pub struct RestoreSummary {
     pub counts: RestoreCounts,
     /// Entries that could not be restored (ours).
     pub error_count: u64,
+    /// Files of which the digest of the whole was not compared; else absent (ours).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub files_not_compared: u64,
 }
 
 /// A line of `check`.
@@ -320,6 +323,12 @@ pub struct CheckSummary {
     pub suggest_repair_packs: bool,
     /// `repair snapshots` would help.
     pub suggest_repair_snapshots: bool,
+    /// With contents: distinct files of several chunks whose digest was compared (ours).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digests_compared: Option<u64>,
+    /// Those whose digest was not, because not all of their packs were read (ours).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digests_not_compared: Option<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]

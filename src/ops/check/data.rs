@@ -3,8 +3,11 @@
 //! A pack is read in runs of blocks, so memory does not depend on its length, and its damage is told block by block: the
 //! segment says where the blocks are even when the pack's own directory is damaged.
 
+use std::collections::{HashMap, HashSet};
+
 use rayon::prelude::*;
 
+use super::digests::Digests;
 use super::places::Places;
 use super::trees::reason;
 use crate::base::id::ObjectId;
@@ -19,6 +22,8 @@ use crate::storage::ObjectName;
 
 /// Stored bytes of neighbouring blocks that are read and opened together.
 const RUN_BYTES: u64 = 16 << 20;
+/// Plain bytes of blocks that are handed on together.
+const HELD_BYTES: u64 = 32 << 20;
 
 /// Which packs to read.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -86,26 +91,40 @@ pub struct PackDamage {
     pub messages: Vec<String>,
 }
 
-/// Reads the packs with these numbers, and returns those that are damaged.
+/// Reads the packs with these numbers, and returns those that are damaged. Those that hold something of `digests` are read one
+/// after the other, in its order, their blocks by all threads; all others beside each other.
 pub(super) fn check(
     repository: &Repository,
     tip: &Tip,
     places: &Places,
     numbers: &[u32],
+    digests: &mut Digests,
     monitor: &dyn Monitor,
 ) -> Result<Vec<(u32, PackDamage)>> {
-    let wanted: std::collections::HashSet<u32> = numbers.iter().copied().collect();
+    let mut wanted: HashSet<u32> = numbers.iter().copied().collect();
+    let order: Vec<u32> = digests.order().iter().copied().filter(|number| wanted.remove(number)).collect();
+    let segment_of = |number: &u32| places.pack(*number).map(|pack| pack.segment);
+    let mut segments: Vec<ObjectId> = Vec::new();
+    let mut known: HashSet<ObjectId> = HashSet::new();
+    for segment in order.iter().filter_map(segment_of).chain(tip.state.segments.keys().copied()) {
+        if known.insert(segment) {
+            segments.push(segment);
+        }
+    }
     let bytes = numbers.iter().filter_map(|number| places.pack(*number)).map(|pack| pack.length).sum();
     monitor.expect(numbers.len() as u64, bytes, true);
     let mut damage = Vec::new();
     let generation = tip.reference().generation;
-    for (id, length) in &tip.state.segments {
+    for id in &segments {
+        let Some(length) = tip.state.segments.get(id) else { continue };
+        let is_here = |number: &&u32| segment_of(number) == Some(*id);
+        let in_order: Vec<u32> = order.iter().filter(is_here).copied().collect();
         let is_wanted = |pack: &ObjectId| {
             let number = places.number(pack)?;
-            let listed_here = places.pack(number).is_some_and(|pack| pack.segment == *id);
-            (listed_here && wanted.contains(&number)).then_some(number)
+            (is_here(&&number) && wanted.contains(&number)).then_some(number)
         };
-        if !places.packs().iter().any(|pack| pack.segment == *id && is_wanted(&pack.id).is_some()) {
+        let any = |pack: &super::places::LivePack| pack.segment == *id && is_wanted(&pack.id).is_some();
+        if in_order.is_empty() && !places.packs().iter().any(any) {
             continue;
         }
         // It was opened a moment ago; a segment that breaks in between is the next check's finding.
@@ -124,19 +143,39 @@ pub(super) fn check(
                 (!damage.messages.is_empty()).then_some((*number, damage))
             })
             .collect();
+        damage.extend(found.into_iter().flatten());
+        let listed: HashMap<ObjectId, &SegmentPack> = segment.packs.iter().map(|pack| (pack.id, pack)).collect();
+        for number in in_order {
+            if monitor.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            let Some(pack) = places.pack(number).and_then(|pack| listed.get(&pack.id)) else { continue };
+            let wanted = digests.blocks(number);
+            let mut give = |blocks: &[(u16, Option<Vec<u8>>)]| digests.take(number, blocks);
+            let found = verify_giving(repository, pack, Some((&wanted, &mut give)), monitor);
+            monitor.advance(1, 0);
+            damage.extend((!found.messages.is_empty()).then_some((number, found)));
+        }
         if monitor.interrupted() {
             return Err(Error::Interrupted);
         }
-        damage.extend(found.into_iter().flatten());
     }
     Ok(damage)
 }
 
+/// Which blocks are wanted, and who takes them: by number, in order, nothing for those that cannot be opened.
+type Giving<'a> = Option<(&'a HashSet<u16>, &'a mut dyn FnMut(&[(u16, Option<Vec<u8>>)]))>;
+
 /// Reads one pack: every byte of it against its name, every block as the segment says.
 pub(in crate::ops) fn verify(repository: &Repository, pack: &SegmentPack, monitor: &dyn Monitor) -> PackDamage {
+    verify_giving(repository, pack, None, monitor)
+}
+
+/// The same, and hands on what is in some of its blocks.
+fn verify_giving(repository: &Repository, pack: &SegmentPack, giving: Giving<'_>, monitor: &dyn Monitor) -> PackDamage {
     let mut damage = PackDamage::default();
     let mut hasher = blake3::Hasher::new();
-    read(repository, pack, &mut hasher, &mut damage, monitor);
+    read(repository, pack, &mut hasher, &mut damage, giving, monitor);
     if *hasher.finalize().as_bytes() != pack.id.0 && damage.messages.is_empty() {
         damage.messages.push(Reason::ObjectId.to_string());
     }
@@ -148,6 +187,7 @@ fn read(
     pack: &SegmentPack,
     hasher: &mut blake3::Hasher,
     damage: &mut PackDamage,
+    mut giving: Giving<'_>,
     monitor: &dyn Monitor,
 ) {
     let (storage, name) = (repository.storage(), ObjectName::Pack(pack.id));
@@ -187,6 +227,9 @@ fn read(
                 damage.blocks.push(first as u16);
                 let of = pack.directory.blocks.len();
                 damage.messages.push(format!("block {} of {of}: {}", first + 1, reason(&error.into())));
+                if let Some((_, give)) = &mut giving {
+                    give(&[(first as u16, None)]);
+                }
                 at += length;
                 first += 1;
                 continue;
@@ -200,17 +243,42 @@ fn read(
             sealed.push((block, unit));
             left = behind;
         }
-        let open = |verifier: &mut codec::Result<BlockVerifier>, (block, unit): (&Block, &mut [u8])| {
+        let wanted = giving.as_ref().map(|(wanted, _)| *wanted);
+        let is_wanted = |index: usize| wanted.is_some_and(|wanted| wanted.contains(&(index as u16)));
+        let open = |verifier: &mut codec::Result<BlockVerifier>, (index, block, unit): (usize, &Block, &mut [u8])| {
             let verifier = verifier.as_mut().map_err(|error| error.reason)?;
-            verifier.open(repository.keys(), pack.kind, block, unit).map(|_| ()).map_err(|error| error.reason)
+            let plain = verifier.open(repository.keys(), pack.kind, block, unit).map_err(|error| error.reason)?;
+            Ok(is_wanted(index).then(|| plain.to_vec()))
         };
-        let opened: Vec<std::result::Result<(), Reason>> =
-            sealed.into_par_iter().with_max_len(1).map_init(BlockVerifier::new, open).collect();
-        for (index, result) in (first..).zip(opened) {
-            if let Err(reason) = result {
-                let of = pack.directory.blocks.len();
-                damage.blocks.push(index as u16);
-                damage.messages.push(format!("block {} of {of} {reason}", index + 1));
+        let mut numbered = (first..).zip(sealed).map(|(index, (block, unit))| (index, block, unit)).peekable();
+        while numbered.peek().is_some() {
+            // What is handed on is held until all of it is there.
+            let mut held = 0;
+            let mut batch = Vec::new();
+            while let Some((index, block, _)) = numbered.peek() {
+                held += if is_wanted(*index) { u64::from(block.plain_length) } else { 0 };
+                if held > HELD_BYTES && !batch.is_empty() {
+                    break;
+                }
+                batch.extend(numbered.next());
+            }
+            let numbers: Vec<usize> = batch.iter().map(|(index, ..)| *index).collect();
+            let opened: Vec<std::result::Result<Option<Vec<u8>>, Reason>> =
+                batch.into_par_iter().with_max_len(1).map_init(BlockVerifier::new, open).collect();
+            let mut given = Vec::new();
+            for (index, result) in numbers.into_iter().zip(opened) {
+                let plain = result.unwrap_or_else(|reason| {
+                    let of = pack.directory.blocks.len();
+                    damage.blocks.push(index as u16);
+                    damage.messages.push(format!("block {} of {of} {reason}", index + 1));
+                    None
+                });
+                if is_wanted(index) {
+                    given.push((index as u16, plain));
+                }
+            }
+            if let Some((_, give)) = &mut giving {
+                give(&given);
             }
         }
         monitor.advance(0, length);

@@ -8,6 +8,7 @@
 //! what a backup publishes meanwhile is no damage, and neither is what it has not published yet.
 
 mod data;
+mod digests;
 mod log;
 mod places;
 mod structure;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 pub(super) use self::data::verify as verify_pack;
 pub use self::data::{Data, PackDamage};
+use self::digests::{Alone, Gathering};
 use self::places::Places;
 pub(super) use self::trees::reason;
 use self::trees::{Cause, Source, Trees};
@@ -26,6 +28,7 @@ use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::{Outcome, Snapshot};
+use crate::codec::tree::Content;
 use crate::repository::cache::{Cache, CacheError};
 use crate::repository::chain::Tip;
 use crate::repository::list_reader::Problems;
@@ -112,6 +115,10 @@ pub struct Report {
     pub packs_read: u64,
     /// Their length, in bytes.
     pub bytes_read: u64,
+    /// Distinct contents of files whose digest was compared; a content of one chunk needs none.
+    pub digests_compared: u64,
+    /// Those whose digest was not, because not all of their packs were read.
+    pub digests_not_compared: u64,
     /// How long it took.
     pub took: Duration,
 }
@@ -161,7 +168,10 @@ pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) ->
     let places = std::mem::take(&mut found.places);
     let roots: Vec<&ChunkList> = found.snapshots.iter().map(|(_, snapshot)| &snapshot.root).collect();
     let mut source = Source::new(repository, &places, found.bad.clone());
-    let mut trees = Trees::read(&source, &roots, monitor)?;
+    let gathering = Gathering::default();
+    let is_read = options.data != Data::None;
+    let gather = |content: &Content| gathering.meet(&source, content);
+    let mut trees = Trees::read(&source, &roots, if is_read { &gather } else { &|_| () }, monitor)?;
     report.trees = trees.len() as u64;
     let mut impacts: BTreeMap<Cause, Impact> = BTreeMap::new();
     check_problems(&source, &found.snapshots, &mut impacts);
@@ -183,11 +193,13 @@ pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) ->
     chosen.retain(|number| !found.missing.contains(number));
     chosen.sort_unstable();
     chosen.dedup();
+    let is_chosen = |number: u32| chosen.binary_search(&number).is_ok();
+    let mut digests = gathering.finish(options.data == Data::All, is_chosen);
     if !chosen.is_empty() {
         monitor.phase(Phase::CheckData);
         let lengths = chosen.iter().filter_map(|number| places.pack(*number)).map(|pack| pack.length);
         (report.packs_read, report.bytes_read) = (chosen.len() as u64, lengths.sum());
-        for (number, damage) in data::check(repository, &tip, &places, &chosen, monitor)? {
+        for (number, damage) in data::check(repository, &tip, &places, &chosen, &mut digests, monitor)? {
             for block in &damage.blocks {
                 grew |= found.bad.add_block(number, *block);
             }
@@ -202,10 +214,24 @@ pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) ->
     if options.data != Data::None && found.broken_segments > 0 {
         found.findings.extend(check_orphans(repository, &found.orphans, monitor)?);
     }
+    let left = digests.left();
+    if !left.is_empty() {
+        monitor.expect(left.len() as u64, left.values().sum(), true);
+    }
+    let alone = Alone::new(left, monitor);
+    if !alone.is_done() {
+        Trees::read(&source, &roots, &|content| alone.meet(&source, content), &super::Silent)?;
+        if monitor.interrupted() {
+            return Err(Error::Interrupted);
+        }
+    }
+    let compared = digests.finish(&alone);
+    (report.digests_compared, report.digests_not_compared) = (compared.compared, compared.not_compared);
+    grew |= found.bad.add_contents(&compared.wrong);
     if grew {
         // More is known to be unreadable than when the trees were read: see again what it affects.
         source = Source::new(repository, &places, found.bad.clone());
-        trees = Trees::read(&source, &roots, &super::Silent)?;
+        trees = Trees::read(&source, &roots, &|_| (), &super::Silent)?;
     }
     for (id, snapshot) in &found.snapshots {
         trees::affected(&source, &trees, (*id, &snapshot.root, snapshot.counts), &mut |cause, snapshot, path| {
@@ -311,6 +337,11 @@ fn report_causes(impacts: BTreeMap<Cause, Impact>, broken_segments: usize, repor
                 "missing: chunks that are in no live pack".to_owned(),
                 "packstone repair index --read-all-packs, after copying missing packs back from any other copy; \
                  a backup with --force stores again what is still on this machine; for the rest packstone repair snapshots",
+            ),
+            Cause::Digest => (
+                "damaged: files whose chunks are all right, and whose digest is not: together they are not what was backed up"
+                    .to_owned(),
+                "restore leaves these files out; packstone backup --force stores again what is still on this machine",
             ),
             Cause::Refused(why) => (
                 format!("refused: {why}"),
@@ -429,7 +460,7 @@ pub fn needs_pack(
         monitor.phase(Phase::CheckTrees);
         let source = Source::without(repository, &places, found.bad, number);
         let roots: Vec<&ChunkList> = found.snapshots.iter().map(|(_, snapshot)| &snapshot.root).collect();
-        let trees = Trees::read(&source, &roots, monitor)?;
+        let trees = Trees::read(&source, &roots, &|_| (), monitor)?;
         for (id, snapshot) in &found.snapshots {
             let wanted = Cause::Pack(number);
             let snapshot = (*id, &snapshot.root, snapshot.counts);

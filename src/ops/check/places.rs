@@ -8,10 +8,12 @@ use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 
+use super::digests;
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::chunk_list::ChunkRef;
 use crate::codec::pack::PackKind;
 use crate::codec::segment::Segment;
+use crate::codec::tree::Content;
 use crate::repository::cache::BlockPlace;
 use crate::repository::index::Place;
 
@@ -145,6 +147,8 @@ pub(super) struct Bad {
     packs: HashSet<u32>,
     /// Single blocks.
     blocks: HashSet<(u32, u16)>,
+    /// Contents whose digest is wrong.
+    contents: HashSet<u128>,
 }
 
 impl Bad {
@@ -156,6 +160,17 @@ impl Bad {
     /// One block is damaged.
     pub fn add_block(&mut self, pack: u32, block: u16) -> bool {
         self.blocks.insert((pack, block))
+    }
+
+    /// These contents, by key, have another digest than recorded.
+    pub fn add_contents(&mut self, wrong: &HashSet<u128>) -> bool {
+        self.contents.extend(wrong);
+        !wrong.is_empty()
+    }
+
+    /// True when the digest of the content is known to be wrong.
+    pub fn has_wrong_digest(&self, content: &Content) -> bool {
+        !self.contents.is_empty() && digests::key(content).is_some_and(|key| self.contents.contains(&key))
     }
 
     /// True when this copy is not to be had.

@@ -111,6 +111,8 @@ pub(super) enum Cause {
     Pack(u32),
     /// A chunk is in no live pack.
     ChunkMissing,
+    /// All chunks are right, and the digest of the whole is not.
+    Digest,
     /// Whoever wrote it wrote nonsense.
     Refused(String),
 }
@@ -148,6 +150,9 @@ fn tree_causes(source: &Source<'_>, error: &repository::Error, causes: &mut Vec<
 /// What stops a file from being restored; empty when nothing does.
 pub(super) fn file_causes(source: &Source<'_>, content: &Content) -> Vec<Cause> {
     let mut causes = Vec::new();
+    if source.bad.has_wrong_digest(content) {
+        causes.push(Cause::Digest);
+    }
     let list = &content.chunks;
     if list.depth == 0 {
         // That the lengths add up was checked when the entry was read.
@@ -211,7 +216,10 @@ struct Read {
     bad: bool,
 }
 
-fn read(source: &Source<'_>, number: u32, list: ChunkList) -> Read {
+/// What else is done with the content of each file of each distinct listing.
+pub(super) type EachFile<'a> = &'a (dyn Fn(&Content) + Sync);
+
+fn read(source: &Source<'_>, number: u32, list: ChunkList, each_file: EachFile<'_>) -> Read {
     let mut read = Read { number, own: Counts::default(), children: Vec::new(), bad: false };
     for entry in Listing::new(source, list) {
         let Ok(entry) = entry else {
@@ -223,6 +231,7 @@ fn read(source: &Source<'_>, number: u32, list: ChunkList) -> Read {
                 read.own.files += 1;
                 read.own.bytes = read.own.bytes.saturating_add(content.size);
                 read.bad |= !file_causes(source, content).is_empty();
+                each_file(content);
             }
             Node::Directory { listing } => {
                 read.own.directories += 1;
@@ -235,11 +244,16 @@ fn read(source: &Source<'_>, number: u32, list: ChunkList) -> Read {
 }
 
 impl Trees {
-    /// Reads every listing below `roots`.
+    /// Reads every listing below `roots`, each once, and hands on every file in it.
     ///
     /// # Errors
     /// [`Error::Interrupted`].
-    pub fn read(source: &Source<'_>, roots: &[&ChunkList], monitor: &dyn Monitor) -> Result<Self> {
+    pub fn read(
+        source: &Source<'_>,
+        roots: &[&ChunkList],
+        each_file: EachFile<'_>,
+        monitor: &dyn Monitor,
+    ) -> Result<Self> {
         let mut trees = Self::default();
         let mut level = Vec::new();
         for root in roots {
@@ -274,8 +288,8 @@ impl Trees {
                 }
                 let length = batch.len() as u64;
                 // Neighbours stay together on one thread: they lie in the same blocks.
-                let read: Vec<Read> =
-                    batch.into_par_iter().with_min_len(32).map(|(number, list)| read(source, number, list)).collect();
+                let read = |(number, list)| read(source, number, list, each_file);
+                let read: Vec<Read> = batch.into_par_iter().with_min_len(32).map(read).collect();
                 for read in read {
                     let children = read.children.into_iter().map(|list| trees.meet(list, &mut next)).collect();
                     if let Some(directory) = trees.directories.get_mut(read.number as usize) {

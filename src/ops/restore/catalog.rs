@@ -73,6 +73,8 @@ pub struct File {
     pub pieces: u32,
     /// Row of its holes, or [`NONE`].
     pub holes: u32,
+    /// Row of its digest, or [`NONE`].
+    pub digest: u32,
     /// Row of its group of hard links, or [`NONE`].
     pub group: u32,
     /// Its number among the decisions of the plan.
@@ -150,6 +152,7 @@ pub struct Catalog {
     xattrs: Vec<Vec<Xattr>>,
     xattr_rows: HashMap<[u8; 32], u32>,
     holes: Vec<Box<[Hole]>>,
+    digests: Vec<[u8; 32]>,
     /// Directories, parents first.
     pub directories: Vec<Directory>,
     /// Files to write.
@@ -236,6 +239,19 @@ impl Catalog {
             flags: attributes.flags,
             ..Metadata::default()
         }
+    }
+
+    /// Keeps the digest of a file.
+    pub fn keep_digest(&mut self, digest: Option<[u8; 32]>) -> Result<u32> {
+        let Some(digest) = digest else { return Ok(NONE) };
+        let row = next_row(self.digests.len())?;
+        self.digests.push(digest);
+        Ok(row)
+    }
+
+    /// The digest of a file, if it has one.
+    pub fn digest(&self, file: &File) -> Option<[u8; 32]> {
+        self.digests.get(file.digest as usize).copied()
     }
 
     /// Keeps the holes of a file.

@@ -192,6 +192,7 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
     if options.verify {
         monitor.phase(Phase::Verify);
         verify::all(&shared, &start, limit, &decisions, target.root())?;
+        shared.report(|report| report.not_compared = 0);
         shared.check()?;
     }
     let mut report = shared.report.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -19,6 +19,7 @@
 mod catalog;
 mod compare;
 mod deletion;
+mod digests;
 mod directories;
 mod execute;
 mod existing;

@@ -481,8 +481,9 @@ impl Planner<'_> {
         let size = content.size;
         let data_length = content.data_length();
         let holes = self.catalog.keep_holes(content.holes)?;
+        let digest = self.catalog.keep_digest(content.digest)?;
         let replaces = matches!(existing, Existing::Other(..));
-        self.catalog.files.push(File { place, attributes, size, pieces: 0, holes, group, ordinal, replaces });
+        self.catalog.files.push(File { place, attributes, size, pieces: 0, holes, digest, group, ordinal, replaces });
         match self.pieces(row, Chunks::new(self.repository, content.chunks))? {
             Ok((pieces, length)) if Some(length) == data_length => {
                 if let Some(file) = self.catalog.files.get_mut(row as usize) {

@@ -66,6 +66,9 @@ pub struct Report {
     pub total_bytes: u64,
     /// Entries wanted.
     pub total_entries: u64,
+    /// Files written of which the digest of the whole was not compared, because their pieces did not come in order; of each piece it
+    /// is proven what it is. None when they were read back.
+    pub not_compared: u64,
     /// Files read back.
     pub verified: u64,
     /// Blocks read.

@@ -131,6 +131,12 @@ fn one(shared: &Shared<'_>, job: &Job) {
     shared.monitor.advance(1, job.content.size);
     match found {
         Ok(Verdict::Same) => {}
+        // What was written is what is stored: the file is not to blame.
+        Ok(Verdict::WrongDigest) => {
+            let message = "its chunks are right, and the digest of the whole is another one than recorded: what stands in the target is \
+                           not what was backed up";
+            shared.problem(&job.path, ProblemKind::Damage, message.to_owned());
+        }
         Ok(Verdict::Differs(how)) => {
             let message = format!("read back and not as in the snapshot: {how}; run the same command again");
             shared.problem(&job.path, ProblemKind::Verify, message);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::catalog::{File, NONE};
 use super::compare::Cursor;
+use super::digests::{self, Digests, Verdict};
 use super::execute::{Shared, existing};
 use super::open_files::OpenFiles;
 use super::pieces::{Piece, Sorted};
@@ -83,13 +84,21 @@ pub(super) struct Worker<'a> {
     jobs: Mutex<Jobs>,
     next_empty: AtomicUsize,
     open: OpenFiles,
+    digests: Digests,
 }
 
 type Bytes<'b> = &'b [u8];
 
 impl<'a> Worker<'a> {
     pub fn new(shared: &'a Shared<'a>, jobs: Jobs, source: &'a Source<'a>) -> Self {
-        Self { shared, source, jobs: Mutex::new(jobs), next_empty: AtomicUsize::new(0), open: OpenFiles::default() }
+        Self {
+            shared,
+            source,
+            jobs: Mutex::new(jobs),
+            next_empty: AtomicUsize::new(0),
+            open: OpenFiles::default(),
+            digests: Digests::default(),
+        }
     }
 
     /// Works until there is nothing left to do.
@@ -151,15 +160,16 @@ impl<'a> Worker<'a> {
         let plain = match shared.repository.block(PackKind::Data, &place) {
             // Nothing is damaged, and the next block would not come either: the same command goes on later.
             Err(error) if error.is_unavailable() => return shared.end(error.into()),
-            plain => plain,
+            plain => plain.map(Arc::new),
         };
         shared.report(|report| report.blocks += 1);
         hand.hashed.clear();
+        let nothing = Arc::default();
         for run in job.chunk_by(|a, b| a.file == b.file) {
             let Some(piece) = run.first() else { continue };
             let Some(file) = shared.catalog.files.get(piece.file as usize) else { continue };
             let bytes = match &plain {
-                Ok(plain) => self.check(run, plain, hand).map_err(|piece| {
+                Ok(plain) => self.check(run, plain, hand).map(|_| plain).map_err(|piece| {
                     format!(
                         "block {} of pack {} does not hold the {} bytes at {} that the index says",
                         place.block,
@@ -170,11 +180,11 @@ impl<'a> Worker<'a> {
                 }),
                 Err(error) => Err(format!("block {} of pack {}: {error}", place.block, place.pack.short())),
             };
-            let plain: Bytes<'_> = match bytes {
+            let plain = match bytes {
                 Ok(plain) => plain,
                 Err(message) => {
                     self.damaged(piece.file, file, *pack, message);
-                    &[]
+                    &nothing
                 }
             };
             if run.len() as u64 == u64::from(file.pieces) {
@@ -237,8 +247,22 @@ impl<'a> Worker<'a> {
         Ok(new)
     }
 
+    /// The chunks of a file are right, and together they are not what was backed up.
+    fn wrong_digest(&self, row: u32, file: &File) {
+        if self.fail(row) {
+            let path = self.shared.catalog.path(file.place);
+            let message = "its chunks are right, and the digest of the whole is another one than recorded: they are not what was \
+                           backed up; the file is not restored";
+            self.shared.problem(&path, ProblemKind::Damage, message.to_owned());
+        }
+    }
+
     /// A file that is complete with this block.
     fn whole(&self, row: u32, file: &File, run: &[Piece], plain: Bytes<'_>, hand: &mut Hand) {
+        let catalog = self.shared.catalog;
+        if catalog.digest(file).is_some_and(|digest| !digests::is_right(digest, run, plain, catalog.holes(file))) {
+            return self.wrong_digest(row, file);
+        }
         let written = self.create(file, hand).and_then(|new| {
             self.write(&new, file, run, plain)?;
             Ok(new)
@@ -250,7 +274,7 @@ impl<'a> Worker<'a> {
     }
 
     /// A file that has pieces in other blocks too.
-    fn part(&self, row: u32, file: &File, run: &[Piece], plain: Bytes<'_>, hand: &mut Hand) {
+    fn part(&self, row: u32, file: &File, run: &[Piece], plain: &Arc<Vec<u8>>, hand: &mut Hand) {
         let failed_before = self.has_failed(row);
         let opened = if failed_before {
             Ok(None)
@@ -266,13 +290,27 @@ impl<'a> Worker<'a> {
             Err(_) => Ok(()),
         };
         let failed = failed_before || opened.is_err() || result.is_err();
+        let digest = self.shared.catalog.digest(file);
+        match failed {
+            true => self.digests.forget(row),
+            false if digest.is_some() => self.digests.add(row, run, plain),
+            false => {}
+        }
         if let Some(error) = opened.as_ref().err().or(result.as_ref().err()) {
             self.target_failed(row, file, error);
         }
         let done = self.open.release(row, opened.ok().flatten(), run.len() as u32, failed);
-        if let Some(new) = done {
-            self.finish(row, file, new);
+        let Some(new) = done else { return };
+        if let Some(digest) = digest {
+            let holes = self.shared.catalog.holes(file);
+            let length = holes.iter().fold(file.size, |left, hole| left.saturating_sub(hole.length));
+            match self.digests.end(row, length, digest, holes) {
+                Verdict::Right => {}
+                Verdict::Wrong => return self.wrong_digest(row, file),
+                Verdict::NotCompared => self.shared.report(|report| report.not_compared += 1),
+            }
         }
+        self.finish(row, file, new);
     }
 
     fn target_failed(&self, row: u32, file: &File, error: &TargetError) {
@@ -329,7 +367,7 @@ const fn action(file: &File) -> Action {
     if file.replaces { Action::Changed } else { Action::New }
 }
 
-fn bytes_of<'b>(piece: &Piece, plain: &'b [u8]) -> Option<&'b [u8]> {
+pub(super) fn bytes_of<'b>(piece: &Piece, plain: &'b [u8]) -> Option<&'b [u8]> {
     plain.get(piece.offset as usize..)?.get(..piece.length as usize)
 }
 
