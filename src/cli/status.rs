@@ -10,6 +10,7 @@ use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
 use crate::codec::key_slot::SecretKind;
 use crate::codec::snapshot::Outcome;
+use crate::ops::backup;
 use crate::ops::order::{self, Doubt, Place};
 use crate::ops::select::{self, Filter, GroupBy, Selection};
 use crate::repository::Repository;
@@ -56,6 +57,10 @@ struct Complete {
     time: Time,
     /// Where it stands, and whether its time is in doubt.
     place: Place,
+    /// How many files, links and so on it holds.
+    entries: u64,
+    /// How many the complete one before it held.
+    entries_before: u64,
 }
 
 impl Complete {
@@ -173,7 +178,10 @@ fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Vec<Sour
         source.snapshots += 1;
         (source.newest, source.outcome) = (snapshot.time, snapshot.outcome);
         if let Some(place) = found.order.place(&chosen.id).filter(|_| snapshot.outcome != Outcome::Partial) {
-            source.complete = Some(Complete { id: chosen.id.short(), time: snapshot.time, place });
+            let entries_before = source.complete.as_ref().map_or(0, |before| before.entries);
+            let entries = snapshot.counts.files + snapshot.counts.others;
+            let (id, time) = (chosen.id.short(), snapshot.time);
+            source.complete = Some(Complete { id, time, place, entries, entries_before });
         }
     }
     sources.into_values().collect()
@@ -220,9 +228,27 @@ fn overdue_sources(sources: &[Source], max_age: Duration, now: Time, complaints:
                     let sentence = format!("{paths}: the newest snapshot is not complete");
                     complain(complaints, false, &sentence, "packstone show latest");
                 }
+                if let Some(sentence) = too_little(complete) {
+                    complain(
+                        complaints,
+                        false,
+                        &format!("{paths}: the newest complete snapshot, {id}, {sentence}"),
+                        &next,
+                    );
+                }
             }
         }
     }
+}
+
+/// Why the newest complete snapshot may not hold what it should.
+fn too_little(complete: &Complete) -> Option<String> {
+    if complete.entries == 0 {
+        return Some("holds nothing".to_owned());
+    }
+    let (now, before) = (complete.entries, complete.entries_before);
+    backup::has_lost_nearly_all(before, now)
+        .then(|| format!("holds {}, and the one before {}", size::counted(now, "file", "files"), size::count(before)))
 }
 
 /// Why the newest complete snapshot is not young enough. What cannot be determined is not young.

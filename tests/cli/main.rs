@@ -18,6 +18,7 @@ mod help;
 mod key;
 mod ls;
 mod mirror;
+mod nothing;
 mod prune;
 mod reading;
 mod repair;

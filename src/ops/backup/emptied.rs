@@ -9,6 +9,7 @@ use crate::base::id::ObjectId;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::{Outcome, Snapshot};
 use crate::codec::tree::Node;
+use crate::ops::order;
 use crate::ops::tree_walk::TreeWalk;
 use crate::repository::Repository;
 use crate::repository::list_reader::Listing;
@@ -17,6 +18,12 @@ use crate::repository::list_reader::Listing;
 const LOST_PART: u64 = 10;
 /// Sources that held fewer entries lose nearly all every now and then.
 const HELD_MIN: u64 = 50;
+
+/// True when so many entries are nearly none of what there was before.
+#[must_use]
+pub const fn has_lost_nearly_all(before: u64, now: u64) -> bool {
+    before >= HELD_MIN && before > now.saturating_mul(LOST_PART)
+}
 
 /// What is wrong with a source.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +52,8 @@ pub(super) fn examine(
     now: u64,
     reference: &mut Reference<'_>,
 ) -> Option<Emptied> {
-    let enough = now.saturating_mul(LOST_PART).saturating_add(1).max(if now == 0 { 1 } else { HELD_MIN });
+    // As many as say that the source has lost something worth saying; see also [`has_lost_nearly_all`].
+    let enough = if now == 0 { 1 } else { HELD_MIN.max(now.saturating_mul(LOST_PART).saturating_add(1)) };
     // A source that was as large as this one is now has lost nothing: most are known by that.
     let counted = reference.newest().map_or(0, |(_, snapshot)| snapshot.counts.files + snapshot.counts.others);
     let held = match counted >= enough {
@@ -76,9 +84,8 @@ impl<'a> Reference<'a> {
     fn newest(&mut self) -> Option<&(ObjectId, Snapshot)> {
         let Self { repository, labels, found } = self;
         let look = || {
-            let mut all = repository.snapshots();
-            all.reverse();
-            all.into_iter().find_map(|(id, snapshot)| {
+            let (all, _) = order::all_as_written(repository);
+            all.into_iter().rev().find_map(|(id, snapshot)| {
                 let snapshot = snapshot.ok()?;
                 let ours = log::is_same_source((&snapshot.host, &snapshot.paths), (&labels.host, &labels.paths));
                 (ours && snapshot.outcome != Outcome::Partial).then_some((id, snapshot))

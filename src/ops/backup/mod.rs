@@ -35,6 +35,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use self::emptied::Emptied;
+pub use self::emptied::has_lost_nearly_all;
 use self::scan::Scan;
 use super::{Error, Monitor, Phase, Result};
 use crate::base::escape::escape;

@@ -128,6 +128,8 @@ fn make_tree(place: &Path) {
         fs::write(place.join(path), text).unwrap();
     }
     fs::hard_link(place.join("a/first"), place.join("z/second")).unwrap();
+    symlink("g", place.join("m/link")).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(place.join("m/socket")).unwrap());
 }
 
 fn rename_over(place: &Path, path: &str, text: &str) {
@@ -149,7 +151,7 @@ type Case = (&'static str, fn(&Path), fn(&Held) -> bool);
 /// something that refers to it was read is in it too.
 #[test]
 fn what_others_do_between_any_two_steps_loses_nothing() {
-    let cases: [Case; 10] = [
+    let cases: [Case; 11] = [
         (
             "a file is replaced by a rename",
             |at| rename_over(at, "m/f", "newer"),
@@ -225,6 +227,12 @@ fn what_others_do_between_any_two_steps_loses_nothing() {
                 let is = |path: &str, text: &str| held.get(path).is_some_and(|held| held == text);
                 (is("a/first", "kept") || is("a/first", "other")) && is("z/second", "kept")
             },
+        ),
+        (
+            "a link and a socket vanish",
+            |at| ["m/link", "m/socket"].iter().for_each(|path| fs::remove_file(at.join(path)).unwrap()),
+            // A note at most: nothing that exists is missing.
+            |held| held.contains_key("m/g"),
         ),
         (
             "an empty directory is filled",
