@@ -48,7 +48,7 @@ fn every_limit_in_the_spec_is_the_codes() {
         codec::tree::XATTRS_MAX,
         codec::chunk_list::INLINE_MAX,
         codec::chunk_list::DEPTH_MAX,
-        files::walk::DEPTH_MAX,
+        codec::tree::DIRECTORY_DEPTH_MAX,
         codec::head::BYTES_MAX,
         codec::head::DIFFERENCE_BYTES_MAX,
     ]);

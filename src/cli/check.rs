@@ -123,18 +123,29 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     } else {
         say(&report, &options, context)?;
         let mirrors = store::names(context, repository.id());
-        if !report.findings.is_empty() && !mirrors.is_empty() {
+        if report.damage().is_some() && !mirrors.is_empty() {
             let names = mirrors.join(", ");
             context.output.line(format_args!("{names} may have good copies.  First: packstone repair objects"))?;
         }
     }
-    Ok(if report.findings.is_empty() { Exit::Success } else { Exit::Damage })
+    Ok(exit(&report))
 }
 
-/// A later sync must know of damage: mirrors hold the good copies.
+/// What breaks a limit of the format and is as it was written is no damage.
+#[must_use]
+pub fn exit(report: &Report) -> Exit {
+    match (report.damage(), report.findings.is_empty()) {
+        (Some(_), _) => Exit::Damage,
+        (None, false) => Exit::Failed,
+        (None, true) => Exit::Success,
+    }
+}
+
+/// A later sync must know of damage: mirrors hold the good copies. What is refused and not damaged is the same on all of them, and does
+/// not keep anything from being sent.
 fn remember(report: &Report, data: Data, repository: &Repository, context: &Context) -> Result<(), CliError> {
     let place = store::place_name(repository.place());
-    match report.findings.first() {
+    match report.damage() {
         Some(finding) => {
             let (by_reading, what) = (data != Data::None, finding.message.clone());
             store::book(context, repository.id())?

@@ -223,12 +223,16 @@ fn finish(place: &Path, secret: crate::codec::key_slot::Secret, context: &Contex
             "problems": report.findings.len(),
         }))?;
     }
-    if !report.findings.is_empty() {
-        return Ok(Exit::Damage);
+    let exit = super::check::exit(&report);
+    if exit == Exit::Damage {
+        return Ok(exit);
     }
     // Everything was hashed when it was fetched: what a check of what lay here once had found is over.
     if let Some(book) = store::existing_book(context, repository.id()) {
         let _ = book.clear_damage(&store::place_name(place), true);
+    }
+    if exit != Exit::Success {
+        return Ok(exit);
     }
     output.info(format_args!("{snapshots}, check clean.  Next: packstone restore latest --target DIRECTORY"))?;
     Ok(Exit::Success)

@@ -19,7 +19,7 @@ use crate::base::time::Time;
 pub const PLAIN_MAX: u32 = 4 << 20;
 /// Longest host, user, label, tag, option or program, in bytes.
 pub const TEXT_MAX: usize = 4096;
-/// Longest path, in bytes: 4,096 directories deep, 255 bytes and a slash each.
+/// Longest path, in bytes, a slash before each name counted: 4,096 names of 255 bytes.
 pub const PATH_MAX: usize = 4096 * 256;
 /// Most paths, tags and options, each.
 pub const LIST_MAX: usize = 1 << 14;

@@ -7,7 +7,7 @@
 use bincode::{Decode, Encode};
 
 use super::body;
-pub use super::chunk_list::{CHUNK_LENGTH_MAX, ChunkList, ChunkRef, ChunkRefReader, DEPTH_MAX, INLINE_MAX};
+pub use super::chunk_list::{CHUNK_LENGTH_MAX, ChunkList, ChunkRef, ChunkRefReader, INLINE_MAX};
 use super::stream::{self, RecordReader};
 use super::{Error, Reason, Result};
 use crate::base::time::Time;
@@ -20,6 +20,9 @@ pub const TEXT_MAX: usize = 64 << 10;
 pub const HOLES_MAX: usize = 1 << 16;
 /// Most extended attributes of one entry.
 pub const XATTRS_MAX: usize = 1 << 16;
+/// Deepest directory below the topmost listing: this many names lead to it. What is deeper a writer does not store and a reader
+/// does not enter.
+pub const DIRECTORY_DEPTH_MAX: usize = 4_096;
 /// Permission bits that [`Metadata::mode`] may have: rwx three times, set-user-id, set-group-id, sticky.
 pub const MODE_MASK: u32 = 0o7777;
 

@@ -21,12 +21,11 @@ use super::listed::{ListedDirectories, Standing};
 use super::source::{Base, Node, Root, Sources};
 use super::stat::{Kind, Stat};
 use super::sys;
+use crate::codec::snapshot::PATH_MAX;
+use crate::codec::tree::DIRECTORY_DEPTH_MAX;
 
 /// How often a name is looked at that is something else, or gone, a moment after it was looked at.
 const LOOKS_MAX: usize = 8;
-
-/// Directories deeper than this are reported and not entered. A stored tree is no deeper.
-pub const DEPTH_MAX: usize = 4_096;
 
 /// What the walk leaves out.
 #[derive(Debug, Clone, Default)]
@@ -80,7 +79,7 @@ pub enum ProblemKind {
     Vanished,
     /// It may not be read, or the disk cannot.
     Unreadable,
-    /// Deeper than [`DEPTH_MAX`].
+    /// Deeper, or with a longer path, than a stored tree may be: [`DIRECTORY_DEPTH_MAX`], [`PATH_MAX`].
     TooDeep,
     /// It is there, and was something else at each of several looks.
     Restless,
@@ -352,6 +351,9 @@ impl Walk {
             if self.rules.never.contains(&stat.key()) {
                 return Some(Step::Own(self.path.clone()));
             }
+            if self.path.len() >= PATH_MAX {
+                return Some(self.path_too_long(&child.name));
+            }
             if !is_directory {
                 return Some(Step::Entry(Entry {
                     name: child.name,
@@ -360,8 +362,11 @@ impl Walk {
                     parent: directory.clone(),
                 }));
             }
-            if self.frames.len() >= DEPTH_MAX {
-                let error = io::Error::other(format!("more than {DEPTH_MAX} directories deep"));
+            if self.frames.len() >= DIRECTORY_DEPTH_MAX {
+                let error = io::Error::other(format!(
+                    "more than {DIRECTORY_DEPTH_MAX} directories deep: it and what is in it is not stored. Name a directory \
+                     on the way as a source of its own, relative to where it lies"
+                ));
                 return self.problem(ProblemKind::TooDeep, error);
             }
             let opened = if leads || follow {
@@ -384,6 +389,19 @@ impl Walk {
             return self.problem(ProblemKind::Restless, error);
         }
         self.failed(named, last)
+    }
+
+    /// Not even a problem could be stored under a path of that length: it stands at the directory.
+    fn path_too_long(&self, name: &[u8]) -> Step {
+        let above = self.path.len().saturating_sub(name.len() + 1);
+        Step::Problem(Problem {
+            path: self.path.get(..above).unwrap_or_default().to_vec(),
+            source_path: self.source_path.clone(),
+            kind: ProblemKind::TooDeep,
+            error: io::Error::other(format!(
+                "an entry of it is not stored: its path would have more than {PATH_MAX} bytes"
+            )),
+        })
     }
 
     /// A directory that is open begins.

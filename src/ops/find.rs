@@ -50,6 +50,8 @@ pub fn execute<E: From<Error>>(
         }
         let visited = match next {
             Ok(visited) => visited,
+            // Not damage: what lies deeper than a tree may is refused, and so is the snapshot.
+            Err(error @ Error::Refused(_)) => return Err(error.into()),
             Err(error) => {
                 damaged += 1;
                 monitor.problem(Severity::Error, b"", &error.to_string());

@@ -39,6 +39,7 @@ pub mod show;
 pub mod snapshots;
 pub mod stats;
 pub mod sync;
+mod tree_depth;
 pub mod tree_walk;
 pub mod undelete;
 

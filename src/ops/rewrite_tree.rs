@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::tree_depth::check_depth;
 use super::{Error, Monitor, Result};
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::{Counts, PATH_MAX};
@@ -54,14 +55,16 @@ struct Frame<'s> {
     listing: Listing<'s>,
     writer: StreamWriter,
     counts: Counts,
+    /// How many directories lie below it, one in the other.
+    height: usize,
     changed: bool,
 }
 
 /// Rewrites trees, and remembers where nothing changes.
 pub(super) struct TreeRewriter<'s> {
     source: &'s dyn TreeChunks,
-    /// Directories in which nothing changes, and what they hold.
-    unchanged: HashMap<u128, Counts>,
+    /// Directories in which nothing changes, what they hold, and their height.
+    unchanged: HashMap<u128, (Counts, usize)>,
 }
 
 fn add(sum: &mut Counts, more: Counts) {
@@ -85,6 +88,7 @@ impl<'s> TreeRewriter<'s> {
             listing: Listing::new(self.source, listing),
             writer: StreamWriter::default(),
             counts: Counts::default(),
+            height: 0,
             changed: false,
         }
     }
@@ -121,13 +125,14 @@ impl<'s> TreeRewriter<'s> {
                     let Some(done) = frames.pop() else { continue };
                     let listing = done.writer.finish(run)?;
                     if !done.changed {
-                        self.unchanged.insert(done.key, done.counts);
+                        self.unchanged.insert(done.key, (done.counts, done.height));
                     }
                     let Some(parent) = frames.last_mut() else {
                         return Ok(Rewritten { root: listing, counts: done.counts, changed: done.changed });
                     };
                     parent.changed |= done.changed;
                     add(&mut parent.counts, done.counts);
+                    parent.height = parent.height.max(done.height + 1);
                     if let Some(entry) = done.entry {
                         parent.writer.push_entry(run, &Entry { node: Node::Directory { listing }, ..entry })?;
                     }
@@ -156,12 +161,15 @@ impl<'s> TreeRewriter<'s> {
                 Node::Directory { listing } => {
                     frame.counts.directories = frame.counts.directories.saturating_add(1);
                     let key = rules.key(&path, listing);
-                    if let Some(counts) = self.unchanged.get(&key) {
+                    if let Some((counts, height)) = self.unchanged.get(&key) {
+                        check_depth(&path, *height)?;
+                        frame.height = frame.height.max(height + 1);
                         left = left.saturating_sub(counts.entries());
                         add(&mut frame.counts, *counts);
                         frame.writer.push_entry(run, &entry)?;
                         continue;
                     }
+                    check_depth(&path, 0)?;
                     let (length, listing) = (path.len(), listing.clone());
                     let inner = self.frame(Some(entry), length, key, listing);
                     frames.push(inner);

@@ -215,6 +215,8 @@ impl Counter<'_> {
                         walk.skip_children();
                     }
                 }
+                // Not damage: what lies deeper than a tree may is refused, and so is the snapshot.
+                Err(error @ Error::Refused(_)) => return Err(error),
                 Err(error) => {
                     self.report.damaged += 1;
                     monitor.problem(Severity::Error, b"", &error.to_string());

@@ -2,9 +2,10 @@
 //!
 //! Holds one open listing a level, whatever their number. A listing that cannot be read is an error of its own and
 //! the walk goes on after it, so one damaged pack does not hide the rest. A small hostile tree may name one
-//! listing many times and unfold without end: no path is longer than a snapshot's may be, and there are no more entries
-//! than the snapshot says it has.
+//! listing many times and unfold without end: no path is longer than a snapshot's may be, no directory is deeper, and there
+//! are no more entries than the snapshot says it has.
 
+use super::tree_depth::{check_depth, depth_of};
 use super::{Error, Result};
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::{PATH_MAX, Snapshot};
@@ -36,6 +37,8 @@ pub struct TreeWalk<'r> {
     path: Vec<u8>,
     /// The directory that was visited last and will be entered next.
     pending: Option<ChunkList>,
+    /// How many names lead to where the paths of this walk begin.
+    above: usize,
     entries_left: u64,
 }
 
@@ -54,8 +57,15 @@ impl<'r> TreeWalk<'r> {
             levels: Vec::new(),
             path: prefix.to_vec(),
             pending: Some(listing),
+            above: 0,
             entries_left: snapshot.counts.entries(),
         }
+    }
+
+    /// The same with paths that begin in a part of the snapshot, which lies at `part`.
+    #[must_use]
+    pub fn in_part(self, part: &[u8]) -> Self {
+        Self { above: depth_of(part), ..self }
     }
 
     /// Passes over what is in the directory that was visited last.
@@ -81,6 +91,10 @@ impl Iterator for TreeWalk<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(listing) = self.pending.take() {
+            if let Err(error) = check_depth(&self.path, self.above) {
+                self.levels.clear();
+                return Some(Err(error));
+            }
             let listing = Listing::new(self.repository, listing);
             self.levels.push(Level { listing, path_length: self.path.len() });
         }

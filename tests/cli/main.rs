@@ -8,6 +8,7 @@ mod check;
 mod clock;
 mod copy;
 mod deleted;
+mod depth;
 mod diff;
 mod drill;
 mod dump;

@@ -4,10 +4,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use packstone::codec::tree::DIRECTORY_DEPTH_MAX;
 use packstone::files::exclude::Excludes;
 use packstone::files::source::{SourceError, Sources};
 use packstone::files::stat::Kind;
-use packstone::files::walk::{DEPTH_MAX, ProblemKind, Rules, Step, Walk};
+use packstone::files::walk::{ProblemKind, Rules, Step, Walk};
 
 use super::root_of;
 
@@ -364,11 +365,11 @@ fn what_is_deeper_than_a_tree_may_be_is_reported() {
     let place = tempfile::tempdir().unwrap();
     let mut directory = root_of(place.path());
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    if limit.is_some_and(|limit| limit < DEPTH_MAX as u64 + 100) {
+    if limit.is_some_and(|limit| limit < DIRECTORY_DEPTH_MAX as u64 + 100) {
         // A walk holds a directory open for each level, and here it may not.
         return;
     }
-    for _ in 0..=DEPTH_MAX {
+    for _ in 0..=DIRECTORY_DEPTH_MAX {
         directory = directory.make_directory(b"d").unwrap().0;
     }
     let mut steps = (0, 0);
@@ -378,14 +379,54 @@ fn what_is_deeper_than_a_tree_may_be_is_reported() {
             Step::Enter(_) => steps.0 += 1,
             Step::Leave => steps.1 += 1,
             Step::Problem(problem) => {
-                assert_eq!((problem.kind, steps), (ProblemKind::TooDeep, (DEPTH_MAX, 0)));
-                assert_eq!(problem.path.len(), 2 * DEPTH_MAX + 1);
+                assert_eq!((problem.kind, steps), (ProblemKind::TooDeep, (DIRECTORY_DEPTH_MAX, 0)));
+                assert_eq!(problem.path.len(), 2 * DIRECTORY_DEPTH_MAX + 1);
             }
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(steps, (DEPTH_MAX, DEPTH_MAX));
+    assert_eq!(steps, (DIRECTORY_DEPTH_MAX, DIRECTORY_DEPTH_MAX));
     root_of(place.path()).remove(b"d").unwrap();
+}
+
+/// Names of 255 bytes, 4,096 one in the other: a file in the last has a longer path than any reader takes. It is named, under a path that
+/// can be stored.
+#[test]
+fn what_has_a_longer_path_than_a_tree_may_have_is_reported() {
+    let place = tempfile::tempdir().unwrap();
+    let name = [b'n'; 255];
+    let mut directory = root_of(place.path());
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    if limit.is_some_and(|limit| limit < DIRECTORY_DEPTH_MAX as u64 + 100) {
+        println!("SKIPPED what_has_a_longer_path_than_a_tree_may_have_is_reported: too few files may be open");
+        return;
+    }
+    for depth in 1..=DIRECTORY_DEPTH_MAX {
+        directory = directory.make_directory(&name).unwrap().0;
+        if depth >= DIRECTORY_DEPTH_MAX - 1 {
+            let file = packstone::files::new_file::NewFile::create(
+                &directory,
+                b"f",
+                packstone::files::target::Existing::Refuse,
+            );
+            file.unwrap().suspend().unwrap();
+        }
+    }
+    let sources = Sources::new_in(place.path(), &[OsStr::from_bytes(&name).into()], &Excludes::new()).unwrap();
+    let (mut files, mut problems) = (0, Vec::new());
+    for step in Walk::new(sources, Rules::default()) {
+        match step {
+            Step::Entry(entry) => {
+                assert!(entry.path.len() < packstone::codec::snapshot::PATH_MAX);
+                files += 1;
+            }
+            Step::Problem(problem) => problems.push((problem.kind, problem.path.len())),
+            _ => {}
+        }
+    }
+    root_of(place.path()).remove(&name).unwrap();
+    // A slash before each name: the deepest directory takes a whole path, and what is in it does not fit.
+    assert_eq!((files, problems), (1, vec![(ProblemKind::TooDeep, DIRECTORY_DEPTH_MAX * 256 - 1)]));
 }
 
 #[test]

@@ -324,3 +324,77 @@ fn claimed_hard_links_reach_nothing_outside() {
         assert_eq!(fs::read(world.path("around/out").join(name)).unwrap(), content.as_bytes());
     }
 }
+
+/// Directories one in the other, `names` of them, around a listing.
+fn deep(run: &mut Run<'_>, names: usize, mut inner: ChunkList) -> ChunkList {
+    for _ in 0..names {
+        inner = listing(run, &[entry(b"d", Node::Directory { listing: inner })]);
+    }
+    inner
+}
+
+/// Story: one command stored a tree that another one called damaged, and no sync ran any more. Promised now: a tree at the limit is
+/// good for every command, a deeper one is refused by every command, in one sentence, and is no damage.
+#[test]
+fn a_tree_that_is_too_deep_is_refused_by_every_command_and_is_no_damage() {
+    use packstone::codec::key_file::KeyFile;
+    use packstone::codec::tree::DIRECTORY_DEPTH_MAX;
+    let world = World::new();
+    let counts = |directories: usize| Counts { directories: directories as u64, ..Counts::default() };
+    let mut run = Run::begin(&world.repository, PackOptions::default()).unwrap();
+    // The lower half stands in both snapshots: in the second it hangs one too deep.
+    let low = deep(&mut run, 100, ChunkList::default());
+    let good = deep(&mut run, DIRECTORY_DEPTH_MAX - 100, low.clone());
+    publish(run, good, counts(DIRECTORY_DEPTH_MAX));
+    fs::write(world.path("key"), KeyFile::generate(&[7; 32]).encode()).unwrap();
+    let program = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_packstone"));
+        command.args(words).env_clear().env("HOME", world.path("home")).current_dir(world.root.path());
+        command.env("PACKSTONE_REPOSITORY", world.path("repository")).env("PACKSTONE_KEY_FILE", world.path("key"));
+        let ran = command.stdin(std::process::Stdio::null()).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (ran.status.code(), text(&ran.stdout) + &text(&ran.stderr))
+    };
+    let ok = |words: &[&str]| {
+        let (code, text) = program(words);
+        assert_eq!(code, Some(0), "{words:?} {text}");
+        text
+    };
+    fs::create_dir(world.path("home")).unwrap();
+    ok(&["--repo", "other", "--key-file", "other-key", "init", "--new-key-file", "other-key"]);
+    ok(&["mirror", "add", "offsite", "mirror"]);
+    let copy =
+        ["--repo", "other", "--key-file", "other-key", "copy", "--from-repo", "repository", "--from-key-file", "key"];
+    let commands = [
+        &["check"][..],
+        &["ls", "latest", "--recursive"],
+        &["find", "nothing"],
+        &["stats"],
+        &["dump", "latest", "/", "--target", "archive.tar"],
+        &["diff", "latest:d", "latest:d/d"],
+        &["restore", "latest", "--target", "out", "--dry-run"],
+        &["rewrite", "--exclude", "nothing"],
+        &copy,
+    ];
+    for words in commands {
+        ok(words);
+    }
+    fs::remove_file(world.path("archive.tar")).unwrap();
+    let mut run = Run::begin(&world.repository, PackOptions::default()).unwrap();
+    let bad = deep(&mut run, DIRECTORY_DEPTH_MAX - 99, low);
+    let bad = publish(run, bad, counts(DIRECTORY_DEPTH_MAX + 1));
+    for words in commands {
+        let (code, text) = program(words);
+        assert_eq!(code, Some(1), "{words:?} {}", text.lines().last().unwrap_or_default());
+        let line = text.lines().find(|line| line.contains("4096 is the limit of the format"));
+        assert!(line.is_some_and(|line| line.len() < 600), "{words:?} {line:?}");
+    }
+    assert!(!world.path("out").exists() && !world.path("archive.tar").exists());
+    ok(&["--repo", "other", "--key-file", "other-key", "check"]);
+    // After that check a sync goes on, a backup too, and without the snapshot all is well.
+    ok(&["sync"]);
+    ok(&["forget", &bad.to_string()]);
+    commands.iter().for_each(|words| drop(ok(words)));
+    fs::write(world.tree().join("file"), "a file").unwrap();
+    ok(&["backup", "tree"]);
+}

@@ -115,7 +115,9 @@ impl<'r> Gone<'r> {
             each(Ok(deletion))?;
         }
         let Node::Directory { listing } = &entry.node else { return Ok(()) };
-        let mut walk = TreeWalk::new(self.repository, &self.before.snapshot, &path, listing.clone());
+        let walk = TreeWalk::new(self.repository, &self.before.snapshot, &path, listing.clone());
+        // The path has no slash before its first name.
+        let mut walk = walk.in_part(b"/");
         while let Some(next) = walk.next() {
             match next {
                 Ok(Visited { path, .. }) if self.missing.contains(&path) => walk.skip_children(),

@@ -23,6 +23,7 @@ use self::digests::{Alone, Gathering};
 use self::places::Places;
 pub(super) use self::trees::reason;
 use self::trees::{Cause, Source, Trees};
+use super::tree_depth::too_deep;
 use super::{Error, Monitor, Phase, Result};
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
@@ -80,11 +81,13 @@ pub struct Finding {
     pub pack: Option<ObjectId>,
     /// What it keeps from being restored; none when that was not asked (a key slot).
     pub affected: Option<Affected>,
+    /// False when every byte is as it was written: no other copy is better, and mirrors need not be kept from it.
+    pub is_damage: bool,
 }
 
 impl Finding {
     fn new(message: String, next: &str) -> Self {
-        Self { message, next: next.to_owned(), pack: None, affected: None }
+        Self { message, next: next.to_owned(), pack: None, affected: None, is_damage: true }
     }
 }
 
@@ -129,6 +132,14 @@ struct Impact {
     paths: HashSet<u64>,
     snapshots: HashSet<ObjectId>,
     first: Vec<(Vec<u8>, ObjectId)>,
+}
+
+impl Report {
+    /// The first finding that is damage.
+    #[must_use]
+    pub fn damage(&self) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.is_damage)
+    }
 }
 
 impl Impact {
@@ -240,7 +251,7 @@ pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) ->
     }
     report.findings = found.findings;
     report.notes.extend(found.notes);
-    report.findings.extend(trees.findings());
+    check_depths(&trees, &found.snapshots, &mut report);
     check_counts(&trees, &found.snapshots, &mut report);
     report_packs(&places, found.packs, &found.missing, &mut impacts, &mut report);
     report_causes(impacts, found.broken_segments, &mut report);
@@ -270,6 +281,20 @@ fn check_problems(source: &Source<'_>, snapshots: &[(ObjectId, Snapshot)], impac
         for cause in causes {
             impacts.entry(cause).or_default().add(*id, path);
         }
+    }
+}
+
+/// No snapshot has a directory that is deeper than a tree may be. Every byte of such a one is as it was written, on every mirror
+/// too: it is refused, and it is not damage.
+fn check_depths(trees: &Trees, snapshots: &[(ObjectId, Snapshot)], report: &mut Report) {
+    for (id, _) in snapshots.iter().filter(|(_, snapshot)| trees.is_too_deep(&snapshot.root)) {
+        let next = format!(
+            "an older version or another program wrote it: restore what you need of it, then packstone forget {}",
+            id.short()
+        );
+        let message =
+            format!("refused: {}: a directory is too deep; {}", ObjectName::Snapshot(*id), too_deep("the snapshot"));
+        report.findings.push(Finding { is_damage: false, ..Finding::new(message, &next) });
     }
 }
 
@@ -322,7 +347,8 @@ fn report_packs(
         let affected = impacts.remove(&Cause::Pack(number)).map(Impact::affected).unwrap_or_default();
         let next = format!("{COPY_BACK}; {GIVE_UP}");
         report.broken_packs.push(pack.id);
-        report.findings.push(Finding { message, next, pack: Some(pack.id), affected: Some(affected) });
+        let pack = Some(pack.id);
+        report.findings.push(Finding { pack, affected: Some(affected), ..Finding::new(message, &next) });
     }
 }
 

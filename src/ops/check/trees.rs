@@ -10,13 +10,12 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::Finding;
 use super::places::{Bad, Places};
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::pack::PackKind;
 use crate::codec::snapshot::Counts;
-use crate::codec::tree::{Content, Node};
+use crate::codec::tree::{Content, DIRECTORY_DEPTH_MAX, Node};
 use crate::ops::{Error, Monitor, Result};
 use crate::repository::blocks::{Blocks, Chunk};
 use crate::repository::list_reader::{Chunks, Listing, TreeChunks};
@@ -25,8 +24,6 @@ use crate::storage::{ErrorKind, ObjectName};
 
 /// Listings that are read before their results are put together.
 const BATCH: usize = 8_192;
-/// Deepest tree. format-spec/tree.md, "Limits".
-const DEPTH_MAX: usize = 4_096;
 
 /// Reads chunks of trees as the segments say, trying every copy, and remembers what could not be read.
 pub(super) struct Source<'a> {
@@ -197,6 +194,8 @@ struct Directory {
     bad: bool,
     /// It, or anything below it, cannot be read.
     tainted: bool,
+    /// How many directories lie below it, one in the other.
+    height: usize,
     total: Counts,
 }
 
@@ -205,7 +204,6 @@ struct Directory {
 pub(super) struct Trees {
     directories: Vec<Directory>,
     numbers: HashMap<u128, u32>,
-    too_deep: bool,
 }
 
 /// What one listing holds.
@@ -259,18 +257,7 @@ impl Trees {
         for root in roots {
             trees.meet((*root).clone(), &mut level);
         }
-        let mut depth = 0;
         while !level.is_empty() {
-            depth += 1;
-            if depth > DEPTH_MAX {
-                trees.too_deep = true;
-                for (number, _) in level {
-                    if let Some(directory) = trees.directories.get_mut(number as usize) {
-                        directory.bad = true;
-                    }
-                }
-                break;
-            }
             monitor.expect(level.len() as u64, 0, false);
             level.par_sort_by_cached_key(|(_, list)| {
                 let first = list.chunks.first()?;
@@ -318,7 +305,7 @@ impl Trees {
         }
     }
 
-    /// Adds up entries and damage from the leaves to the roots. Listings are named by hashes, so there is no circle.
+    /// Adds up entries, damage and heights from the leaves to the roots. Listings are named by hashes, so there is no circle.
     fn add_up(&mut self) {
         let mut done = vec![false; self.directories.len()];
         for root in 0..self.directories.len() {
@@ -336,17 +323,18 @@ impl Trees {
                     continue;
                 }
                 let directory = &self.directories[number];
-                let (mut total, mut tainted) = (directory.own, directory.bad);
+                let (mut total, mut tainted, mut height) = (directory.own, directory.bad, 0);
                 for child in &directory.children {
                     let child = &self.directories[*child as usize];
                     tainted |= child.tainted;
+                    height = height.max(child.height + 1);
                     total.files = total.files.saturating_add(child.total.files);
                     total.directories = total.directories.saturating_add(child.total.directories);
                     total.others = total.others.saturating_add(child.total.others);
                     total.bytes = total.bytes.saturating_add(child.total.bytes);
                 }
                 let directory = &mut self.directories[number];
-                (directory.total, directory.tainted) = (total, tainted);
+                (directory.total, directory.tainted, directory.height) = (total, tainted, height);
                 done[number] = true;
             }
         }
@@ -361,15 +349,10 @@ impl Trees {
         self.directories.len()
     }
 
-    /// What is wrong with the trees as a whole.
-    pub fn findings(&self) -> Vec<Finding> {
-        let too_deep = || {
-            Finding::new(
-                format!("refused: a tree is deeper than {DEPTH_MAX} directories"),
-                "whoever wrote it had a key of this repository: restore what is above, and make a new backup",
-            )
-        };
-        self.too_deep.then(too_deep).into_iter().collect()
+    /// True when a directory below the listing lies deeper than a tree may be. Counted over every way that leads to it: a
+    /// listing is read once, however deep it stands elsewhere.
+    pub fn is_too_deep(&self, list: &ChunkList) -> bool {
+        self.directory(list).is_some_and(|directory| directory.height > DIRECTORY_DEPTH_MAX)
     }
 
     /// Everything below a listing that was read.

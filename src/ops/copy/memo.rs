@@ -30,9 +30,17 @@ pub(super) trait Weight: Clone {
     fn chunks(&self) -> &ChunkList;
 }
 
-impl Weight for ChunkList {
+/// The copy of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CopiedListing {
+    pub listing: ChunkList,
+    /// How many directories lie below it, one in the other: where it stands again, that must still fit.
+    pub height: usize,
+}
+
+impl Weight for CopiedListing {
     fn chunks(&self) -> &ChunkList {
-        self
+        &self.listing
     }
 }
 
@@ -89,7 +97,8 @@ mod tests {
     fn it_stays_small_and_keeps_what_is_used() {
         let list = |n: u32| {
             let id = ChunkId(*blake3::hash(&n.to_le_bytes()).as_bytes());
-            ChunkList { depth: 0, chunks: vec![ChunkRef { id, length: 1 + n }; 20] }
+            let listing = ChunkList { depth: 0, chunks: vec![ChunkRef { id, length: 1 + n }; 20] };
+            CopiedListing { listing, height: n as usize }
         };
         let mut memo = Memo::default();
         for n in 0..20_000 {

@@ -26,7 +26,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::known::{Known, origin};
-use self::memo::Memo;
+use self::memo::{CopiedListing, Memo};
 use super::mirror_error::MirrorError;
 use super::select::{self, Chosen, Filter, SnapshotRef};
 use super::{Error, Monitor, Phase, Result};
@@ -158,7 +158,7 @@ pub struct Copying<'a> {
     options: Options,
     monitor: &'a dyn Monitor,
     known: Known,
-    listings: Mutex<Memo<ChunkList>>,
+    listings: Mutex<Memo<CopiedListing>>,
     /// The copies that `listings` lie in.
     relied: Vec<ObjectId>,
     /// The head that this process published last. After one by somebody else nothing that is remembered counts.

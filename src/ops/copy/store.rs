@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::memo::{Memo, content_key};
+use super::memo::{CopiedListing, Memo, content_key};
 use super::read::{Item, Way};
 use super::walk::{Group, Jobs, Piece, Walk, Work};
 use super::{Base, Failure};
@@ -31,7 +31,7 @@ pub(super) struct Parts<'a> {
     pub source: &'a Repository,
     pub snapshot: &'a Snapshot,
     pub base: Option<&'a Base<'a>>,
-    pub listings: &'a Mutex<Memo<ChunkList>>,
+    pub listings: &'a Mutex<Memo<CopiedListing>>,
     pub readers: usize,
     pub monitor: &'a dyn Monitor,
 }
@@ -53,6 +53,8 @@ struct Frame {
     metadata: Metadata,
     key: u128,
     listing: StreamWriter,
+    /// How many directories lie below it so far, one in the other.
+    height: usize,
 }
 
 struct Store<'a, 'r> {
@@ -60,6 +62,7 @@ struct Store<'a, 'r> {
     parts: &'a Parts<'a>,
     way: Way<'a>,
     root: StreamWriter,
+    root_height: usize,
     frames: Vec<Frame>,
     /// Contents with several names.
     linked: Memo<Content>,
@@ -79,6 +82,7 @@ pub(super) fn snapshot<'r>(run: &mut Run<'r>, parts: &Parts<'_>) -> Result<Store
         parts,
         way,
         root: StreamWriter::default(),
+        root_height: 0,
         frames: Vec::new(),
         linked: Memo::default(),
         spare,
@@ -89,7 +93,7 @@ pub(super) fn snapshot<'r>(run: &mut Run<'r>, parts: &Parts<'_>) -> Result<Store
     let key = parts.snapshot.root.key();
     let copied = parts.listings.lock().unwrap_or_else(PoisonError::into_inner).get(key);
     store.stored.root = match copied {
-        Some(root) => root,
+        Some(root) => root.listing,
         None => store.tree(key)?,
     };
     store.problems()?;
@@ -127,7 +131,10 @@ impl Store<'_, '_> {
             }
         })?;
         let root = std::mem::take(&mut self.root).finish(self.run)?;
-        listings.lock().unwrap_or_else(PoisonError::into_inner).insert(key, root.clone());
+        listings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, CopiedListing { listing: root.clone(), height: self.root_height });
         Ok(root)
     }
 
@@ -145,45 +152,53 @@ impl Store<'_, '_> {
     fn work(&mut self, work: Work, pieces: &mut Pieces) -> Result<()> {
         match work {
             Work::Enter { name, metadata, key } => {
-                self.frames.push(Frame { name, metadata, key, listing: StreamWriter::default() });
+                self.frames.push(Frame { name, metadata, key, listing: StreamWriter::default(), height: 0 });
                 Ok(())
             }
             Work::Leave => self.leave(),
-            Work::Ready(entry) => self.push(&entry),
+            Work::Ready(entry, height) => self.push(&entry, height),
             Work::Read { path, name, metadata, content } => {
                 let copied = self.content(pieces, &path, &content)?;
                 if metadata.links > 1 {
                     self.linked.insert(content_key(&content), copied.clone());
                 }
-                self.push(&Entry { name, metadata, node: Node::File(copied) })
+                self.push(&Entry { name, metadata, node: Node::File(copied) }, 0)
             }
             Work::Link { path, name, metadata, content } => {
                 let copied = match self.linked.get(content_key(&content)) {
                     Some(copied) => copied,
                     None => self.content_again(path, content)?,
                 };
-                self.push(&Entry { name, metadata, node: Node::File(copied) })
+                self.push(&Entry { name, metadata, node: Node::File(copied) }, 0)
             }
         }
     }
 
-    fn push(&mut self, entry: &Entry) -> Result<()> {
+    /// Adds an entry to the listing that is being gathered; `height` is that of a directory.
+    fn push(&mut self, entry: &Entry, height: usize) -> Result<()> {
         if let Node::File(content) = &entry.node {
             self.parts.monitor.advance(1, content.size);
             self.advanced = (self.advanced.0 + 1, self.advanced.1.saturating_add(content.size));
         }
-        let listing = match self.frames.last_mut() {
-            Some(frame) => &mut frame.listing,
-            None => &mut self.root,
+        let (listing, highest) = match self.frames.last_mut() {
+            Some(frame) => (&mut frame.listing, &mut frame.height),
+            None => (&mut self.root, &mut self.root_height),
         };
+        if matches!(entry.node, Node::Directory { .. }) {
+            *highest = (height + 1).max(*highest);
+        }
         Ok(listing.push_entry(self.run, entry)?)
     }
 
     fn leave(&mut self) -> Result<()> {
-        let Some(Frame { name, metadata, key, listing }) = self.frames.pop() else { return Ok(()) };
+        let Some(Frame { name, metadata, key, listing, height }) = self.frames.pop() else { return Ok(()) };
         let listing = listing.finish(self.run)?;
-        self.parts.listings.lock().unwrap_or_else(PoisonError::into_inner).insert(key, listing.clone());
-        self.push(&Entry { name, metadata, node: Node::Directory { listing } })
+        self.parts
+            .listings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, CopiedListing { listing: listing.clone(), height });
+        self.push(&Entry { name, metadata, node: Node::Directory { listing } }, height)
     }
 
     /// Stores a content that is being read.

@@ -7,11 +7,12 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Base;
 use super::listing::SortedListing;
-use super::memo::{Memo, content_key};
+use super::memo::{CopiedListing, Memo, content_key};
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::{PATH_MAX, Snapshot};
 use crate::codec::tree::{Content, Entry, Metadata, Node};
 use crate::codec::{self, Reason};
+use crate::ops::tree_depth::check_depth;
 use crate::ops::{Error, Monitor, Result};
 use crate::repository::list_reader::{Chunks, Listing};
 use crate::repository::{self, Repository};
@@ -33,8 +34,9 @@ pub(super) enum Work {
     Enter { name: Vec<u8>, metadata: Metadata, key: u128 },
     /// The directory entered last ends.
     Leave,
-    /// An entry that says in the destination what it says here, or of which the content is there already.
-    Ready(Entry),
+    /// An entry that says in the destination what it says here, or of which the content is there already; of a directory, its
+    /// height.
+    Ready(Entry, usize),
     /// A file that is being read: its pieces come through the group's channel, in this order.
     Read { path: Vec<u8>, name: Vec<u8>, metadata: Metadata, content: Content },
     /// Another name of a content that was handed on before.
@@ -72,7 +74,7 @@ pub(super) struct Walk<'a> {
     pub destination: &'a Repository,
     pub snapshot: &'a Snapshot,
     pub base: Option<&'a Base<'a>>,
-    pub listings: &'a Mutex<Memo<ChunkList>>,
+    pub listings: &'a Mutex<Memo<CopiedListing>>,
     pub groups: Sender<Group>,
     pub jobs: Sender<Jobs>,
 }
@@ -160,14 +162,16 @@ impl<'a> Gathering<'a> {
             Node::Directory { listing } => {
                 let key = listing.key();
                 let copied = self.walk.listings.lock().unwrap_or_else(PoisonError::into_inner).get(key);
-                if let Some(listing) = copied {
-                    self.push(Work::Ready(Entry { name, metadata, node: Node::Directory { listing } }))?;
+                if let Some(CopiedListing { listing, height }) = copied {
+                    check_depth(&self.path, height)?;
+                    self.push(Work::Ready(Entry { name, metadata, node: Node::Directory { listing } }, height))?;
                     return Ok(None);
                 }
                 let base = relative.and_then(|(source, copy)| match (source.node, copy.node) {
                     (Node::Directory { listing: source }, Node::Directory { listing: copy }) => Some((source, copy)),
                     _ => None,
                 });
+                check_depth(&self.path, 0)?;
                 self.push(Work::Enter { name, metadata, key })?;
                 Ok(Some(self.level(listing, base)))
             }
@@ -176,7 +180,7 @@ impl<'a> Gathering<'a> {
                 Ok(None)
             }
             node => {
-                self.push(Work::Ready(Entry { name, metadata, node }))?;
+                self.push(Work::Ready(Entry { name, metadata, node }, 0))?;
                 Ok(None)
             }
         }
@@ -192,7 +196,7 @@ impl<'a> Gathering<'a> {
         if let Some(copied) = relative.and_then(|(source, copy)| copied(&content, source, copy))
             && self.is_whole(&copied)
         {
-            return self.push(Work::Ready(Entry { name, metadata, node: Node::File(copied) }));
+            return self.push(Work::Ready(Entry { name, metadata, node: Node::File(copied) }, 0));
         }
         let path = self.path.clone();
         if metadata.links > 1 {

@@ -22,6 +22,7 @@ use crate::files::metadata;
 use crate::files::owner::Owners;
 use crate::files::stat::{Kind, Stat};
 use crate::files::xattr::Place;
+use crate::ops::tree_depth::{check_depth, depth_of};
 use crate::ops::tree_walk::{TreeWalk, Visited};
 use crate::ops::{Error, Monitor, Result, Severity};
 use crate::repository::Repository;
@@ -258,6 +259,7 @@ impl<'a, E: From<Error>> Work<'a, E> {
             self.change(path, live.is_directory(), "U")?;
         }
         let Node::Directory { listing } = &entry.node else { return Ok(None) };
+        check_depth(path, depth_of(from.found.prefix()))?;
         let opened = live.directory.open_child(&live.name).and_then(|directory| {
             let names = directory.names()?;
             Ok((directory, names))
@@ -357,7 +359,8 @@ impl<'a, E: From<Error>> Work<'a, E> {
 
     fn beneath(&mut self, from: &Side, entry: &Entry, path: &[u8]) -> std::result::Result<(), E> {
         let Node::Directory { listing } = &entry.node else { return Ok(()) };
-        for visited in TreeWalk::new(self.repository, &from.chosen.snapshot, path, listing.clone()) {
+        let walk = TreeWalk::new(self.repository, &from.chosen.snapshot, path, listing.clone());
+        for visited in walk.in_part(from.found.prefix()) {
             if self.monitor.interrupted() {
                 return Err(Error::Interrupted.into());
             }

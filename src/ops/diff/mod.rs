@@ -9,6 +9,7 @@ pub mod live;
 
 use super::part::Part;
 use super::select::{self, Chosen, Filter, Found, SnapshotArgument};
+use super::tree_depth::{check_depth, depth_of};
 use super::tree_walk::{TreeWalk, Visited};
 use super::{Error, Monitor, Result};
 use crate::base::escape::escape;
@@ -177,7 +178,8 @@ pub fn execute<E: From<Error>>(
     show: &mut dyn FnMut(Change) -> std::result::Result<(), E>,
     monitor: &dyn Monitor,
 ) -> std::result::Result<Statistics, E> {
-    let mut work = Work { repository, metadata, statistics: Statistics::default(), chunks: None, show, monitor };
+    let above = depth_of(from.found.prefix()).max(depth_of(to.found.prefix()));
+    let mut work = Work { repository, metadata, above, statistics: Statistics::default(), chunks: None, show, monitor };
     work.chunks = count_chunks.then(|| Chunks::new(repository));
     match (&from.found.part, &to.found.part) {
         (Part::Entry(one), Part::Entry(other)) if from.found.listing().is_none() && to.found.listing().is_none() => {
@@ -196,6 +198,8 @@ pub fn execute<E: From<Error>>(
 struct Work<'a, E> {
     repository: &'a Repository,
     metadata: bool,
+    /// How many names lead to the deeper of the two parts.
+    above: usize,
     statistics: Statistics,
     chunks: Option<Chunks<'a>>,
     show: &'a mut dyn FnMut(Change) -> std::result::Result<(), E>,
@@ -254,6 +258,7 @@ impl<'a, E: From<Error>> Work<'a, E> {
         path: &[u8],
         levels: &mut Vec<Level<'a>>,
     ) -> std::result::Result<(), E> {
+        check_depth(path, self.above)?;
         if one == other {
             if let Some(chunks) = &mut self.chunks {
                 chunks.same_directory(one);
@@ -331,7 +336,8 @@ impl<'a, E: From<Error>> Work<'a, E> {
     fn beneath(&mut self, side: &Side, entry: &Entry, path: &[u8], sign: &'static str) -> std::result::Result<(), E> {
         let Node::Directory { listing } = &entry.node else { return Ok(()) };
         let added = sign == "+";
-        for visited in TreeWalk::new(self.repository, &side.chosen.snapshot, path, listing.clone()) {
+        let walk = TreeWalk::new(self.repository, &side.chosen.snapshot, path, listing.clone());
+        for visited in walk.in_part(side.found.prefix()) {
             if self.monitor.interrupted() {
                 return Err(Error::Interrupted.into());
             }

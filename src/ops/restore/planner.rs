@@ -137,7 +137,9 @@ pub fn plan(
     };
     planner.root(matches!(start, Start::Listing(_)), found)?;
     match &start {
-        Start::Listing(listing) => planner.walk(Tree::new(repository, listing.clone(), snapshot.counts))?,
+        Start::Listing(listing) => {
+            planner.walk(Tree::new(repository, listing.clone(), snapshot.counts).beneath(found.prefix()))?;
+        }
         Start::Entry(entry) => {
             let path = [b"/", entry.name.as_slice()].concat();
             planner.entry(&path, Entry::clone(entry))?;

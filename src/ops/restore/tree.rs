@@ -7,7 +7,7 @@ use crate::base::escape::Escaped;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::Counts;
 use crate::codec::tree::{Entry, Node};
-use crate::files::walk::DEPTH_MAX;
+use crate::ops::tree_depth::{check_depth, depth_of};
 use crate::ops::{Error, Result};
 use crate::repository::list_reader::Listing;
 use crate::repository::{self, Repository};
@@ -33,6 +33,8 @@ pub struct Tree<'r> {
     repository: &'r Repository,
     frames: Vec<Frame<'r>>,
     path: Vec<u8>,
+    /// How many names lead to the root of this walk.
+    above: usize,
     limit: Counts,
     seen: Counts,
 }
@@ -41,7 +43,12 @@ impl<'r> Tree<'r> {
     /// A walk through `listing`, beneath a root without name, of a snapshot that says it holds `limit`.
     pub fn new(repository: &'r Repository, listing: ChunkList, limit: Counts) -> Self {
         let frame = Frame { listing: Listing::new(repository, listing), path_length: 0, ended: false };
-        Self { repository, frames: vec![frame], path: Vec::new(), limit, seen: Counts::default() }
+        Self { repository, frames: vec![frame], path: Vec::new(), above: 0, limit, seen: Counts::default() }
+    }
+
+    /// The same beneath a directory of the snapshot: `prefix` is its path, with a slash before each name.
+    pub fn beneath(self, prefix: &[u8]) -> Self {
+        Self { above: depth_of(prefix), ..self }
     }
 
     /// Path of what the last step was about: a slash before each name, empty for the root.
@@ -57,14 +64,9 @@ impl<'r> Tree<'r> {
     /// After a directory's [`Step::Entry`]: its entries come next.
     ///
     /// # Errors
-    /// Deeper than any tree that this program stores.
+    /// Deeper than a tree may be.
     pub fn enter(&mut self, listing: ChunkList) -> Result<()> {
-        if self.frames.len() > DEPTH_MAX {
-            return Err(Error::Refused(format!(
-                "{}: more than {DEPTH_MAX} directories deep; no backup makes such a tree: the snapshot is hostile",
-                Escaped(&self.path)
-            )));
-        }
+        check_depth(&self.path, self.above)?;
         let listing = Listing::new(self.repository, listing);
         self.frames.push(Frame { listing, path_length: self.path.len(), ended: false });
         Ok(())
