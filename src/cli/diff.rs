@@ -4,7 +4,7 @@ use super::exit::{CliError, Exit};
 use super::json::{Change as JsonChange, DiffCount, DiffMessage};
 use super::snapshot_argument::{DiffTarget, SnapshotArgument, SnapshotFilter};
 use super::watch::{Watch, tell_warnings};
-use super::{Context, backup, open, size};
+use super::{Context, open, own, size};
 use crate::base::escape::{Escaped, escape};
 use crate::ops::diff::{self, Change, Count, Statistics, live};
 use std::os::unix::ffi::OsStrExt;
@@ -73,7 +73,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             let options = live::Options {
                 metadata: arguments.metadata,
                 content: arguments.content,
-                never: backup::own_directories(context, &repository)?,
+                own: own::places(context, &repository),
             };
             let mut show = |change: Change| show(&change, json, &mut stream);
             let report = live::execute(&repository, &from, path, &options, &mut show, &watch)?;

@@ -4,8 +4,9 @@ use super::exit::{CliError, Exit};
 use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::tell_warnings;
-use super::{Context, open, size};
+use super::{Context, open, own, size};
 use crate::base::escape::escape;
+use crate::files::own::OwnPlaces;
 use crate::ops::dump::{self, DumpError, LeftOut, Sink, Wanted};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -64,6 +65,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         filter: arguments.filter.resolve(),
         path: arguments.path.as_ref().map(|path| path.as_bytes().to_vec()),
     };
+    let own = arguments.target.is_some().then(|| own::places(context, &repository));
     let plan = dump::plan(&repository, &wanted)?;
     tell_warnings(&repository, context.output);
     if plan.is_directory() && arguments.target.is_none() && io::stdout().is_terminal() {
@@ -94,7 +96,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             let mut stdout = Stdout(BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock()));
             write(&mut stdout).map_err(|error| fail(error, "what was written until then is incomplete"))
         }
-        Some(target) => to_file(target, &mut write),
+        Some(target) => to_file(target, own.as_deref(), &mut write),
     };
     progress.finish();
     tell_warnings(&repository, context.output);
@@ -118,7 +120,11 @@ fn fail(error: DumpError, hint: &str) -> CliError {
 
 /// Writes beside the target and puts it in its place when it is whole; a device, a pipe or the like is written to as it
 /// is.
-fn to_file(target: &Path, write: &mut dyn FnMut(&mut dyn Sink) -> Result<(), DumpError>) -> Result<(), CliError> {
+fn to_file(
+    target: &Path,
+    own: Option<&OwnPlaces>,
+    write: &mut dyn FnMut(&mut dyn Sink) -> Result<(), DumpError>,
+) -> Result<(), CliError> {
     let shown = escape(target.as_os_str().as_bytes());
     let refuse = |error: io::Error| CliError::failed(format!("the target {shown} cannot be written")).caused_by(error);
     let target = match fs::metadata(target) {
@@ -133,6 +139,9 @@ fn to_file(target: &Path, write: &mut dyn FnMut(&mut dyn Sink) -> Result<(), Dum
         Ok(_) => fs::canonicalize(target).map_err(refuse)?,
         Err(_) => target.to_path_buf(),
     };
+    if let Some(own) = own {
+        own.refuse_within(&target)?;
+    }
     let Some(name) = target.file_name() else {
         return Err(CliError::failed(format!("the target {shown} names no file")));
     };

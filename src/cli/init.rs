@@ -4,6 +4,7 @@ use super::Context;
 use super::exit::{CliError, Exit};
 use super::json::Initialized;
 use super::open;
+use super::own;
 use super::recovery;
 use super::secret::Question;
 use super::size;
@@ -59,6 +60,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         if open::exists(&place) {
             return Err(CliError::failed(format!("{shown} cannot become a new repository: there is one already")));
         }
+        own::refuse_beneath(context, &place)?;
         context.output.info(format!("would create a repository at {shown}"))?;
         return Ok(Exit::Success);
     }
@@ -87,6 +89,10 @@ pub fn create(
     if open::exists(place) {
         return Err(CliError::failed(format!("{shown} cannot become a new repository: there is one already"))
             .hint("open it: packstone snapshots; or choose another directory with --repo"));
+    }
+    own::refuse_beneath(context, place)?;
+    if let Some(path) = &arguments.new_key_file {
+        own::refuse_key_in(context, path)?;
     }
     context.output.info(format!("New repository {shown}"))?;
     let secret = match &arguments.new_key_file {

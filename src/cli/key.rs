@@ -220,7 +220,10 @@ fn add(arguments: &AddArguments, context: &mut Context) -> Result<(), CliError> 
         return context.output.info(format!("would add a {kind}"));
     }
     let secret = match &arguments.new_key_file {
-        Some(path) => init::make_key_file(path)?,
+        Some(path) => {
+            super::own::refuse_key_in(context, path)?;
+            init::make_key_file(path)?
+        }
         None => new_passphrase(&arguments.password)?,
     };
     let kind = secret.kind().describe();

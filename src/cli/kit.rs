@@ -85,6 +85,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
     if arguments.dry_run {
         return context.output.info("would make a key for a new kit, and its page");
     }
+    if let Some(path) = &arguments.output {
+        super::own::refuse_key_in(context, path)?;
+    }
     // Before a key is made for a page that cannot be.
     let file = arguments.output.as_deref().map(|path| create(path).map(|file| (path, file))).transpose()?;
     let code = recovery::generate()?;

@@ -19,6 +19,7 @@ pub mod mode;
 pub mod open;
 pub mod options;
 pub mod output;
+pub mod own;
 pub mod patterns;
 pub mod progress;
 pub mod prune;

@@ -111,8 +111,24 @@ impl GlobalOptions {
         match (&self.cache_dir, self.no_cache) {
             (_, true) => Ok(None),
             (Some(directory), false) => Ok(Some(directory.clone())),
-            (None, false) => default_directory("XDG_CACHE_HOME", ".cache").map(Some),
+            (None, false) => self.default_cache_directory().map(Some),
         }
+    }
+
+    /// The directory of the caches when none is named.
+    ///
+    /// # Errors
+    /// When there is no home directory to put it in.
+    pub fn default_cache_directory(&self) -> Result<PathBuf, CliError> {
+        default_directory("XDG_CACHE_HOME", ".cache")
+    }
+
+    /// The directory of this program's settings.
+    ///
+    /// # Errors
+    /// When there is no home directory to put it in.
+    pub fn configuration_directory(&self) -> Result<PathBuf, CliError> {
+        default_directory("XDG_CONFIG_HOME", ".config")
     }
 
     /// The directory where it is remembered what was seen of each repository.

@@ -132,6 +132,11 @@ impl Progress {
         }
     }
 
+    /// Names an entry and what becomes of it, however little is said otherwise.
+    pub fn name(&self, item: &Item<'_>) {
+        self.shared.verbose(item);
+    }
+
     /// Removes the bar, so that the summary can be printed.
     pub fn finish(mut self) {
         self.stop();

@@ -6,7 +6,7 @@ use super::output::Output;
 use super::progress::Work;
 use super::secret::Question;
 use super::watch::Watch;
-use super::{Context, open, size};
+use super::{Context, open, own, size};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
 use crate::codec::head::HeadRef;
@@ -76,6 +76,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         return Err(CliError::failed(format!("{shown} holds a repository already"))
             .hint("choose another directory with --to; packstone check says how this one is"));
     }
+    own::refuse_beneath(context, &place)?;
     let (store, address) = {
         let mut place = store::find(context, &arguments.mirror)?;
         if !arguments.option.is_empty() {

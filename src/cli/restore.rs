@@ -7,13 +7,13 @@ use super::patterns::{ExcludeOptions, IncludeOptions};
 use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::tell_warnings;
-use super::{Context, backup, duration, open, size};
+use super::{Context, duration, open, own, size};
 use crate::base::escape::escape;
 use crate::ops::restore::{self, Options, Plan, ProblemKind, Report, Selection};
 use crate::ops::{Action, Item, Monitor, select};
-use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// When a file that is there already is written over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -64,7 +64,8 @@ pub struct Arguments {
     /// Read everything back and compare
     #[arg(long, help_heading = "At the target")]
     pub verify: bool,
-    /// Change nothing, only say what would be written
+    /// Change nothing, only say what would be done: every entry that would be deleted is named, with -v every one that would be
+    /// written too
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 }
@@ -97,7 +98,7 @@ impl Arguments {
             sparse: self.sparse,
             numeric_owner: self.numeric_owner,
             verify: self.verify,
-            never: HashSet::new(),
+            own: Arc::default(),
         })
     }
 }
@@ -115,7 +116,18 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     // What is asked for is looked at before the secret is.
     let mut options = arguments.options()?;
     let repository = open::repository(context, "restore")?;
-    options.never = backup::own_directories(context, &repository)?;
+    options.own = own::places(context, &repository);
+    if options.delete {
+        for sentence in options.own.absent_mirrors() {
+            context
+                .output
+                .info(format_args!("Note: {sentence}: in the target it is recognised only by what lies in it"))?;
+        }
+    } else {
+        for sentence in options.own.unknown() {
+            context.output.warn(&format!("{sentence}: in the target it is not recognised"));
+        }
+    }
     let (chosen, found) = select::argument(&repository, &arguments.snapshot, &arguments.filter.resolve())?;
     tell_warnings(&repository, context.output);
     let part = if found.path == b"/" { String::new() } else { format!(":{}", escape(&found.path)) };
@@ -135,8 +147,12 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     if arguments.dry_run {
         for line in plan.lines() {
             let item = Item { directory: line.directory, size: line.size, ..Item::new(&line.path, line.action) };
-            if !(line.directory && line.action == Action::Unchanged) {
-                progress.item(&item);
+            match line.action {
+                // What goes is named whatever else is.
+                Action::Deleted => progress.name(&item),
+                Action::New | Action::Changed if context.output.verbosity == 1 => progress.name(&item),
+                Action::Unchanged if line.directory => {}
+                _ => progress.item(&item),
             }
         }
         let elapsed = progress.elapsed();

@@ -24,6 +24,7 @@ pub mod list;
 pub mod listed;
 pub mod metadata;
 pub mod new_file;
+pub mod own;
 pub mod owner;
 pub mod pattern;
 mod protection;

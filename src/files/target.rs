@@ -53,6 +53,9 @@ pub enum TargetError {
     /// A mount point lies in what was to be removed.
     #[error("\"{}\": another file system is mounted there; nothing on it is removed. Unmount it first", Escaped(.0))]
     Mounted(Vec<u8>),
+    /// It was not there when it was worked out what goes.
+    #[error("\"{}\": appeared while the restore ran; it stays, with the directories that it lies in", Escaped(.0))]
+    NotPlanned(Vec<u8>),
     /// The system says no.
     #[error("\"{}\": {operation}: {source}", Escaped(name))]
     Io {

@@ -8,7 +8,6 @@
 //! - No recursion and no path handed to the kernel: depth costs one open directory a level.
 //! - A directory's stat is taken from the opened directory itself, so it belongs to what was listed.
 
-use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use super::directory::{Directory, coarse_now, is_loop};
 use super::exclude::{Excludes, Level};
 use super::focus::Focus;
 use super::listed::{ListedDirectories, Standing};
+use super::own::OwnPlaces;
 use super::source::{Base, Node, Root, Sources};
 use super::stat::{Kind, Stat};
 use super::sys;
@@ -34,8 +34,8 @@ pub struct Rules {
     pub excludes: Excludes,
     /// Do not enter other file systems than that of the source: a mount point is kept as an empty directory.
     pub one_file_system: bool,
-    /// Inodes by (device, inode) that are never walked: this program's own repository, cache and state.
-    pub never: HashSet<(u64, u64)>,
+    /// What is this program's own is never walked.
+    pub own: Arc<OwnPlaces>,
 }
 
 /// A directory that begins.
@@ -109,7 +109,7 @@ pub enum Step {
     Entry(Entry),
     /// A path could not be walked; the walk goes on.
     Problem(Problem),
-    /// The path is this program's own (see [`Rules::never`]) and was left out.
+    /// The path is this program's own (see [`Rules::own`]) and was left out.
     Own(Vec<u8>),
 }
 
@@ -123,6 +123,8 @@ struct Frame {
     /// `None` until the directory is listed.
     children: Option<vec::IntoIter<Child>>,
     node: Option<Node>,
+    /// Its names, when they were read already.
+    names: Option<io::Result<Vec<Vec<u8>>>>,
     /// Everything beneath is wanted.
     wanted: bool,
     /// False when the directory is kept empty: a mount point, or skipped by the caller.
@@ -214,6 +216,7 @@ impl Walk {
         if let Some(frame) = self.frames.last_mut() {
             frame.enter = false;
             frame.children = None;
+            frame.names = None;
             frame.node = None;
         }
         self.problems.clear();
@@ -250,7 +253,7 @@ impl Walk {
         let mut children: Vec<Child> = Vec::new();
         let mut nodes = frame.node.take().map(|mut node| std::mem::take(&mut node.children)).unwrap_or_default();
         if frame.enter && frame.wanted {
-            match frame.directory.names() {
+            match frame.names.take().unwrap_or_else(|| frame.directory.names()) {
                 Ok(names) => {
                     frame.level = self.rules.excludes.level(&frame.directory, &self.source_path, &names);
                     children.extend(names.into_iter().filter(|name| wants(name)).map(|name| {
@@ -348,7 +351,7 @@ impl Walk {
                     return None;
                 }
             }
-            if self.rules.never.contains(&stat.key()) {
+            if self.rules.own.place(&child.name, &stat).is_some() {
                 return Some(Step::Own(self.path.clone()));
             }
             if self.path.len() >= PATH_MAX {
@@ -375,7 +378,7 @@ impl Walk {
                 directory.open_child(&child.name)
             };
             match opened.and_then(|directory| Ok((directory.stat_self()?, directory))) {
-                Ok((stat, opened)) => return self.enter(child, place, stat, opened, wanted),
+                Ok(opened) => return self.enter(directory, child, place, opened, wanted),
                 Err(error) if is_other_kind(&error) || error.kind() == io::ErrorKind::NotFound => last = error,
                 Err(error) => {
                     self.lost(child.node.as_ref(), error.kind());
@@ -407,27 +410,31 @@ impl Walk {
     /// A directory that is open begins.
     fn enter(
         &mut self,
+        above: &Arc<Directory>,
         mut child: Child,
         place: &Place<'_>,
-        stat: Stat,
-        directory: Directory,
+        (stat, directory): (Stat, Directory),
         wanted: bool,
     ) -> Option<Step> {
-        if self.rules.never.contains(&stat.key()) {
-            return Some(Step::Own(self.path.clone()));
-        }
         let node = child.node.as_ref();
-        let follow = node.is_some_and(|node| node.follow || !node.children.is_empty());
+        let leads = node.is_some_and(|node| !node.children.is_empty());
+        let follow = leads || node.is_some_and(|node| node.follow);
         let named = child.node.as_ref().is_some_and(|node| node.wanted);
-        let directory = Arc::new(directory);
+        let opened = Arc::new(directory);
         let crosses = !named && place.device.is_some_and(|device| device != stat.device);
         let enter = !(self.rules.one_file_system && crosses && wanted);
         let standing = (enter && wanted).then(|| Standing::of(&stat, coarse_now()));
+        let names = (enter && wanted).then(|| opened.names());
+        let listed = names.as_ref().and_then(|names| names.as_deref().ok());
+        if self.is_own(above, &child.name, (&opened, &stat), listed, follow) {
+            return Some(Step::Own(self.path.clone()));
+        }
         self.listed.push(self.frames.len(), &child.name, follow, standing);
         self.frames.push(Frame {
-            directory: directory.clone(),
+            directory: opened.clone(),
             children: None,
             node: child.node.take(),
+            names,
             wanted,
             enter,
             device: stat.device,
@@ -439,11 +446,31 @@ impl Walk {
             name: child.name,
             path: self.path.clone(),
             stat,
-            directory,
+            directory: opened,
             ancestor: !wanted,
             closed: !enter,
             source: named,
         }))
+    }
+
+    /// Whether an opened directory is this program's own. One on the way to a source that was reached through a link lies elsewhere
+    /// than the walk has come from, so what is above it counts too.
+    fn is_own(
+        &self,
+        parent: &Directory,
+        name: &[u8],
+        (directory, stat): (&Directory, &Stat),
+        names: Option<&[Vec<u8>]>,
+        leads: bool,
+    ) -> bool {
+        let own = &self.rules.own;
+        let owner = if leads && parent.stat(name).is_ok_and(|stat| stat.kind == Kind::Symlink) {
+            own.find(directory).ok().flatten().map(|found| found.owner)
+        } else {
+            let looked_into = leads || names.is_some();
+            own.place(name, stat).or_else(|| looked_into.then(|| own.copy_in(directory, names)).flatten())
+        };
+        owner.is_some_and(|owner| owner.is_own())
     }
 
     /// What the path ends in cannot be looked at.
@@ -501,6 +528,9 @@ impl Walk {
             level: base.whole.as_ref().map(|(level, _)| level),
         };
         let directory = base.directory.clone();
+        if self.rules.own.find(&directory).ok().flatten().is_some_and(|found| found.owner.is_own()) {
+            return Some(Some(Step::Own(child.name)));
+        }
         Some(self.visit(&directory, child, &place))
     }
 }

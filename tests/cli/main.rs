@@ -20,6 +20,7 @@ mod key;
 mod ls;
 mod mirror;
 mod nothing;
+mod own;
 mod prune;
 mod reading;
 mod repair;

@@ -245,3 +245,45 @@ fn delete_leaves_the_repository_and_the_memory_that_no_backup_holds() {
     assert_eq!(ran.code, Some(1));
     assert!(ran.err.contains("packstone's own"), "{}", ran.err);
 }
+
+/// Story: the README says "look first". The look said "1 to delete" and not what, and the next line deleted a live file.
+#[test]
+fn a_dry_run_names_everything_that_would_go() {
+    let world = world();
+    world.backup();
+    world.ok(&["restore", "latest:tree", "--target", "out"]);
+    fs::create_dir_all(world.path("out/extra/deep")).unwrap();
+    for name in ["out/extra/deep/live", "out/docs/esc\x1b[31m", "out/new"] {
+        fs::write(world.path(name), "a live file").unwrap();
+    }
+    fs::write(world.path("out/docs/two"), "another size").unwrap();
+    let gone = ["/docs/esc\\x1b[31m", "/extra", "/extra/deep", "/extra/deep/live", "/new"];
+    let words = ["restore", "latest:tree", "--target", "out", "--delete"];
+    let named = |more: &[&str], word: &str| -> Vec<String> {
+        let ran = world.ok(&[&words[..], &["--dry-run"], more].concat());
+        assert!(ran.out.contains("5 to delete. Nothing was changed") || more.contains(&"-q"), "{}", ran.out);
+        let lines = ran.out.lines().filter_map(|line| line.strip_prefix(word));
+        lines.map(|line| line.trim_start().to_owned()).collect()
+    };
+    for more in [&[][..], &["-v"], &["-vv"], &["-q"]] {
+        assert_eq!(named(more, "deleted "), gone, "{more:?}");
+    }
+    // One -v names what would be written too, two what is left as it is.
+    assert_eq!(named(&[], "updated "), [""; 0]);
+    assert_eq!(named(&["-v"], "updated ").len(), 1);
+    assert_eq!((named(&["-v"], "unchanged ").len(), named(&["-vv"], "unchanged ").len()), (0, 2));
+    let ran = world.ok(&[&words[..], &["--dry-run", "--json"]].concat());
+    let json = lines(&ran.out);
+    let items = json.iter().filter(|line| line["message_type"] == "verbose_status" && line["action"] == "deleted");
+    let items: Vec<&str> = items.map(|line| line["item"].as_str().unwrap()).collect();
+    assert_eq!(items, ["/docs/esc\x1b[31m", "/extra", "/extra/deep", "/extra/deep/live", "/new"]);
+    assert_eq!(json.last().unwrap()["files_deleted"], 5);
+    assert!(world.path("out/extra/deep/live").exists());
+    // The real one takes the same.
+    let ran = world.ok(&[&words[..], &["-vv"]].concat());
+    let mut really: Vec<&str> =
+        ran.out.lines().filter_map(|line| line.strip_prefix("deleted ")).map(str::trim_start).collect();
+    really.sort_unstable();
+    assert_eq!(really, gone);
+    assert!(ran.out.contains("5 deleted"), "{}", ran.out);
+}

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod metadata;
+mod own;
 mod target;
 mod walk;
 

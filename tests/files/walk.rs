@@ -281,16 +281,6 @@ fn gitignore_files_are_obeyed_on_the_way() {
 }
 
 #[test]
-fn our_own_directories_are_never_walked() {
-    let place = place(&["s/repository/packs/x", "s/y"]);
-    let own = fs::metadata(place.path().join("s/repository")).unwrap();
-    let key = (std::os::unix::fs::MetadataExt::dev(&own), std::os::unix::fs::MetadataExt::ino(&own));
-    let rules = || Rules { never: [key].into(), ..Rules::default() };
-    assert_eq!(walk_in(place.path(), &["s"], rules()), ["> s", "= s/repository", "- s/y", "< s"]);
-    assert_eq!(walk_in(place.path(), &["s/repository"], rules()), ["> s", "= s/repository", "< s"]);
-}
-
-#[test]
 fn a_mount_point_is_kept_empty_with_one_file_system() {
     // /proc is another file system than / on every Linux.
     let rules = || Rules { one_file_system: true, ..excluding(&["/*", "!/proc"]) };

@@ -186,12 +186,97 @@ fn delete_removes_what_the_snapshot_lacks_and_nothing_else() {
     options.selection = without(&["*.log"]);
     let report = world.restore(snapshot, &options);
     assert_eq!(names(&out), ["a.log", "keep.log", "kept", "kept/b.log", "kept/file"]);
-    assert_eq!(report.deleted, 5, "{report:?}");
+    // With what is in the extra directory.
+    assert_eq!(report.deleted, 7, "{report:?}");
     options.selection = without(&[]);
     world.restore(snapshot, &options);
     world.assert_same("out");
     assert_eq!(fs::read(world.path("outside")).unwrap(), b"not to be touched");
     assert!(world.tree().join("kept/file").exists());
+}
+
+fn deleted_lines(plan: &packstone::ops::restore::Plan) -> Vec<String> {
+    let lines = plan.lines().filter(|line| line.action == packstone::ops::Action::Deleted);
+    let text = |line: packstone::ops::restore::Line| {
+        let slash = if line.directory { "/" } else { "" };
+        format!("{}{slash}", String::from_utf8(line.path).unwrap())
+    };
+    lines.map(text).collect()
+}
+
+#[test]
+fn a_plan_names_everything_that_goes_and_nothing_else_goes() {
+    let world = World::new();
+    world.write("file", "1");
+    world.write("kept/file", "2");
+    world.write("was/file", "3");
+    let snapshot = world.backup();
+    let out = world.path("out");
+    fs::create_dir_all(out.join("extra/deep/er")).unwrap();
+    fs::create_dir_all(out.join("file/full")).unwrap();
+    fs::create_dir_all(out.join("kept")).unwrap();
+    for name in ["extra/a", "extra/deep/er/b", "file/full/c", "kept/d", "was"] {
+        fs::write(out.join(name), "x").unwrap();
+    }
+    let mut options = world.options("out");
+    options.delete = true;
+    let plan = world.plan(snapshot, &options, &Silent).unwrap();
+    let expected = [
+        "/file/",
+        "/file/full/",
+        "/file/full/c",
+        "/kept/d",
+        "/extra/",
+        "/extra/a",
+        "/extra/deep/",
+        "/extra/deep/er/",
+        "/extra/deep/er/b",
+        "/was",
+    ];
+    let mut lines = deleted_lines(&plan);
+    assert_eq!(plan.totals().deleted, expected.len() as u64);
+    // What appears after the plan was never named: it stays, with what it lies in.
+    fs::write(out.join("extra/deep/late"), "late").unwrap();
+    let report = packstone::ops::restore::execute(&world.repository, plan, &Silent).unwrap();
+    lines.sort();
+    let mut wanted = expected.map(str::to_owned);
+    wanted.sort();
+    assert_eq!(lines, wanted);
+    // "a", "deep/er/b" and "deep/er" went before "late" was met.
+    assert_eq!((report.deleted, report.problem_count), (expected.len() as u64 - 2, 1), "{report:?}");
+    assert!(report.problems[0].message.contains("appeared while the restore ran"), "{report:?}");
+    assert_eq!(names(&out), ["extra", "extra/deep", "extra/deep/late", "file", "kept", "kept/file", "was", "was/file"]);
+    world.restore(snapshot, &options);
+    world.assert_same("out");
+}
+
+/// What is somebody's stays with everything around it, and nothing is restored into it.
+#[test]
+fn delete_keeps_repositories_whoever_has_them() {
+    let world = World::new();
+    world.write("file", "1");
+    world.write("name/of/a/repository", "2");
+    let snapshot = world.backup();
+    let copy = |to: &str| {
+        fs::create_dir_all(world.path(to).parent().unwrap()).unwrap();
+        let from = world.path("repository");
+        assert!(std::process::Command::new("cp").arg("-a").arg(from).arg(world.path(to)).status().unwrap().success());
+    };
+    copy("out/extra/around/copy");
+    copy("out/name/of");
+    let mut options = world.options("out");
+    options.delete = true;
+    let report = world.restore_with(snapshot, &options, &Silent).unwrap();
+    // It is not known which repository is ours here, so both are another's: the rule for deletions is the same.
+    assert_eq!((report.deleted, report.problem_count), (0, 1), "{report:?}");
+    assert!(report.problems[0].message.contains("nothing is restored into it"), "{report:?}");
+    assert!(world.path("out/extra/around/copy/config").exists() && !world.path("out/name/of/a").exists());
+    for (target, fits) in
+        [("out/name/of", false), ("out/name/of/keys", false), ("out/name/of/keys/new", false), ("new", true)]
+    {
+        options.target = world.path(target);
+        assert_eq!(world.plan(snapshot, &options, &Silent).is_ok(), fits, "{target}");
+    }
 }
 
 #[test]

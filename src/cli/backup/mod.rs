@@ -11,19 +11,20 @@ use super::exit::{CliError, Exit};
 use super::init;
 use super::mirror::store;
 use super::open;
+use super::own;
 use super::progress::{Progress, Work};
+use crate::base::escape::escape;
 use crate::codec::snapshot::Outcome;
 use crate::files::exclude::Excludes;
+use crate::files::own::OwnPlaces;
 use crate::files::source::Sources;
 use crate::files::walk::{Rules, Step, Walk};
 use crate::ops::backup::{self, Labels, Options, Report, parent, scan::Unchanged};
 use crate::ops::{Monitor, Phase};
 use crate::repository::Repository;
 use crate::repository::pack_writer::PackOptions;
-use std::collections::HashSet;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -53,12 +54,10 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let report = match sources {
         None => stream_backup(arguments, &repository, &labels, &options, &progress),
         Some(sources) => {
-            let never = own_directories(context, &repository)?;
-            let rules = || Rules {
-                excludes: excludes.clone(),
-                one_file_system: arguments.one_file_system,
-                never: never.clone(),
-            };
+            let own = own::places(context, &repository);
+            refuse_own(&sources.paths, &own, context)?;
+            let rules =
+                || Rules { excludes: excludes.clone(), one_file_system: arguments.one_file_system, own: own.clone() };
             let count = !arguments.no_scan && (context.output.terminal || context.output.json);
             std::thread::scope(|scope| {
                 if count {
@@ -149,16 +148,30 @@ fn options(
     })
 }
 
-/// The repository, its cache and this machine's memory, by (device, inode): they are no part of their own backup.
+/// Looks at the sources that are, or lie in, what is packstone's own: they are left out, aloud. An absolute path each.
 ///
 /// # Errors
-/// When there is no home directory.
-pub(super) fn own_directories(context: &Context, repository: &Repository) -> Result<HashSet<(u64, u64)>, CliError> {
-    let mut own = vec![repository.place().to_path_buf(), context.global.state_directory()?];
-    own.extend(context.global.cache_directory()?);
-    own.extend(repository.cache_folder().map(Path::to_path_buf));
-    let key = |path: PathBuf| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
-    Ok(own.into_iter().filter_map(key).collect())
+/// When nothing else was named.
+fn refuse_own(sources: &[Vec<u8>], own: &OwnPlaces, context: &Context) -> Result<(), CliError> {
+    for sentence in own.unknown() {
+        context.output.warn(&format!("{sentence}: what belongs to it may become part of this backup"));
+    }
+    let (mut owned, mut others) = (Vec::new(), 0);
+    for source in sources {
+        match own.find_source(source) {
+            Ok(Some(owner)) if owner.is_own() => owned.push((source, owner)),
+            // What is missing or cannot be read the walk names.
+            _ => others += 1,
+        }
+    }
+    if let (Some((source, owner)), 0) = (owned.first(), others) {
+        return Err(CliError::failed(format!("nothing to back up: {} is {owner}, or lies in it", escape(source)))
+            .hint("a repository is copied with packstone mirror add and sync, never by backing it up"));
+    }
+    for (source, owner) in owned {
+        context.output.warn(&format!("{} is {owner}, or lies in it: it is left out", escape(source)));
+    }
+    Ok(())
 }
 
 /// Counts what there is, so that the remaining time can be told.
@@ -201,7 +214,7 @@ fn stream_backup(
         return Err(CliError::usage("--stdin-from-command needs a command")
             .hint("packstone backup --stdin-from-command --stdin-filename db.sql -- pg_dump db"));
     };
-    let shown = crate::base::escape::escape(program.as_bytes());
+    let shown = escape(program.as_bytes());
     let failed = |error| CliError::failed(format!("cannot run {shown}")).caused_by(error);
     let mut child =
         Command::new(program).args(rest).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
@@ -253,10 +266,8 @@ fn say(
     if context.output.json {
         return context.output.json(&summary::json(report, arguments.dry_run));
     }
-    if context.output.verbosity > 0 {
-        for own in &report.own {
-            context.output.info(format!("left out, packstone's own: {}", crate::base::escape::escape(own)))?;
-        }
+    if let Some(line) = own::left_out(&report.own) {
+        context.output.info(line)?;
     }
     let example = match first {
         Some(first) => in_snapshot(first),

@@ -3,14 +3,17 @@
 use crate::base::escape::escape;
 use crate::cli::clock;
 use crate::cli::duration;
-use crate::cli::json::{BackupMessage, BackupSummary};
+use crate::cli::json::{BackupMessage, BackupSummary, texts};
 use crate::cli::size;
 use crate::codec::snapshot::{Outcome, ProblemKind};
 use crate::ops::backup::Report;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Problems that are repeated in the summary; the rest is in the snapshot.
 const NAMED: usize = 5;
+/// Paths of packstone's own that the JSON summary names.
+const OWN_NAMED: usize = 100;
 
 const fn word(outcome: Outcome) -> &'static str {
     match outcome {
@@ -46,6 +49,8 @@ pub fn json(report: &Report, dry_run: bool) -> BackupMessage<'static> {
         snapshot_id: report.snapshot.map(|id| id.to_string()),
         outcome: word(report.outcome),
         problems: report.problem_count,
+        own: texts(report.own.iter().take(OWN_NAMED).map(Vec::as_slice)).into_iter().map(Cow::into_owned).collect(),
+        own_count: report.own.len() as u64,
     })
 }
 

@@ -7,7 +7,7 @@ use super::mirror::store;
 use super::progress::Work;
 use super::secret::{Question, Secret};
 use super::snapshot_argument::SnapshotRef;
-use super::{Context, clock, duration, open, size, words};
+use super::{Context, clock, duration, open, own, size, words};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
 use crate::base::time::Time;
@@ -89,6 +89,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         return history::run(arguments, context);
     }
     let mirrors = mirrors(arguments, context)?;
+    own::refuse_within(context, &parent(arguments))?;
     let secret = context.secret(Question::Open("Passphrase or recovery code"), false)?;
     let mut worst = Exit::Success;
     for mirror in &mirrors {
@@ -215,6 +216,15 @@ fn one(mirror: &str, arguments: &Arguments, secret: &Secret, context: &Context) 
     Ok(if report.passed() { Exit::Success } else { Exit::DrillFailed })
 }
 
+/// Where the drill's folder is made.
+fn parent(arguments: &Arguments) -> PathBuf {
+    arguments.to.clone().unwrap_or_else(|| {
+        std::env::var_os("TMPDIR")
+            .filter(|path| !path.is_empty())
+            .map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
+    })
+}
+
 type Held = (Report, Option<u64>, Option<PathBuf>);
 
 fn hold(
@@ -224,11 +234,7 @@ fn hold(
     secret: &Secret,
     context: &Context,
 ) -> Result<Held, CliError> {
-    let parent = arguments.to.clone().unwrap_or_else(|| {
-        std::env::var_os("TMPDIR")
-            .filter(|path| !path.is_empty())
-            .map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
-    });
+    let parent = parent(arguments);
     let ground = Ground::make(&parent).map_err(|error| {
         CliError::failed(format!("no folder for the drill can be made in {}", escape(parent.as_os_str().as_bytes())))
             .caused_by(error)

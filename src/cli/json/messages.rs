@@ -216,6 +216,12 @@ pub struct BackupSummary {
     pub outcome: &'static str,
     /// Entries that could not be read, and notes (ours).
     pub problems: u64,
+    /// Paths of packstone's own that were left out, the first ones (ours).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub own: Vec<String>,
+    /// How many there are (ours).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub own_count: u64,
 }
 
 /// A line of `restore`.

@@ -5,7 +5,7 @@ pub mod store;
 
 use super::exit::{CliError, Exit};
 use super::table::{Align, Table};
-use super::{Context, clock, open, size};
+use super::{Context, clock, open, own, size};
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
@@ -124,6 +124,9 @@ fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: 
     };
     let address = Address::parse(&absolute, &arguments.option)?;
     store::refuse_same(context, &address)?;
+    if let Some(directory) = address.directory() {
+        own::refuse_beneath(context, directory)?;
+    }
     if book.get(&arguments.name).is_ok() {
         return Err(crate::repository::mirror_book::BookError::Exists(arguments.name.clone()).into());
     }

@@ -81,6 +81,26 @@ pub fn existing_book(context: &Context, repository: RepositoryId) -> Option<Mirr
     if file.exists() { book(context, repository).ok() } else { None }
 }
 
+/// The mirrors of a repository that lie in directories of this machine. No book is made.
+///
+/// # Errors
+/// When the book is there and cannot be read.
+pub fn directories(context: &Context, repository: RepositoryId) -> Result<Vec<(String, PathBuf)>, CliError> {
+    let file = folder(context)?.join(format!("{repository}.sqlite"));
+    match file.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(CliError::failed("the list of mirrors cannot be looked at").caused_by(error)),
+        Ok(_) => {}
+    }
+    let mirrors = book(context, repository)?.all()?.into_iter();
+    // An address that this program does not understand is no directory of this machine.
+    let directory = |mirror: Mirror| {
+        let address = Address::parse(&mirror.address, &[]).ok()?;
+        Some((mirror.name, address.directory()?.to_path_buf()))
+    };
+    Ok(mirrors.filter_map(directory).collect())
+}
+
 /// What a place is called in the book: copies of one repository lie at several.
 #[must_use]
 pub fn place_name(place: &Path) -> String {

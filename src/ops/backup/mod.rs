@@ -370,7 +370,7 @@ fn publish(
         problems: stored.shown.into_iter().map(|problem| typed(problem, &labels.paths)).collect(),
         problem_count: stored.problem_count,
         deletions: stored.deletions,
-        own: stored.own,
+        own: stored.own.iter().map(|path| typed_path(path, &labels.paths)).collect(),
         emptied: stored.emptied.iter().map(|path| typed_path(path, &labels.paths)).collect(),
         warnings: run.warnings().to_vec(),
         started,

@@ -4,7 +4,6 @@
 //! and hashed chunk by chunk against the ids in the snapshot and as a whole against its digest, holes against zeros; nothing is read
 //! from the repository but listings. Hard links, creation times and inode numbers are not compared: a restored tree has others.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -19,6 +18,7 @@ use crate::codec::pack::PackKind;
 use crate::codec::tree::{Content, Entry, Metadata, Node};
 use crate::files::directory::Directory;
 use crate::files::metadata;
+use crate::files::own::OwnPlaces;
 use crate::files::owner::Owners;
 use crate::files::stat::{Kind, Stat};
 use crate::files::xattr::Place;
@@ -35,9 +35,8 @@ pub struct Options {
     pub metadata: bool,
     /// Read files and compare what is in them.
     pub content: bool,
-    /// Inodes by (device, inode) that are not looked at: this program's own repository, cache and state, which are in no
-    /// snapshot.
-    pub never: HashSet<(u64, u64)>,
+    /// What is this program's own is in no snapshot, and is not looked at.
+    pub own: Arc<OwnPlaces>,
 }
 
 /// What came of it.
@@ -199,7 +198,7 @@ impl<'a, E: From<Error>> Work<'a, E> {
     /// What stands on the disk: nothing when it is this program's own, or has just vanished.
     fn live(&mut self, directory: Arc<Directory>, name: Vec<u8>, path: &[u8]) -> Option<Found> {
         match directory.stat(&name) {
-            Ok(stat) if self.options.never.contains(&stat.key()) => None,
+            Ok(stat) if self.is_own(&directory, &name, &stat) => None,
             Ok(stat) => Some(Found::Live(Live { directory, name, stat })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
@@ -207,6 +206,13 @@ impl<'a, E: From<Error>> Work<'a, E> {
                 Some(Found::Unreadable)
             }
         }
+    }
+
+    fn is_own(&self, directory: &Directory, name: &[u8], stat: &Stat) -> bool {
+        let own = &self.options.own;
+        let inside = || directory.open_child(name).ok().and_then(|inner| own.copy_in(&inner, None));
+        let copy = || if stat.kind == Kind::Directory { inside() } else { None };
+        own.place(name, stat).or_else(copy).is_some_and(|owner| owner.is_own())
     }
 
     fn unreadable(&mut self, path: &[u8], error: &io::Error) {

@@ -14,7 +14,7 @@
 
 mod stopwatch;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -378,7 +378,7 @@ fn compare(
     }
     let id = chosen.id.short();
     let side = Side { chosen, found };
-    let comparing = live::Options { metadata: true, content: true, never: HashSet::new() };
+    let comparing = live::Options { metadata: true, content: true, own: Arc::default() };
     let mut unexplained = Vec::new();
     let mut show = |change: Change| -> Result<()> {
         if !selection.choose(&change.path).selected {

@@ -15,7 +15,7 @@ use crate::ops::{Error, Result};
 pub const NONE: u32 = u32::MAX;
 
 /// A name in the arena.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Name {
     start: u32,
     length: u16,
@@ -39,7 +39,7 @@ impl Attributes {
 }
 
 /// Where something is made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// Row of its directory.
     pub directory: u32,

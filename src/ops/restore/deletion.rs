@@ -9,15 +9,20 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
+use crate::base::escape::Escaped;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::{Problem, ProblemKind, Snapshot};
 use crate::codec::tree::Node;
-use crate::files::stat::Kind;
-use crate::files::target::TargetDirectory;
+use crate::files::own::Owner;
+use crate::files::remove::Removal;
+use crate::files::stat::{Kind, Stat};
+use crate::files::target::{Made, TargetDirectory};
+use crate::ops::Result;
 use crate::repository::list_reader::{Listing, Problems};
 use crate::repository::{self, Repository};
 
 use super::Options;
+use super::catalog::{NONE, Place, next_row};
 
 /// Directories that a snapshot holds completely.
 #[derive(Debug, Default)]
@@ -112,48 +117,162 @@ fn is_there(repository: &Repository, root: &ChunkList, names: &[&[u8]]) -> Optio
     Some(true)
 }
 
-/// Whether an entry and everything beneath it may go: nothing in it is left out by the selection, or is one of the
-/// directories that are never removed. What cannot be looked at stays.
-pub fn is_free(options: &Options, directory: &TargetDirectory, name: &[u8], path: &[u8]) -> bool {
-    let Options { selection, never, .. } = options;
-    if !selection.choose(path).selected {
-        return false;
+/// One entry that goes because of another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Beneath {
+    /// Row of the directory that it lies in, or [`NONE`] for the topmost.
+    above: u32,
+    name: Box<[u8]>,
+    is_directory: bool,
+}
+
+/// An entry of the target that goes, with everything in it, each by its name: what is shown is what goes, and what appears in it
+/// later stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    /// The entry.
+    pub place: Place,
+    /// The directory that it was seen in.
+    pub seen_in: Made,
+    /// It is a directory.
+    pub is_directory: bool,
+    /// What is in it: a directory before its entries.
+    beneath: Vec<Beneath>,
+}
+
+impl Deletion {
+    /// How many entries go.
+    pub fn len(&self) -> u64 {
+        1 + self.beneath.len() as u64
     }
-    if selection.is_everything() && never.is_empty() {
-        return true;
+
+    /// Every entry that goes: its path beneath the first (empty for that itself), and whether it is a directory.
+    pub fn entries(&self) -> impl Iterator<Item = (Vec<u8>, bool)> + '_ {
+        let beneath = self.beneath.iter().map(|entry| (self.path(entry), entry.is_directory));
+        std::iter::once((Vec::new(), self.is_directory)).chain(beneath)
     }
-    let mut open = Vec::new();
-    let look = |directory: &TargetDirectory, name: &[u8], path: Vec<u8>| -> Option<Option<_>> {
-        match directory.stat(name) {
-            Ok(Some(stat)) if never.contains(&stat.key()) => None,
-            Ok(Some(stat)) if stat.kind == Kind::Directory => {
-                let inner = directory.directory(name).ok()?;
-                let names = inner.names().ok()?.into_iter();
-                Some(Some((inner, names, path)))
-            }
-            Ok(_) => Some(None),
-            Err(_) => None,
+
+    fn path(&self, entry: &Beneath) -> Vec<u8> {
+        let mut names = vec![&*entry.name];
+        let mut above = entry.above;
+        while let Some(entry) = self.beneath.get(above as usize) {
+            names.push(&entry.name);
+            above = entry.above;
         }
-    };
-    match look(directory, name, path.to_vec()) {
-        Some(inner) => open.extend(inner),
-        None => return false,
+        names.reverse();
+        names.join(&b'/')
     }
-    while let Some((directory, names, path)) = open.last_mut() {
+}
+
+/// What keeps an entry in the target.
+#[derive(Debug)]
+pub enum Stays {
+    /// It is, or holds, what the selection leaves out.
+    LeftOut,
+    /// It is, or holds, something of this program or another repository.
+    Owned(Owner),
+    /// It, or something in it, cannot be looked at, or lies on another file system.
+    Unknown(String),
+}
+
+/// Finds out what goes with an entry: everything beneath it, or nothing at all when something in it stays. Changes nothing.
+///
+/// # Errors
+/// More entries than can be counted.
+pub fn examine(
+    options: &Options,
+    directory: &TargetDirectory,
+    name: &[u8],
+    path: &[u8],
+    place: Place,
+    seen_in: Made,
+) -> Result<std::result::Result<Deletion, Stays>> {
+    let Options { selection, own, .. } = options;
+    let look = |directory: &TargetDirectory, name: &[u8], path: &[u8]| -> std::result::Result<Option<_>, Stays> {
+        if !selection.choose(path).selected {
+            return Err(Stays::LeftOut);
+        }
+        let unknown = |why: String| Stays::Unknown(format!("{}: {why}", Escaped(path)));
+        let stat = match directory.stat(name) {
+            Ok(Some(stat)) => stat,
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(unknown(error.to_string())),
+        };
+        if let Some(owner) = own.place(name, &stat) {
+            return Err(Stays::Owned(owner));
+        }
+        if stat.kind != Kind::Directory {
+            return Ok(Some((false, None)));
+        }
+        if directory.is_mount_point(name) {
+            return Err(unknown("another file system is mounted there".to_owned()));
+        }
+        let inner = directory.directory(name).map_err(|error| unknown(error.to_string()))?;
+        let names = inner.names().map_err(|error| unknown(error.to_string()))?;
+        if let Some(owner) = own.copy_in(inner.as_directory(), Some(&names)) {
+            return Err(Stays::Owned(owner));
+        }
+        Ok(Some((true, Some((inner, names.into_iter())))))
+    };
+    let (is_directory, first) = match look(directory, name, path) {
+        Ok(found) => found.unwrap_or_default(),
+        Err(stays) => return Ok(Err(stays)),
+    };
+    let mut deletion = Deletion { place, seen_in, is_directory, beneath: Vec::new() };
+    let mut path = path.to_vec();
+    let mut open: Vec<_> = first.into_iter().map(|(inner, names)| (inner, names, NONE, path.len())).collect();
+    while let Some((directory, names, above, length)) = open.last_mut() {
+        path.truncate(*length);
         let Some(name) = names.next() else {
             open.pop();
             continue;
         };
-        let path = [path.as_slice(), b"/", &name].concat();
-        if !selection.choose(&path).selected {
-            return false;
-        }
-        match look(&directory.clone(), &name, path) {
-            Some(inner) => open.extend(inner),
-            None => return false,
-        }
+        path.push(b'/');
+        path.extend_from_slice(&name);
+        let (is_directory, inner) = match look(directory, &name, &path) {
+            Ok(Some(found)) => found,
+            Ok(None) => continue,
+            Err(stays) => return Ok(Err(stays)),
+        };
+        let row = next_row(deletion.beneath.len())?;
+        deletion.beneath.push(Beneath { above: *above, name: name.into_boxed_slice(), is_directory });
+        open.extend(inner.map(|(inner, names)| (inner, names, row, path.len())));
     }
-    true
+    Ok(Ok(deletion))
+}
+
+/// Carries a deletion out: only what was planned goes.
+pub struct Planned<'a> {
+    options: &'a Options,
+    /// Hashes of what goes.
+    entries: HashSet<[u8; 16]>,
+    /// Told of each entry that is gone.
+    told: &'a mut dyn FnMut(&[u8], bool),
+}
+
+fn fingerprint(path: &[u8], is_directory: bool) -> [u8; 16] {
+    let mut hash = [0; 16];
+    blake3::Hasher::new().update(&[u8::from(is_directory)]).update(path).finalize_xof().fill(&mut hash);
+    hash
+}
+
+impl<'a> Planned<'a> {
+    /// For one deletion. `told` hears the path of each entry beneath the first one, and whether it was a directory.
+    pub fn new(options: &'a Options, deletion: &Deletion, told: &'a mut dyn FnMut(&[u8], bool)) -> Self {
+        let entries = deletion.entries().map(|(path, is_directory)| fingerprint(&path, is_directory)).collect();
+        Self { options, entries, told }
+    }
+}
+
+impl Removal for Planned<'_> {
+    fn may_go(&mut self, path: &[u8], name: &[u8], stat: &Stat) -> bool {
+        let is_directory = stat.kind == Kind::Directory;
+        self.entries.contains(&fingerprint(path, is_directory)) && self.options.own.place(name, stat).is_none()
+    }
+
+    fn gone(&mut self, path: &[u8], is_directory: bool) {
+        (self.told)(path, is_directory);
+    }
 }
 
 #[cfg(test)]

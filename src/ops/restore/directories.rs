@@ -5,6 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::catalog::Catalog;
+use crate::files::remove::Removal;
+use crate::files::stat::{Kind, Stat};
 use crate::files::target::{Made, TargetDirectory, TargetError};
 
 /// Directories that are kept open.
@@ -78,12 +80,23 @@ impl<'a> Directories<'a> {
         let above = self.get(entry.place.directory)?;
         let name = self.catalog.bytes(entry.place.name);
         if entry.obstacle {
-            above.remove(name)?;
+            above.remove_as(name, &mut NoDirectory)?;
         }
         let (directory, new) = above.make_directory(name)?;
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(row, &directory, name)?;
         Ok(new)
     }
+}
+
+/// What was planned to go was no directory; a directory that has taken its place since stays.
+struct NoDirectory;
+
+impl Removal for NoDirectory {
+    fn may_go(&mut self, _: &[u8], _: &[u8], stat: &Stat) -> bool {
+        stat.kind != Kind::Directory
+    }
+
+    fn gone(&mut self, _: &[u8], _: bool) {}
 }
 
 impl Kept {

@@ -7,10 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::catalog::{Catalog, NONE, Place};
+use super::deletion::{Deletion, Planned};
 use super::directories::Directories;
 use super::existing::target_message;
 use super::plan::Plan;
-use super::planner::Decision;
+use super::planner::{Decision, require_yours};
 use super::report::{Problem, ProblemKind, Report};
 use super::worker::{Jobs, Source, Worker};
 use super::{Options, verify};
@@ -147,6 +148,8 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
     let bytes = catalog.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
     monitor.expect(items as u64, bytes, true);
     let target = Target::open(&options.target, true).map_err(|error| cannot_make(&options.target, &error))?;
+    // Where it did not exist, only now it is certain where it lies.
+    require_yours(&options)?;
     let failed: Vec<AtomicBool> = catalog.files.iter().map(|_| AtomicBool::new(false)).collect();
     for row in &broken {
         if let Some(failed) = failed.get(*row as usize) {
@@ -169,8 +172,8 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
     };
     shared.make_directories();
     shared.check()?;
-    shared.remove_obstacles(&obstacles);
-    shared.remove_extra(&deletions);
+    shared.remove(&obstacles);
+    shared.remove(&deletions);
     shared.check()?;
     let sorted = pieces.sorted().map_err(|error| Error::Refused(format!("the temporary file of the plan: {error}")))?;
     let source = Source { packs: &packs, blocks: &blocks };
@@ -228,6 +231,9 @@ impl Shared<'_> {
             }
             match self.directories.make(row as u32) {
                 Ok(new) => {
+                    if directory.obstacle {
+                        self.deleted(&self.catalog.path(directory.place), false);
+                    }
                     self.report(|report| report.directories += 1);
                     if new {
                         self.done(directory.place, directory.obstacle, true, 0);
@@ -238,41 +244,38 @@ impl Shared<'_> {
         }
     }
 
-    fn remove_obstacles(&self, places: &[Place]) {
-        for place in places {
+    /// Only in the very directory that was looked at, and only what was there then: what has appeared since was never compared with the
+    /// snapshot.
+    fn remove(&self, deletions: &[Deletion]) {
+        for deletion in deletions {
             if self.is_stopped() {
                 return;
             }
+            let place = deletion.place;
+            let top = self.catalog.path(place);
             let name = self.catalog.bytes(place.name);
-            let removed = self.directories.get(place.directory).and_then(|directory| directory.remove(name));
+            let mut told = |path: &[u8], is_directory: bool| {
+                let slash: &[u8] = if path.is_empty() { b"" } else { b"/" };
+                self.deleted(&[top.as_slice(), slash, path].concat(), is_directory);
+            };
+            let removed = self.directories.get(place.directory).and_then(|directory| {
+                let error = |source| TargetError::Io { operation: "stat", name: name.to_vec(), source };
+                match directory.as_directory().stat_self().map_err(error)? {
+                    stat if Made::of(&stat) == deletion.seen_in => {
+                        directory.remove_as(name, &mut Planned::new(self.options, deletion, &mut told))
+                    }
+                    _ => Err(TargetError::Replaced(name.to_vec())),
+                }
+            });
             if let Err(error) = removed {
-                self.target_problem(*place, &error);
+                self.target_problem(place, &error);
             }
         }
     }
 
-    /// Only in the very directory that was looked at: what has taken its place since was never compared with the snapshot.
-    fn remove_extra(&self, deletions: &[(Place, Made)]) {
-        for (place, seen_in) in deletions {
-            if self.is_stopped() {
-                return;
-            }
-            let name = self.catalog.bytes(place.name);
-            let removed = self.directories.get(place.directory).and_then(|directory| {
-                let error = |source| TargetError::Io { operation: "stat", name: name.to_vec(), source };
-                match directory.as_directory().stat_self().map_err(error)? {
-                    stat if Made::of(&stat) == *seen_in => directory.remove(name),
-                    _ => Err(TargetError::Replaced(name.to_vec())),
-                }
-            });
-            match removed {
-                Ok(()) => {
-                    self.report(|report| report.deleted += 1);
-                    self.monitor.item(&Item::new(&self.catalog.path(*place), Action::Deleted));
-                }
-                Err(error) => self.target_problem(*place, &error),
-            }
-        }
+    fn deleted(&self, path: &[u8], directory: bool) {
+        self.report(|report| report.deleted += 1);
+        self.monitor.item(&Item { directory, ..Item::new(path, Action::Deleted) });
     }
 
     fn specials(&self) {

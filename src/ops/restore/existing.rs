@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::Overwrite;
 use super::compare::{self, CompareError, Verdict};
-use super::deletion;
+use super::deletion::{self, Stays};
 use super::planner::{Planner, There};
 use super::report::ProblemKind;
 use crate::base::time::Time;
 use crate::codec::tree::{Content, Metadata, Node};
 use crate::files::metadata;
 use crate::files::stat::{Kind, Stat};
-use crate::files::target::{TargetDirectory, TargetError};
+use crate::files::target::{Made, TargetDirectory, TargetError};
 use crate::files::xattr;
 use crate::ops::{Action, Error, Item, Result};
 
@@ -86,14 +86,25 @@ impl Planner<'_> {
                 self.problem(path, ProblemKind::Target, message);
                 return Ok(None);
             }
-            if !deletion::is_free(self.options, &directory, name, path) {
-                let message = "a directory is in the way that holds what is left out, or packstone's own".to_owned();
-                self.problem(path, ProblemKind::Target, message);
-                return Ok(None);
-            }
+            let seen_in = match directory.as_directory().stat_self() {
+                Ok(stat) => Made::of(&stat),
+                Err(error) => {
+                    self.problem(path, ProblemKind::Target, error.to_string());
+                    return Ok(None);
+                }
+            };
             let place = self.place(name)?;
-            self.obstacles.push(place);
-            return Ok(Some(Existing::Obstacle));
+            let why = match deletion::examine(self.options, &directory, name, path, place, seen_in)? {
+                Ok(deletion) => {
+                    self.obstacles.push(deletion);
+                    return Ok(Some(Existing::Obstacle));
+                }
+                Err(Stays::LeftOut) => "holds what is left out".to_owned(),
+                Err(Stays::Owned(owner)) => format!("is, or holds, {owner}"),
+                Err(Stays::Unknown(why)) => format!("cannot be looked at: {why}"),
+            };
+            self.problem(path, ProblemKind::Target, format!("a directory is in the way that {why}"));
+            return Ok(None);
         }
         Ok(Some(Existing::Other(directory, stat)))
     }

@@ -33,8 +33,10 @@ mod tree;
 mod verify;
 mod worker;
 
-use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::files::own::OwnPlaces;
 
 pub use execute::execute;
 pub use plan::{Line, Plan, Totals};
@@ -73,9 +75,9 @@ pub struct Options {
     pub numeric_owner: bool,
     /// Read everything back.
     pub verify: bool,
-    /// Directories by (device, inode) that are never removed, and that nothing is restored into: this program's own
-    /// repository, cache and memory. No backup holds them, so `--delete` would take them for something extra.
-    pub never: HashSet<(u64, u64)>,
+    /// What is this program's own, or another repository, is never removed, and nothing is restored into it. No backup holds what is
+    /// own, so `--delete` would take it for something extra.
+    pub own: Arc<OwnPlaces>,
 }
 
 impl Options {
@@ -90,7 +92,7 @@ impl Options {
             sparse: false,
             numeric_owner: false,
             verify: false,
-            never: HashSet::new(),
+            own: Arc::default(),
         }
     }
 }

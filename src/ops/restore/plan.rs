@@ -1,15 +1,15 @@
 //! A plan: everything that a restore will do, worked out by reading only.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::catalog::{Catalog, Place};
+use super::catalog::Catalog;
+use super::deletion::Deletion;
 use super::pieces::Pieces;
 use super::report::{Problem, Report};
 use super::{Options, planner};
 use crate::base::id::ObjectId;
 use crate::codec::snapshot::Counts;
 use crate::codec::tree::Entry;
-use crate::files::target::Made;
 use crate::ops::Action;
 use crate::repository::cache::BlockPlace;
 
@@ -32,10 +32,10 @@ pub struct Plan {
     pub(super) pieces: Pieces,
     pub(super) packs: Vec<ObjectId>,
     pub(super) blocks: HashMap<(u32, u16), BlockPlace>,
-    /// What `--delete` removes, and the directory that it was seen in.
-    pub(super) deletions: Vec<(Place, Made)>,
+    /// What `--delete` removes.
+    pub(super) deletions: Vec<Deletion>,
     /// Directories where something else is to be.
-    pub(super) obstacles: Vec<Place>,
+    pub(super) obstacles: Vec<Deletion>,
     /// For every entry that the selection lets through, in the order of the walk.
     pub(super) decisions: Vec<planner::Decision>,
     /// Rows of files of which a piece is missing.
@@ -78,7 +78,7 @@ pub struct Totals {
     pub skipped: u64,
     /// Bytes that those have in the snapshot.
     pub skipped_bytes: u64,
-    /// Entries to remove.
+    /// Entries to remove, with those in them.
     pub deleted: u64,
     /// Blocks to read.
     pub blocks: u64,
@@ -116,7 +116,8 @@ impl Plan {
                 .fold(self.report.unchanged_bytes, u64::saturating_add),
             skipped: self.report.skipped,
             skipped_bytes: self.report.skipped_bytes,
-            deleted: self.deletions.len() as u64,
+            deleted: self.all_deletions().map(Deletion::len).sum::<u64>()
+                + catalog.directories.iter().filter(|directory| directory.obstacle).count() as u64,
             blocks: self.blocks.len() as u64,
             packs: self.packs.len() as u64,
             stored_bytes: self.blocks.values().map(|block| u64::from(block.stored_length)).sum(),
@@ -143,23 +144,43 @@ impl Plan {
         self.report.damage_count
     }
 
+    fn all_deletions(&self) -> impl Iterator<Item = &Deletion> {
+        self.obstacles.iter().chain(&self.deletions)
+    }
+
+    /// Everything that goes: each entry by its name, what is in a directory after it.
+    fn deleted(&self) -> impl Iterator<Item = Line> + '_ {
+        let catalog = &self.catalog;
+        let line = |path, directory| Line { action: Action::Deleted, path, directory, size: 0 };
+        let beneath = self.all_deletions().flat_map(move |deletion| {
+            let top = catalog.path(deletion.place);
+            deletion.entries().map(move |(path, is_directory)| {
+                let slash: &[u8] = if path.is_empty() { b"" } else { b"/" };
+                line([top.as_slice(), slash, &path].concat(), is_directory)
+            })
+        });
+        let in_the_way = catalog.directories.iter().filter(|directory| directory.obstacle);
+        beneath.chain(in_the_way.map(move |directory| line(catalog.path(directory.place), false)))
+    }
+
     /// Everything that it will do, one thing after the other: what is removed, directories, files, everything else. What
     /// is left alone was told to the monitor while the plan was made.
     pub fn lines(&self) -> impl Iterator<Item = Line> + '_ {
         let catalog = &self.catalog;
         let line = |action, place, directory, size| Line { action, path: catalog.path(place), directory, size };
         let written = |replaces| if replaces { Action::Changed } else { Action::New };
-        let deletions = self.deletions.iter().map(move |(place, _)| line(Action::Deleted, *place, false, 0));
         let directories = catalog.directories.iter().skip(1).map(move |directory| {
             let action = if directory.exists { Action::Unchanged } else { Action::New };
             line(action, directory.place, true, 0)
         });
-        let files = catalog.files.iter().map(move |file| line(written(file.replaces), file.place, false, file.size));
+        let broken: HashSet<u32> = self.broken.iter().copied().collect();
+        let whole = catalog.files.iter().zip(0_u32..).filter(move |(_, row)| !broken.contains(row));
+        let files = whole.map(move |(file, _)| line(written(file.replaces), file.place, false, file.size));
         let specials =
             catalog.specials.iter().map(move |special| line(written(special.replaces), special.place, false, 0));
         let links = catalog.links.iter().map(move |link| line(written(link.replaces), link.place, false, link.size));
         let adjusts =
             catalog.adjusts.iter().map(move |adjust| line(Action::Unchanged, adjust.place, false, adjust.size));
-        deletions.chain(directories).chain(files).chain(specials).chain(links).chain(adjusts)
+        self.deleted().chain(directories).chain(files).chain(specials).chain(links).chain(adjusts)
     }
 }

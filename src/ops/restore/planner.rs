@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::catalog::{Adjust, Catalog, Directory, File, Link, NONE, Place, Special, next_row};
-use super::deletion::{self, Sources};
+use super::deletion::{self, Deletion, Sources, Stays};
 use super::existing::{Existing, Keep, is_same_special};
 use super::pieces::{Piece, Pieces};
 use super::plan::{Plan, Start};
@@ -16,6 +16,7 @@ use super::{Options, Overwrite};
 use crate::base::escape::Escaped;
 use crate::base::id::ObjectId;
 use crate::codec::tree::{Content, Entry, Metadata, Node};
+use crate::files::own::Owner;
 use crate::files::owner::Owners;
 use crate::files::stat::{Kind, Stat};
 use crate::files::target::{Made, Target, TargetDirectory};
@@ -81,8 +82,8 @@ pub(super) struct Planner<'a> {
     groups: HashMap<GroupKey, (u32, [u8; 32])>,
     /// Existing inodes that were kept for a group.
     pub(super) claimed: HashSet<(u64, u64)>,
-    deletions: Vec<(Place, Made)>,
-    pub(super) obstacles: Vec<Place>,
+    deletions: Vec<Deletion>,
+    pub(super) obstacles: Vec<Deletion>,
     decisions: Vec<Decision>,
     broken: Vec<u32>,
     pub(super) report: Report,
@@ -101,6 +102,10 @@ pub fn plan(
     monitor: &dyn Monitor,
 ) -> Result<Plan> {
     monitor.phase(Phase::Plan);
+    if options.delete {
+        options.own.require_known().map_err(|error| Error::Refused(error.to_string()))?;
+    }
+    require_yours(options)?;
     let snapshot = &chosen.snapshot;
     let start = match &found.part {
         Part::Root(listing) => Start::Listing(listing.clone()),
@@ -162,8 +167,16 @@ pub fn plan(
     })
 }
 
-/// A sentence about the repository, the cache or the memory of this program in the target.
-const OWN: &str = "is packstone's own repository, cache or memory: nothing is restored into it";
+/// Refuses a target that is this program's own or another repository, or lies in one.
+pub(super) fn require_yours(options: &Options) -> Result<()> {
+    options.own.refuse_within(&options.target).map_err(|error| Error::Refused(format!("the target: {error}")))
+}
+
+/// A sentence about a directory of the target that is somebody's.
+fn owned(owner: &Owner) -> String {
+    let next = if owner.is_own() { "" } else { ". To have it back from the snapshot, move it away first" };
+    format!("is {owner}: nothing is restored into it{next}")
+}
 
 fn spill_error(error: io::Error) -> Error {
     Error::Refused(format!("the temporary file of this restore's plan: {error}"))
@@ -207,12 +220,6 @@ impl Planner<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => There::Nothing,
             Err(error) => return Err(refuse(error)),
         };
-        if let There::Directory(directory) = &there
-            && directory.as_directory().stat_self().is_ok_and(|stat| self.options.never.contains(&stat.key()))
-        {
-            use std::os::unix::ffi::OsStrExt;
-            return Err(Error::Refused(format!("the target {} {OWN}", Escaped(target.as_os_str().as_bytes()))));
-        }
         let place = Place { directory: 0, name: self.catalog.name(b"")? };
         let stands_for_it = match &there {
             There::Directory(target) => {
@@ -346,12 +353,12 @@ impl Planner<'_> {
         if let There::Directory(directory) = self.there() {
             match directory.stat(&name) {
                 Ok(None) => {}
-                Ok(Some(stat)) if self.options.never.contains(&stat.key()) => {
-                    self.problem(path, ProblemKind::Target, OWN.to_owned());
-                    return Ok(false);
-                }
                 Ok(Some(stat)) if stat.kind == Kind::Directory => match directory.directory(&name) {
                     Ok(inner) => {
+                        if let Some(owner) = self.options.own.directory(&name, inner.as_directory(), &stat) {
+                            self.problem(path, ProblemKind::Target, owned(&owner));
+                            return Ok(false);
+                        }
                         there = There::Directory(inner);
                         mounted |= self.options.delete && directory.is_mount_point(&name);
                     }
@@ -423,9 +430,20 @@ impl Planner<'_> {
         for name in frame.extra {
             let path = [path, b"/", &name].concat();
             let is_unread = self.sources.is_unread(&[self.prefix.as_slice(), &path].concat());
-            if !is_unread && deletion::is_free(self.options, &directory, &name, &path) {
-                let name = self.catalog.name(&name)?;
-                self.deletions.push((Place { directory: row, name }, Made::of(&stat)));
+            if is_unread {
+                continue;
+            }
+            let place = Place { directory: row, name: self.catalog.name(&name)? };
+            match deletion::examine(self.options, &directory, &name, &path, place, Made::of(&stat))? {
+                Ok(deletion) => self.deletions.push(deletion),
+                Err(Stays::LeftOut) => {}
+                Err(Stays::Owned(owner)) => {
+                    let message = format!("is not removed: it is, or holds, {owner}");
+                    self.monitor.problem(Severity::Note, &path, &message);
+                }
+                Err(Stays::Unknown(why)) => {
+                    self.problem(&path, ProblemKind::Target, format!("is not removed: {why}"));
+                }
             }
         }
         Ok(())

@@ -58,7 +58,7 @@ pub struct Report {
     pub skipped: u64,
     /// Bytes that those have in the snapshot.
     pub skipped_bytes: u64,
-    /// Entries removed, each with all beneath it.
+    /// Entries removed, those in a removed directory included.
     pub deleted: u64,
     /// Bytes of content written, holes not counted.
     pub bytes: u64,
