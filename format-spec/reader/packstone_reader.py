@@ -186,7 +186,7 @@ class Repository:
     # Snapshots.
 
     def snapshots(self):
-        """[(id, Snapshot)], oldest first."""
+        """[(id, Snapshot)], by the times that they claim; the newest is another question (snapshot.md)."""
         found = []
         for snapshot_id, length, _ in self.state[f.SNAPSHOTS]:
             data = self.object(f"snapshots/{snapshot_id.hex()}", snapshot_id, length)

@@ -373,6 +373,7 @@ mod tests {
             seconds_elapsed: 2,
             counts: RestoreCounts { total_files: 3, files_restored: 3, ..RestoreCounts::default() },
             error_count: 0,
+            files_not_compared: 0,
         };
         assert_eq!(
             json(&RestoreMessage::Summary(restored)),

@@ -25,7 +25,7 @@ use crate::repository::list_reader::Chunks;
 /// Files that have begun and are not finished: a hasher takes 2 KiB.
 const ACTIVE_MAX: usize = 4_096;
 /// Holes that are kept until the end of a file; a file with more is read for itself.
-const HOLES_MAX: usize = 64;
+const HOLES_MAX: usize = 8;
 /// Chunks of one file that is hashed on the way: 24 MiB of places while they are found.
 const CHUNKS_MAX: usize = 1 << 20;
 
