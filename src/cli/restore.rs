@@ -1,7 +1,7 @@
 //! `restore`: from a snapshot to files.
 
 use super::exit::{CliError, Exit};
-use super::json::{RestoreCounts, RestoreMessage, RestoreSummary};
+use super::json::{RestoreCounts, RestoreMessage, RestoreMetadata, RestoreSummary};
 use super::output::Output;
 use super::patterns::{ExcludeOptions, IncludeOptions};
 use super::progress::Work;
@@ -9,7 +9,9 @@ use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::tell_warnings;
 use super::{Context, duration, open, own, size};
 use crate::base::escape::escape;
-use crate::ops::restore::{self, Options, Plan, ProblemKind, Report, Selection};
+use crate::files::apply::Severity;
+use crate::ops::restore::report::READ_BACK;
+use crate::ops::restore::{self, Cause, Options, Plan, ProblemKind, Report, Selection, Unset};
 use crate::ops::{Action, Item, Monitor, select};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -61,7 +63,10 @@ pub struct Arguments {
     /// Set owners by number, not by name
     #[arg(long, help_heading = "At the target")]
     pub numeric_owner: bool,
-    /// Read everything back and compare
+    /// End with 1 when owners, devices or set-id bits could not be set for lack of rights
+    #[arg(long, help_heading = "At the target")]
+    pub strict_owner: bool,
+    /// Read everything back and compare, contents and metadata
     #[arg(long, help_heading = "At the target")]
     pub verify: bool,
     /// Change nothing, only say what would be done: every entry that would be deleted is named, with -v every one that would be
@@ -99,6 +104,7 @@ impl Arguments {
             numeric_owner: self.numeric_owner,
             verify: self.verify,
             own: Arc::default(),
+            dry_run: self.dry_run,
         })
     }
 }
@@ -169,8 +175,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         crate::ops::Error::Interrupted => CliError::interrupted().hint("the same command goes on from here"),
         other => other.into(),
     })?;
-    show_report(&report, &source, &arguments.target, elapsed, context.output)?;
-    Ok(exit(report.damage_count, report.is_complete()))
+    show_report(&report, &source, &arguments.target, elapsed, arguments.strict_owner, context.output)?;
+    let is_done = if arguments.strict_owner { report.is_exact() } else { report.is_complete() };
+    Ok(exit(report.damage_count, is_done))
 }
 
 const fn exit(damage: u64, complete: bool) -> Exit {
@@ -222,6 +229,7 @@ fn show_plan(plan: &Plan, source: &str, target: &Path, seconds: u64, output: Out
             counts,
             error_count,
             files_not_compared: 0,
+            metadata: Vec::new(),
         }));
     }
     output.line(format!(
@@ -247,19 +255,31 @@ fn show_plan(plan: &Plan, source: &str, target: &Path, seconds: u64, output: Out
     Ok(())
 }
 
+/// Metadata that is not as in the snapshot: one line a cause.
+fn sentence(cause: &Cause, unset: &Unset) -> String {
+    let Cause { severity, what, reason } = cause;
+    let entries = size::counted(unset.count, "entry", "entries");
+    let next = match severity {
+        Severity::Note | Severity::NotPermitted => "; run as root of the machine to restore it",
+        Severity::Failed if reason == READ_BACK => "; run the same command again",
+        Severity::Failed => "",
+    };
+    format!("{what}: {reason} for {entries}, {} among them{next}", escape(&unset.example))
+}
+
 fn show_report(
     report: &Report,
     source: &str,
     target: &Path,
     elapsed: std::time::Duration,
+    strict_owner: bool,
     output: Output,
 ) -> Result<(), CliError> {
-    for (what, lacking) in &report.not_permitted {
-        let entries = size::counted(lacking.count, "entry", "entries");
-        let example = escape(&lacking.example);
-        output.warn(&format!("{what}: not permitted for {entries}, {example} among them; run as root to restore it"));
+    for (cause, unset) in &report.unset {
+        output.warn(&sentence(cause, unset));
     }
-    let error_count = report.problem_count + report.not_permitted.values().map(|lacking| lacking.count).sum::<u64>();
+    let counts = |severity| strict_owner || severity != Severity::Note;
+    let error_count = report.problem_count.saturating_add(report.unset_count(counts));
     if output.json {
         let counts = RestoreCounts {
             total_files: report.total_entries,
@@ -270,11 +290,20 @@ fn show_report(
             bytes_restored: report.bytes,
             bytes_skipped: report.skipped_bytes.saturating_add(report.unchanged_bytes),
         };
+        let metadata = report.unset.iter().map(|(cause, unset)| RestoreMetadata {
+            what: cause.what.clone(),
+            reason: cause.reason.clone(),
+            note: cause.severity == Severity::Note,
+            count: unset.count,
+            example: escape(&unset.example),
+        });
+        let metadata = metadata.collect();
         let summary = RestoreSummary {
             seconds_elapsed: elapsed.as_secs(),
             counts,
             error_count,
             files_not_compared: report.not_compared,
+            metadata,
         };
         return output.json(&RestoreMessage::Summary(summary));
     }
@@ -292,7 +321,8 @@ fn show_report(
         line.push_str(&format!("  {} {word}", size::count(count)));
     }
     if report.verified > 0 {
-        let wrong = report.problems.iter().any(|problem| problem.kind == ProblemKind::Verify);
+        let wrong = report.problems.iter().any(|problem| problem.kind == ProblemKind::Verify)
+            || report.unset.keys().any(|cause| cause.reason == READ_BACK);
         let word = if wrong { "read back, not all as in the snapshot" } else { "read back and identical" };
         line.push_str(&format!("  {} {word}", size::counted(report.verified, "file", "files")));
     }

@@ -101,13 +101,13 @@ pub fn capture(place: &Place<'_>, stat: &Stat, device: u32, owners: &Owners) -> 
         device,
         inode: stat.inode,
         links: stat.links,
-        xattrs: xattrs(place, &mut problems),
+        xattrs: captured_xattrs(place, &mut problems),
         flags: flags(place, stat.kind),
     };
     Ok(Captured { metadata, node, problems })
 }
 
-fn xattrs(place: &Place<'_>, problems: &mut Vec<Problem>) -> Vec<Xattr> {
+fn captured_xattrs(place: &Place<'_>, problems: &mut Vec<Problem>) -> Vec<Xattr> {
     let names = match xattr::names(place) {
         Ok(names) => names,
         Err(error) => {
@@ -144,8 +144,15 @@ pub fn capture_special(directory: &Directory, name: &[u8], owners: &Owners) -> i
     Ok((stat, Some(captured)))
 }
 
+/// All extended attributes, sorted by name; `None` when one of them cannot be read.
+pub(super) fn xattrs(place: &Place<'_>) -> Option<Vec<Xattr>> {
+    let mut problems = Vec::new();
+    let found = captured_xattrs(place, &mut problems);
+    problems.is_empty().then_some(found)
+}
+
 /// Flags of an open file or directory; none where the file system has none.
-fn flags(place: &Place<'_>, kind: Kind) -> u32 {
+pub(super) fn flags(place: &Place<'_>, kind: Kind) -> u32 {
     match (place, kind) {
         (Place::Open(fd), Kind::File | Kind::Directory) => {
             ioctl_getflags(fd).map_or(0, |flags| flags.bits() & FLAGS_MASK)

@@ -5,7 +5,8 @@
 //! - **Backup**: [`walk::Walk`] turns sources into a sorted, depth-first stream of steps; [`read::Reader`] gives a
 //!   file's bytes and holes and says whether it kept still; [`metadata::capture`] collects everything else.
 //! - **Restore**: [`target::Target`] is a directory handle, and everything that a snapshot says is made beneath it;
-//!   [`new_file::NewFile`] is a file on its way, [`apply`] sets owners, modes, extended attributes, times and flags.
+//!   [`new_file::NewFile`] is a file on its way, [`apply`] sets owners, modes, extended attributes, times and flags. [`keep`] says
+//!   whether what is there may stay, [`made`] recognises an inode again, [`file_system`] knows what the place keeps of all that.
 //!
 //! Rules that hold everywhere here:
 //!
@@ -18,10 +19,14 @@
 pub mod apply;
 pub mod directory;
 pub mod exclude;
+pub mod file_system;
 pub mod focus;
 pub mod hard_link;
+pub mod keep;
+pub mod lease;
 pub mod list;
 pub mod listed;
+pub mod made;
 pub mod metadata;
 pub mod new_file;
 pub mod own;
@@ -29,7 +34,9 @@ pub mod owner;
 pub mod pattern;
 mod protection;
 pub mod read;
+pub mod read_back;
 pub mod remove;
+pub mod rights;
 pub mod source;
 pub mod stat;
 pub mod sys;

@@ -1,5 +1,8 @@
 //! A regular file on its way: made exclusively, written anywhere in it by many threads, closed and opened again as its
 //! pieces come, and given its metadata and name at the end.
+//!
+//! Until then it belongs to this process's user and has mode 0600, so that nobody else can open it. One that is opened again must be
+//! that inode still, and still be so; the number of an inode alone is given to another as soon as it is free.
 
 use std::fs::File;
 use std::io;
@@ -10,9 +13,10 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags, ioctl_getflags, openat, unlinkat};
 
 use super::apply::{Applier, ApplyProblem, Subject, set_flags};
+use super::made::Made;
 use super::metadata::NO_COPY_ON_WRITE;
 use super::stat::{Kind, Stat};
-use super::target::{Existing, Made, TargetDirectory, TargetError, check_name};
+use super::target::{Existing, TargetDirectory, TargetError, check_name};
 use crate::codec::tree::Metadata;
 
 type Result<T> = std::result::Result<T, TargetError>;
@@ -26,6 +30,8 @@ pub struct Pending {
     name: Vec<u8>,
     temporary: Option<Vec<u8>>,
     made: Made,
+    /// Whose it is on its way.
+    uid: u32,
 }
 
 /// A [`Pending`] file without its directory: costs no descriptor at all.
@@ -34,13 +40,14 @@ pub struct Detached {
     name: Vec<u8>,
     temporary: Option<Vec<u8>>,
     made: Made,
+    uid: u32,
 }
 
 impl Detached {
     /// The same in its directory, which may have been opened again.
     #[must_use]
     pub fn attach(self, directory: Arc<TargetDirectory>) -> Pending {
-        Pending { directory, name: self.name, temporary: self.temporary, made: self.made }
+        Pending { directory, name: self.name, temporary: self.temporary, made: self.made, uid: self.uid }
     }
 }
 
@@ -48,6 +55,8 @@ impl Detached {
 #[derive(Debug)]
 pub struct NewFile {
     file: File,
+    /// What it was when it was opened: owner, group and mode are that until it is finished.
+    stat: Stat,
     pending: Option<Pending>,
 }
 
@@ -64,15 +73,16 @@ impl Pending {
         let fd = openat(self.directory.as_fd(), self.current(), FLAGS, Mode::empty());
         let fd = fd.map_err(|error| TargetError::io("open", &self.name, error))?;
         let stat = Stat::of(&fd).map_err(|error| TargetError::io("stat", &self.name, error))?;
-        if stat.kind != Kind::File || Made::of(&stat) != self.made {
+        if !self.made.is(&stat) || stat.uid != self.uid || stat.links > 1 {
             return Err(TargetError::Replaced(self.name));
         }
-        Ok(NewFile { file: File::from(fd), pending: Some(self) })
+        Ok(NewFile { file: File::from(fd), stat, pending: Some(self) })
     }
 
-    /// Removes the unfinished file.
+    /// Removes the unfinished file. A temporary name is nobody else's.
     pub fn discard(self) {
-        let is_ours = matches!(self.directory.stat(self.current()), Ok(Some(stat)) if Made::of(&stat) == self.made);
+        let is_ours = self.temporary.is_some()
+            || matches!(self.directory.stat(self.current()), Ok(Some(stat)) if self.made.is(&stat) && stat.uid == self.uid);
         if is_ours {
             let _ = unlinkat(self.directory.as_fd(), self.current(), AtFlags::empty());
         }
@@ -81,7 +91,7 @@ impl Pending {
     /// Lets go of the directory too.
     #[must_use]
     pub fn detach(self) -> Detached {
-        Detached { name: self.name, temporary: self.temporary, made: self.made }
+        Detached { name: self.name, temporary: self.temporary, made: self.made, uid: self.uid }
     }
 
     /// The inode that was made.
@@ -103,8 +113,9 @@ impl NewFile {
             directory.make(name, existing, |at| openat(directory.as_fd(), at, flags, Mode::from_raw_mode(0o600)))?;
         let temporary = naming.into_temporary();
         let stat = Stat::of(&fd).map_err(|error| TargetError::io("stat", name, error))?;
-        let pending = Pending { directory: directory.clone(), name: name.to_vec(), temporary, made: Made::of(&stat) };
-        Ok(Self { file: File::from(fd), pending: Some(pending) })
+        let made = Made::of(&stat, directory.system());
+        let pending = Pending { directory: directory.clone(), name: name.to_vec(), temporary, made, uid: stat.uid };
+        Ok(Self { file: File::from(fd), stat, pending: Some(pending) })
     }
 
     fn error(&self, operation: &'static str, error: io::Error) -> TargetError {
@@ -145,19 +156,31 @@ impl NewFile {
     /// Sets the metadata and gives it its name.
     ///
     /// # Errors
-    /// When it cannot take the place of what is there; the new file is removed then.
+    /// When it cannot take the place of what is there, or somebody has taken its name away; the new file is removed then.
     pub fn finish(mut self, metadata: &Metadata, applier: &Applier) -> Result<(Made, Vec<ApplyProblem>)> {
-        let subject = Subject { fd: self.file.as_fd(), path_only: false, kind: Kind::File };
-        let mut problems = applier.apply(subject, metadata);
-        if let Some(Pending { directory, name, temporary: Some(temporary), .. }) = &self.pending {
+        let Some(pending) = &self.pending else {
+            return Err(self.error("finish", io::Error::from(io::ErrorKind::InvalidInput)));
+        };
+        let Pending { directory, name, temporary, made, .. } = pending;
+        let now = Some(&self.stat);
+        let subject = Subject { fd: self.file.as_fd(), path_only: false, kind: Kind::File, directory, now };
+        let mut applied = applier.apply(&subject, metadata);
+        let replaced = || TargetError::Replaced(name.clone());
+        if applied.stat.is_some_and(|stat| stat.links == 0) && self.stat.links > 0 {
+            return Err(replaced());
+        }
+        if let Some(temporary) = temporary {
             directory.rename_over(temporary, name)?;
+            // The name may have been given to something else just before.
+            if !directory.stat(name)?.is_some_and(|stat| made.is(&stat)) {
+                return Err(replaced());
+            }
         }
         // Immutable would have kept the rename from happening.
-        problems.extend(applier.flags(subject, metadata));
-        match self.pending.take() {
-            Some(pending) => Ok((pending.made, problems)),
-            None => Err(self.error("finish", io::Error::from(io::ErrorKind::InvalidInput))),
-        }
+        applied.problems.extend(applier.flags(&subject, metadata));
+        let made = *made;
+        self.pending = None;
+        Ok((made, applied.problems))
     }
 }
 

@@ -90,6 +90,33 @@ pub fn raise_open_files() {
     }
 }
 
+/// Takes a read lease (fcntl(2), "Leases") on a file that is open for reading only: the kernel grants it while nobody has the
+/// file open for writing, a mapping included, and lets nobody open it so until the lease ends with the last descriptor, or
+/// `/proc/sys/fs/lease-break-time` after somebody has asked.
+///
+/// Whoever asks makes the kernel send a signal to this process. SIGIO, the usual one, would end it; SIGURG does nothing.
+///
+/// # Errors
+/// `EAGAIN`: somebody has it open for writing. Anything else: this file system, or this process, can take none.
+pub fn take_read_lease(file: BorrowedFd<'_>) -> io::Result<()> {
+    /// include/uapi/asm-generic/fcntl.h: the same on all machines but PA-RISC.
+    const F_SETSIG: libc::c_int = 10;
+    // SAFETY: both calls take integers only; `file` is an open descriptor for as long as it is borrowed.
+    let result = unsafe {
+        match libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG) {
+            0 => libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK),
+            failed => failed,
+        }
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether the lease of [`take_read_lease`] is whole: nobody has asked to write meanwhile.
+pub fn has_read_lease(file: BorrowedFd<'_>) -> bool {
+    // SAFETY: the call takes integers only; `file` is an open descriptor for as long as it is borrowed.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
+}
+
 /// A shared, writable mapping of a file, for tests of what a store through a mapping does to timestamps.
 #[cfg(test)]
 pub mod mapping {

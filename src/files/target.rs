@@ -3,22 +3,29 @@
 //!
 //! - Everything is looked up beneath an open directory, one component at a time, never through a symbolic link.
 //! - Names from a snapshot are checked: not empty, no `.` or `..`, no slash, no NUL.
-//! - An inode that was there before is never written into. A file, link or device in the way is replaced by making the
+//! - An inode that was there before is never written into, and kept only when [`super::keep`] says so. A file, link or device in the way is replaced by making the
 //!   new one under a temporary name beside it and renaming; a directory in the way is a [`TargetError::Conflict`], and the
 //!   caller decides ([`TargetDirectory::remove`]).
 //! - Nothing is more permissive on its way than at its end: files are made with mode 0600, directories with 0700.
+//! - What was made is held by its descriptor, or recognised when its name is opened again ([`super::made`]); nobody else can make an
+//!   inode of ours. A temporary name is gone on every path that ends here.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, makedev, mkdirat, mknodat, openat, renameat, symlinkat, unlinkat};
+use rustix::fs::{
+    Access, AtFlags, FileType, Mode, OFlags, accessat, makedev, mkdirat, mknodat, openat, renameat, symlinkat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::apply::{Applier, ApplyProblem, Subject, set_mode};
+use super::apply::{Applied, Applier, ApplyProblem, Subject, set_mode};
 use super::directory::{Directory, is_loop};
+use super::file_system::{FileSystem, FileSystems, Owning};
+use super::lease::Writers;
+use super::made::{Made, Seen};
 use super::protection::{self, Lifted};
 use super::stat::{Kind, Stat};
 use super::sys;
@@ -47,9 +54,9 @@ pub enum TargetError {
     /// The inode under the name is not the one that this restore made: somebody else is at work there.
     #[error("\"{}\": was replaced by someone else while it was being restored", Escaped(.0))]
     Replaced(Vec<u8>),
-    /// The inode has other names, which would change with it.
-    #[error("\"{}\": has other hard links, which would change with it", Escaped(.0))]
-    Linked(Vec<u8>),
+    /// It is not what it was when its content was compared, or somebody has it open for writing now.
+    #[error("\"{}\": was changed by someone else after it was compared; run the same command again", Escaped(.0))]
+    Changed(Vec<u8>),
     /// A mount point lies in what was to be removed.
     #[error("\"{}\": another file system is mounted there; nothing on it is removed. Unmount it first", Escaped(.0))]
     Mounted(Vec<u8>),
@@ -102,21 +109,6 @@ pub enum Existing {
     Replace,
 }
 
-/// The inode that a restore made, to recognise it later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Made {
-    pub(super) device: u64,
-    pub(super) inode: u64,
-}
-
-impl Made {
-    /// The inode that a stat describes.
-    #[must_use]
-    pub const fn of(stat: &Stat) -> Self {
-        Self { device: stat.device, inode: stat.inode }
-    }
-}
-
 /// The directory that was named as target.
 #[derive(Debug)]
 pub struct Target {
@@ -130,11 +122,19 @@ impl Target {
     /// # Errors
     /// What the system says.
     pub fn open(path: &Path, create: bool) -> io::Result<Self> {
+        Self::open_with(path, create, FileSystems::new(true))
+    }
+
+    /// The same with what is known about file systems already.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open_with(path: &Path, create: bool, systems: Arc<FileSystems>) -> io::Result<Self> {
         sys::raise_open_files();
         if create {
             std::fs::create_dir_all(path)?;
         }
-        Ok(Self { root: Arc::new(TargetDirectory { directory: Directory::open_root(path)? }) })
+        Ok(Self { root: Arc::new(TargetDirectory::new(Directory::open_root(path)?, systems)?) })
     }
 
     /// The top.
@@ -157,6 +157,10 @@ impl Target {
 #[derive(Debug)]
 pub struct TargetDirectory {
     directory: Directory,
+    /// What it was when it was opened.
+    stat: Stat,
+    system: Arc<FileSystem>,
+    systems: Arc<FileSystems>,
 }
 
 impl AsFd for TargetDirectory {
@@ -166,6 +170,46 @@ impl AsFd for TargetDirectory {
 }
 
 impl TargetDirectory {
+    fn new(directory: Directory, systems: Arc<FileSystems>) -> io::Result<Self> {
+        let stat = directory.stat_self()?;
+        let system = systems.of(directory.as_fd(), &stat);
+        Ok(Self { directory, stat, system, systems })
+    }
+
+    /// The file system that it is on.
+    #[must_use]
+    pub const fn system(&self) -> &Arc<FileSystem> {
+        &self.system
+    }
+
+    /// Whose files are that are made here.
+    pub(super) fn owning(&self) -> Owning {
+        self.systems.owning(&self.system, self.directory.as_fd())
+    }
+
+    /// The inode that it is.
+    #[must_use]
+    pub fn made(&self) -> Made {
+        Made::of(&self.stat, &self.system)
+    }
+
+    /// Whether it is an inode that was made or looked at before.
+    #[must_use]
+    pub fn is(&self, made: &Made) -> bool {
+        made.is(&self.stat)
+    }
+
+    /// Whose it was when it was opened.
+    #[must_use]
+    pub const fn owner(&self) -> u32 {
+        self.stat.uid
+    }
+
+    /// Whether what a stat describes can be something that this process has just made here.
+    pub(super) fn is_ours(&self, stat: &Stat) -> bool {
+        self.owning().creator.is_none_or(|creator| creator == stat.uid)
+    }
+
     /// The same as a plain directory, to read back what was written ([`super::read::Reader`], [`super::xattr::Place`]).
     #[must_use]
     pub const fn as_directory(&self) -> &Directory {
@@ -208,7 +252,9 @@ impl TargetDirectory {
     pub fn directory(&self, name: &[u8]) -> Result<Arc<Self>> {
         check_name(name)?;
         match self.directory.open_child(name) {
-            Ok(directory) => Ok(Arc::new(Self { directory })),
+            Ok(directory) => Self::new(directory, self.systems.clone())
+                .map(Arc::new)
+                .map_err(|error| TargetError::io("stat", name, error)),
             Err(error) if error.kind() == io::ErrorKind::NotADirectory || is_loop(&error) => {
                 Err(self.conflict(name, error))
             }
@@ -220,7 +266,7 @@ impl TargetDirectory {
     /// its metadata is applied. The answer says whether it is new.
     ///
     /// # Errors
-    /// [`TargetError::Conflict`] when something else is there.
+    /// [`TargetError::Conflict`] when something else is there; [`TargetError::Replaced`] when it is not the one that was made.
     pub fn make_directory(&self, name: &[u8]) -> Result<(Arc<Self>, bool)> {
         check_name(name)?;
         let new = match mkdirat(&self.directory, name, Mode::from_raw_mode(DIRECTORY_MODE)) {
@@ -230,7 +276,11 @@ impl TargetDirectory {
         };
         let opened = self.directory(name)?;
         if new {
-            return Ok((opened, true));
+            return if self.is_ours(&opened.stat) {
+                Ok((opened, true))
+            } else {
+                Err(TargetError::Replaced(name.to_vec()))
+            };
         }
         opened.unlock().map_err(|error| TargetError::io("make writable", name, error))?;
         // What was only searchable may be readable now.
@@ -244,22 +294,25 @@ impl TargetDirectory {
         if self.directory.is_readable() {
             protection::clear(&self.directory);
         }
-        let me = geteuid();
-        if !me.is_root() && stat.uid == me.as_raw() && stat.mode & DIRECTORY_MODE != DIRECTORY_MODE {
-            set_mode(self.subject(), stat.mode | DIRECTORY_MODE)?;
+        let shut = stat.mode & DIRECTORY_MODE != DIRECTORY_MODE && stat.uid == geteuid().as_raw();
+        // Whoever may work there in spite of the mode leaves it as it is.
+        let all = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+        if shut && accessat(&self.directory, ".", all, AtFlags::EACCESS).is_err() {
+            set_mode(&self.subject(), stat.mode | DIRECTORY_MODE)?;
         }
         Ok(())
     }
 
     fn subject(&self) -> Subject<'_> {
-        Subject { fd: self.directory.as_fd(), path_only: !self.directory.is_readable(), kind: Kind::Directory }
+        let path_only = !self.directory.is_readable();
+        Subject { fd: self.directory.as_fd(), path_only, kind: Kind::Directory, directory: self, now: None }
     }
 
     /// Sets a directory's own metadata. Last, after everything in it and beneath it: deepest directories first.
-    pub fn finish(&self, metadata: &Metadata, applier: &Applier) -> Vec<ApplyProblem> {
-        let mut problems = applier.apply(self.subject(), metadata);
-        problems.extend(applier.flags(self.subject(), metadata));
-        problems
+    pub fn finish(&self, metadata: &Metadata, applier: &Applier) -> Applied {
+        let mut applied = applier.apply(&self.subject(), metadata);
+        applied.problems.extend(applier.flags(&self.subject(), metadata));
+        applied
     }
 
     /// Makes a symbolic link, fifo, socket or device with its metadata.
@@ -289,68 +342,64 @@ impl TargetDirectory {
             Node::Symlink { target } => symlinkat(target.as_slice(), &self.directory, at),
             _ => mknodat(&self.directory, at, file_type(kind), Mode::from_raw_mode(0o600), makedev(rdev.0, rdev.1)),
         })?;
-        let (fd, made) = self.hold(place.current(), kind)?;
-        let subject = Subject { fd: fd.as_fd(), path_only: true, kind };
-        let problems = applier.apply(subject, metadata);
+        let (fd, now) = self.hold(place.current(), kind)?;
+        let subject = Subject { fd: fd.as_fd(), path_only: true, kind, directory: self, now: Some(&now) };
+        let applied = applier.apply(&subject, metadata);
         place.settle()?;
-        Ok((made, problems))
+        Ok((Made::of(&now, &self.system), applied.problems))
     }
 
     /// Takes hold of something just made and makes sure that it is that: of the right kind, ours, with one name.
-    fn hold(&self, name: &[u8], kind: Kind) -> Result<(OwnedFd, Made)> {
+    fn hold(&self, name: &[u8], kind: Kind) -> Result<(OwnedFd, Stat)> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = openat(&self.directory, name, flags, Mode::empty())
             .map_err(|error| TargetError::io("open", name, error))?;
         let stat = Stat::of(&fd).map_err(|error| TargetError::io("stat", name, error))?;
-        if stat.kind != kind || stat.links != 1 || stat.uid != geteuid().as_raw() {
+        if stat.kind != kind || stat.links > 1 || !self.is_ours(&stat) {
             return Err(TargetError::Replaced(name.to_vec()));
         }
-        Ok((fd, Made::of(&stat)))
+        Ok((fd, stat))
     }
 
-    /// Sets metadata of something that was there before and has the right content.
+    /// Sets metadata of something that was there before and has the right content: the very inode that was seen, unchanged since,
+    /// with one name, and held off from writers while its metadata is set.
     ///
     /// # Errors
-    /// [`TargetError::Linked`] when it has more names than `links_max`; [`TargetError::Conflict`] when it is not of that
-    /// kind.
+    /// [`TargetError::Changed`]; [`TargetError::Conflict`] when it is not of that kind.
     pub fn update(
         &self,
         name: &[u8],
-        kind: Kind,
-        links_max: u64,
+        seen: &Seen,
         metadata: &Metadata,
         applier: &Applier,
     ) -> Result<Vec<ApplyProblem>> {
         check_name(name)?;
-        let readable = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let common = OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = |flags| openat(&self.directory, name, flags | common, Mode::empty());
-        let (opened, mut path_only) = match kind {
-            Kind::File | Kind::Directory => (open(readable), false),
-            _ => (open(OFlags::PATH), true),
+        let changed = || TargetError::Changed(name.to_vec());
+        let (kind, path_only) = (seen.kind(), seen.kind() != Kind::File);
+        let opened = if path_only {
+            openat(&self.directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+                .map_err(io::Error::from)
+        } else {
+            self.directory.open_file(name)
         };
-        let opened = match opened {
-            Err(Errno::ACCESS) if !path_only => {
-                path_only = true;
-                open(OFlags::PATH)
-            }
-            other => other,
-        };
-        let fd = opened.map_err(|error| self.conflict(name, error.into()))?;
+        let fd = opened.map_err(|error| self.conflict(name, error))?;
+        let writers = if path_only { Writers::Unknown } else { Writers::ask(fd.as_fd(), &self.system) };
         let stat = Stat::of(&fd).map_err(|error| TargetError::io("stat", name, error))?;
         if stat.kind != kind {
             return Err(TargetError::Conflict { name: name.to_vec(), kind: stat.kind });
         }
-        if kind != Kind::Directory && stat.links > links_max.max(1) {
-            return Err(TargetError::Linked(name.to_vec()));
+        if !seen.is(&stat) || stat.links > 1 || writers == Writers::Somebody {
+            return Err(changed());
         }
         if !path_only {
             protection::clear(&fd);
         }
-        let subject = Subject { fd: fd.as_fd(), path_only, kind };
-        let mut problems = applier.apply(subject, metadata);
-        problems.extend(applier.flags(subject, metadata));
-        Ok(problems)
+        let subject = Subject { fd: fd.as_fd(), path_only, kind, directory: self, now: None };
+        let mut applied = applier.apply(&subject, metadata);
+        applied.problems.extend(applier.flags(&subject, metadata));
+        let same =
+            applied.stat.is_none_or(|now| seen.made().is(&now) && now.size == stat.size && now.links == stat.links);
+        if same && writers.again(fd.as_fd()) == writers { Ok(applied.problems) } else { Err(changed()) }
     }
 
     /// Runs `create` on the name itself, or on a temporary one beside it when something is there that may be replaced.
@@ -414,7 +463,7 @@ const fn file_type(kind: Kind) -> FileType {
 }
 
 /// A name that nobody can guess, so that nobody can put something there first.
-fn temporary_name() -> io::Result<Vec<u8>> {
+pub(super) fn temporary_name() -> io::Result<Vec<u8>> {
     let mut random = [0; 12];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
     let mut name = TEMPORARY_PREFIX.to_vec();
@@ -424,7 +473,7 @@ fn temporary_name() -> io::Result<Vec<u8>> {
     Ok(name)
 }
 
-/// Something that was made, perhaps under a temporary name still.
+/// Something that was made, perhaps under a temporary name still, which goes with this unless it is settled.
 pub(super) struct Naming<'a> {
     directory: &'a TargetDirectory,
     name: Vec<u8>,
@@ -438,22 +487,29 @@ impl Naming<'_> {
     }
 
     /// The temporary name, for a caller that renames later.
-    pub fn into_temporary(self) -> Option<Vec<u8>> {
-        self.temporary
+    pub fn into_temporary(mut self) -> Option<Vec<u8>> {
+        self.temporary.take()
     }
 
     /// Removes it.
-    pub fn discard(&self) {
+    pub fn discard(mut self) {
         let _ = unlinkat(&self.directory.directory, self.current(), AtFlags::empty());
+        self.temporary = None;
     }
 
     /// Gives it the final name.
-    pub fn settle(self) -> Result<()> {
+    pub fn settle(mut self) -> Result<()> {
         let Some(temporary) = &self.temporary else { return Ok(()) };
-        let result = self.directory.rename_over(temporary, &self.name);
-        if result.is_err() {
-            self.discard();
+        self.directory.rename_over(temporary, &self.name)?;
+        self.temporary = None;
+        Ok(())
+    }
+}
+
+impl Drop for Naming<'_> {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            let _ = unlinkat(&self.directory.directory, temporary.as_slice(), AtFlags::empty());
         }
-        result
     }
 }

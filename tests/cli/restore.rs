@@ -121,33 +121,83 @@ fn give(path: &Path, uid: u32) {
     }
 }
 
-#[test]
-fn an_ordinary_user_hears_what_only_root_could_have_set() {
-    const NOBODY: u32 = 65_534;
+/// A world of root's, with a file of somebody else's that is a set-id program, a device, and the program where user 65534 can run
+/// it; everything is given to him. `None` when this is not root, which is said.
+fn of_nobody(test: &str) -> Option<World> {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: making other people's files needs root");
-        return;
+        println!("SKIPPED restore::{test}: making other people's files needs root");
+        return None;
     }
     let world = World::with_repository();
+    for n in 0..300 {
+        world.write(&format!("d{}/f{n}", n % 7), format!("{n}"));
+    }
     world.write("other", "of somebody else");
     chown(world.tree().join("other"), Some(12_345), Some(54_321)).unwrap();
     fs::set_permissions(world.tree().join("other"), fs::Permissions::from_mode(0o6755)).unwrap();
     world.backup();
     give(&world.path(""), NOBODY);
+    fs::copy(env!("CARGO_BIN_EXE_packstone"), world.path("packstone")).unwrap();
+    Some(world)
+}
+
+const NOBODY: u32 = 65_534;
+
+/// Runs the program as user 65534, behind these words.
+fn as_nobody(world: &World, before: &[&str], words: &[&str]) -> Ran {
     let binary = world.path("packstone");
-    fs::copy(env!("CARGO_BIN_EXE_packstone"), &binary).unwrap();
-    let configured = world.command(&[]);
-    let mut command = Command::new(&binary);
-    for (name, value) in configured.get_envs() {
+    let all = [before, &[world.text(&binary)], words].concat();
+    let mut command = Command::new(all[0]);
+    for (name, value) in world.command(&[]).get_envs() {
         value.map(|value| command.env(name, value));
     }
-    command.args(["restore", "latest", "--target", "out"]).current_dir(world.path("")).uid(NOBODY).gid(NOBODY);
-    let ran: Ran = command.output().unwrap().into();
-    assert_eq!(ran.code, Some(1), "{}\n{}", ran.out, ran.err);
-    assert!(ran.err.contains("owner: not permitted for"), "{}", ran.err);
-    assert_eq!(fs::read(world.path("out/tree/other")).unwrap(), b"of somebody else");
-    // A set-id bit never comes with another owner.
-    assert_eq!(fs::metadata(world.path("out/tree/other")).unwrap().permissions().mode() & 0o7777, 0o755);
+    command.args(&all[1..]).current_dir(world.path("")).uid(NOBODY).gid(NOBODY).output().unwrap().into()
+}
+
+/// What restic and borg do: everything is back but what he may not set, and knows.
+#[test]
+fn an_ordinary_user_hears_what_only_root_could_have_set() {
+    let Some(world) = of_nobody("an_ordinary_user_hears_what_only_root_could_have_set") else { return };
+    for (more, code) in
+        [(&[][..], 0), (&["--verify"], 0), (&["--strict-owner"], 1), (&["--verify", "--strict-owner"], 1)]
+    {
+        let ran = as_nobody(&world, &[], &[&["restore", "latest", "--target", "out"], more].concat());
+        assert_eq!(ran.code, Some(code), "{more:?}\n{}\n{}", ran.out, ran.err);
+        assert!(ran.err.contains("owner: not permitted for 309 entries"), "{}", ran.err);
+        assert!(ran.err.contains("set-id bits: ") && ran.err.contains("/tree/other among them"), "{}", ran.err);
+        assert!(ran.err.lines().count() <= 3, "a line a cause: {}", ran.err);
+        assert_eq!(fs::read(world.path("out/tree/other")).unwrap(), b"of somebody else");
+        // A set-id bit never comes with another owner.
+        assert_eq!(fs::metadata(world.path("out/tree/other")).unwrap().permissions().mode() & 0o7777, 0o755);
+    }
+    let ran = as_nobody(&world, &[], &["restore", "latest", "--target", "out", "--json"]);
+    let summary = lines(&ran.out).pop().unwrap();
+    assert_eq!((ran.code, &summary["error_count"]), (Some(0), &Value::from(0)), "{summary}");
+    let owner = &summary["metadata"][0];
+    assert_eq!((&owner["what"], &owner["note"], &owner["count"]), (&"owner".into(), &true.into(), &309.into()));
+}
+
+/// The number 0 gives no rights by itself: in a user namespace of one user nothing can be given away, and the kernel says EINVAL.
+#[test]
+fn root_of_a_user_namespace_is_an_ordinary_user() {
+    const NAME: &str = "root_of_a_user_namespace_is_an_ordinary_user";
+    let Some(world) = of_nobody(NAME) else { return };
+    let unshare = ["unshare", "-Ur"];
+    let tried = Command::new("unshare").args(["-Ur", "true"]).uid(NOBODY).gid(NOBODY).status();
+    if !tried.is_ok_and(|status| status.success()) {
+        println!("SKIPPED restore::{NAME}: user namespaces are not allowed here");
+        return;
+    }
+    // To the owner of the numbers in the namespace everything of root's is his own; what is left is the file of 12345.
+    for (more, code) in [(&[][..], 0), (&["--strict-owner"], 1)] {
+        let ran = as_nobody(&world, &unshare, &[&["restore", "latest", "--target", "out"], more].concat());
+        assert_eq!(ran.code, Some(code), "{}\n{}", ran.out, ran.err);
+        assert!(ran.err.contains("owner: not permitted for 1 entry, /tree/other among them"), "{}", ran.err);
+        assert!(ran.err.lines().count() <= 3, "a line a cause: {}", ran.err);
+    }
+    let numbers = as_nobody(&world, &unshare, &["restore", "latest", "--target", "two", "--numeric-owner"]);
+    assert_eq!(numbers.code, Some(0), "{}", numbers.err);
+    assert_eq!(fs::read(world.path("two/tree/d1/f1")).unwrap(), b"1");
 }
 
 #[test]

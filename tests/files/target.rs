@@ -55,7 +55,9 @@ fn hostile_names_are_refused_by_every_operation() {
     let applier = Applier::new(true);
     let (made, _) =
         NewFile::create(&target, b"good", Existing::Refuse).unwrap().finish(&plain(0o600), &applier).unwrap();
+    let seen = target.candidate(b"good", Kind::File).unwrap().seen().unwrap();
     for name in [&b""[..], b".", b"..", b"/", b"a/b", b"../outside/file", b"/etc/passwd", b"a\0b"] {
+        assert!(target.candidate(name, Kind::File).is_none());
         let refused = |error: Option<TargetError>| assert!(matches!(error, Some(TargetError::Name(n)) if n == name));
         refused(target.stat(name).err());
         refused(target.directory(name).err());
@@ -64,7 +66,7 @@ fn hostile_names_are_refused_by_every_operation() {
         refused(target.make_special(name, &Node::Fifo, &plain(0o600), &applier, Existing::Replace).err());
         refused(target.hard_link(&target, b"good", made, name, Existing::Replace).err());
         refused(target.hard_link(&target, name, made, b"new", Existing::Replace).err());
-        refused(target.update(name, Kind::File, 1, &plain(0o600), &applier).err());
+        refused(target.update(name, &seen, &plain(0o600), &applier).err());
         refused(target.remove(name).err());
     }
     assert_eq!(names(&field.target()), ["good"]);
@@ -106,7 +108,7 @@ fn a_link_put_in_place_of_an_open_directory_redirects_nothing() {
     file.finish(&plain(0o600), &Applier::new(true)).unwrap();
     directory.make_directory(b"inner").unwrap();
     directory.remove(b"file").unwrap();
-    assert!(directory.finish(&plain(0o700), &Applier::new(true)).is_empty());
+    assert!(directory.finish(&plain(0o700), &Applier::new(true)).problems.is_empty());
     assert_eq!(names(&field.target().join("moved")), ["inner"]);
     field.outside_is_untouched();
 }
@@ -183,6 +185,77 @@ fn a_file_that_comes_in_pieces_is_opened_again_only_if_it_is_ours() {
     pending.discard();
     assert_eq!(names(&field.target()), ["moved", "pieces", "swapped"]);
     field.outside_is_untouched();
+}
+
+/// The number of an inode is given to the next one as soon as it is free, and that one may be anybody's.
+#[test]
+fn a_file_of_the_same_number_is_not_the_same_file() {
+    if !super::is_root() {
+        println!("SKIPPED target::a_file_of_the_same_number_is_not_the_same_file: a file of somebody else needs root");
+        return;
+    }
+    let field = Field::new();
+    let target = root_of(&field.target());
+    let path = field.target().join("file");
+    let mut same = 0;
+    for _ in 0..50 {
+        let pending = NewFile::create(&target, b"file", Existing::Refuse).unwrap().suspend().unwrap();
+        let inode = fs::metadata(&path).unwrap().ino();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "his").unwrap();
+        std::os::unix::fs::chown(&path, Some(65_534), Some(65_534)).unwrap();
+        same += u32::from(fs::metadata(&path).unwrap().ino() == inode);
+        assert!(matches!(pending.clone().reopen(), Err(TargetError::Replaced(_))));
+        pending.discard();
+        assert_eq!(fs::read(&path).unwrap(), b"his");
+        fs::remove_file(&path).unwrap();
+    }
+    println!("{same} of 50 got the same number");
+}
+
+#[test]
+fn a_file_with_a_second_name_gets_no_set_id_bits() {
+    let field = Field::new();
+    let target = root_of(&field.target());
+    let applier = Applier::new(true);
+    let file = NewFile::create(&target, b"program", Existing::Refuse).unwrap();
+    fs::hard_link(field.target().join("program"), field.target().join("second")).unwrap();
+    let (_, problems) = file.finish(&plain(0o4755), &applier).unwrap();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(fs::metadata(field.target().join("program")).unwrap().mode() & 0o7777, 0o755);
+    // One whose only name is gone is nothing that was restored.
+    let file = NewFile::create(&target, b"gone", Existing::Refuse).unwrap();
+    fs::remove_file(field.target().join("gone")).unwrap();
+    assert!(matches!(file.finish(&plain(0o644), &applier), Err(TargetError::Replaced(_))));
+}
+
+#[test]
+fn nothing_temporary_stays_when_a_name_cannot_be_given() {
+    let field = Field::new();
+    let target = root_of(&field.target());
+    let applier = Applier::new(true);
+    let is_right = |result: Result<_, TargetError>| assert!(result.is_err());
+    // A directory that appears in the place of what is to be replaced, again and again.
+    for _ in 0..50 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let path = field.target().join("x");
+                    let _ = symlink("nowhere", &path).and_then(|()| fs::remove_file(&path));
+                    let _ = fs::create_dir(&path).and_then(|()| fs::remove_dir(&path));
+                }
+            });
+            for _ in 0..20 {
+                let _ = target.make_special(b"x", &Node::Fifo, &plain(0o600), &applier, Existing::Replace);
+                let _ = target.remove(b"x");
+            }
+        });
+    }
+    let _ = target.remove(b"x");
+    assert!(names(&field.target()).is_empty(), "{:?}", names(&field.target()));
+    let node = Node::Symlink { target: vec![b'x'; 1 << 13] };
+    is_right(target.make_special(b"x", &node, &plain(0o777), &applier, Existing::Replace));
+    assert!(names(&field.target()).is_empty());
 }
 
 #[test]

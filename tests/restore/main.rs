@@ -3,7 +3,9 @@
 
 mod damage;
 mod digests;
+mod enemy;
 mod existing;
+mod file_systems;
 mod hostile;
 mod kinds;
 #[path = "../support/tree.rs"]

@@ -299,6 +299,24 @@ pub struct RestoreSummary {
     /// Files of which the digest of the whole was not compared; else absent (ours).
     #[serde(skip_serializing_if = "is_zero")]
     pub files_not_compared: u64,
+    /// Metadata that is not as in the snapshot, one element a cause (ours); absent when there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub metadata: Vec<RestoreMetadata>,
+}
+
+/// Metadata that could not be set, or reads back as something else (ours).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RestoreMetadata {
+    /// What: "owner", "times".
+    pub what: String,
+    /// Why.
+    pub reason: String,
+    /// It is what an ordinary user may not set, which is no error.
+    pub note: bool,
+    /// On how many entries.
+    pub count: u64,
+    /// One of them.
+    pub example: String,
 }
 
 /// A line of `check`.
@@ -374,6 +392,7 @@ mod tests {
             counts: RestoreCounts { total_files: 3, files_restored: 3, ..RestoreCounts::default() },
             error_count: 0,
             files_not_compared: 0,
+            metadata: Vec::new(),
         };
         assert_eq!(
             json(&RestoreMessage::Summary(restored)),

@@ -16,7 +16,8 @@ mod messages;
 pub use listing::{Change, DiffCount, DiffMessage, FindGroup, Key, LsMessage, Node, Snapshot, SnapshotSummary, Stats};
 pub use messages::{
     BackupMessage, BackupStatus, BackupSummary, BackupVerbose, CheckMessage, CheckSummary, ExitError, Initialized,
-    ItemError, RestoreCounts, RestoreMessage, RestoreStatus, RestoreSummary, RestoreVerbose, Version, Warning,
+    ItemError, RestoreCounts, RestoreMessage, RestoreMetadata, RestoreStatus, RestoreSummary, RestoreVerbose, Version,
+    Warning,
 };
 
 use crate::base::escape::Escaped;

@@ -34,6 +34,7 @@ use super::{Error, Monitor, Result, recover};
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::head::HeadRef;
+use crate::files::apply::Severity;
 use crate::files::target::Target;
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, Access, Repository};
@@ -333,7 +334,11 @@ fn back(
     report.files += restored.files;
     report.others += restored.directories + restored.others;
     report.bytes += restored.total_bytes;
-    report.not_permitted += restored.not_permitted.values().map(|lacking| lacking.count).sum::<u64>();
+    report.not_permitted += restored.unset_count(|severity| severity < Severity::Failed);
+    for (cause, unset) in restored.unset.iter().filter(|(cause, _)| cause.severity == Severity::Failed) {
+        let example = escape(&unset.example);
+        report.differs(format!("{}: {} ({} entries, {example} among them)", cause.what, cause.reason, unset.count));
+    }
     report.difference_count += restored.problem_count - restored.problems.len() as u64;
     for problem in restored.problems {
         report.differs(format!("{}: {}", escape(&problem.path), problem.message));

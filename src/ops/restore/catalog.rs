@@ -7,8 +7,7 @@ use std::collections::HashMap;
 
 use crate::base::time::Time;
 use crate::codec::tree::{Hole, Metadata, Node, Xattr};
-use crate::files::stat::Stat;
-use crate::files::target::Made;
+use crate::files::made::{Made, Seen};
 use crate::ops::{Error, Result};
 
 /// "None" in a table that is indexed by u32.
@@ -58,6 +57,8 @@ pub struct Directory {
     pub exists: bool,
     /// Something else was there, which is removed first.
     pub obstacle: bool,
+    /// Its number among the decisions of the plan, or [`NONE`].
+    pub ordinal: u32,
 }
 
 /// One regular file to write.
@@ -94,6 +95,8 @@ pub struct Special {
     pub node: Node,
     /// Row of its group of hard links, or [`NONE`].
     pub group: u32,
+    /// Its number among the decisions of the plan.
+    pub ordinal: u32,
     /// Something is there that it takes the place of.
     pub replaces: bool,
 }
@@ -107,7 +110,7 @@ pub struct Link {
     pub group: u32,
     /// Bytes of the file.
     pub size: u64,
-    /// Its number among the decisions of the plan, or [`NONE`].
+    /// Its number among the decisions of the plan.
     pub ordinal: u32,
     /// Something is there that it takes the place of.
     pub replaces: bool,
@@ -120,10 +123,12 @@ pub struct Adjust {
     pub place: Place,
     /// What it gets.
     pub attributes: Attributes,
-    /// What it is.
-    pub kind: crate::files::stat::Kind,
+    /// What was compared: nothing else gets the metadata.
+    pub seen: Seen,
     /// Its size in bytes.
     pub size: u64,
+    /// Its number among the decisions of the plan.
+    pub ordinal: u32,
 }
 
 /// A group of hard links: its first name, and the inode behind it once that is known.
@@ -133,6 +138,8 @@ pub struct Group {
     pub place: Place,
     /// The inode, when it was kept.
     pub kept: Option<Made>,
+    /// The number of the first name among the decisions of the plan.
+    pub ordinal: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -165,6 +172,8 @@ pub struct Catalog {
     pub adjusts: Vec<Adjust>,
     /// Groups of hard links.
     pub groups: Vec<Group>,
+    /// With `--verify`, of each further name of an inode: the number of the first one among the decisions, and its own.
+    pub twins: Vec<(u32, u32)>,
 }
 
 /// The row that the next entry of a table gets.
@@ -287,9 +296,9 @@ impl Catalog {
     }
 
     /// A new group of hard links.
-    pub fn group(&mut self, place: Place, kept: Option<&Stat>) -> Result<u32> {
+    pub fn group(&mut self, place: Place, kept: Option<Made>, ordinal: u32) -> Result<u32> {
         let row = next_row(self.groups.len())?;
-        self.groups.push(Group { place, kept: kept.map(Made::of) });
+        self.groups.push(Group { place, kept, ordinal });
         Ok(row)
     }
 }
@@ -324,9 +333,10 @@ mod tests {
         assert_eq!((first.owner, first.xattrs), (second.owner, second.xattrs));
         assert_eq!(catalog.metadata(&second), metadata);
         let top = Place { directory: 0, name: catalog.name(b"").unwrap() };
-        catalog.directories.push(Directory { place: top, attributes: None, exists: true, obstacle: false });
+        let top = Directory { place: top, attributes: None, exists: true, obstacle: false, ordinal: NONE };
+        catalog.directories.push(top);
         let a = Place { directory: 0, name: catalog.name(b"a").unwrap() };
-        catalog.directories.push(Directory { place: a, attributes: Some(first), exists: false, obstacle: false });
+        catalog.directories.push(Directory { place: a, attributes: Some(first), exists: false, ..top });
         let b = Place { directory: 1, name: catalog.name(b"b\xff").unwrap() };
         assert_eq!(catalog.path(b), b"/a/b\xff");
     }

@@ -12,7 +12,6 @@ use rustix::fs::{SeekFrom, seek};
 use crate::codec::chunk_list::CHUNK_LENGTH_MAX;
 use crate::codec::key_tree::ChunkKind;
 use crate::codec::tree::{Content, Hole};
-use crate::files::directory::Directory;
 use crate::files::stat::{Kind, Stat};
 use crate::repository::list_reader::Chunks;
 use crate::repository::{self, Repository};
@@ -94,26 +93,19 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Compares the file `name` in `directory` with `expected`.
+/// Compares an open file with `expected`.
 ///
 /// # Errors
 /// Nothing could be found out.
-pub fn content(
-    repository: &Repository,
-    directory: &Directory,
-    name: &[u8],
-    expected: &Content,
-) -> Result<Verdict, CompareError> {
+pub fn content(repository: &Repository, file: &File, expected: &Content) -> Result<Verdict, CompareError> {
     let differs = |text: String| Ok(Verdict::Differs(text));
-    let file = directory.open_file(name)?;
-    let stat = Stat::of(&file)?;
+    let stat = Stat::of(file)?;
     if stat.kind != Kind::File {
         return differs(format!("a {} is there", stat.kind.word()));
     }
     if stat.size != expected.size {
         return differs(format!("{} bytes expected, {} found", expected.size, stat.size));
     }
-    let file = File::from(file);
     let mut cursor = Cursor::new(&expected.holes);
     let mut digest = expected.digest.map(|_| blake3::Hasher::new());
     let mut buffer = Vec::new();
@@ -121,7 +113,7 @@ pub fn content(
         let chunk = chunk?;
         let offset = cursor.offset;
         buffer.resize(chunk.length.min(CHUNK_LENGTH_MAX) as usize, 0);
-        if let Err(error) = read_data(&file, &mut cursor, &mut buffer) {
+        if let Err(error) = read_data(file, &mut cursor, &mut buffer) {
             return match error.kind() {
                 io::ErrorKind::UnexpectedEof => differs(format!("it ends after byte {offset}")),
                 _ => Err(error.into()),
@@ -135,7 +127,7 @@ pub fn content(
         }
     }
     for hole in &expected.holes {
-        if let Some(offset) = not_zero(&file, hole)? {
+        if let Some(offset) = not_zero(file, hole)? {
             return differs(format!("byte {offset} is not zero, and lies in a hole"));
         }
     }

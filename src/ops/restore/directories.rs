@@ -1,13 +1,15 @@
 //! Open directories of the target, by their row in the catalog. A bounded number is kept open; any other one is opened again
 //! beneath the nearest directory above it that is, and must then be the inode that was made or found first.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::catalog::Catalog;
+use crate::files::apply::{Applier, ApplyProblem};
+use crate::files::made::Made;
 use crate::files::remove::Removal;
 use crate::files::stat::{Kind, Stat};
-use crate::files::target::{Made, TargetDirectory, TargetError};
+use crate::files::target::{TargetDirectory, TargetError};
 
 /// Directories that are kept open.
 const OPEN_MAX: usize = 384;
@@ -17,8 +19,10 @@ struct Kept {
     open: HashMap<u32, Arc<TargetDirectory>>,
     /// Rows in the order in which they were opened.
     order: VecDeque<u32>,
-    /// Which inode each row is, once it was open.
-    made: Vec<Option<Made>>,
+    /// Which inode each row is, and whose, once it was open.
+    made: Vec<Option<(Made, u32)>>,
+    /// All of those, where inode numbers stay.
+    keys: HashSet<(u64, u64)>,
 }
 
 /// See the module.
@@ -73,18 +77,60 @@ impl<'a> Directories<'a> {
 
     /// Makes a directory, or opens it for writing when it is there. The answer says whether it is new.
     ///
+    /// One that is there and that somebody else owns or may write is taken from him first.
+    ///
     /// # Errors
     /// Something else is there, or the system says no.
-    pub fn make(&self, row: u32) -> Result<bool, TargetError> {
+    pub fn make(&self, row: u32, applier: &Applier) -> Result<bool, TargetError> {
         let Some(entry) = self.catalog.directories.get(row as usize) else { return Ok(false) };
         let above = self.get(entry.place.directory)?;
         let name = self.catalog.bytes(entry.place.name);
         if entry.obstacle {
             above.remove_as(name, &mut NoDirectory)?;
         }
-        let (directory, new) = above.make_directory(name)?;
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(row, &directory, name)?;
+        let (mut directory, new) = above.make_directory(name)?;
+        if !new && let Some(attributes) = &entry.attributes {
+            let failed = |source| TargetError::Io { operation: "stat", name: name.to_vec(), source };
+            if directory.take(&self.catalog.metadata(attributes), applier).map_err(failed)? {
+                // Whose it is is asked again.
+                directory = above.directory(name)?;
+            }
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if new && directory.made().key().is_some_and(|key| kept.keys.contains(&key)) {
+            // Made, and another one moved to its name before it was opened.
+            return Err(TargetError::Replaced(name.to_vec()));
+        }
+        kept.keep(row, &directory, name)?;
         Ok(new)
+    }
+
+    /// Takes the target itself, when it gets the snapshot's metadata, from whoever else owns or may write it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn take_root(&self, applier: &Applier) -> Result<(), TargetError> {
+        let Some(attributes) = self.catalog.directories.first().and_then(|root| root.attributes.as_ref()) else {
+            return Ok(());
+        };
+        let failed = |source| TargetError::Io { operation: "stat", name: b".".to_vec(), source };
+        self.root.take(&self.catalog.metadata(attributes), applier).map(drop).map_err(failed)
+    }
+
+    /// Sets the metadata of a directory, after everything in it.
+    ///
+    /// # Errors
+    /// As [`Directories::get`].
+    pub fn finish(&self, row: u32, applier: &Applier) -> Result<Vec<ApplyProblem>, TargetError> {
+        let Some(entry) = self.catalog.directories.get(row as usize) else { return Ok(Vec::new()) };
+        let Some(attributes) = &entry.attributes else { return Ok(Vec::new()) };
+        let directory = self.get(row)?;
+        let applied = directory.finish(&self.catalog.metadata(attributes), applier);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(stat), Some(Some((_, owner)))) = (&applied.stat, kept.made.get_mut(row as usize)) {
+            *owner = stat.uid;
+        }
+        Ok(applied.problems)
     }
 }
 
@@ -101,15 +147,16 @@ impl Removal for NoDirectory {
 
 impl Kept {
     fn keep(&mut self, row: u32, directory: &Arc<TargetDirectory>, name: &[u8]) -> Result<(), TargetError> {
-        let stat = directory.as_directory().stat_self().map_err(|source| TargetError::Io {
-            operation: "stat",
-            name: name.to_vec(),
-            source,
-        })?;
         if let Some(slot) = self.made.get_mut(row as usize) {
-            let now = Made::of(&stat);
-            if *slot.get_or_insert(now) != now {
-                return Err(TargetError::Replaced(name.to_vec()));
+            match slot {
+                Some((made, owner)) if !directory.is(made) || directory.owner() != *owner => {
+                    return Err(TargetError::Replaced(name.to_vec()));
+                }
+                Some(_) => {}
+                None => {
+                    *slot = Some((directory.made(), directory.owner()));
+                    self.keys.extend(directory.made().key());
+                }
             }
         }
         if self.open.insert(row, directory.clone()).is_none() {

@@ -1,5 +1,6 @@
 //! Carrying a plan out. The order of the steps stands at the top of [`super`].
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,11 +14,13 @@ use super::existing::target_message;
 use super::plan::Plan;
 use super::planner::{Decision, require_yours};
 use super::report::{Problem, ProblemKind, Report};
+use super::verify_metadata::parts;
 use super::worker::{Jobs, Source, Worker};
 use super::{Options, verify};
 use crate::base::escape::Escaped;
-use crate::files::apply::{self, Applier, ApplyProblem};
-use crate::files::target::{Existing, Made, Target, TargetError};
+use crate::files::apply::{Applier, ApplyProblem, Severity as Bad};
+use crate::files::made::Made;
+use crate::files::target::{Existing, Target, TargetError};
 use crate::ops::{Action, Error, Item, Monitor, Phase, Result, Severity};
 use crate::repository::Repository;
 
@@ -33,6 +36,8 @@ pub(super) struct Shared<'a> {
     pub failed: Vec<AtomicBool>,
     /// By row of a group: the inode, once it is there.
     pub groups: Mutex<Vec<Option<Made>>>,
+    /// With `--verify`, by number among the decisions: parts of an entry's metadata that are known not to be as in the snapshot.
+    pub known: Mutex<HashMap<u32, u8>>,
     report: Mutex<Report>,
     /// The first error that ends the restore.
     fatal: Mutex<Option<Error>>,
@@ -66,17 +71,24 @@ impl Shared<'_> {
     }
 
     /// What of an entry's metadata could not be set.
-    pub fn applied(&self, place: Place, problems: Vec<ApplyProblem>) {
+    pub fn applied(&self, place: Place, ordinal: u32, problems: Vec<ApplyProblem>) {
         if problems.is_empty() {
             return;
         }
+        if self.options.verify {
+            let all = problems.iter().fold(0, |all, problem| all | parts(&problem.what));
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(ordinal, all);
+        }
         let path = self.catalog.path(place);
-        for ApplyProblem { what, severity, error } in problems {
-            match severity {
-                apply::Severity::NotPermitted => self.report(|report| report.not_permitted(what, &path)),
-                apply::Severity::Failed => {
-                    self.problem(&path, ProblemKind::Target, format!("{what} could not be set: {error}"));
-                }
+        self.report(|report| problems.into_iter().for_each(|problem| report.unset(problem, &path)));
+    }
+
+    /// What is known of the first name of an inode is known of its further ones.
+    fn know_twins(&self) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for (first, other) in &self.catalog.twins {
+            if let Some(parts) = known.get(first).copied() {
+                known.insert(*other, parts);
             }
         }
     }
@@ -131,6 +143,7 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
     let begun = Instant::now();
     let Plan {
         options,
+        systems,
         start,
         limit,
         catalog,
@@ -147,7 +160,8 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
     let items = catalog.files.len() + catalog.specials.len() + catalog.links.len() + catalog.adjusts.len();
     let bytes = catalog.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
     monitor.expect(items as u64, bytes, true);
-    let target = Target::open(&options.target, true).map_err(|error| cannot_make(&options.target, &error))?;
+    let target =
+        Target::open_with(&options.target, true, systems).map_err(|error| cannot_make(&options.target, &error))?;
     // Where it did not exist, only now it is certain where it lies.
     require_yours(&options)?;
     let failed: Vec<AtomicBool> = catalog.files.iter().map(|_| AtomicBool::new(false)).collect();
@@ -166,6 +180,7 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
         applier: Applier::new(options.numeric_owner),
         failed,
         groups: Mutex::new(groups),
+        known: Mutex::default(),
         report: Mutex::new(report),
         fatal: Mutex::new(None),
         stop: AtomicBool::new(false),
@@ -179,9 +194,9 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
     let source = Source { packs: &packs, blocks: &blocks };
     write_files(&shared, Jobs::new(sorted), &source);
     shared.check()?;
-    shared.specials();
-    shared.adjusts();
-    shared.links(&mut decisions);
+    let unmade = shared.specials(&mut decisions);
+    shared.adjusts(&mut decisions);
+    shared.links(&mut decisions, &unmade);
     shared.check()?;
     shared.finish_directories();
     shared.check()?;
@@ -194,6 +209,7 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
     }
     if options.verify {
         monitor.phase(Phase::Verify);
+        shared.know_twins();
         verify::all(&shared, &start, limit, &decisions, target.root())?;
         shared.report(|report| report.not_compared = 0);
         shared.check()?;
@@ -225,11 +241,17 @@ fn write_files(shared: &Shared<'_>, jobs: Jobs, source: &Source<'_>) {
 
 impl Shared<'_> {
     fn make_directories(&self) {
-        for (row, directory) in self.catalog.directories.iter().enumerate().skip(1) {
+        for (row, directory) in self.catalog.directories.iter().enumerate() {
             if self.is_stopped() {
                 return;
             }
-            match self.directories.make(row as u32) {
+            if row == 0 {
+                if let Err(error) = self.directories.take_root(&self.applier) {
+                    self.target_problem(directory.place, &error);
+                }
+                continue;
+            }
+            match self.directories.make(row as u32, &self.applier) {
                 Ok(new) => {
                     if directory.obstacle {
                         self.deleted(&self.catalog.path(directory.place), false);
@@ -278,10 +300,12 @@ impl Shared<'_> {
         self.monitor.item(&Item { directory, ..Item::new(path, Action::Deleted) });
     }
 
-    fn specials(&self) {
+    /// Gives the groups of devices that this process may not make.
+    fn specials(&self, decisions: &mut [Decision]) -> HashSet<u32> {
+        let mut unmade = HashSet::new();
         for special in &self.catalog.specials {
             if self.is_stopped() {
-                return;
+                return unmade;
             }
             self.monitor.advance(1, 0);
             let metadata = self.catalog.metadata(&special.attributes);
@@ -292,23 +316,33 @@ impl Shared<'_> {
             match made {
                 Ok((made, problems)) => {
                     self.made(special.group, made);
-                    self.applied(special.place, problems);
+                    self.applied(special.place, special.ordinal, problems);
                     self.report(|report| report.others += 1);
                     self.done(special.place, special.replaces, false, 0);
                 }
                 Err(TargetError::Io { source, .. })
                     if source.kind() == io::ErrorKind::PermissionDenied && is_device(&special.node) =>
                 {
-                    let path = self.catalog.path(special.place);
-                    let message = "a device needs root: it is not restored".to_owned();
-                    self.problem(&path, ProblemKind::Target, message);
+                    unmade.insert(special.group);
+                    self.unmade(special.place, special.ordinal, decisions);
                 }
-                Err(error) => self.target_problem(special.place, &error),
+                Err(error) => {
+                    left(decisions, special.ordinal);
+                    self.target_problem(special.place, &error);
+                }
             }
         }
+        unmade
     }
 
-    fn adjusts(&self) {
+    fn unmade(&self, place: Place, ordinal: u32, decisions: &mut [Decision]) {
+        left(decisions, ordinal);
+        let severity = if self.applier.rights().makes_devices() { Bad::Failed } else { Bad::Note };
+        let reason = "not permitted, and not made".to_owned();
+        self.applied(place, ordinal, vec![ApplyProblem { what: "devices".to_owned(), severity, reason }]);
+    }
+
+    fn adjusts(&self, decisions: &mut [Decision]) {
         for adjust in &self.catalog.adjusts {
             if self.is_stopped() {
                 return;
@@ -319,10 +353,10 @@ impl Shared<'_> {
             let updated = self
                 .directories
                 .get(adjust.place.directory)
-                .and_then(|directory| directory.update(name, adjust.kind, 1, &metadata, &self.applier));
+                .and_then(|directory| directory.update(name, &adjust.seen, &metadata, &self.applier));
             match updated {
                 Ok(problems) => {
-                    self.applied(adjust.place, problems);
+                    self.applied(adjust.place, adjust.ordinal, problems);
                     self.report(|report| {
                         report.unchanged += 1;
                         report.unchanged_bytes = report.unchanged_bytes.saturating_add(adjust.size);
@@ -330,12 +364,15 @@ impl Shared<'_> {
                     let path = self.catalog.path(adjust.place);
                     self.monitor.item(&Item { size: adjust.size, ..Item::new(&path, Action::Unchanged) });
                 }
-                Err(error) => self.target_problem(adjust.place, &error),
+                Err(error) => {
+                    left(decisions, adjust.ordinal);
+                    self.target_problem(adjust.place, &error);
+                }
             }
         }
     }
 
-    fn links(&self, decisions: &mut [Decision]) {
+    fn links(&self, decisions: &mut [Decision], unmade: &HashSet<u32>) {
         let groups = std::mem::take(&mut *self.groups.lock().unwrap_or_else(PoisonError::into_inner));
         for link in &self.catalog.links {
             if self.is_stopped() {
@@ -352,6 +389,10 @@ impl Shared<'_> {
                             (self.catalog.bytes(first.place.name), self.catalog.bytes(link.place.name));
                         to?.hard_link(&from, from_name, made, name, existing(link.replaces))
                     })
+                }
+                None if unmade.contains(&link.group) => {
+                    self.unmade(link.place, link.ordinal, decisions);
+                    continue;
                 }
                 None => {
                     let path = self.catalog.path(link.place);
@@ -380,10 +421,8 @@ impl Shared<'_> {
             if self.is_stopped() {
                 return;
             }
-            let Some(attributes) = &directory.attributes else { continue };
-            let metadata = self.catalog.metadata(attributes);
-            match self.directories.get(row as u32) {
-                Ok(open) => self.applied(directory.place, open.finish(&metadata, &self.applier)),
+            match self.directories.finish(row as u32, &self.applier) {
+                Ok(problems) => self.applied(directory.place, directory.ordinal, problems),
                 Err(error) => self.target_problem(directory.place, &error),
             }
         }

@@ -1,5 +1,7 @@
-//! What is in the target already: may it be written over, does it have the right content, may its inode stay?
+//! What is in the target already: may it be written over, does it have the right content, may its inode stay? The last
+//! question is [`crate::files::keep`]'s.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
@@ -10,10 +12,10 @@ use super::planner::{Planner, There};
 use super::report::ProblemKind;
 use crate::base::time::Time;
 use crate::codec::tree::{Content, Metadata, Node};
-use crate::files::metadata;
+use crate::files::keep::{Candidate, raises};
+use crate::files::made::Seen;
 use crate::files::stat::{Kind, Stat};
-use crate::files::target::{Made, TargetDirectory, TargetError};
-use crate::files::xattr;
+use crate::files::target::{TargetDirectory, TargetError};
 use crate::ops::{Action, Error, Item, Result};
 
 /// What is under a name that may be written to.
@@ -24,20 +26,21 @@ pub(super) enum Existing {
     Other(Arc<TargetDirectory>, Stat),
 }
 
+/// What becomes of an inode that is there.
 pub(super) enum Keep {
     /// Nothing needs to be done.
-    AsItIs,
-    /// Its metadata is set.
-    Adjusted,
-    /// It has other names: a new inode takes its place.
+    AsItIs(Seen),
+    /// Its metadata is set, if it is still what was seen.
+    Adjusted(Seen),
+    /// A new inode takes its place.
     No,
 }
 
-pub(super) fn is_same_special(directory: &TargetDirectory, name: &[u8], stat: &Stat, node: &Node) -> bool {
+/// Whether it is of that kind, and leads where the snapshot says.
+pub(super) fn is_same_special(candidate: &Candidate, node: &Node) -> bool {
+    let stat = candidate.stat();
     match (stat.kind, node) {
-        (Kind::Symlink, Node::Symlink { target }) => {
-            directory.as_directory().read_link(name).is_ok_and(|found| found == *target)
-        }
+        (Kind::Symlink, Node::Symlink { target }) => candidate.link_target().is_some_and(|found| found == *target),
         (Kind::Fifo, Node::Fifo) | (Kind::Socket, Node::Socket) => true,
         (Kind::CharacterDevice, Node::CharacterDevice { major, minor })
         | (Kind::BlockDevice, Node::BlockDevice { major, minor }) => stat.rdev == (*major, *minor),
@@ -109,61 +112,67 @@ impl Planner<'_> {
         Ok(Some(Existing::Other(directory, stat)))
     }
 
-    /// Whether a file that is there has the content already.
-    pub(super) fn has_content(
+    /// What becomes of a file that is there. It is only read when it may be kept.
+    pub(super) fn keep_file(
         &mut self,
         path: &[u8],
-        directory: &TargetDirectory,
         name: &[u8],
-        stat: &Stat,
+        existing: &Existing,
         metadata: &Metadata,
         content: &Content,
-    ) -> Result<bool> {
+    ) -> Result<Keep> {
+        let Existing::Other(directory, stat) = existing else { return Ok(Keep::No) };
         if stat.kind != Kind::File || stat.size != content.size {
-            return Ok(false);
+            return Ok(Keep::No);
         }
-        if self.options.overwrite == Overwrite::IfChanged && stat.mtime == metadata.mtime {
-            return Ok(true);
+        let Some(mut candidate) = directory.candidate(name, Kind::File) else { return Ok(Keep::No) };
+        if candidate.stat().size != content.size || candidate.doubt(metadata, &self.applier, directory).is_some() {
+            return Ok(Keep::No);
         }
-        match compare::content(self.repository, directory.as_directory(), name, content) {
-            Ok(verdict) => Ok(verdict == Verdict::Same),
-            Err(CompareError::Repository(error)) if error.is_unavailable() => Err(Error::at(path, error)),
-            // What cannot be read is written again; what the repository lacks is found out below.
-            Err(CompareError::Read(_) | CompareError::Repository(_)) => {
-                self.monitor.item(&Item::new(path, Action::Started));
-                Ok(false)
+        // The rule that goes by size and time does not read, unless the content would get rights of its own.
+        let believes = self.options.overwrite == Overwrite::IfChanged && candidate.stat().mtime == metadata.mtime;
+        if !believes || raises(metadata) {
+            let same = match candidate.file().try_clone_to_owned() {
+                Ok(file) => compare::content(self.repository, &File::from(file), content),
+                Err(error) => Err(CompareError::Read(error)),
+            };
+            match same {
+                Ok(Verdict::Same) => {}
+                Ok(Verdict::Differs(_)) => return Ok(Keep::No),
+                Err(CompareError::Repository(error)) if error.is_unavailable() => return Err(Error::at(path, error)),
+                // What cannot be read is written again; what the repository lacks is found out below.
+                Err(CompareError::Read(_) | CompareError::Repository(_)) => {
+                    self.monitor.item(&Item::new(path, Action::Started));
+                    return Ok(Keep::No);
+                }
             }
         }
+        Ok(self.kept(&candidate, metadata))
     }
 
-    /// Whether an inode that has the right content may stay. One with other names is never changed.
-    pub(super) fn keep(&mut self, directory: &TargetDirectory, name: &[u8], stat: &Stat, metadata: &Metadata) -> Keep {
-        if stat.links <= 1 {
-            return Keep::Adjusted;
-        }
-        if metadata.links <= 1 || self.claimed.contains(&stat.key()) {
+    /// What becomes of a symbolic link, pipe, socket or device that is there.
+    pub(super) fn keep_special(&self, name: &[u8], existing: &Existing, metadata: &Metadata, node: &Node) -> Keep {
+        let Existing::Other(directory, stat) = existing else { return Keep::No };
+        let Some(mut candidate) = directory.candidate(name, stat.kind) else { return Keep::No };
+        if !is_same_special(&candidate, node) || candidate.doubt(metadata, &self.applier, directory).is_some() {
             return Keep::No;
         }
-        let is_same = (stat.mode, stat.uid, stat.gid, stat.mtime)
-            == (metadata.mode, metadata.uid, metadata.gid, metadata.mtime)
-            && self.has_attributes(directory, name, stat, metadata);
-        if is_same { Keep::AsItIs } else { Keep::No }
+        self.kept(&candidate, metadata)
     }
 
-    fn has_attributes(&self, directory: &TargetDirectory, name: &[u8], stat: &Stat, metadata: &Metadata) -> bool {
-        use std::os::fd::AsFd;
-        let directory = directory.as_directory();
-        let captured = match (stat.kind, directory.open_file(name)) {
-            (Kind::File, Ok(file)) => {
-                metadata::capture(&xattr::Place::Open(file.as_fd()), stat, metadata.device, &self.owners)
-            }
-            (Kind::File, Err(_)) => return false,
-            _ => metadata::capture(&xattr::Place::Named(directory, name), stat, metadata.device, &self.owners),
-        };
-        captured.is_ok_and(|captured| {
-            captured.problems.is_empty()
-                && captured.metadata.xattrs == metadata.xattrs
-                && captured.metadata.flags == metadata.flags
-        })
+    /// Of an inode that may be kept and holds the right content. One with other names is never changed, and one that gives rights
+    /// to whoever runs it is right in everything or made anew.
+    fn kept(&self, candidate: &Candidate, metadata: &Metadata) -> Keep {
+        let stat = candidate.stat();
+        let alone = stat.links <= 1;
+        if !alone && (metadata.links <= 1 || self.claimed.contains(&stat.key())) {
+            return Keep::No;
+        }
+        let is_right = candidate.is_right(metadata, &self.applier);
+        match candidate.seen() {
+            Some(seen) if is_right => Keep::AsItIs(seen),
+            Some(seen) if alone && !raises(metadata) => Keep::Adjusted(seen),
+            _ => Keep::No,
+        }
     }
 }

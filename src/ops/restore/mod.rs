@@ -31,6 +31,7 @@ pub mod report;
 pub mod selection;
 mod tree;
 mod verify;
+mod verify_metadata;
 mod worker;
 
 use std::path::PathBuf;
@@ -41,7 +42,7 @@ use crate::files::own::OwnPlaces;
 pub use execute::execute;
 pub use plan::{Line, Plan, Totals};
 pub use planner::plan;
-pub use report::{Problem, ProblemKind, Report};
+pub use report::{Cause, Problem, ProblemKind, Report, Unset};
 pub use selection::Selection;
 
 /// When something that is there already is written over.
@@ -78,6 +79,8 @@ pub struct Options {
     /// What is this program's own, or another repository, is never removed, and nothing is restored into it. No backup holds what is
     /// own, so `--delete` would take it for something extra.
     pub own: Arc<OwnPlaces>,
+    /// The plan will not be carried out, so that nothing is tried in the target to make it.
+    pub dry_run: bool,
 }
 
 impl Options {
@@ -93,6 +96,7 @@ impl Options {
             numeric_owner: false,
             verify: false,
             own: Arc::default(),
+            dry_run: false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A plan: everything that a restore will do, worked out by reading only.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::catalog::Catalog;
 use super::deletion::Deletion;
@@ -10,6 +11,7 @@ use super::{Options, planner};
 use crate::base::id::ObjectId;
 use crate::codec::snapshot::Counts;
 use crate::codec::tree::Entry;
+use crate::files::file_system::FileSystems;
 use crate::ops::Action;
 use crate::repository::cache::BlockPlace;
 
@@ -26,6 +28,8 @@ pub(super) enum Start {
 #[derive(Debug)]
 pub struct Plan {
     pub(super) options: Options,
+    /// What is known about the file systems of the target.
+    pub(super) systems: Arc<FileSystems>,
     pub(super) start: Start,
     pub(super) limit: Counts,
     pub(super) catalog: Catalog,

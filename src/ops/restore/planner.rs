@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::catalog::{Adjust, Catalog, Directory, File, Link, NONE, Place, Special, next_row};
 use super::deletion::{self, Deletion, Sources, Stays};
-use super::existing::{Existing, Keep, is_same_special};
+use super::existing::{Existing, Keep};
 use super::pieces::{Piece, Pieces};
 use super::plan::{Plan, Start};
 use super::report::{Problem, ProblemKind, Report};
@@ -16,10 +16,12 @@ use super::{Options, Overwrite};
 use crate::base::escape::Escaped;
 use crate::base::id::ObjectId;
 use crate::codec::tree::{Content, Entry, Metadata, Node};
+use crate::files::apply::Applier;
+use crate::files::file_system::FileSystems;
+use crate::files::made::{Made, Seen};
 use crate::files::own::Owner;
-use crate::files::owner::Owners;
-use crate::files::stat::{Kind, Stat};
-use crate::files::target::{Made, Target, TargetDirectory};
+use crate::files::stat::Kind;
+use crate::files::target::{Target, TargetDirectory};
 use crate::ops::select::{Chosen, Found, Part};
 use crate::ops::{Action, Error, Item, Monitor, Phase, Result, Severity};
 use crate::repository::cache::BlockPlace;
@@ -30,7 +32,7 @@ use crate::repository::{self, Repository};
 /// again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// A file that is or will be there as the snapshot has it; a directory that was entered.
+    /// An entry that is or will be there as the snapshot has it; a directory that was entered.
     Present,
     /// Anything else.
     Left,
@@ -48,6 +50,8 @@ pub(super) enum There {
 struct Frame {
     /// Row in the catalog, once something in it is restored.
     row: Option<u32>,
+    /// Its number among the decisions.
+    ordinal: u32,
     name: Vec<u8>,
     metadata: Metadata,
     there: There,
@@ -72,7 +76,8 @@ pub(super) struct Planner<'a> {
     /// Path of the restored part in the snapshot.
     prefix: Vec<u8>,
     spill: PathBuf,
-    pub(super) owners: Owners,
+    pub(super) applier: Applier,
+    systems: Arc<FileSystems>,
     frames: Vec<Frame>,
     catalog: Catalog,
     pieces: Pieces,
@@ -89,7 +94,8 @@ pub(super) struct Planner<'a> {
     pub(super) report: Report,
 }
 
-/// Works out what a restore will do. Changes nothing.
+/// Works out what a restore will do. Changes nothing; where the target's file system is not known, a file and a directory are
+/// made in it to find out what it keeps, and removed at once, unless this is for a dry run.
 ///
 /// # Errors
 /// The snapshot holds more than it says, the root cannot be read, or the target cannot be looked at. Whatever concerns
@@ -125,7 +131,8 @@ pub fn plan(
         sources,
         prefix: found.prefix().to_vec(),
         spill: repository.cache_folder().map_or_else(std::env::temp_dir, Path::to_path_buf),
-        owners: Owners::new(),
+        applier: Applier::new(options.numeric_owner),
+        systems: FileSystems::new(!options.dry_run),
         frames: Vec::new(),
         catalog: Catalog::default(),
         pieces: Pieces::default(),
@@ -150,9 +157,11 @@ pub fn plan(
             planner.entry(&path, Entry::clone(entry))?;
         }
     }
-    let Planner { catalog, pieces, packs, blocks, deletions, obstacles, decisions, broken, report, .. } = planner;
+    let Planner { systems, catalog, pieces, packs, blocks, deletions, obstacles, decisions, broken, report, .. } =
+        planner;
     Ok(Plan {
         options: options.clone(),
+        systems,
         start,
         limit: snapshot.counts,
         catalog,
@@ -215,7 +224,7 @@ impl Planner<'_> {
                 _ => format!("the target {path} cannot be opened: {error}"),
             })
         };
-        let there = match Target::open(target, false) {
+        let there = match Target::open_with(target, false, self.systems.clone()) {
             Ok(target) => There::Directory(target.root()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => There::Nothing,
             Err(error) => return Err(refuse(error)),
@@ -236,10 +245,12 @@ impl Planner<'_> {
             attributes,
             exists: matches!(there, There::Directory(_)),
             obstacle: false,
+            ordinal: NONE,
         });
         let names = if is_directory { self.names(b"", &there) } else { None };
         self.frames.push(Frame {
             row: Some(0),
+            ordinal: NONE,
             name: Vec::new(),
             metadata: Metadata::default(),
             there,
@@ -380,8 +391,10 @@ impl Planner<'_> {
             }
         }
         let names = if mounted { None } else { self.names(path, &there) };
+        let ordinal = next_row(self.decisions.len())?;
         self.frames.push(Frame {
             row: None,
+            ordinal,
             name,
             metadata,
             there,
@@ -408,8 +421,8 @@ impl Planner<'_> {
                     let place = Place { directory: above, name: self.catalog.name(&frame.name)? };
                     let attributes = Some(self.catalog.attributes(std::mem::take(&mut frame.metadata))?);
                     let exists = matches!(frame.there, There::Directory(_));
-                    let obstacle = frame.obstacle;
-                    self.catalog.directories.push(Directory { place, attributes, exists, obstacle });
+                    let Frame { obstacle, ordinal, .. } = *frame;
+                    self.catalog.directories.push(Directory { place, attributes, exists, obstacle, ordinal });
                     self.report.total_entries += 1;
                     frame.row = Some(row);
                     row
@@ -426,7 +439,6 @@ impl Planner<'_> {
         if frame.broken || frame.extra.is_empty() {
             return Ok(());
         }
-        let Ok(stat) = directory.as_directory().stat_self() else { return Ok(()) };
         for name in frame.extra {
             let path = [path, b"/", &name].concat();
             let is_unread = self.sources.is_unread(&[self.prefix.as_slice(), &path].concat());
@@ -434,7 +446,7 @@ impl Planner<'_> {
                 continue;
             }
             let place = Place { directory: row, name: self.catalog.name(&name)? };
-            match deletion::examine(self.options, &directory, &name, &path, place, Made::of(&stat))? {
+            match deletion::examine(self.options, &directory, &name, &path, place, directory.made())? {
                 Ok(deletion) => self.deletions.push(deletion),
                 Err(Stays::LeftOut) => {}
                 Err(Stays::Owned(owner)) => {
@@ -468,30 +480,24 @@ impl Planner<'_> {
             self.decide(ordinal, Decision::Present);
             return self.link(path, &name, group, content.size, ordinal, &existing);
         }
-        if let Existing::Other(directory, stat) = &existing
-            && self.has_content(path, directory, &name, stat, &metadata, &content)?
-        {
-            match self.keep(directory, &name, stat, &metadata) {
-                Keep::AsItIs => {
-                    self.decide(ordinal, Decision::Present);
-                    self.unchanged(path, content.size);
-                    self.kept_group(&name, key, print, stat)?;
-                    return Ok(());
-                }
-                Keep::Adjusted => {
-                    self.decide(ordinal, Decision::Present);
-                    self.kept_group(&name, key, print, stat)?;
-                    return self.adjust(&name, metadata, Kind::File, content.size);
-                }
-                Keep::No => {}
-            }
-        }
+        let keep = self.keep_file(path, &name, &existing, &metadata, &content)?;
         self.decide(ordinal, Decision::Present);
+        match keep {
+            Keep::AsItIs(seen) => {
+                self.unchanged(path, content.size);
+                return self.kept_group(&name, key, print, &seen, ordinal);
+            }
+            Keep::Adjusted(seen) => {
+                self.kept_group(&name, key, print, &seen, ordinal)?;
+                return self.adjust(&name, metadata, seen, content.size, ordinal);
+            }
+            Keep::No => {}
+        }
         let place = self.place(&name)?;
         let attributes = self.catalog.attributes(metadata)?;
         let group = match (key, print) {
             (Some(key), Some(print)) if !self.groups.contains_key(&key) => {
-                let group = self.catalog.group(place, None)?;
+                let group = self.catalog.group(place, None, ordinal)?;
                 self.groups.insert(key, (group, print));
                 group
             }
@@ -531,13 +537,20 @@ impl Planner<'_> {
         }
     }
 
-    fn kept_group(&mut self, name: &[u8], key: Option<GroupKey>, print: Option<[u8; 32]>, stat: &Stat) -> Result<()> {
+    fn kept_group(
+        &mut self,
+        name: &[u8],
+        key: Option<GroupKey>,
+        print: Option<[u8; 32]>,
+        seen: &Seen,
+        ordinal: u32,
+    ) -> Result<()> {
         if let (Some(key), Some(print)) = (key, print)
             && !self.groups.contains_key(&key)
         {
             let place = self.place(name)?;
-            let group = self.catalog.group(place, Some(stat))?;
-            self.claimed.insert(stat.key());
+            let group = self.catalog.group(place, Some(seen.made()), ordinal)?;
+            self.claimed.insert(seen.key());
             self.groups.insert(key, (group, print));
         }
         Ok(())
@@ -577,10 +590,10 @@ impl Planner<'_> {
         self.monitor.item(&Item { size, ..Item::new(path, Action::Unchanged) });
     }
 
-    fn adjust(&mut self, name: &[u8], metadata: Metadata, kind: Kind, size: u64) -> Result<()> {
+    fn adjust(&mut self, name: &[u8], metadata: Metadata, seen: Seen, size: u64, ordinal: u32) -> Result<()> {
         let place = self.place(name)?;
         let attributes = self.catalog.attributes(metadata)?;
-        self.catalog.adjusts.push(Adjust { place, attributes, kind, size });
+        self.catalog.adjusts.push(Adjust { place, attributes, seen, size, ordinal });
         Ok(())
     }
 
@@ -594,9 +607,13 @@ impl Planner<'_> {
         ordinal: u32,
         existing: &Existing,
     ) -> Result<()> {
-        let kept = self.catalog.groups.get(group as usize).and_then(|group| group.kept);
+        let group_row = self.catalog.groups.get(group as usize);
+        let kept = group_row.and_then(|group| group.kept);
+        if let Some(first) = group_row.filter(|_| self.options.verify).map(|group| group.ordinal) {
+            self.catalog.twins.push((first, ordinal));
+        }
         if let Existing::Other(_, stat) = existing
-            && kept == Some(Made::of(stat))
+            && kept.is_some_and(|kept| kept.is_exactly(stat))
         {
             self.unchanged(path, size);
             return Ok(());
@@ -609,6 +626,7 @@ impl Planner<'_> {
 
     fn special(&mut self, path: &[u8], name: Vec<u8>, metadata: Metadata, node: Node) -> Result<()> {
         self.report.total_entries += 1;
+        let ordinal = next_row(self.decisions.len())?;
         self.decisions.push(Decision::Left);
         let Some(existing) = self.existing(path, &name, metadata.mtime, 0)? else { return Ok(()) };
         let key = (metadata.links > 1).then_some((metadata.device, metadata.inode));
@@ -616,35 +634,34 @@ impl Planner<'_> {
         if let Some((group, first)) = key.and_then(|key| self.groups.get(&key).copied())
             && Some(first) == print
         {
-            return self.link(path, &name, group, 0, NONE, &existing);
+            self.decide(ordinal, Decision::Present);
+            return self.link(path, &name, group, 0, ordinal, &existing);
         }
-        if let Existing::Other(directory, stat) = &existing
-            && is_same_special(directory, &name, stat, &node)
-        {
-            match self.keep(directory, &name, stat, &metadata) {
-                Keep::AsItIs => {
-                    self.unchanged(path, 0);
-                    return self.kept_group(&name, key, print, stat);
-                }
-                Keep::Adjusted => {
-                    self.kept_group(&name, key, print, stat)?;
-                    return self.adjust(&name, metadata, stat.kind, 0);
-                }
-                Keep::No => {}
+        let keep = self.keep_special(&name, &existing, &metadata, &node);
+        self.decide(ordinal, Decision::Present);
+        match keep {
+            Keep::AsItIs(seen) => {
+                self.unchanged(path, 0);
+                return self.kept_group(&name, key, print, &seen, ordinal);
             }
+            Keep::Adjusted(seen) => {
+                self.kept_group(&name, key, print, &seen, ordinal)?;
+                return self.adjust(&name, metadata, seen, 0, ordinal);
+            }
+            Keep::No => {}
         }
         let place = self.place(&name)?;
         let attributes = self.catalog.attributes(metadata)?;
         let group = match (key, print) {
             (Some(key), Some(print)) if !self.groups.contains_key(&key) => {
-                let group = self.catalog.group(place, None)?;
+                let group = self.catalog.group(place, None, ordinal)?;
                 self.groups.insert(key, (group, print));
                 group
             }
             _ => NONE,
         };
         let replaces = matches!(existing, Existing::Other(..));
-        self.catalog.specials.push(Special { place, attributes, node, group, replaces });
+        self.catalog.specials.push(Special { place, attributes, node, group, ordinal, replaces });
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::id::ObjectId;
+use crate::files::apply::{ApplyProblem, Severity};
 
 /// Problems that a report carries; the monitor was told all of them.
 pub const PROBLEMS_SHOWN: usize = 1_000;
@@ -32,10 +33,26 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Something that only a more privileged user could have set, on how many entries.
+/// Causes that a report carries: a snapshot may hold any number of names of attributes.
+pub const CAUSES_MAX: usize = 100;
+/// The reason of what `--verify` finds.
+pub const READ_BACK: &str = "read back and not as in the snapshot";
+
+/// Metadata that could not be set, or reads back as something else, and why.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cause {
+    /// How bad.
+    pub severity: Severity,
+    /// What: "owner", "times".
+    pub what: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// How many entries a cause concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotPermitted {
-    /// On how many.
+pub struct Unset {
+    /// How many.
     pub count: u64,
     /// The first of them.
     pub example: Vec<u8>,
@@ -81,17 +98,30 @@ pub struct Report {
     pub damage_count: u64,
     /// Packs of which a block did not open, with the number of problems that come from it.
     pub damaged_packs: BTreeMap<ObjectId, u64>,
-    /// What lacked privilege, by what it was ("owner").
-    pub not_permitted: BTreeMap<String, NotPermitted>,
+    /// Metadata that is not as the snapshot has it, one row a cause.
+    pub unset: BTreeMap<Cause, Unset>,
     /// How long it took.
     pub took: Duration,
 }
 
 impl Report {
-    /// True when everything that was wanted is exactly as the snapshot has it.
+    /// True when everything that was wanted is as the snapshot has it, but for what an ordinary user may not set
+    /// ([`Severity::Note`]).
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.problem_count == 0 && self.not_permitted.is_empty()
+        self.problem_count == 0 && self.unset.keys().all(|cause| cause.severity == Severity::Note)
+    }
+
+    /// True when everything that was wanted is exactly as the snapshot has it.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.problem_count == 0 && self.unset.is_empty()
+    }
+
+    /// On how many entries something could not be set, by how bad it is.
+    pub fn unset_count(&self, counts: impl Fn(Severity) -> bool) -> u64 {
+        let counted = self.unset.iter().filter(|(cause, _)| counts(cause.severity));
+        counted.map(|(_, unset)| unset.count).fold(0, u64::saturating_add)
     }
 
     pub(super) fn problem(&mut self, problem: Problem) {
@@ -104,8 +134,13 @@ impl Report {
         }
     }
 
-    pub(super) fn not_permitted(&mut self, what: String, path: &[u8]) {
-        let entry = self.not_permitted.entry(what).or_insert_with(|| NotPermitted { count: 0, example: path.to_vec() });
+    pub(super) fn unset(&mut self, problem: ApplyProblem, path: &[u8]) {
+        let ApplyProblem { what, severity, reason } = problem;
+        let mut cause = Cause { severity, what, reason };
+        if self.unset.len() >= CAUSES_MAX && !self.unset.contains_key(&cause) {
+            cause = Cause { severity, what: "other metadata".to_owned(), reason: "for more reasons".to_owned() };
+        }
+        let entry = self.unset.entry(cause).or_insert_with(|| Unset { count: 0, example: path.to_vec() });
         entry.count += 1;
     }
 }

@@ -1,6 +1,10 @@
-//! `--verify`: everything that was restored, and what was found to be right already, is read back and compared with chunk ids
-//! and digests. The snapshot is walked again; the decisions of the plan say which files count.
+//! `--verify`: everything that was restored, and what was found to be right already, is read back: contents are compared with chunk
+//! ids and digests, and the metadata of every kind of entry with what the snapshot says ([`super::verify_metadata`]). The snapshot
+//! is walked again; the decisions of the plan say which entries count.
 
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -10,8 +14,9 @@ use super::plan::Start;
 use super::planner::Decision;
 use super::report::ProblemKind;
 use super::tree::{Step, Tree};
+use super::verify_metadata;
 use crate::codec::snapshot::Counts;
-use crate::codec::tree::{Content, Entry, Node};
+use crate::codec::tree::{Content, Entry, Metadata, Node};
 use crate::files::target::TargetDirectory;
 use crate::ops::{Error, Result};
 
@@ -23,7 +28,9 @@ struct Job {
     directory: Arc<TargetDirectory>,
     name: Vec<u8>,
     path: Vec<u8>,
+    metadata: Metadata,
     content: Content,
+    ordinal: u32,
 }
 
 /// Reads everything back.
@@ -54,7 +61,9 @@ pub(super) fn all(
         }
         drop(waiting);
         // A worker that is gone has panicked, which the scope hands on: nobody waits for it here.
-        let mut walk = Walk { shared, decisions: decisions.iter(), send: |job| jobs.send(job).is_ok() };
+        let restored = shared.catalog.directories.iter().map(|directory| directory.ordinal).collect();
+        let mut walk = Walk { shared, decisions, next: 0, restored, send: |job| jobs.send(job).is_ok() };
+        walk.root(&root);
         let result = match start {
             Start::Listing(listing) => walk.tree(Tree::new(shared.repository, listing.clone(), limit), root),
             Start::Entry(entry) => {
@@ -72,11 +81,50 @@ pub(super) fn all(
 
 struct Walk<'a, 'd, S> {
     shared: &'a Shared<'a>,
-    decisions: std::slice::Iter<'d, Decision>,
+    decisions: &'d [Decision],
+    next: usize,
+    /// Directories that were made, or brought to the snapshot's metadata, by their numbers among the decisions.
+    restored: HashSet<u32>,
     send: S,
 }
 
 impl<S: FnMut(Job) -> bool> Walk<'_, '_, S> {
+    /// The next decision, and its number.
+    fn decision(&mut self) -> Option<(u32, Decision)> {
+        let ordinal = self.next;
+        self.next += 1;
+        self.decisions.get(ordinal).map(|decision| (ordinal as u32, *decision))
+    }
+
+    /// The target, when it got metadata of its own.
+    fn root(&self, root: &TargetDirectory) {
+        let catalog = self.shared.catalog;
+        if let Some(top) = catalog.directories.first()
+            && let Some(attributes) = &top.attributes
+        {
+            verify_metadata::compare(self.shared, b"/", top.ordinal, &catalog.metadata(attributes), root.as_fd());
+        }
+    }
+
+    fn directory(
+        &mut self,
+        path: &[u8],
+        entry: &Entry,
+        above: Option<&TargetDirectory>,
+    ) -> Option<Option<Arc<TargetDirectory>>> {
+        let (ordinal, decision) = self.decision()?;
+        if decision != Decision::Present {
+            return None;
+        }
+        let opened = above.and_then(|above| above.directory(&entry.name).ok());
+        if let Some(directory) = &opened
+            && self.restored.contains(&ordinal)
+        {
+            verify_metadata::compare(self.shared, path, ordinal, &entry.metadata, directory.as_fd());
+        }
+        Some(opened)
+    }
+
     fn tree(&mut self, mut tree: Tree<'_>, root: Arc<TargetDirectory>) -> Result<()> {
         // None: a directory that could not be made, which is known already.
         let mut open: Vec<Option<Arc<TargetDirectory>>> = vec![Some(root)];
@@ -90,8 +138,8 @@ impl<S: FnMut(Job) -> bool> Walk<'_, '_, S> {
                     let choice = self.shared.options.selection.choose(tree.path());
                     match &entry.node {
                         Node::Directory { listing } if choice.selected || choice.enter => {
-                            if self.decisions.next() == Some(&Decision::Present) {
-                                open.push(above.and_then(|above| above.directory(&entry.name).ok()));
+                            if let Some(opened) = self.directory(tree.path(), &entry, above.as_deref()) {
+                                open.push(opened);
                                 tree.enter(listing.clone())?;
                             }
                         }
@@ -99,7 +147,7 @@ impl<S: FnMut(Job) -> bool> Walk<'_, '_, S> {
                         _ => match above {
                             Some(above) => self.entry(tree.path(), *entry, &above),
                             None if choice.selected => {
-                                self.decisions.next();
+                                self.decision();
                             }
                             None => {}
                         },
@@ -119,15 +167,31 @@ impl<S: FnMut(Job) -> bool> Walk<'_, '_, S> {
         if !self.shared.options.selection.choose(path).selected {
             return;
         }
-        if let (Some(Decision::Present), Node::File(content)) = (self.decisions.next(), entry.node) {
-            self.shared.monitor.expect(1, content.size, false);
-            (self.send)(Job { directory: directory.clone(), name: entry.name, path: path.to_vec(), content });
+        let Some((ordinal, Decision::Present)) = self.decision() else { return };
+        let Entry { name, metadata, node } = entry;
+        match node {
+            Node::File(content) => {
+                self.shared.monitor.expect(1, content.size, false);
+                (self.send)(Job {
+                    directory: directory.clone(),
+                    name,
+                    path: path.to_vec(),
+                    metadata,
+                    content,
+                    ordinal,
+                });
+            }
+            node => verify_metadata::special(self.shared, path, ordinal, &name, &metadata, &node, directory),
         }
     }
 }
 
 fn one(shared: &Shared<'_>, job: &Job) {
-    let found = compare::content(shared.repository, job.directory.as_directory(), &job.name, &job.content);
+    let found = job.directory.as_directory().open_file(&job.name).map(File::from).map_err(CompareError::Read);
+    if let Ok(file) = &found {
+        verify_metadata::compare(shared, &job.path, job.ordinal, &job.metadata, file.as_fd());
+    }
+    let found = found.and_then(|file| compare::content(shared.repository, &file, &job.content));
     shared.monitor.advance(1, job.content.size);
     match found {
         Ok(Verdict::Same) => {}

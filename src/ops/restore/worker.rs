@@ -327,7 +327,7 @@ impl<'a> Worker<'a> {
                 if file.group != NONE {
                     shared.made(file.group, made);
                 }
-                shared.applied(file.place, problems);
+                shared.applied(file.place, file.ordinal, problems);
                 shared.report(|report| report.files += 1);
                 let holes: u64 = shared.catalog.holes(file).iter().map(|hole| hole.length).sum();
                 shared.monitor.advance(1, holes);
