@@ -41,7 +41,7 @@ const SET_ID: u32 = 0o6000;
 /// How bad it is that something could not be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Owners, set-id bits, capabilities and devices, which an ordinary user may not set: he knows that his files are his.
+    /// Owners, set-id bits and devices, which an ordinary user may not set: he knows that his files are his.
     Note,
     /// Something else that only a more privileged user can set.
     NotPermitted,
@@ -356,7 +356,7 @@ impl Applier {
         }
         if name == CAPABILITY && self.is_not_permitted(&error) {
             let reason = read_back::NOT_PERMITTED.to_owned();
-            problems.push(ApplyProblem { what: "capabilities".to_owned(), severity: Severity::Note, reason });
+            problems.push(ApplyProblem { what: "capabilities".to_owned(), severity: Severity::NotPermitted, reason });
         } else if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) {
             self.note(problems, "extended attributes", error);
         } else {

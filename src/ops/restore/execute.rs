@@ -281,13 +281,10 @@ impl Shared<'_> {
                 self.deleted(&[top.as_slice(), slash, path].concat(), is_directory);
             };
             let removed = self.directories.get(place.directory).and_then(|directory| {
-                let error = |source| TargetError::Io { operation: "stat", name: name.to_vec(), source };
-                match directory.as_directory().stat_self().map_err(error)? {
-                    stat if Made::of(&stat) == deletion.seen_in => {
-                        directory.remove_as(name, &mut Planned::new(self.options, deletion, &mut told))
-                    }
-                    _ => Err(TargetError::Replaced(name.to_vec())),
+                if !directory.is(&deletion.seen_in) {
+                    return Err(TargetError::Replaced(name.to_vec()));
                 }
+                directory.remove_as(name, &mut Planned::new(self.options, deletion, &mut told))
             });
             if let Err(error) = removed {
                 self.target_problem(place, &error);

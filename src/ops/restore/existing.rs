@@ -89,13 +89,7 @@ impl Planner<'_> {
                 self.problem(path, ProblemKind::Target, message);
                 return Ok(None);
             }
-            let seen_in = match directory.as_directory().stat_self() {
-                Ok(stat) => Made::of(&stat),
-                Err(error) => {
-                    self.problem(path, ProblemKind::Target, error.to_string());
-                    return Ok(None);
-                }
-            };
+            let seen_in = directory.made();
             let place = self.place(name)?;
             let why = match deletion::examine(self.options, &directory, name, path, place, seen_in)? {
                 Ok(deletion) => {
@@ -138,7 +132,7 @@ impl Planner<'_> {
             };
             match same {
                 Ok(Verdict::Same) => {}
-                Ok(Verdict::Differs(_)) => return Ok(Keep::No),
+                Ok(Verdict::Differs(_) | Verdict::WrongDigest) => return Ok(Keep::No),
                 Err(CompareError::Repository(error)) if error.is_unavailable() => return Err(Error::at(path, error)),
                 // What cannot be read is written again; what the repository lacks is found out below.
                 Err(CompareError::Read(_) | CompareError::Repository(_)) => {

@@ -18,7 +18,7 @@ use crate::base::id::ObjectId;
 use crate::codec::tree::{Content, Entry, Metadata, Node};
 use crate::files::apply::Applier;
 use crate::files::file_system::FileSystems;
-use crate::files::made::{Made, Seen};
+use crate::files::made::Seen;
 use crate::files::own::Owner;
 use crate::files::stat::Kind;
 use crate::files::target::{Target, TargetDirectory};
