@@ -72,6 +72,7 @@ pub struct Tally {
     mixed_unnoted: usize,
     moved: usize,
     moved_named: usize,
+    moved_lost: usize,
 }
 
 impl Tally {
@@ -88,13 +89,14 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} snapshots ({} partial): {} names that are always there, {} of them missing and named; {} names that were moved, {} of \
-             them missing and named; {} contents; of those written in place {} were mixed and noted, {} mixed without a note",
+             them missing and named, {} missing without a word; {} contents; of those written in place {} were mixed and noted, {} mixed without a note",
             self.snapshots,
             self.partial,
             self.names,
             self.named,
             self.moved,
             self.moved_named,
+            self.moved_lost,
             self.contents,
             self.mixed_noted,
             self.mixed_unnoted
@@ -222,6 +224,7 @@ impl Judge {
             if is_named() {
                 tally.moved_named += 1;
             } else {
+                tally.moved_lost += 1;
                 faults.push(format!(
                     "{name}: was in one of {PLACES:?} at every moment, is in none, and no note names it"
                 ));

@@ -52,7 +52,7 @@ const HARMS: [Harm; 7] = [
     (
         "a directory of root's takes his files",
         |at| {
-            let made = at.join("target/sub/late-evil-1");
+            let made = at.join("target/sub/late-evil-0-1");
             set(&made, ENEMY, 0o644, b"");
         },
         "made by the enemy afterwards",
@@ -72,16 +72,16 @@ fn every_harm_to_a_target_is_found() {
     let sound = make();
     let snapshot = judge::look(&sound.path().join("target"));
     let none = judge::Inodes::new();
-    assert_eq!(judge::guarded(sound.path(), &snapshot, &none, true), Vec::<String>::new());
+    assert_eq!(judge::guarded(sound.path(), &snapshot, &none, 0), Vec::<String>::new());
     for (what, harm, says) in HARMS {
         let arena = make();
         harm(arena.path());
-        let found = judge::guarded(arena.path(), &snapshot, &none, true);
+        let found = judge::guarded(arena.path(), &snapshot, &none, 0);
         assert!(found.len() == 1 && found[0].contains(says), "{what}: {found:?}");
     }
     // His own files are his.
     let arena = make();
     set(&arena.path().join("target/his"), ENEMY, 0o644, b"EVIL");
-    assert_eq!(judge::guarded(arena.path(), &snapshot, &none, true), Vec::<String>::new());
+    assert_eq!(judge::guarded(arena.path(), &snapshot, &none, 0), Vec::<String>::new());
     println!("{} of {} harms to a target are found", HARMS.len(), HARMS.len());
 }

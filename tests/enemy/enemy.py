@@ -49,7 +49,7 @@ class Enemy:
         self.rng = random.Random(plan["seed"])
         self.files, self.directories = plan["files"], plan["directories"]
         self.held, self.maps, self.children = [], [], []
-        self.number = 0
+        self.number = self.turn = 0
         self.mounted = None
 
     def fresh(self):
@@ -113,6 +113,8 @@ class Enemy:
         os.mkdir(behind)
         at = f"{self.target}/{self.directories[0]}"
         quietly(os.mkdir, at)
+        if os.path.islink(at) or os.path.realpath(at) != at:
+            return
         words = ["bindfs", "--no-allow-other", "-o", "nonempty", behind, at]
         if subprocess.run(words, stderr=subprocess.DEVNULL, check=False).returncode == 0:
             self.mounted = at
@@ -320,10 +322,11 @@ class Enemy:
                     if fd is not None:
                         quietly(os.pwrite, fd, EVIL, 0)
                         os.close(fd)
-                quietly(os.close, quietly(os.open, f"{at}/late-evil-{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644) or -1)
+                quietly(os.close, quietly(os.open, f"{at}/late-evil-{self.turn}-{os.getpid()}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644) or -1)
                 directories[:] = [name for name in directories if not os.path.islink(f"{at}/{name}")]
 
     def away(self):
+        self.turn += 1
         if self.mounted:
             subprocess.run(["fusermount3", "-u", "-z", self.mounted], stderr=subprocess.DEVNULL, check=False)
 

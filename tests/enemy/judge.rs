@@ -124,23 +124,23 @@ pub fn inodes(root: &Path) -> Inodes {
         .collect()
 }
 
-/// What is guarded must be the snapshot's, wherever the enemy put it. `canaries` are looked at by themselves.
-pub fn guarded(arena: &Path, snapshot: &Tree, canaries: &Inodes, success: bool) -> Vec<String> {
+/// What is guarded must be the snapshot's, wherever the enemy put it, after so many restores before. `canaries` are looked at by themselves.
+pub fn guarded(arena: &Path, snapshot: &Tree, canaries: &Inodes, turn: usize) -> Vec<String> {
     let mut faults = Vec::new();
     for (path, found) in look(arena) {
         let stat = fs::symlink_metadata(arena.join(&path)).ok();
         if !found.is_guarded() || stat.is_some_and(|stat| canaries.contains(&(stat.dev(), stat.ino()))) {
             continue;
         }
-        if let Err(why) = judge(&found, snapshot, success) {
+        if let Err(why) = judge(&found, snapshot) {
             faults.push(format!("{}: {why}: {}", path.display(), found.show()));
         }
     }
-    faults.extend(late_names(arena));
+    faults.extend(late_names(arena, turn));
     faults
 }
 
-fn judge(found: &Facts, snapshot: &Tree, success: bool) -> Result<(), &'static str> {
+fn judge(found: &Facts, snapshot: &Tree) -> Result<(), &'static str> {
     let mut same_kind = snapshot.values().filter(|facts| facts.kind == found.kind);
     match found.kind {
         "directory" | "pipe" | "socket" => Ok(()),
@@ -162,7 +162,7 @@ fn judge(found: &Facts, snapshot: &Tree, success: bool) -> Result<(), &'static s
                 return Ok(());
             }
             // What was not finished is root's, for nobody else to open, and has no byte of another.
-            let is_unfinished = !success && found.uid == 0 && found.mode & !0o600 == 0 && found.capability().is_none();
+            let is_unfinished = found.uid == 0 && found.mode & !0o600 == 0 && found.capability().is_none();
             let part = |facts: &Facts| {
                 found.content.len() <= facts.content.len()
                     && found.content.iter().zip(&facts.content).all(|(one, other)| one == other || *one == 0)
@@ -176,10 +176,11 @@ fn judge(found: &Facts, snapshot: &Tree, success: bool) -> Result<(), &'static s
 }
 
 /// A directory that somebody else owns, and that is not everybody's, takes no file of the enemy after the restore.
-fn late_names(arena: &Path) -> Vec<String> {
+fn late_names(arena: &Path, turn: usize) -> Vec<String> {
     let mut faults = Vec::new();
     for (path, found) in look(arena) {
-        let is_late = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("late-evil"));
+        let is_late =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("late-evil-{turn}-")));
         let above = path.parent().and_then(|above| facts(&arena.join(above)));
         if is_late
             && found.uid == ENEMY

@@ -162,6 +162,8 @@ pub struct Round {
     /// What he puts there before it.
     kinds: Vec<&'static str>,
     mount: bool,
+    /// The same restore again, over what the enemy has made of the first.
+    again: bool,
 }
 
 const KINDS: [&str; 11] = [
@@ -196,7 +198,7 @@ impl Round {
         }
         Self {
             seed: noise.next(),
-            protected: number / 6 % 2 == 0,
+            protected: (number / 6).is_multiple_of(2),
             snapshot: noise.next() as usize % 2,
             target: *noise.choose(&[
                 Some((ENEMY, 0o755)),
@@ -211,6 +213,7 @@ impl Round {
             parts,
             kinds,
             mount: noise.chance(15),
+            again: noise.chance(30),
         }
     }
 }
@@ -238,9 +241,10 @@ impl fmt::Display for Round {
 
 /// What came of it.
 pub struct Told {
-    pub exit: String,
+    pub exits: Vec<String>,
     pub faults: Vec<String>,
-    pub compared: bool,
+    /// Restores that were compared with the snapshot.
+    pub compared: usize,
     pub temporary: usize,
 }
 
@@ -284,47 +288,73 @@ pub fn play(stage: &Stage, round: &Round) -> Told {
         chown(&target, Some(owner), Some(owner)).unwrap();
         fs::set_permissions(&target, fs::Permissions::from_mode(mode)).unwrap();
     }
-    let (id, snapshot) = &stage.snapshots[round.snapshot];
+    let (_, snapshot) = &stage.snapshots[round.snapshot];
     let plan = stage.path("plan");
     fs::write(&plan, describe(stage, round, snapshot, &target, &stash)).unwrap();
     let mut enemy = Enemy::start(&stage.path("enemy.py"), &plan);
     enemy.tell("prepare");
+    let mut told = Told { exits: Vec::new(), faults: Vec::new(), compared: 0, temporary: 0 };
+    for turn in 0..=usize::from(round.again) {
+        restore(stage, round, &mut enemy, turn, &mut told);
+    }
+    drop(enemy);
+    fs::remove_dir_all(&arena).unwrap();
+    told
+}
+
+/// Root restores, the enemy writes, the judge looks.
+fn restore(stage: &Stage, round: &Round, enemy: &mut Enemy, turn: usize, told: &mut Told) {
+    let arena = stage.path("arena");
+    let target = arena.join("target");
+    let (id, snapshot) = &stage.snapshots[round.snapshot];
     let before = judge::look(&target);
-    if !round.parts.is_empty() {
+    let still = round.parts.is_empty();
+    if !still {
         enemy.tell("race");
     }
     let mut words = vec!["restore", id, "--target", target.to_str().unwrap(), "--overwrite", round.overwrite];
     words.extend(round.delete.then_some("--delete"));
     words.extend(round.verify.then_some("--verify"));
     let (exit, text) = stage.run(&words);
-    let still = round.parts.is_empty();
     let after = judge::look(&target);
-    enemy.tell("stop");
-    enemy.tell("late");
-    enemy.tell("away");
-    drop(enemy);
-    let mut faults = Vec::new();
+    let is_mounted = fs::read_to_string("/proc/self/mounts").unwrap().contains(arena.to_str().unwrap());
+    for word in ["stop", "late", "away"] {
+        enemy.tell(word);
+    }
+    unmount(&arena);
     let success = exit == "exit code 0";
+    let mut faults = Vec::new();
     if !success && exit != "exit code 1" {
         faults.push(format!("{exit}: {}", tail(&text)));
     }
-    faults.extend(judge::guarded(&arena, snapshot, &stage.canaries, success));
+    faults.extend(judge::guarded(&arena, snapshot, &stage.canaries, turn));
     let outside = judge::differences(&stage.canary, &judge::look(&stage.path("canary")), true, |_| true);
-    faults.extend(outside.into_iter().map(|fault| format!("OUTSIDE the target: {fault}")));
-    let mut temporary = judge::temporary(&after);
-    if still && temporary > 0 && !round.mount {
-        faults.push(format!("{temporary} temporary names are left, and nobody was in the way"));
-        temporary = 0;
-    }
-    let compared = still && success && !(round.mount && stage.fuse);
-    if compared {
-        faults.extend(compare(round, snapshot, &before, &after));
-    }
-    if !outside_intact(stage) {
+    if !outside.is_empty() {
         remake(stage);
     }
-    fs::remove_dir_all(&arena).unwrap();
-    Told { exit, faults, compared, temporary }
+    faults.extend(outside.into_iter().map(|fault| format!("OUTSIDE the target: {fault}")));
+    let temporary = judge::temporary(&after).saturating_sub(judge::temporary(&before));
+    if still && temporary > 0 && !is_mounted {
+        faults.push(format!("{temporary} temporary names are left, and nobody was in the way"));
+    } else {
+        told.temporary += temporary;
+    }
+    if still && success && !is_mounted {
+        told.compared += 1;
+        faults.extend(compare(round, snapshot, &before, &after));
+    }
+    let name = ["", "again, "][turn];
+    told.faults.extend(faults.into_iter().map(|fault| format!("{name}{exit}: {fault}")));
+    told.exits.push(exit);
+}
+
+/// What the enemy has mounted and could not unmount any more.
+fn unmount(arena: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    for at in mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|at| Path::new(at).starts_with(arena)) {
+        let status = Command::new("umount").args(["--lazy", at]).status().unwrap();
+        assert!(status.success(), "{at} cannot be unmounted");
+    }
 }
 
 /// Exit code 0 and nobody in the way: the target is the snapshot, but for what the mode leaves.

@@ -20,7 +20,8 @@ const FILES: [Row; 14] = [
     ("secret", 0, 0, 0o600, 9_000, false),
     ("su", 0, 0, 0o4755, 5_000, false),
     ("wall", 0, 5, 0o2755, 300_000, false),
-    ("of another", OTHER, OTHER, 0o644, 400, false),
+    // Rights that an access control list would have left are inside what the group has.
+    ("of another", OTHER, OTHER, 0o664, 400, false),
     ("su of another", OTHER, OTHER, 0o4711, 120_000, false),
     ("ping", 0, 0, 0o755, 6_000, true),
     ("ping of another", OTHER, OTHER, 0o755, 200, true),
@@ -76,7 +77,11 @@ pub fn make(root: &Path, owner: u32) {
     mknodat(CWD, root.join("sub/null"), FileType::CharacterDevice, Mode::from_raw_mode(0o600), makedev(1, 3)).unwrap();
     for (at, directory) in directories.iter().enumerate() {
         chown(directory, Some(owner), Some(owner)).unwrap();
-        let mode = if directory.ends_with("sticky") { 0o1777 } else { 0o755 };
+        let mode = match directory.file_name().and_then(|name| name.to_str()) {
+            Some("sticky") => 0o1777,
+            Some("more") => 0o775,
+            _ => 0o755,
+        };
         fs::set_permissions(directory, fs::Permissions::from_mode(mode)).unwrap();
         let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000 + at as u64);
         for entry in fs::read_dir(directory).unwrap() {

@@ -352,7 +352,7 @@ class Trial:
             with open(f"{self.outside}/f{n}", "wb") as file:
                 file.write(b"beside it %d\n" % n)
         drop_caches()
-        self.beside = look(self.outside)
+        self.beside = self.look_beside()
         self.own(self.target)
         self.first()
         self.again()
@@ -362,9 +362,6 @@ class Trial:
                 for delete in (False, True):
                     self.edited(overwrite, delete)
             self.restored("with --verify", "--verify", "--delete")
-        drop_caches()
-        if list(differences(self.beside, look(self.outside))):
-            self.fault(f"beside the target: {list(differences(self.beside, look(self.outside)))[:5]}")
         remove(self.target)
         remove(self.outside)
         not_held = ", ".join(f"{len(paths)} {what}" for what, paths in sorted(self.unheld.items())) or "nothing"
@@ -420,6 +417,9 @@ class Trial:
                 wrong.setdefault("left behind", []).append(path)
             elif not extra and not leave(path):
                 wrong.setdefault("should not be there", []).append(path)
+        beside = self.look_beside()
+        if beside != self.beside:
+            self.fault(f"{what}: beside the target: {[path for path in self.beside if beside.get(path) != self.beside[path]][:5]}")
         for kind, paths in wrong.items():
             path = paths[0]
             one, other = self.reference.get(path, {}).get(kind), found.get(path, {}).get(kind)
@@ -505,7 +505,6 @@ class Trial:
         if not all(f"many/d{n:04}/f".encode() in look(self.target) for n in range(1, 10)):
             return self.fault(f"{what}: there is nothing to be edited")
         newer, extra = self.edit()
-        self.beside = look(self.outside)
         drop_caches()
         words = ["--overwrite", overwrite, *(["--delete"] if delete else [])]
         self.restored(what, *words)
@@ -519,11 +518,13 @@ class Trial:
             self.fault(f"{what}: {sorted(extra)} is gone")
         if keeps and found.get(b"many/d0001/f", {}).get("content") == self.reference[b"many/d0001/f"]["content"]:
             self.fault(f"{what}: what is newer was written over")
-        # Links of what lies beside it go with the edits.
         self.restored("put right", "--overwrite", "always", "--delete")
         self.told.pop()
         self.compare(f"{what}, then put right")
-        self.beside = {path: {key: value for key, value in facts.items() if key != "links"} for path, facts in self.beside.items()}
+
+    def look_beside(self):
+        """What lies beside the target. An edit gives it another name, and the restore takes that away."""
+        return {path: {key: value for key, value in facts.items() if key != "links"} for path, facts in look(self.outside).items()}
 
 
 def control():
