@@ -58,34 +58,25 @@ fn system(words: &[&str]) -> Result<String, String> {
     Err(format!("{words:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
 
-/// A file system in a file, given back in the end.
-struct Disk {
-    at: PathBuf,
-    device: String,
-    mounted: bool,
-}
+/// A file system in a file, unmounted in the end; its loop device goes with the mount.
+struct Disk(PathBuf);
 
 impl Disk {
     fn mount(folder: &Path) -> Result<Self, String> {
-        let image = folder.join("image");
+        let (image, at) = (folder.join("image"), folder.join("disk"));
         fs::File::create(&image).and_then(|file| file.set_len(512 << 20)).map_err(|error| error.to_string())?;
-        let needs = |why| format!("it needs root, mkfs.btrfs, a loop device and btrfs in the kernel ({why})");
-        system(&["mkfs.btrfs", "-q", image.to_str().unwrap()]).map_err(needs)?;
-        let device = system(&["losetup", "--find", "--show", image.to_str().unwrap()]).map_err(needs)?;
-        let mut disk = Self { at: folder.join("disk"), device, mounted: false };
-        fs::create_dir(&disk.at).unwrap();
-        system(&["mount", "-t", "btrfs", &disk.device, disk.at.to_str().unwrap()]).map_err(needs)?;
-        disk.mounted = true;
-        Ok(disk)
+        fs::create_dir(&at).unwrap();
+        let (image, place) = (image.to_str().unwrap(), at.to_str().unwrap());
+        system(&["mkfs.btrfs", "-q", image])
+            .and_then(|_| system(&["mount", "-t", "btrfs", "-o", "loop", image, place]))
+            .map_err(|why| format!("it needs root, mkfs.btrfs, a loop device and btrfs in the kernel ({why})"))?;
+        Ok(Self(at))
     }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        if self.mounted {
-            let _ = system(&["umount", "--lazy", self.at.to_str().unwrap()]);
-        }
-        let _ = system(&["losetup", "--detach", &self.device]);
+        let _ = system(&["umount", "--lazy", self.0.to_str().unwrap()]);
     }
 }
 
@@ -136,7 +127,7 @@ impl World {
                 system(&["chmod", "755", made.path().to_str().unwrap()]).unwrap();
                 memory.insert(made).path().to_owned()
             }
-            Place::Btrfs => disk.insert(Disk::mount(folder.path())?).at.clone(),
+            Place::Btrfs => disk.insert(Disk::mount(folder.path())?).0.clone(),
         };
         fs::copy(env!("CARGO_BIN_EXE_packstone"), folder.path().join("packstone")).unwrap();
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/changing/");

@@ -35,13 +35,10 @@ if [ "${#wanted[@]}" -eq 0 ]; then
 fi
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/packstone-filesystems.XXXXXX")
-devices=()
 finish() {
     local code=$?
     cd /
-    # In the end the namespace goes with all mounts; loop devices and the directory stay until they are given back.
     for at in "$work"/on-*/mount "$work"/on-*/below "$work/source" ; do umount --lazy "$at" 2>/dev/null || true; done
-    for device in "${devices[@]}"; do losetup --detach "$device" 2>/dev/null || true; done
     chattr -R -f -i -a "$work" 2>/dev/null || true
     rm -rf --one-file-system "$work"
     exit "$code"
@@ -56,22 +53,16 @@ skipped() { echo "SKIPPED $1: $2"; }
 kernel_has() { grep -qw "$1" /proc/filesystems || { modprobe "$1" 2>/dev/null && grep -qw "$1" /proc/filesystems; }; }
 port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-# A file of so many MiB as a block device; its name is in $device.
-loop() {
-    truncate -s "$2M" "$1"
-    device=$(losetup --find --show "$1") || { why="it needs a loop device"; return 1; }
-    devices+=("$device")
-}
-
 # $1: file system, $2: MiB, the rest: how it is made.
 on_disk() {
     local kind=$1 size=$2
     shift 2
     command -v "$1" >/dev/null || { why="it needs $1"; return 1; }
     kernel_has "$kind" || { why="the kernel does not have it"; return 1; }
-    loop "$at/image" "$size" || return 1
-    "$@" "$device" >/dev/null 2>"$at/log" || { why="$1: $(tail -n 1 "$at/log")"; return 1; }
-    mount -t "$kind" "$device" "$at/mount" 2>"$at/log" || { why="mount: $(tail -n 1 "$at/log")"; return 1; }
+    truncate -s "${size}M" "$at/image"
+    "$@" "$at/image" >/dev/null 2>"$at/log" || { why="$1: $(tail -n 1 "$at/log")"; return 1; }
+    # A loop device of the mount's own is given back with it, whatever ends this script.
+    mount -t "$kind" -o loop "$at/image" "$at/mount" 2>"$at/log" || { why="mount: $(tail -n 1 "$at/log")"; return 1; }
 }
 
 fuse_program() {
@@ -123,14 +114,20 @@ mount_named() {
         ;;
     ntfs-3g)
         fuse_program ntfs-3g || return 1
-        loop "$at/image" 400 || return 1
-        mkntfs -Q -q "$device" >/dev/null 2>&1 && ntfs-3g -o big_writes "$device" "$at/mount" && words=(--fuse)
+        truncate -s 400M "$at/image"
+        mkntfs -F -Q -q "$at/image" >/dev/null 2>&1 && ntfs-3g -o big_writes "$at/image" "$at/mount" && words=(--fuse)
         ;;
     exfat-fuse)
         fuse_program mount.exfat-fuse || return 1
         command -v mkfs.exfat >/dev/null || { why="it needs mkfs.exfat"; return 1; }
-        loop "$at/image" 400 || return 1
-        mkfs.exfat "$device" >/dev/null 2>&1 && mount.exfat-fuse "$device" "$at/mount" >/dev/null 2>&1 && words=(--fuse)
+        truncate -s 400M "$at/image"
+        mkfs.exfat "$at/image" >/dev/null 2>&1 || { why="mkfs.exfat: it failed"; return 1; }
+        # It takes block devices only. Given back while it is in use, the device goes with the mount.
+        local device
+        device=$(losetup --find --show "$at/image") || { why="it needs a loop device"; return 1; }
+        mount.exfat-fuse "$device" "$at/mount" >/dev/null 2>"$at/log" && words=(--fuse) || why="mount: $(tail -n 1 "$at/log")"
+        losetup --detach "$device"
+        [ -z "$why" ]
         ;;
     *) why="nobody knows it"; return 1 ;;
     esac
