@@ -286,6 +286,9 @@ def prepare(work, directories):
     maker.file("contents/empty", b"")
     maker.file("contents/large", b"".join(hashlib.sha256(b"%d" % n).digest() for n in range(40_000)))
     maker.file("contents/zeros", bytes(1 << 20))
+    # Where upper and lower case are the same, one of them cannot be held; the other must keep its own content.
+    maker.file("case/README", b"upper case\n")
+    maker.file("case/readme", b"lower case, and longer\n")
     # Beyond what ext4 holds (2446), before what FAT and NTFS hold (1980, 1601).
     for year, seconds in ((2477, 16_000_000_000), (2200, 7_258_118_400), (1910, -1_893_456_000), (1500, -14_831_769_600)):
         path = maker.file(f"far/{year}")
