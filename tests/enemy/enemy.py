@@ -3,11 +3,13 @@
 
     enemy.py PLAN        PLAN: a JSON file, see main.rs; commands come from standard input, one a line
 
-"prepare" fills the target; "race" starts what goes on during the restore; "stop" ends that; "late" writes through everything that is
-still open or mapped, and by name wherever the system lets him. Each is answered by a line.
+"prepare" fills the target; "lease" keeps others from opening one file until "release"; "race" starts what goes on during the restore
+and "stop" ends it; "late" writes through everything that is still open or mapped, and by name wherever the system lets him; "away" takes
+away what he mounted. Each is answered by a line.
 """
 
 import ctypes
+import fcntl
 import json
 import mmap
 import os
@@ -50,7 +52,7 @@ class Enemy:
         self.files, self.directories = plan["files"], plan["directories"]
         self.held, self.maps, self.children = [], [], []
         self.number = self.turn = 0
-        self.mounted = None
+        self.mounted = self.to_lease = self.leased = None
 
     def fresh(self):
         self.number += 1
@@ -70,7 +72,7 @@ class Enemy:
         if stat.S_ISREG(found.st_mode) and found.st_size and not name.startswith(("his", PREFIX)):
             shared = quietly(mmap.mmap, fd, found.st_size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
             if shared is not None:
-                self.maps.append(shared)
+                self.maps.append((fd, shared))
 
     # What stands in the target before the restore.
 
@@ -105,6 +107,11 @@ class Enemy:
         for entry in self.files:
             if self.rng.random() < self.plan["density"]:
                 quietly(self.plant, entry)
+        for twin in self.plan["twins"]:
+            # A file beside the target that has the bytes of an entry becomes that entry.
+            path = f"{self.target}/{twin}"
+            if self.rng.random() < 0.5 and quietly(os.link, f"{self.canary}/twins/{twin}", self.fresh()) is None:
+                quietly(os.rename, f"{self.stash}/{os.getpid()}-{self.number}", path)
         for n in range(4):
             self.extra(n)
 
@@ -158,6 +165,11 @@ class Enemy:
             quietly(os.link, path, other)
         elif how == "half":
             self.file(path, entry, right[:len(right) // 2])
+        elif how == "right, and nobody else may open it":
+            self.file(path, entry, right)
+            # One a round: whoever waits for it waits for most of a minute.
+            self.to_lease = path
+            return
         self.hold(path)
 
     def extra(self, n):
@@ -173,6 +185,19 @@ class Enemy:
             with open(self.fresh(), "wb") as file:
                 file.write(EVIL)
             quietly(os.rename, file.name, at)
+
+    def lease(self):
+        """Nobody opens the file before he lets them, or the kernel does after 45 seconds."""
+        fd = self.to_lease and quietly(os.open, self.to_lease, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if fd:
+            quietly(fcntl.fcntl, fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            self.leased = fd
+
+    def release(self):
+        if self.leased:
+            quietly(fcntl.fcntl, self.leased, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+            self.held.append(self.leased)
+            self.leased = None
 
     # What goes on during it.
 
@@ -305,9 +330,12 @@ class Enemy:
     # What he does when root believes that all is well.
 
     def late(self):
-        for shared in self.maps:
-            quietly(shared.__setitem__, slice(0, min(len(shared), len(EVIL))), evil(len(shared))[:min(len(shared), len(EVIL))])
-            quietly(shared.flush)
+        for fd, shared in self.maps:
+            # A store beyond the end of a file that has become shorter would be his own end.
+            length = min(len(shared), len(EVIL), os.fstat(fd).st_size)
+            if length:
+                shared[:length] = EVIL[:length]
+                quietly(shared.flush)
         for fd in self.held:
             for offset in (0, 5_000, 100_000):
                 found = quietly(os.fstat, fd)
@@ -334,9 +362,10 @@ class Enemy:
 def main(plan):
     LIBC.prctl(1, signal.SIGKILL)
     os.umask(0)
+    signal.signal(signal.SIGIO, signal.SIG_IGN)  # Somebody wants to open what is leased.
     with open(plan, encoding="utf-8") as file:
         enemy = Enemy(json.load(file))
-    commands = {"prepare": enemy.prepare, "race": enemy.race, "stop": enemy.stop, "late": enemy.late, "away": enemy.away}
+    commands = {"prepare": enemy.prepare, "lease": enemy.lease, "release": enemy.release, "race": enemy.race, "stop": enemy.stop, "late": enemy.late, "away": enemy.away}
     for line in sys.stdin:
         commands[line.strip()]()
         print("done", flush=True)

@@ -166,7 +166,7 @@ pub struct Round {
     again: bool,
 }
 
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "right",
     "right, other time",
     "wrong, right time and size",
@@ -178,6 +178,7 @@ const KINDS: [&str; 11] = [
     "pipe",
     "twice in the target",
     "half",
+    "right, and nobody else may open it",
 ];
 
 impl Round {
@@ -309,6 +310,7 @@ fn restore(stage: &Stage, round: &Round, enemy: &mut Enemy, turn: usize, told: &
     let (id, snapshot) = &stage.snapshots[round.snapshot];
     let before = judge::look(&target);
     let still = round.parts.is_empty();
+    enemy.tell("lease");
     if !still {
         enemy.tell("race");
     }
@@ -316,6 +318,7 @@ fn restore(stage: &Stage, round: &Round, enemy: &mut Enemy, turn: usize, told: &
     words.extend(round.delete.then_some("--delete"));
     words.extend(round.verify.then_some("--verify"));
     let (exit, text) = stage.run(&words);
+    enemy.tell("release");
     let after = judge::look(&target);
     let is_mounted = fs::read_to_string("/proc/self/mounts").unwrap().contains(arena.to_str().unwrap());
     for word in ["stop", "late", "away"] {
@@ -416,6 +419,7 @@ fn describe(stage: &Stage, round: &Round, snapshot: &Tree, target: &Path, stash:
         "stash": stash.to_str().unwrap(),
         "canary": stage.path("canary").to_str().unwrap(),
         "canaries": source::CANARIES,
+        "twins": source::TWINS.map(|twin| twin.0),
         "files": files,
         "directories": source::DIRECTORIES,
         "kinds": round.kinds,

@@ -102,6 +102,16 @@ pub fn make(root: &Path, owner: u32) {
 /// The files of root and of another that lie beside the target.
 pub const CANARIES: [&str; 6] = ["shadow", "su", "ping", "of another", "below/file", "link"];
 
+/// Files beside the target with the bytes of an entry of the snapshot, and other modes and times: linked into its place, they look
+/// like something to be kept.
+pub const TWINS: [(&str, u32, u32); 5] = [
+    ("plain", 0, 0o600),
+    ("sub/su", 0, 0o755),
+    ("other/ping", 0, 0o755),
+    ("of another", OTHER, 0o600),
+    ("more/secret", 0, 0o644),
+];
+
 /// Makes them. The directory can be passed by anybody.
 pub fn canaries(root: &Path) {
     fs::create_dir_all(root.join("below")).unwrap();
@@ -118,8 +128,14 @@ pub fn canaries(root: &Path) {
     ] {
         file(&root.join(name), format!("canary {name}").as_bytes(), attributes);
     }
+    for (name, owner, mode) in TWINS {
+        let row = FILES.iter().find(|row| name.ends_with(row.0)).unwrap();
+        let path = root.join("twins").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        file(&path, &content(name, row.4), (owner, owner, mode, false));
+    }
     symlink("shadow", root.join("link")).unwrap();
-    for at in [root.to_owned(), root.join("below")] {
+    for at in ["", "below", "twins", "twins/sub", "twins/other", "twins/more"].map(|name| root.join(name)) {
         fs::set_permissions(&at, fs::Permissions::from_mode(0o755)).unwrap();
     }
 }
