@@ -35,7 +35,8 @@ fn kept(world: &World, at: &Path, before: &str) -> Result<(), String> {
         }
     }
     for reference in ["refs/heads/main", "refs/heads/side-0", "refs/tags/kept"] {
-        git(world, at, &["show-ref", "--verify", reference])?;
+        // Whether there is what it names is the next question.
+        git(world, at, &["rev-parse", "--verify", reference])?;
     }
     git(world, at, &["rev-list", "--objects", before]).map(drop)
 }
