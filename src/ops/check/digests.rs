@@ -270,7 +270,7 @@ pub(super) struct Digests {
     /// Which pieces lie in each.
     ranges: HashMap<u32, Range<usize>>,
     not_compared: u64,
-    active: HashMap<u32, Active>,
+    active: HashMap<u32, Box<Active>>,
     /// Rows that are not hashed on the way any more.
     dropped: HashSet<u32>,
 }
@@ -299,7 +299,7 @@ impl Digests {
         let contents: HashMap<u16, &[u8]> =
             blocks.iter().filter_map(|(number, content)| Some((*number, content.as_deref()?))).collect();
         let last = blocks.last().map_or(*first, |(number, _)| *number);
-        let mut rows: BTreeMap<u32, Vec<(u32, Option<&[u8]>)>> = BTreeMap::new();
+        let mut rows: BTreeMap<u32, Vec<Chunk<'_>>> = BTreeMap::new();
         for piece in pieces.iter().skip(start).take_while(|piece| piece.block <= last) {
             let (from, length) = (piece.offset as usize, piece.length as usize);
             let bytes = contents.get(&piece.block).and_then(|block| block.get(from..)?.get(..length));
@@ -312,7 +312,7 @@ impl Digests {
             }
             let active = match self.active.remove(&row) {
                 Some(active) => active,
-                None => Active { hasher: blake3::Hasher::new(), next: 0 },
+                None => Box::new(Active { hasher: blake3::Hasher::new(), next: 0 }),
             };
             work.push((row, active, pieces));
         }
@@ -363,15 +363,18 @@ impl Digests {
     }
 }
 
+/// Which chunk of its file, and its bytes; none when its block cannot be opened.
+type Chunk<'b> = (u32, Option<&'b [u8]>);
+
 /// What became of a file with some more of its chunks.
 enum Step {
-    OnTheWay(Active),
+    OnTheWay(Box<Active>),
     OutOfOrder,
     Unreadable,
 }
 
 impl Active {
-    fn go_on(mut self, pieces: &[(u32, Option<&[u8]>)]) -> Step {
+    fn go_on(mut self: Box<Self>, pieces: &[Chunk<'_>]) -> Step {
         for (ordinal, bytes) in pieces {
             let Some(bytes) = bytes else { return Step::Unreadable };
             if *ordinal != self.next {

@@ -68,7 +68,8 @@ fn snapshots_stand_where_they_belong() {
     let far = NOW + 3_650 * DAY;
     // What it is, the history in the order of arrival, this machine's clock; the order, and whose time is in doubt.
     #[rustfmt::skip]
-    let table: &[(&str, &[Made], i64, &[usize], &str)] = &[
+    type Case<'a> = (&'a str, &'a [Made], i64, &'a [usize], &'a str);
+    let table: &[Case<'_>] = &[
         ("nothing", &[], NOW, &[], ""),
         ("every day one", &[Backup(ago(3)), Backup(ago(2)), Backup(ago(1))], NOW, &[0, 1, 2], "..."),
         ("all equal", &[Backup(NOW), Backup(NOW), From(NOW), Claims(NOW), Backup(NOW)], NOW, &[0, 1, 2, 3, 4], "....."),
@@ -77,38 +78,144 @@ fn snapshots_stand_where_they_belong() {
         ("ahead, first", &[Backup(far), Backup(ago(1))], NOW, &[0, 1], "a."),
         ("ahead, in the middle", &[Backup(ago(2)), Backup(far), Backup(ago(1))], NOW, &[0, 1, 2], ".a."),
         ("ahead, last", &[Backup(ago(2)), Backup(ago(1)), Backup(far)], NOW, &[0, 1, 2], "..a"),
-        ("ahead then, and past now", &[Backup(ago(40)), Backup(ago(5)), Backup(ago(38)), Backup(ago(37))], NOW, &[0, 1, 2, 3], ".c.."),
+        (
+            "ahead then, and past now",
+            &[Backup(ago(40)), Backup(ago(5)), Backup(ago(38)), Backup(ago(37))],
+            NOW,
+            &[0, 1, 2, 3],
+            ".c..",
+        ),
         ("ahead then, and the first of two", &[Backup(ago(5)), Backup(ago(38))], NOW, &[0, 1], "cc"),
         ("behind, first", &[Backup(DEAD), Backup(ago(2)), Backup(ago(1))], NOW, &[0, 1, 2], "..."),
-        ("behind, in the middle", &[Backup(ago(4)), Backup(ago(3)), Backup(DEAD), Backup(ago(1))], NOW, &[0, 1, 2, 3], "..c."),
+        (
+            "behind, in the middle",
+            &[Backup(ago(4)), Backup(ago(3)), Backup(DEAD), Backup(ago(1))],
+            NOW,
+            &[0, 1, 2, 3],
+            "..c.",
+        ),
         ("behind, the second of three", &[Backup(ago(3)), Backup(DEAD), Backup(ago(1))], NOW, &[0, 1, 2], "cc."),
         ("behind, last", &[Backup(ago(3)), Backup(ago(2)), Backup(DEAD)], NOW, &[0, 1, 2], "..c"),
-        ("behind, twice", &[Backup(ago(5)), Backup(ago(4)), Backup(ago(3)), Backup(DEAD), Backup(DEAD + 5), Backup(ago(1))], NOW, &[0, 1, 2, 3, 4, 5], "...cc."),
-        ("behind, more often than not", &[Backup(ago(3)), Backup(DEAD), Backup(DEAD + 5), Backup(ago(2)), Backup(ago(1))], NOW, &[0, 1, 2, 3, 4], "c...."),
+        (
+            "behind, twice",
+            &[Backup(ago(5)), Backup(ago(4)), Backup(ago(3)), Backup(DEAD), Backup(DEAD + 5), Backup(ago(1))],
+            NOW,
+            &[0, 1, 2, 3, 4, 5],
+            "...cc.",
+        ),
+        (
+            "behind, more often than not",
+            &[Backup(ago(3)), Backup(DEAD), Backup(DEAD + 5), Backup(ago(2)), Backup(ago(1))],
+            NOW,
+            &[0, 1, 2, 3, 4],
+            "c....",
+        ),
         ("set back by minutes", &[Backup(ago(1)), Backup(ago(1) - 300), Backup(NOW)], NOW, &[0, 1, 2], "..."),
-        ("a dead clock reads", &[Backup(ago(3)), From(ago(9)), Claims(ago(8)), Backup(ago(1))], DEAD, &[0, 1, 2, 3], "aaaa"),
-        ("a clock a year behind reads", &[Backup(ago(600)), Backup(ago(500)), Backup(ago(2)), Backup(ago(1))], ago(365), &[0, 1, 2, 3], "..aa"),
+        (
+            "a dead clock reads",
+            &[Backup(ago(3)), From(ago(9)), Claims(ago(8)), Backup(ago(1))],
+            DEAD,
+            &[0, 1, 2, 3],
+            "aaaa",
+        ),
+        (
+            "a clock a year behind reads",
+            &[Backup(ago(600)), Backup(ago(500)), Backup(ago(2)), Backup(ago(1))],
+            ago(365),
+            &[0, 1, 2, 3],
+            "..aa",
+        ),
         ("a dead clock wrote all", &[Backup(DEAD), Backup(DEAD + 9), Backup(DEAD + 7)], NOW, &[0, 1, 2], "..."),
-        ("a dead clock wrote again and again", &[Backup(DEAD + HOUR), Backup(DEAD), Backup(DEAD + 2 * HOUR)], NOW, &[0, 1, 2], "cc."),
+        (
+            "a dead clock wrote again and again",
+            &[Backup(DEAD + HOUR), Backup(DEAD), Backup(DEAD + 2 * HOUR)],
+            NOW,
+            &[0, 1, 2],
+            "cc.",
+        ),
         // Two hosts, the second one always a year behind, or ahead of what was then now.
-        ("one of two hosts is behind", &[Backup(ago(10)), Backup(ago(9)), Backup(ago(373)), Backup(ago(7)), Backup(ago(5)), Backup(ago(370)), Backup(ago(3))], NOW, &[0, 1, 2, 3, 4, 5, 6], "..c..c."),
-        ("one of two hosts is ahead", &[Backup(ago(9)), Backup(far), Backup(ago(7)), Backup(far + DAY), Backup(ago(5))], NOW, &[0, 1, 2, 3, 4], ".a.a."),
-        ("one of two hosts was ahead", &[Backup(ago(90)), Backup(ago(9)), Backup(ago(80)), Backup(ago(70)), Backup(ago(8)), Backup(ago(60)), Backup(ago(50))], NOW, &[0, 1, 2, 3, 4, 5, 6], ".c..c.."),
+        (
+            "one of two hosts is behind",
+            &[
+                Backup(ago(10)),
+                Backup(ago(9)),
+                Backup(ago(373)),
+                Backup(ago(7)),
+                Backup(ago(5)),
+                Backup(ago(370)),
+                Backup(ago(3)),
+            ],
+            NOW,
+            &[0, 1, 2, 3, 4, 5, 6],
+            "..c..c.",
+        ),
+        (
+            "one of two hosts is ahead",
+            &[Backup(ago(9)), Backup(far), Backup(ago(7)), Backup(far + DAY), Backup(ago(5))],
+            NOW,
+            &[0, 1, 2, 3, 4],
+            ".a.a.",
+        ),
+        (
+            "one of two hosts was ahead",
+            &[
+                Backup(ago(90)),
+                Backup(ago(9)),
+                Backup(ago(80)),
+                Backup(ago(70)),
+                Backup(ago(8)),
+                Backup(ago(60)),
+                Backup(ago(50)),
+            ],
+            NOW,
+            &[0, 1, 2, 3, 4, 5, 6],
+            ".c..c..",
+        ),
         ("copies in any order", &[From(ago(3)), From(ago(9)), From(ago(1)), From(ago(5))], NOW, &[1, 3, 0, 2], "...."),
-        ("copies among backups", &[Backup(ago(6)), From(ago(9)), From(ago(2)), Backup(ago(4)), Backup(ago(1))], NOW, &[1, 0, 3, 2, 4], "....."),
+        (
+            "copies among backups",
+            &[Backup(ago(6)), From(ago(9)), From(ago(2)), Backup(ago(4)), Backup(ago(1))],
+            NOW,
+            &[1, 0, 3, 2, 4],
+            ".....",
+        ),
         ("a copy of one that was ahead", &[Backup(ago(6)), From(far), Backup(ago(4))], NOW, &[0, 1, 2], ".a."),
         ("a copy of what a dead clock made", &[Backup(ago(6)), From(DEAD), Backup(ago(4))], NOW, &[1, 0, 2], "..."),
         ("ahead behind nothing but copies", &[From(ago(1)), From(ago(9)), Backup(far)], NOW, &[1, 0, 2], "..a"),
         ("ahead before copies", &[Backup(far), From(ago(1)), From(ago(9))], NOW, &[0, 2, 1], "a.."),
-        ("no copy moves a backup over the next one", &[Backup(ago(61)), Backup(ago(60)), From(ago(1)), Backup(DEAD), Backup(ago(50)), Backup(ago(40))], NOW, &[0, 1, 3, 4, 5, 2], "...c.."),
+        (
+            "no copy moves a backup over the next one",
+            &[Backup(ago(61)), Backup(ago(60)), From(ago(1)), Backup(DEAD), Backup(ago(50)), Backup(ago(40))],
+            NOW,
+            &[0, 1, 3, 4, 5, 2],
+            "...c..",
+        ),
         ("tagged in its place", &[Backup(ago(3)), Backup(ago(2)), InPlaceOf(0)], NOW, &[0, 2, 1], "..."),
         ("ahead, and tagged in its place", &[Backup(far), Backup(ago(2)), InPlaceOf(0)], NOW, &[0, 2, 1], "a.a"),
         ("rewritten, both are there", &[Backup(ago(3)), InPlaceOf(0)], NOW, &[0, 1], ".."),
         ("a claim from the past", &[Backup(ago(3)), Backup(ago(2)), Claims(ago(9))], NOW, &[2, 0, 1], "..."),
-        ("a claim between two", &[Backup(ago(3)), Claims(ago(2)), Backup(ago(3)), Backup(ago(1))], NOW, &[0, 2, 1, 3], "...."),
+        (
+            "a claim between two",
+            &[Backup(ago(3)), Claims(ago(2)), Backup(ago(3)), Backup(ago(1))],
+            NOW,
+            &[0, 2, 1, 3],
+            "....",
+        ),
         ("a claim ahead", &[Backup(ago(3)), Claims(far), Backup(ago(1))], NOW, &[0, 1, 2], ".a."),
-        ("nothing but claims", &[Claims(ago(1)), Claims(ago(5)), Claims(far), Claims(ago(3))], NOW, &[1, 3, 0, 2], "..a."),
-        ("a claim before one that is behind", &[Claims(ago(5)), Backup(DEAD), Backup(ago(3)), Backup(ago(1))], NOW, &[1, 0, 2, 3], "...."),
+        (
+            "nothing but claims",
+            &[Claims(ago(1)), Claims(ago(5)), Claims(far), Claims(ago(3))],
+            NOW,
+            &[1, 3, 0, 2],
+            "..a.",
+        ),
+        (
+            "a claim before one that is behind",
+            &[Claims(ago(5)), Backup(DEAD), Backup(ago(3)), Backup(ago(1))],
+            NOW,
+            &[1, 0, 2, 3],
+            "....",
+        ),
         ("nobody is believed", &[Backup(ago(1)), Backup(ago(2)), Backup(ago(3))], NOW, &[0, 1, 2], "ccc"),
     ];
     for (name, history, now, expected, doubts) in table {
@@ -160,9 +267,9 @@ fn made() -> impl Strategy<Value = Made> {
 
 fn history() -> impl Strategy<Value = Vec<Stamp>> {
     prop::collection::vec(made(), 1..25).prop_map(|mut history| {
-        for number in 0..history.len() {
-            if let InPlaceOf(first) = history[number] {
-                history[number] = if number == 0 { Backup(NOW) } else { InPlaceOf(first % number) };
+        for (number, made) in history.iter_mut().enumerate() {
+            if let InPlaceOf(first) = *made {
+                *made = first.checked_rem(number).map_or(Backup(NOW), InPlaceOf);
             }
         }
         stamps(&history)
