@@ -117,7 +117,8 @@ impl<'a> Directories<'a> {
         self.root.take(&self.catalog.metadata(attributes), applier).map(drop).map_err(failed)
     }
 
-    /// Sets the metadata of a directory, after everything in it.
+    /// Sets the metadata of a directory, after everything in it. Its name must still lead to it: what is in one that was moved away
+    /// is not where the snapshot has it.
     ///
     /// # Errors
     /// As [`Directories::get`].
@@ -129,6 +130,14 @@ impl<'a> Directories<'a> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let (Some(stat), Some(Some((_, owner)))) = (&applied.stat, kept.made.get_mut(row as usize)) {
             *owner = stat.uid;
+        }
+        drop(kept);
+        if row != 0 {
+            let name = self.catalog.bytes(entry.place.name);
+            let there = self.get(entry.place.directory)?.stat(name)?;
+            if !there.is_some_and(|stat| directory.made().is(&stat)) {
+                return Err(TargetError::Replaced(name.to_vec()));
+            }
         }
         Ok(applied.problems)
     }
