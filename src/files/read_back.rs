@@ -24,23 +24,25 @@ pub fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Why a time that was set reads back as another one.
+/// Why a time that was set reads back as another one. What reads back is looked at, and not how far it is from what was set: that
+/// would give one file system as many names of steps as there are times.
 #[must_use]
 pub fn times(system: &str, set: Time, found: Time) -> String {
-    /// Steps that file systems keep times in, in nanoseconds, and their names.
-    const STEPS: [(i128, &str); 6] = [
-        (100, "steps of 100 ns"),
-        (1_000, "whole microseconds"),
-        (1_000_000, "whole milliseconds"),
-        (10_000_000, "steps of 10 ms"),
-        (1_000_000_000, "whole seconds"),
-        (2_000_000_000, "steps of 2 seconds"),
-    ];
+    const SECOND: i128 = 1_000_000_000;
     let (at, now) = (set.as_nanoseconds(), found.as_nanoseconds());
-    for (step, name) in STEPS {
-        if (at - now).abs() < step && now % step == 0 {
-            return format!("{system} keeps {name} only");
-        }
+    let off = (at - now).abs();
+    if now % SECOND == 0 && off < SECOND {
+        return format!("{system} keeps whole seconds only");
+    }
+    if now % (2 * SECOND) == 0 && off < 2 * SECOND {
+        return format!("{system} keeps every other second only");
+    }
+    if off < SECOND / 10 {
+        return format!("{system} keeps fewer digits of a second");
+    }
+    // The present: it was written to, or the call did nothing.
+    if (Time::now().as_nanoseconds() - now).abs() < 3_600 * SECOND {
+        return format!("{system} shows the time of writing");
     }
     let day = Timestamp::new(found.seconds, 0).map_or_else(
         |_| format!("@{}", found.seconds),
@@ -60,14 +62,20 @@ mod tests {
             (time(15_999_206_400, 0), time(15_032_385_535, 0), "ext4 keeps none after 2446-05-10"),
             (time(-9_999_999_999, 0), time(-2_147_483_648, 0), "ext4 keeps none before 1901-12-13"),
             (time(7, 123_456_789), time(7, 0), "ext4 keeps whole seconds only"),
-            (time(7, 123_456_789), time(6, 0), "ext4 keeps steps of 2 seconds only"),
-            (time(7, 123_456_789), time(7, 123_456_700), "ext4 keeps steps of 100 ns only"),
-            (time(7, 123_456_789), time(7, 123_456_000), "ext4 keeps whole microseconds only"),
-            (time(7, 123_456_789), time(7, 120_000_000), "ext4 keeps steps of 10 ms only"),
+            (time(7, 123_456_789), time(6, 0), "ext4 keeps every other second only"),
+            (time(7, 123_456_789), time(7, 123_456_700), "ext4 keeps fewer digits of a second"),
+            (time(7, 123_456_789), time(7, 123_456_000), "ext4 keeps fewer digits of a second"),
+            (time(7, 123_456_789), time(7, 120_000_000), "ext4 keeps fewer digits of a second"),
+            (time(7, 3_000_000), time(7, 0), "ext4 keeps whole seconds only"),
             (time(-7, 500_000_000), time(-7, 0), "ext4 keeps whole seconds only"),
         ] {
             assert_eq!(times("ext4", set, found), words, "{set:?}");
         }
+    }
+
+    #[test]
+    fn the_present_is_no_bound() {
+        assert_eq!(times("fuse", Time::from_seconds(7), Time::now()), "fuse shows the time of writing");
     }
 
     #[test]
