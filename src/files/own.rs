@@ -2,7 +2,7 @@
 //! format-spec/own.md says what is own and what each command does about it.
 //!
 //! Invariants
-//! - A place is known by (device, inode) of its directory and of its well-known parts, so a bind mount of a part is recognised under any
+//! - A place is known by device, inode and birth of its directory and of its well-known parts, so a bind mount of a part is recognised under any
 //!   path. A place that is not there when the set is made may come to be while the command runs: it is looked for again under its name.
 //! - What lies beneath a place is found by going up from an open directory with `..`, by descriptor. A walk that begins outside of all
 //!   places and follows no link needs no look upwards: it meets the place first.
@@ -20,6 +20,7 @@ use super::source::as_path;
 use super::stat::{Kind, Stat};
 use crate::base::escape::Escaped;
 use crate::base::id::RepositoryId;
+use crate::base::time::Time;
 use crate::codec::config::{CONFIG_BYTES, Config};
 
 /// Directories that are climbed at most, one above the other.
@@ -102,13 +103,35 @@ pub struct Found {
     pub itself: bool,
 }
 
+/// A directory that is a place, or a part of one. Numbers of inodes are used again as soon as they are free, and what this
+/// program keeps beside a repository comes and goes: a number alone must not take a directory of the user's for it.
+#[derive(Debug, Clone)]
+struct Known {
+    /// Row of the place.
+    row: usize,
+    birth: Option<Time>,
+    path: PathBuf,
+}
+
+impl Known {
+    /// True when it is the inode that was seen: by its birth, or because the path leads to it still.
+    fn is(&self, stat: &Stat) -> bool {
+        if self.birth.is_some() && stat.btime.is_some() {
+            return self.birth == stat.btime;
+        }
+        Directory::open_root(&self.path)
+            .and_then(|directory| directory.stat_self())
+            .is_ok_and(|now| now.same_inode(stat))
+    }
+}
+
 /// See the module. By default it knows no place, and takes every repository for another one.
 #[derive(Debug, Clone, Default)]
 pub struct OwnPlaces {
     repository: Option<RepositoryId>,
     places: Vec<Place>,
-    /// Row in `places` by (device, inode).
-    known: HashMap<(u64, u64), usize>,
+    /// Directories by (device, inode).
+    known: HashMap<(u64, u64), Known>,
     /// Rows of places that are not there.
     absent: Vec<usize>,
     unknown: Vec<String>,
@@ -166,29 +189,32 @@ impl OwnPlaces {
             Ok(stat) => stat,
             Err(error) => return self.cannot_be_looked_at(row, &error),
         };
-        self.known.entry(stat.key()).or_insert(row);
+        let path = self.places.get(row).map(|place| place.path.clone()).unwrap_or_default();
+        self.known.entry(stat.key()).or_insert_with(|| Known { row, birth: stat.btime, path: path.clone() });
         let is_repository =
             matches!(self.places.get(row), Some(Place { what: What::Repository | What::Mirror(_), .. }));
         let parts: Vec<Vec<u8>> = if is_repository {
-            [b"config".to_vec()].into_iter().chain(FOLDERS.map(|name| name.as_bytes().to_vec())).collect()
+            FOLDERS.map(|name| name.as_bytes().to_vec()).to_vec()
         } else {
             directory.names().unwrap_or_default()
         };
         for name in parts {
-            self.part(row, directory, &name);
+            self.part(row, directory, &path, &name);
         }
         if is_repository
             && let Ok((names, packs)) = directory.open_child(b"packs").and_then(|packs| Ok((packs.names()?, packs)))
         {
-            names.iter().filter(|name| name.len() == 2).for_each(|name| self.part(row, &packs, name));
+            let path = path.join("packs");
+            names.iter().filter(|name| name.len() == 2).for_each(|name| self.part(row, &packs, &path, name));
         }
     }
 
-    fn part(&mut self, row: usize, directory: &Directory, name: &[u8]) {
+    /// Notes a part that is a directory. Files are found in them.
+    fn part(&mut self, row: usize, directory: &Directory, above: &Path, name: &[u8]) {
         match directory.stat(name) {
-            // A hard link of a file elsewhere is the user's.
-            Ok(stat) if stat.kind == Kind::Directory || stat.links == 1 => {
-                self.known.entry(stat.key()).or_insert(row);
+            Ok(stat) if stat.kind == Kind::Directory => {
+                let path = above.join(as_path(name));
+                self.known.entry(stat.key()).or_insert_with(|| Known { row, birth: stat.btime, path });
             }
             Ok(_) => {}
             Err(error) if is_absent(&error) => {}
@@ -199,8 +225,8 @@ impl OwnPlaces {
     /// The place that this inode is, or is a well-known part of. `name` is what it is called where it was met.
     #[must_use]
     pub fn place(&self, name: &[u8], stat: &Stat) -> Option<Owner> {
-        let row = match self.known.get(&stat.key()) {
-            Some(row) => Some(*row),
+        let row = match self.known.get(&stat.key()).filter(|known| known.is(stat)) {
+            Some(known) => Some(known.row),
             None => self.absent.iter().copied().find(|row| {
                 self.places.get(*row).is_some_and(|place| {
                     place.path.file_name().is_some_and(|last| last.as_encoded_bytes() == name)

@@ -216,7 +216,7 @@ fn patterns_do_not_reject_a_named_source() {
         (&["-e", "*", "-e", "!keep", "tree"][..], 1),
         (&["-e", "*.o", "tree/a.o", "tree/keep"], 2),
         (&["-e", "*.o", "tree", "tree/a.o"], 2),
-        (&["-e", "tree", "tree"], 0),
+        (&["-e", "tree", "--allow-empty", "tree"], 0),
         (&["--exclude-larger-than", "0", "tree/a.o"], 1),
     ] {
         let ran = world.ok(&[&["backup", "--json"][..], words].concat());

@@ -140,6 +140,7 @@ fn a_snapshot_from_a_dead_clock_is_the_newest_when_it_arrived_last() {
     let ran = world.run(&["status"]);
     assert!(ran.code == Some(18) && ran.out.contains("may be ") && ran.out.contains("or less"), "{}", ran.out);
     // Of what is gone since, the newest says it.
+    world.write("other", "x");
     std::fs::remove_file(world.tree().join("f")).unwrap();
     world.backup();
     let deleted = world.ok(&["deleted"]).out;

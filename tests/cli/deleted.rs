@@ -282,7 +282,7 @@ fn every_source_has_a_log_of_its_own() {
     let (world, _) = world();
     fs::create_dir(world.path("second")).unwrap();
     fs::write(world.path("second/x"), "x").unwrap();
-    let backup = |time: &str| world.ok(&["backup", "second", "--time", time]);
+    let backup = |time: &str| world.ok(&["backup", "--allow-empty", "second", "--time", time]);
     backup("2026-01-01 12:00:00");
     fs::remove_file(world.path("second/x")).unwrap();
     backup("2026-01-01 13:00:00");
@@ -371,7 +371,7 @@ fn one_directory_in_two_forms() {
     assert_eq!(paths(&world, &[]), ["/a"]);
     assert_eq!(paths(&world, &[world.text(&tree.join("a"))]), ["/a"]);
     remove(&world, "b");
-    here(&["backup", "."]);
+    here(&["backup", "--allow-empty", "."]);
     assert_eq!(paths(&world, &[]), ["/b", "/b/c", "/a"], "also what was left of an empty directory");
 }
 
@@ -497,7 +497,7 @@ fn a_dry_run_and_a_stream_change_no_log() {
     let name = world.text(&file).to_owned();
     world.ok(&["backup", &name]);
     fs::remove_file(&there).unwrap();
-    world.ok(&["backup", &name]);
+    world.ok(&["backup", "--allow-empty", &name]);
     let ran = world.ok(&["backup", "--json", "--stdin", "--stdin-filename", &name]);
     assert_eq!(json(&world.ok(&["cat", "snapshot", &snapshot_id(&ran), "--json"]))["deleted_count"], 1);
 }

@@ -232,3 +232,26 @@ fn what_lies_deep_beneath_is_found() {
     super::root_of(&place).remove(b"d").unwrap();
     assert!(!place.join(OsStr::from_bytes(b"d")).exists());
 }
+
+/// Story: a cache was made again while a restore ran, its directory's number became that of the target, and the restore refused its
+/// own target. A backup would have left a directory of the user's out.
+#[test]
+fn a_number_that_is_used_again_is_nobodys() {
+    use std::os::unix::fs::MetadataExt;
+    let top = tempfile::tempdir().unwrap();
+    let cache = top.path().join("cache");
+    let mut reused = 0;
+    for round in 0..50 {
+        fs::create_dir_all(cache.join("old")).unwrap();
+        let number = fs::metadata(cache.join("old")).unwrap().ino();
+        let mut own = OwnPlaces::new(None);
+        own.add(What::Cache, &cache);
+        assert!(found(&own, &cache.join("old")).is_some());
+        fs::remove_dir(cache.join("old")).unwrap();
+        let data = top.path().join(format!("data{round}"));
+        fs::create_dir(&data).unwrap();
+        reused += usize::from(fs::metadata(&data).unwrap().ino() == number);
+        assert_eq!(found(&own, &data), None, "{round}");
+    }
+    println!("{reused} of 50 directories had the number of one that was gone");
+}
