@@ -126,7 +126,7 @@ impl From<ops::Error> for CliError {
             ops::Error::At { path, source } => Self::from(source).about(&escape(&path)),
             ops::Error::Interrupted => Self::interrupted(),
             ops::Error::EmptyStream => Self::failed(error.to_string())
-                .hint("look whether what writes it failed; --stdin-allow-empty stores an empty file"),
+                .hint("check the command that writes the stream; to store an empty file: --stdin-allow-empty"),
             ops::Error::NewestUnreadable { ref found, .. } => {
                 let hint = format!("name the one you want by its id: {found} is the newest that can be read. {HEAL}");
                 Self::new(Exit::Damage, error.to_string()).hint(hint)

@@ -9,9 +9,11 @@ use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::tell_warnings;
 use super::{Context, duration, open, own, size};
 use crate::base::escape::escape;
+use crate::codec::snapshot::Outcome;
 use crate::files::apply::Severity;
 use crate::ops::restore::report::READ_BACK;
 use crate::ops::restore::{self, Cause, Options, Plan, ProblemKind, Report, Selection, Unset};
+use crate::ops::select::SnapshotRef;
 use crate::ops::{Action, Item, Monitor, select};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -63,14 +65,13 @@ pub struct Arguments {
     /// Set owners by number, not by name
     #[arg(long, help_heading = "At the target")]
     pub numeric_owner: bool,
-    /// End with 1 when owners, devices or set-id bits could not be set for lack of rights
+    /// Exit with code 1 if owners, devices or set-uid and set-gid bits cannot be set
     #[arg(long, help_heading = "At the target")]
     pub strict_owner: bool,
     /// Read everything back and compare, contents and metadata
     #[arg(long, help_heading = "At the target")]
     pub verify: bool,
-    /// Change nothing, only say what would be done: every entry that would be deleted is named, with -v every one that would be
-    /// written too
+    /// Only show what would be done, with every entry that --delete would remove; with -v also what would be written
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 }
@@ -136,6 +137,11 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     }
     let (chosen, found) = select::argument(&repository, &arguments.snapshot, &arguments.filter.resolve())?;
     tell_warnings(&repository, context.output);
+    if chosen.snapshot.outcome == Outcome::Partial && matches!(arguments.snapshot.snapshot, SnapshotRef::Latest { .. })
+    {
+        let id = chosen.id.short();
+        context.output.warn(&format!("snapshot {id} is partial: packstone show {id} lists what is missing in it"));
+    }
     let part = if found.path == b"/" { String::new() } else { format!(":{}", escape(&found.path)) };
     let source = format!("{}{part}", chosen.id.short());
     let progress = context.progress(Work::Restore);
@@ -335,7 +341,7 @@ fn show_report(
             if report.not_compared == 1 { "was" } else { "were" },
         );
         output.info(format!(
-            "{files} {was} not compared as a whole, only chunk by chunk, because the chunks were not read in the file's order: --verify does it"
+            "{files} {was} compared chunk by chunk and not as a whole, because the chunks did not come in the file's order: --verify compares both"
         ))?;
     }
     for (pack, files) in &report.damaged_packs {
@@ -345,8 +351,15 @@ fn show_report(
     if report.damage_count > 0 {
         output.warn("the rest is restored. Next: packstone check --read-data; a good copy of the file under the same name heals it, then run the same command again");
     } else if report.problem_count > 0 {
-        let problems = size::counted(report.problem_count, "entry is", "entries are");
-        output.warn(&format!("{problems} not as in the snapshot, named above; everything else is"));
+        let problems = size::counted(report.problem_count, "entry was", "entries were");
+        let mut line = format!("{problems} not restored as in the snapshot");
+        if report.not_reached > 0 {
+            line.push_str(&format!(
+                ", {} of them in directories that could not be made",
+                size::count(report.not_reached)
+            ));
+        }
+        output.warn(&format!("{line}: see above"));
     }
     Ok(())
 }

@@ -46,6 +46,7 @@ struct Source {
     is_plain: bool,
     snapshots: u64,
     newest: Time,
+    newest_id: String,
     outcome: Outcome,
     complete: Option<Complete>,
 }
@@ -59,8 +60,8 @@ struct Complete {
     place: Place,
     /// How many files, links and so on it holds.
     entries: u64,
-    /// How many the complete one before it held.
-    entries_before: u64,
+    /// The complete one before it, and how many it held.
+    before: Option<(String, u64)>,
 }
 
 impl Complete {
@@ -171,17 +172,19 @@ fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Vec<Sour
             is_plain: snapshot.paths.iter().all(|path| escape(path).as_bytes() == path.as_slice()),
             snapshots: 0,
             newest: snapshot.time,
+            newest_id: String::new(),
             outcome: snapshot.outcome,
             complete: None,
         });
         // Oldest first: the last one is the newest.
         source.snapshots += 1;
         (source.newest, source.outcome) = (snapshot.time, snapshot.outcome);
+        source.newest_id = chosen.id.short();
         if let Some(place) = found.order.place(&chosen.id).filter(|_| snapshot.outcome != Outcome::Partial) {
-            let entries_before = source.complete.as_ref().map_or(0, |before| before.entries);
+            let before = source.complete.take().map(|before| (before.id, before.entries));
             let entries = snapshot.counts.files + snapshot.counts.others;
             let (id, time) = (chosen.id.short(), snapshot.time);
-            source.complete = Some(Complete { id, time, place, entries, entries_before });
+            source.complete = Some(Complete { id, time, place, entries, before });
         }
     }
     sources.into_values().collect()
@@ -226,29 +229,25 @@ fn overdue_sources(sources: &[Source], max_age: Duration, now: Time, complaints:
                     );
                 } else if source.outcome == Outcome::Partial {
                     let sentence = format!("{paths}: the newest snapshot is not complete");
-                    complain(complaints, false, &sentence, "packstone show latest");
+                    complain(complaints, false, &sentence, &format!("packstone show {}", source.newest_id));
                 }
-                if let Some(sentence) = too_little(complete) {
-                    complain(
-                        complaints,
-                        false,
-                        &format!("{paths}: the newest complete snapshot, {id}, {sentence}"),
-                        &next,
-                    );
+                if let Some((sentence, next)) = too_little(complete) {
+                    complain(complaints, false, &format!("{paths}: snapshot {id} {sentence}"), &next);
                 }
             }
         }
     }
 }
 
-/// Why the newest complete snapshot may not hold what it should.
-fn too_little(complete: &Complete) -> Option<String> {
-    if complete.entries == 0 {
-        return Some("holds nothing".to_owned());
+/// Why the newest complete snapshot may not hold what it should, and how to look.
+fn too_little(complete: &Complete) -> Option<(String, String)> {
+    let Complete { id, entries, before, .. } = complete;
+    if *entries == 0 {
+        return Some(("has no files".to_owned(), format!("packstone show {id}")));
     }
-    let (now, before) = (complete.entries, complete.entries_before);
-    backup::has_lost_nearly_all(before, now)
-        .then(|| format!("holds {}, and the one before {}", size::counted(now, "file", "files"), size::count(before)))
+    let (other, held) = before.as_ref().filter(|(_, held)| backup::has_lost_nearly_all(*held, *entries))?;
+    let (now, held) = (size::counted(*entries, "file", "files"), size::count(*held));
+    Some((format!("has {now}, the one before it had {held}"), format!("packstone diff {other} {id}")))
 }
 
 /// Why the newest complete snapshot is not young enough. What cannot be determined is not young.

@@ -203,7 +203,7 @@ pub fn open(keys: &KeyTree, mut bytes: Vec<u8>) -> Result<Snapshot> {
 pub enum ProblemKind {
     /// It could not be read; it is missing in the snapshot.
     Unreadable,
-    /// It was named as a source and does not exist.
+    /// It was named as a source and does not exist, or holds nothing and held something before.
     MissingSource,
     /// It vanished between being listed and being read; it is missing in the snapshot.
     Vanished,

@@ -367,7 +367,7 @@ pub enum OwnError {
         itself: bool,
     },
     /// It cannot be found out.
-    #[error("whether {path} lies in something of packstone's cannot be determined: {source}")]
+    #[error("{path} cannot be looked at: {source}; choose a directory that you may read and write")]
     Unknown {
         /// The path, safe to show.
         path: String,

@@ -62,14 +62,23 @@ fn a_source_that_is_empty_and_was_not_is_partial_and_said() {
     world.backup();
     let matched = world.run(&["backup", "--exclude", "inner", "tree"]);
     assert_eq!(matched.code, Some(3), "{}{}", matched.out, matched.err);
-    assert!(matched.out.contains("tree is empty and was not before"), "{}", matched.out);
-    assert!(matched.out.contains("--allow-empty"), "{}", matched.out);
+    assert!(
+        matched.err.contains("tree: no files were stored")
+            || matched.err.contains("no files were stored, and snapshot"),
+        "{}",
+        matched.out
+    );
+    assert!(matched.out.contains("backup --allow-empty tree"), "{}", matched.out);
     fs::rename(world.tree(), world.path("unmounted")).unwrap();
     fs::create_dir(world.tree()).unwrap();
     for _ in 0..2 {
         let empty = world.run(&["backup", "--json", "tree"]);
         assert_eq!((empty.code, outcome(&empty)), (Some(3), "partial".to_owned()));
+        let summary: serde_json::Value = serde_json::from_str(empty.out.lines().last().unwrap()).unwrap();
+        assert_eq!(summary["emptied"][0], "tree");
     }
+    let latest = world.ok(&["restore", "latest", "--target", "nothing"]);
+    assert!(latest.err.contains("is partial: packstone show"), "{}", latest.err);
     // The last complete one is kept by every rule.
     world.ok(&["forget", "--keep-last", "1"]);
     let restored = world.path("restored");
@@ -86,22 +95,41 @@ fn a_source_that_is_empty_and_was_not_is_partial_and_said() {
 fn a_source_that_holds_nothing_the_first_time_is_said() {
     let world = World::with_repository();
     let ran = world.ok(&["backup", "tree"]);
-    assert!(ran.err.contains("holds nothing"), "{}{}", ran.out, ran.err);
-    assert!(!world.ok(&["backup", "--allow-empty", "tree"]).err.contains("holds nothing"));
-    assert!(world.run(&["status"]).out.contains("holds nothing"));
+    assert!(ran.err.contains("no files were stored"), "{}{}", ran.out, ran.err);
+    assert!(!world.ok(&["backup", "--allow-empty", "tree"]).err.contains("no files were stored"));
+    assert!(world.run(&["status"]).out.contains("has no files"));
 }
 
 #[test]
 fn a_source_that_lost_nearly_all_is_said_by_the_backup_and_by_status() {
     let world = World::with_repository();
     (0..100).for_each(|number| world.write(&format!("f{number}"), "x"));
-    assert!(!world.ok(&["backup", "tree"]).err.contains("holds"));
-    assert!(!world.run(&["status"]).out.contains("holds"));
+    assert!(!world.ok(&["backup", "tree"]).err.contains("were stored"));
+    assert!(!world.run(&["status"]).out.contains("the one before"));
     (5..100).for_each(|number| fs::remove_file(world.tree().join(format!("f{number}"))).unwrap());
     let ran = world.ok(&["backup", "tree"]);
-    assert!(ran.err.contains("holds 5 files now, and at least 51 in snapshot"), "{}", ran.err);
+    assert!(ran.err.contains("5 files were stored, and snapshot"), "{}", ran.err);
     let status = world.run(&["status"]).out;
-    assert!(status.contains("holds 5 files, and the one before 100"), "{status}");
+    assert!(status.contains("has 5 files, the one before it had 100"), "{status}");
+}
+
+/// Story: after a night without the disk everything was read again, and what had been deleted meanwhile was never noticed.
+#[test]
+fn what_is_there_again_is_compared_with_what_was_there_before() {
+    let world = World::with_repository();
+    (0..20).for_each(|number| world.write(&format!("f{number}"), "x"));
+    world.backup();
+    fs::rename(world.tree(), world.path("unmounted")).unwrap();
+    fs::create_dir(world.tree()).unwrap();
+    assert_eq!(world.run(&["backup", "tree"]).code, Some(3));
+    fs::remove_dir(world.tree()).unwrap();
+    assert_eq!(world.run(&["backup", "--json", "tree", "key"]).code, Some(3), "a source that is missing");
+    fs::rename(world.path("unmounted"), world.tree()).unwrap();
+    fs::remove_file(world.tree().join("f7")).unwrap();
+    let ran = world.ok(&["backup", "--json", "tree"]);
+    let summary: serde_json::Value = serde_json::from_str(ran.out.lines().last().unwrap()).unwrap();
+    assert_eq!(summary["files_new"], 0, "{summary}");
+    assert!(world.ok(&["deleted"]).out.contains("tree/f7"));
 }
 
 #[test]

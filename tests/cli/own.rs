@@ -195,8 +195,8 @@ fn delete_leaves_what_is_own_and_what_is_anothers() {
     assert_eq!(named, ["deleted   /more", "deleted   /more/and", "deleted   /more/and/more"], "{}", dry.out);
     let ran = home.ok(&[&words[..], &["-v"]].concat());
     assert!(ran.out.contains("3 deleted"), "{}", ran.out);
-    assert!(ran.err.contains("/copied: is not removed: it is, or holds, packstone's own"), "{}", ran.err);
-    assert!(ran.err.contains("/extra: is not removed: it is, or holds, the packstone repository "), "{}", ran.err);
+    assert!(ran.err.contains("/copied is not removed: it is, or holds, packstone's own"), "{}", ran.err);
+    assert!(ran.err.contains("/extra is not removed: it is, or holds, the packstone repository "), "{}", ran.err);
     assert!(content(&home.path("Documents")) == before);
     assert!(!home.path("Documents/more").exists());
     home.ok(&["--repo", &other, "--key-file", &key, "check"]);

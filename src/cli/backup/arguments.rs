@@ -70,11 +70,10 @@ pub struct Arguments {
     /// Run a command and store its output as one file; no snapshot is made when it fails
     #[arg(long, help_heading = "What to store")]
     pub stdin_from_command: bool,
-    /// Store the stream also when it is empty: by default that is taken for the failure of whatever writes it
+    /// Store the stream even if it is empty, which is an error otherwise
     #[arg(long, help_heading = "What to store")]
     pub stdin_allow_empty: bool,
-    /// A directory to store may be empty although it was not in the last complete snapshot: by default the snapshot is partial
-    /// then, because a disk may not be mounted
+    /// Accept a directory that is empty and was not in the last complete snapshot; otherwise the snapshot is partial (exit code 3)
     #[arg(long, help_heading = "What to store")]
     pub allow_empty: bool,
 

@@ -74,8 +74,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     for warning in report.warnings.iter().chain(&repository.take_warnings()) {
         context.output.warn(warning);
     }
-    let first = given.iter().find(|source| current.join(source).symlink_metadata().is_ok()).or(given.first());
-    say(arguments, context, &repository, &report, first.map(PathBuf::as_path))?;
+    say(arguments, context, &repository, &report, &given)?;
     Ok(if report.outcome == Outcome::Partial { Exit::SourcePartlyUnreadable } else { Exit::Success })
 }
 
@@ -205,7 +204,8 @@ fn stream_backup(
     progress.phase(Phase::Backup);
     if !arguments.stdin_from_command {
         if is_closed_input() {
-            return Err(CliError::failed("the standard input is closed: there is nothing to store"));
+            return Err(CliError::failed("the standard input is closed: there is nothing to store")
+                .hint("give it a pipe or a file, or run a command with --stdin-from-command"));
         }
         let mut input = std::io::stdin().lock();
         return Ok(backup::run_stream(repository, &mut input, &mut || Ok(()), name, labels, options, progress)?);
@@ -261,7 +261,7 @@ fn say(
     context: &Context,
     repository: &Repository,
     report: &Report,
-    first: Option<&Path>,
+    given: &[PathBuf],
 ) -> Result<(), CliError> {
     if context.output.json {
         return context.output.json(&summary::json(report, arguments.dry_run));
@@ -269,14 +269,19 @@ fn say(
     if let Some(line) = own::left_out(&report.own) {
         context.output.info(line)?;
     }
-    let example = match first {
+    // Something that is there to be restored.
+    let is_stored = |source: &Path| {
+        source.symlink_metadata().is_ok()
+            && in_snapshot(source).is_none_or(|path| !report.own.contains(&path) && !report.emptied.contains(&path))
+    };
+    let example = match given.iter().find(|source| is_stored(source)).or(given.first()) {
         Some(first) => in_snapshot(first),
         None => Some(arguments.stdin_filename.as_bytes().to_vec()),
     };
     let words = repository_words(repository.place(), context.global.repository_is_default());
-    for line in
-        summary::text(report, arguments.dry_run, example.as_deref(), &words, &store::names(context, repository.id()))
-    {
+    let mirrors = store::names(context, repository.id());
+    let sources: Vec<Vec<u8>> = given.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
+    for line in summary::text(report, arguments.dry_run, example.as_deref(), &words, (&mirrors, &sources)) {
         context.output.info(line)?;
     }
     Ok(())

@@ -51,18 +51,22 @@ pub fn json(report: &Report, dry_run: bool) -> BackupMessage<'static> {
         problems: report.problem_count,
         own: texts(report.own.iter().take(OWN_NAMED).map(Vec::as_slice)).into_iter().map(Cow::into_owned).collect(),
         own_count: report.own.len() as u64,
+        emptied: texts(report.emptied.iter().take(OWN_NAMED).map(Vec::as_slice))
+            .into_iter()
+            .map(Cow::into_owned)
+            .collect(),
     })
 }
 
 /// The lines for people. `example` is a path in the snapshot, `repository` what to add to commands, empty for the
-/// default one, `mirrors` the names of the mirrors.
+/// default one, `mirrors` the names of the mirrors, `sources` what was asked for.
 #[must_use]
 pub fn text(
     report: &Report,
     dry_run: bool,
     example: Option<&[u8]>,
     repository: &str,
-    mirrors: &[String],
+    (mirrors, sources): (&[String], &[Vec<u8>]),
 ) -> Vec<String> {
     let mut lines = Vec::new();
     let summary = &report.summary;
@@ -104,13 +108,12 @@ pub fn text(
         lines.push(format!("{packs} of an interrupted run taken over"));
     }
     if report.outcome == Outcome::Partial {
-        lines.push(format!("! The snapshot is partial: {}", failures(report)));
+        let verb = if dry_run { "would be" } else { "is" };
+        lines.push(format!("! The snapshot {verb} partial, because of {}", failures(report)));
     }
-    for path in report.emptied.iter().take(NAMED) {
-        lines.push(format!(
-            "! {} is empty and was not before. If that is right: packstone{repository} backup --allow-empty with the same paths",
-            escape(path)
-        ));
+    if !report.emptied.is_empty() {
+        let paths: Vec<String> = sources.iter().map(|path| shell_word(path)).collect();
+        lines.push(format!("  If that is right: packstone{repository} backup --allow-empty {}", paths.join(" ")));
     }
     if report.snapshot.is_some() {
         lines.push(if mirrors.is_empty() {

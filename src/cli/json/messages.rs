@@ -222,6 +222,9 @@ pub struct BackupSummary {
     /// How many there are (ours).
     #[serde(skip_serializing_if = "is_zero")]
     pub own_count: u64,
+    /// Sources that are empty and were not, the first ones (ours).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub emptied: Vec<String>,
 }
 
 /// A line of `restore`.

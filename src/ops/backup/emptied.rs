@@ -7,12 +7,12 @@
 use super::{Labels, log};
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::ChunkList;
-use crate::codec::snapshot::{Outcome, Snapshot};
+use crate::codec::snapshot::{Outcome, Problem, ProblemKind, Snapshot};
 use crate::codec::tree::Node;
 use crate::ops::order;
 use crate::ops::tree_walk::TreeWalk;
-use crate::repository::Repository;
-use crate::repository::list_reader::Listing;
+use crate::repository::list_reader::{Listing, Problems};
+use crate::repository::{self, Repository};
 
 /// A source has lost nearly all when it holds less than one of so many.
 const LOST_PART: u64 = 10;
@@ -23,6 +23,15 @@ const HELD_MIN: u64 = 50;
 #[must_use]
 pub const fn has_lost_nearly_all(before: u64, now: u64) -> bool {
     before >= HELD_MIN && before > now.saturating_mul(LOST_PART)
+}
+
+/// True when a source was missing in a snapshot, or empty and not meant to be. What is compared with it would be read again,
+/// and what was deleted since would not be noticed.
+#[must_use]
+pub fn lacks_source(repository: &Repository, snapshot: &Snapshot) -> bool {
+    let is_missing =
+        |problem: repository::Result<Problem>| problem.is_ok_and(|problem| problem.kind == ProblemKind::MissingSource);
+    snapshot.outcome == Outcome::Partial && Problems::new(repository, snapshot.problems.clone()).any(is_missing)
 }
 
 /// What is wrong with a source.

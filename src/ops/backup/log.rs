@@ -4,7 +4,7 @@
 //! that of arrival, and what was made from another one stands where that one stood. Its log holds everything that earlier ones hold, so forgetting those loses nothing; and when it is forgotten itself, the next backup compares with the
 //! one before it and finds the same again.
 
-use super::Labels;
+use super::{Labels, lacks_source};
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::deletion_log::{Deletion, encode_deletion};
@@ -36,14 +36,22 @@ pub fn is_same_source(one: (&str, &[Vec<u8>]), other: (&str, &[Vec<u8>])) -> boo
     one.0 == other.0 && one.1.len() == other.1.len() && sorted(one.1) == sorted(other.1)
 }
 
-/// The newest snapshot of the same source, by the time at which each was written: claims have no part in it. One that cannot be
+/// The newest snapshot of the same source, by the time at which each was written: claims have no part in it. One in which a source was
+/// missing comes after all others: compared with it, nothing would be gone. One that cannot be
 /// read is passed over: what it would tell is found again by comparing with the one before.
 #[must_use]
 pub fn before(repository: &Repository, labels: &Labels) -> Option<Before> {
     let (all, _) = order::all_as_written(repository);
     let mut readable = all.into_iter().rev().filter_map(|(id, snapshot)| Some(Before { id, snapshot: snapshot.ok()? }));
     let source = (labels.host.as_str(), labels.paths.as_slice());
-    readable.find(|Before { snapshot, .. }| is_same_source((&snapshot.host, &snapshot.paths), source))
+    let mut newest = None;
+    for before in readable.by_ref().filter(|one| is_same_source((&one.snapshot.host, &one.snapshot.paths), source)) {
+        if !lacks_source(repository, &before.snapshot) {
+            return Some(before);
+        }
+        newest.get_or_insert(before);
+    }
+    newest
 }
 
 /// A log that goes on. What is not added to is carried over as it is.

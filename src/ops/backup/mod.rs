@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use self::emptied::Emptied;
-pub use self::emptied::has_lost_nearly_all;
+pub use self::emptied::{has_lost_nearly_all, lacks_source};
 use self::scan::Scan;
 use super::{Error, Monitor, Phase, Result};
 use crate::base::escape::escape;
@@ -263,18 +263,21 @@ fn examine_sources(
         let shown = || escape(&typed_path(&path, &labels.paths));
         match emptied::examine(repository, &path, now, &mut reference) {
             None => {}
+            // What could not be read was said.
+            Some(Emptied::Nothing) if store.is_partial() => {}
             Some(Emptied::Nothing) => {
-                let warning = format!("{}: holds nothing, so nothing of it was stored", shown());
+                let warning =
+                    format!("{}: no files were stored: it is empty, or everything in it is excluded", shown());
                 store.run().warn(warning);
             }
             Some(Emptied::Nearly { snapshot, held }) => {
                 let id = snapshot.short();
-                let warning = format!("{}: holds {now} files now, and at least {held} in snapshot {id}", shown());
+                let warning = format!("{}: {now} files were stored, and snapshot {id} has {held} or more", shown());
                 store.run().warn(warning);
             }
             Some(Emptied::All { snapshot }) => {
                 let message = format!(
-                    "is empty, and was not in snapshot {}: is a disk not mounted, or does a pattern leave everything out?",
+                    "no files were stored, and snapshot {} has some: is its disk mounted? Does an exclude pattern match everything?",
                     snapshot.short()
                 );
                 store.empty_source(path, message)?;

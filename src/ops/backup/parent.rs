@@ -1,6 +1,6 @@
 //! The snapshot that a backup compares with.
 
-use super::Labels;
+use super::{Labels, lacks_source};
 use crate::base::id::ObjectId;
 use crate::ops::Result;
 use crate::ops::select::{self, Filter, GroupBy, SnapshotRef};
@@ -23,6 +23,7 @@ pub fn choose(
     }
     let group = group_by.key_of(&labels.host, &labels.paths, &labels.tags, &labels.label);
     let everything = select::all(repository, &Filter::default());
-    let newest = everything.chosen.iter().rev().find(|chosen| group_by.key(&chosen.snapshot) == group);
-    Ok(newest.map(|chosen| chosen.id))
+    let of_group = || everything.chosen.iter().rev().filter(|chosen| group_by.key(&chosen.snapshot) == group);
+    let whole = of_group().find(|chosen| !lacks_source(repository, &chosen.snapshot));
+    Ok(whole.or_else(|| of_group().next()).map(|chosen| chosen.id))
 }

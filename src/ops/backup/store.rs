@@ -183,13 +183,18 @@ impl<'a, 'r> Store<'a, 'r> {
         self.problem(Vec::new(), ProblemKind::Changed, message.to_owned())
     }
 
+    /// Whether something is missing in what was stored so far.
+    pub fn is_partial(&self) -> bool {
+        self.stored.outcome == Outcome::Partial || !self.unsettled.is_empty()
+    }
+
     /// A source is empty and was not.
     ///
     /// # Errors
     /// A storage error, final for the run.
     pub fn empty_source(&mut self, path: Vec<u8>, message: String) -> Result<()> {
         self.stored.emptied.push(path.clone());
-        self.problem(path, ProblemKind::Unreadable, message)
+        self.problem(path, ProblemKind::MissingSource, message)
     }
 
     /// No further round comes: what is there and is not stored makes the snapshot partial.

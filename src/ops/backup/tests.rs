@@ -346,7 +346,7 @@ fn a_source_that_lost_nearly_all_is_said() {
     assert_eq!(warnings(), [""; 0]);
     (0..55).for_each(|number| fs::remove_file(small.join(format!("g{number}"))).unwrap());
     let said = warnings();
-    assert!(said.len() == 1 && said[0].contains("small: holds 5 files now"), "{said:?}");
+    assert!(said.len() == 1 && said[0].contains("small: 5 files were stored"), "{said:?}");
 }
 
 /// A directory as its parent names it: with a slash behind it a link to one is followed, as everywhere in Unix.

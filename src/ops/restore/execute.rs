@@ -39,6 +39,8 @@ pub(super) struct Shared<'a> {
     /// With `--verify`, by number among the decisions: parts of an entry's metadata that are known not to be as in the snapshot.
     pub known: Mutex<HashMap<u32, u8>>,
     report: Mutex<Report>,
+    /// Rows of directories that could not be made.
+    unmade: Mutex<HashSet<u32>>,
     /// The first error that ends the restore.
     fatal: Mutex<Option<Error>>,
     stop: AtomicBool,
@@ -67,7 +69,30 @@ impl Shared<'_> {
             )));
             return;
         }
+        if self.lies_in_unmade(place) {
+            // The directory was named: a line for each entry in it would hide the cause.
+            self.report(Report::not_reached);
+            return;
+        }
         self.problem(&path, ProblemKind::Target, target_message(error));
+    }
+
+    /// A directory could not be made, and nothing in it will be.
+    fn unmade_directory(&self, row: u32, place: Place, error: &TargetError) {
+        self.target_problem(place, error);
+        self.unmade.lock().unwrap_or_else(PoisonError::into_inner).insert(row);
+    }
+
+    fn lies_in_unmade(&self, place: Place) -> bool {
+        let unmade = self.unmade.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut row = place.directory;
+        while row != 0 && !unmade.is_empty() {
+            if unmade.contains(&row) {
+                return true;
+            }
+            row = self.catalog.directories.get(row as usize).map_or(0, |directory| directory.place.directory);
+        }
+        false
     }
 
     /// What of an entry's metadata could not be set.
@@ -182,6 +207,7 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
         groups: Mutex::new(groups),
         known: Mutex::default(),
         report: Mutex::new(report),
+        unmade: Mutex::default(),
         fatal: Mutex::new(None),
         stop: AtomicBool::new(false),
     };
@@ -261,7 +287,7 @@ impl Shared<'_> {
                         self.done(directory.place, directory.obstacle, true, 0);
                     }
                 }
-                Err(error) => self.target_problem(directory.place, &error),
+                Err(error) => self.unmade_directory(row as u32, directory.place, &error),
             }
         }
     }

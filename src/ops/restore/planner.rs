@@ -450,8 +450,8 @@ impl Planner<'_> {
                 Ok(deletion) => self.deletions.push(deletion),
                 Err(Stays::LeftOut) => {}
                 Err(Stays::Owned(owner)) => {
-                    let message = format!("is not removed: it is, or holds, {owner}");
-                    self.monitor.problem(Severity::Note, &path, &message);
+                    // Nothing failed, but who asked for --delete must hear that something stays.
+                    self.repository.warn(format!("{} is not removed: it is, or holds, {owner}", Escaped(&path)));
                 }
                 Err(Stays::Unknown(why)) => {
                     self.problem(&path, ProblemKind::Target, format!("is not removed: {why}"));

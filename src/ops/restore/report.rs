@@ -94,6 +94,8 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// How many there are in all.
     pub problem_count: u64,
+    /// How many of them lie in directories that could not be made: those are named, and these are only counted.
+    pub not_reached: u64,
     /// How many of them are the repository's fault: damage, or what no snapshot may say.
     pub damage_count: u64,
     /// Packs of which a block did not open, with the number of problems that come from it.
@@ -122,6 +124,12 @@ impl Report {
     pub fn unset_count(&self, counts: impl Fn(Severity) -> bool) -> u64 {
         let counted = self.unset.iter().filter(|(cause, _)| counts(cause.severity));
         counted.map(|(_, unset)| unset.count).fold(0, u64::saturating_add)
+    }
+
+    /// One more entry lies in a directory that could not be made.
+    pub(super) fn not_reached(&mut self) {
+        self.problem_count += 1;
+        self.not_reached += 1;
     }
 
     pub(super) fn problem(&mut self, problem: Problem) {
