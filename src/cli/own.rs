@@ -106,8 +106,10 @@ pub fn refuse_key_in(context: &Context, path: &Path) -> Result<(), CliError> {
 pub fn refuse_beneath(context: &Context, path: &Path) -> Result<(), CliError> {
     let own = places_without(context);
     let may_stand = |found: &Found| {
-        let whole =
-            matches!(found.owner, Owner::Place(What::Repository | What::Mirror(_)) | Owner::Copy | Owner::Other(_));
+        let whole = matches!(
+            found.owner,
+            Owner::Place(What::Repository | What::Mirror(_)) | Owner::Copy | Owner::Other(_) | Owner::Unknown
+        );
         found.itself && whole
     };
     match own.find_path(path) {

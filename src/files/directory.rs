@@ -98,7 +98,7 @@ impl Directory {
             names = if listing == 1 { found } else { merge_names(names, found) };
             let has_moved = self.stat_self()?.ctime != before;
             // Within one tick of the clock a change does not show, so a directory that changed just now is listed twice.
-            if !has_moved && (before < begun || listing > 1) {
+            if !has_moved && (!may_change_unseen(before, begun) || listing > 1) {
                 break;
             }
         }
@@ -201,6 +201,13 @@ impl Directory {
 pub fn coarse_now() -> Time {
     let now = clock_gettime(ClockId::RealtimeCoarse);
     Time { seconds: now.tv_sec, nanoseconds: u32::try_from(now.tv_nsec).unwrap_or(0) }
+}
+
+/// Whether a further change of what has this change time may not show, when file systems' clock says `now`: within a tick of that clock,
+/// or within two seconds where the file system keeps whole seconds.
+#[must_use]
+pub fn may_change_unseen(ctime: Time, now: Time) -> bool {
+    if ctime.nanoseconds == 0 { ctime.seconds.saturating_add(2) >= now.seconds } else { ctime >= now }
 }
 
 /// Both sorted lists as one, each name once.

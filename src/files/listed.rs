@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::sync::Arc;
 
-use super::directory::Directory;
+use super::directory::{Directory, may_change_unseen};
 use super::stat::{Kind, Stat};
 use crate::base::time::Time;
 use crate::base::unnamed_file;
@@ -33,7 +33,7 @@ impl Standing {
     /// Of a directory that is about to be listed; `now` is the file systems' clock ([`super::directory::coarse_now`]).
     #[must_use]
     pub fn of(stat: &Stat, now: Time) -> Self {
-        Self { inode: stat.inode, ctime: stat.ctime, is_fresh: stat.ctime >= now }
+        Self { inode: stat.inode, ctime: stat.ctime, is_fresh: may_change_unseen(stat.ctime, now) }
     }
 
     /// Of a directory that counts as changed, whatever it looks like.
@@ -119,7 +119,7 @@ impl ListedDirectories {
     pub fn changed(&mut self, later: &HashMap<Vec<u8>, Standing>) -> io::Result<Vec<Vec<u8>>> {
         let mut changed = Vec::new();
         let bases = std::mem::take(&mut self.bases);
-        let mut look = Look { bases: &bases, levels: Vec::new(), path: Vec::new(), base: None };
+        let mut look = Look { bases: &bases, levels: Vec::new(), path: Vec::new(), base: None, exchanged: None };
         let read = self.read(&mut |number, record| look.next(number, record, later, &mut changed));
         self.bases = bases;
         read?;
@@ -212,6 +212,9 @@ struct Look<'a> {
     levels: Vec<Level>,
     path: Vec<u8>,
     base: Option<Arc<Directory>>,
+    /// Depth of a directory that another one has taken the place of: what lay beneath it lies elsewhere, and what lies there now is
+    /// new as a whole.
+    exchanged: Option<u16>,
 }
 
 impl Look<'_> {
@@ -233,13 +236,23 @@ impl Look<'_> {
             self.path.push(b'/');
         }
         self.path.extend_from_slice(&record.name);
-        let expected = later.get(&self.path).copied().or(record.standing);
+        self.exchanged = self.exchanged.filter(|depth| record.depth > *depth);
+        let expected = later.get(&self.path).copied().or(record.standing).filter(|_| self.exchanged.is_none());
         if let (Some(expected), Some(above)) = (expected, above) {
             let now = match record.follow {
                 true => Stat::at_following(std::os::fd::AsFd::as_fd(&*above), &record.name),
                 false => above.stat(&record.name),
             };
-            if now.is_ok_and(|now| now.kind == Kind::Directory && expected.has_changed(&now)) {
+            let is_other = |now: &Stat| expected.inode != now.inode && expected != Standing::unknown();
+            if now.as_ref().is_ok_and(is_other) {
+                self.exchanged = Some(record.depth);
+            }
+            let has_changed = match now {
+                Ok(now) => now.kind == Kind::Directory && expected.has_changed(&now),
+                // What cannot be looked at is looked at again, and said.
+                Err(error) => error.kind() != io::ErrorKind::NotFound,
+            };
+            if has_changed {
                 changed.push(self.path.clone());
             }
         }

@@ -27,6 +27,8 @@ use crate::codec::config::{CONFIG_BYTES, Config};
 const CLIMB_MAX: usize = 16_384;
 /// Folders of a repository.
 const FOLDERS: [&str; 8] = ["keys", "packs", "index", "snapshots", "heads", "lock", "tmp", "quarantine"];
+/// Those that every repository has.
+const PARTS: [&str; 5] = ["keys", "packs", "index", "snapshots", "heads"];
 /// One of these beside a `config` makes a directory a repository.
 const SIGNS: [&[u8]; 2] = [b"heads", b"packs"];
 
@@ -71,6 +73,8 @@ pub enum Owner {
     Place(What),
     /// It is, or lies in, a copy of this command's repository.
     Copy,
+    /// It looks like a repository, and which one it is cannot be read: somebody's data too.
+    Unknown,
     /// It is, or lies in, another repository or a copy of one: somebody's data. It is backed up, but nothing is written into it and
     /// nothing in it is removed.
     Other(RepositoryId),
@@ -80,7 +84,7 @@ impl Owner {
     /// True for what no backup holds.
     #[must_use]
     pub const fn is_own(&self) -> bool {
-        !matches!(self, Self::Other(_))
+        !matches!(self, Self::Other(_) | Self::Unknown)
     }
 }
 
@@ -89,6 +93,7 @@ impl fmt::Display for Owner {
         match self {
             Self::Place(what) => what.fmt(f),
             Self::Copy => f.write_str("packstone's own: a copy of this repository"),
+            Self::Unknown => f.write_str("what looks like a packstone repository and cannot be read"),
             Self::Other(id) => write!(f, "the packstone repository {}, or a copy of it", id.short()),
         }
     }
@@ -250,13 +255,21 @@ impl OwnPlaces {
             }
         }
         let stat = directory.stat(b"config").ok()?;
-        if stat.kind != Kind::File || stat.size != CONFIG_BYTES as u64 || !SIGNS.iter().any(|name| is_directory(name)) {
+        if stat.kind != Kind::File || !SIGNS.iter().any(|name| is_directory(name)) {
             return None;
         }
-        let bytes = directory.read_small(b"config", CONFIG_BYTES + 1).ok()??;
-        Config::parse(&bytes).ok()?;
-        let id = Config::id(&bytes);
-        Some(if self.repository == Some(id) { Owner::Copy } else { Owner::Other(id) })
+        // All folders of a repository: a saved config beside one of them is no reason to leave anything out.
+        let is_whole = || PARTS.iter().all(|name| is_directory(name.as_bytes()));
+        let id = match directory.read_small(b"config", CONFIG_BYTES + 1) {
+            Ok(Some(bytes)) if Config::parse(&bytes).is_ok() => Some(Config::id(&bytes)),
+            // Damaged, of a newer format, or not for our eyes.
+            _ => None,
+        };
+        match id {
+            None => is_whole().then_some(Owner::Unknown),
+            Some(id) if self.repository != Some(id) => Some(Owner::Other(id)),
+            Some(_) => is_whole().then_some(Owner::Copy),
+        }
     }
 
     /// To whom an open directory belongs by itself, without a look at what is above it.
@@ -277,8 +290,10 @@ impl OwnPlaces {
             let here = above.as_ref().unwrap_or(directory);
             match self.directory(b"", here, &stat).or_else(|| self.late(&stat)) {
                 // A place of ours may hold another repository: what is own goes before what is somebody's.
-                Some(owner @ Owner::Other(_)) if other.is_none() => other = Some(Found { owner, itself: level == 0 }),
-                Some(Owner::Other(_)) | None => {}
+                Some(owner @ (Owner::Other(_) | Owner::Unknown)) if other.is_none() => {
+                    other = Some(Found { owner, itself: level == 0 })
+                }
+                Some(Owner::Other(_) | Owner::Unknown) | None => {}
                 Some(owner) => return Ok(Some(Found { owner, itself: level == 0 })),
             }
             let next = here.open_child(b"..")?;

@@ -4,7 +4,7 @@
 //! one `work/Docs` as `work/Docs`; leading `..` are dropped; `.` and `/` contribute their entries. A source inside
 //! another one is part of it. Two sources that would appear under one name but lie in different places are refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -127,6 +127,8 @@ pub struct Sources {
     pub whole: Vec<Arc<Directory>>,
     /// How those stood before they were listed, in the same order.
     standings: Vec<Standing>,
+    /// What those are the base of.
+    bases: Vec<Arc<Base>>,
 }
 
 /// Top of the snapshot while it is put together: where it lies, by name; true when only its directory was named.
@@ -221,7 +223,7 @@ impl Sources {
             node.follow |= ends_in_slash(source);
         }
         let mut roots: BTreeMap<Vec<u8>, Root> = BTreeMap::new();
-        let (mut wholes, mut standings) = (Vec::new(), Vec::new());
+        let (mut wholes, mut standings, mut bases) = (Vec::new(), Vec::new(), Vec::new());
         for (path, mut nodes) in places {
             let shown = || if path.is_empty() { PathBuf::from("/") } else { as_path(&path).to_owned() };
             let read = |source| SourceError::Read { path: shown(), source };
@@ -240,6 +242,9 @@ impl Sources {
                 }
             }
             let base = Arc::new(Base { directory, path, whole: level });
+            if base.whole.is_some() {
+                bases.push(base.clone());
+            }
             for (name, (node, expanded)) in nodes {
                 let root = Root { name: name.clone(), base: base.clone(), node, expanded };
                 if let Some(other) = roots.insert(name.clone(), root) {
@@ -248,7 +253,7 @@ impl Sources {
                 }
             }
         }
-        Ok(Self { roots: roots.into_values().collect(), paths, whole: wholes, standings })
+        Ok(Self { roots: roots.into_values().collect(), paths, whole: wholes, standings, bases })
     }
 
     /// True when a directory that was named as `.`, `..` or `/` changed since it was listed.
@@ -266,14 +271,11 @@ impl Sources {
     /// One of those cannot be listed.
     pub fn look_again(&self) -> io::Result<Self> {
         let mut again = self.clone();
-        for (directory, standing) in again.whole.iter().zip(&mut again.standings) {
-            *standing = Standing::of(&directory.stat_self()?, coarse_now());
-            let Some(base) = again.roots.iter().find(|root| Arc::ptr_eq(&root.base.directory, directory)) else {
-                continue;
-            };
-            let base = base.base.clone();
-            for name in directory.names()? {
-                if !again.roots.iter().any(|root| root.name == name) {
+        let mut known: HashSet<Vec<u8>> = again.roots.iter().map(|root| root.name.clone()).collect();
+        for (base, standing) in again.bases.iter().zip(&mut again.standings) {
+            *standing = Standing::of(&base.directory.stat_self()?, coarse_now());
+            for name in base.directory.names()? {
+                if known.insert(name.clone()) {
                     let node = Node { wanted: true, follow: false, children: BTreeMap::new() };
                     again.roots.push(Root { name, base: base.clone(), node, expanded: true });
                 }

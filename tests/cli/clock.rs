@@ -168,3 +168,21 @@ fn a_drill_and_a_mirror_take_the_newest_and_know_its_age() {
     let ahead = "offsite: the last drill was at a time ahead of this machine's clock";
     assert!(sentences.contains(&ahead) && told["overdue"] == true, "{told}");
 }
+
+/// Story: all backups but the last were tagged, the clock fell back, and the newest was taken for the oldest: the rules would have
+/// removed it. What was made from another snapshot, or claims a time, said nothing about clocks.
+#[test]
+fn a_clock_that_fell_back_does_not_hide_the_newest_behind_tagged_ones() {
+    let world = World::with_repository();
+    for content in ["one", "two", "three!"] {
+        world.write("f", content);
+        world.backup();
+    }
+    world.ok(&["tag", "--add", "keep"]);
+    world.write("f", "newest");
+    let Some(ran) = at(&world, "2020-01-01 12:00:00", &["backup", "tree"]) else { return };
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(world.ok(&["dump", "latest", "tree/f"]).out, "newest");
+    world.ok(&["forget", "--keep-last", "1", "--group-by", ""]);
+    assert_eq!(world.ok(&["dump", "latest", "tree/f"]).out, "newest");
+}

@@ -255,3 +255,21 @@ fn a_number_that_is_used_again_is_nobodys() {
     }
     println!("{reused} of 50 directories had the number of one that was gone");
 }
+
+/// Story: somebody's repository, of which the config could not be read, was removed by a restore with --delete.
+#[test]
+fn a_repository_whose_config_cannot_be_read_is_somebodys() {
+    let top = tempfile::tempdir().unwrap();
+    let place = top.path().join("damaged");
+    let id = make_repository(&place, 1);
+    let own = OwnPlaces::new(Some(id));
+    for content in [vec![0; 256], config(1)[..100].to_vec(), [config(1), b"newer".to_vec()].concat(), Vec::new()] {
+        fs::write(place.join("config"), &content).unwrap();
+        assert_eq!(found(&own, &place), Some((Owner::Unknown, true)), "{}", content.len());
+        assert!(!Owner::Unknown.is_own(), "it is data, and goes into a backup");
+    }
+    // A saved config and a folder that has the right name make no repository.
+    fs::create_dir_all(top.path().join("project/packs")).unwrap();
+    fs::write(top.path().join("project/config"), config(1)).unwrap();
+    assert_eq!(found(&own, &top.path().join("project")), None);
+}

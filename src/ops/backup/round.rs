@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use super::gone::kind_of_inode;
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkList;
-use crate::codec::deletion_log::DeletedKind;
 use crate::codec::tree::{Entry, Node};
 use crate::files::listed::ListedDirectories;
 use crate::files::stat::Stat;
@@ -30,7 +29,8 @@ pub(super) struct Again<'r> {
 impl Again<'_> {
     /// True for what stood as it is now when the round began, and for what was there before the run and has moved since.
     pub fn takes(&self, path: &[u8], stat: &Stat) -> bool {
-        stat.ctime <= self.cut || stat.btime.is_some_and(|birth| birth < self.began) || self.unsettled.contains(path)
+        // Where no time of birth is known, nothing may be called younger than the run.
+        stat.ctime <= self.cut || stat.btime.is_none_or(|birth| birth < self.began) || self.unsettled.contains(path)
     }
 }
 
@@ -48,24 +48,39 @@ pub(super) struct Scanned {
     pub unfinished: HashSet<Vec<u8>>,
 }
 
-/// True for a directory that stays as the rounds before stored it: nothing in it changed; or another directory is in the place
-/// of a source, or of one on the way to it, and the two must not be mixed.
-pub(super) fn is_settled(stored: &Entry, enter: &Enter, in_focus: bool) -> bool {
-    let Node::Directory { .. } = stored.node else { return false };
-    match stored.metadata.inode == enter.stat.inode {
-        true => !in_focus && stored.metadata.ctime == enter.stat.ctime,
-        false => enter.ancestor || enter.source,
+/// What a later round does with a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// It stays as the rounds before stored it: nothing in it changed.
+    Stays,
+    /// It stays, because another directory is in the place of a source, or of one on the way to it: the two must not be mixed.
+    WasExchanged,
+    /// It is gone over again.
+    Changed,
+    /// Another one has its name: what was stored gives way.
+    GivesWay,
+}
+
+/// Compares what was stored under a name with the directory that has it now.
+pub(super) fn compare_directory(stored: &Entry, enter: &Enter, device: u32, in_focus: bool) -> Stored {
+    let Node::Directory { .. } = stored.node else { return Stored::GivesWay };
+    match is_inode(stored, &enter.stat, device) {
+        true if !in_focus && stored.metadata.ctime == enter.stat.ctime => Stored::Stays,
+        true => Stored::Changed,
+        false if enter.ancestor || enter.source => Stored::WasExchanged,
+        false => Stored::GivesWay,
     }
 }
 
-/// True when a later round meets what was stored, or a name under which a whole directory was stored. Numbers of inodes are
-/// used again at once, so the time of birth must be the same too.
-pub(super) fn is_same_inode(stored: &Entry, stat: &Stat) -> bool {
-    let kind = kind_of(&stored.node);
-    kind == DeletedKind::Directory
-        || (kind == kind_of_inode(stat.kind)
-            && stored.metadata.inode == stat.inode
-            && stored.metadata.btime == stat.btime)
+/// True for the very inode. Numbers are used again at once, so the time of birth must be the same too.
+fn is_inode(stored: &Entry, stat: &Stat, device: u32) -> bool {
+    let metadata = &stored.metadata;
+    (metadata.device, metadata.inode, metadata.btime) == (device, stat.inode, stat.btime)
+}
+
+/// True when a later round meets what was stored.
+pub(super) fn is_same_inode(stored: &Entry, stat: &Stat, device: u32) -> bool {
+    kind_of(&stored.node) == kind_of_inode(stat.kind) && is_inode(stored, stat, device)
 }
 
 /// The path of the directory in which a path lies, empty for the root.

@@ -14,7 +14,7 @@ use super::Compared;
 use super::gone::{Gone, Watched, kind_of_inode};
 use super::group::{Group, Job, Jobs, Work};
 use super::listing_cursor::{ListingCursor, Lookup};
-use super::round::{Again, Scanned, directory_of, is_same_inode, is_settled};
+use super::round::{Again, Scanned, Stored, compare_directory, directory_of, is_same_inode};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkList;
@@ -432,17 +432,29 @@ impl<'r> Scan<'r> {
         let device = self.device(&enter.stat);
         let (parent, before) = self.meet(&enter.name, &enter.path, DeletedKind::Directory)?;
         let mut takes = true;
+        let mut parent = parent;
         if let Some(again) = &self.again {
             takes = again.takes(&enter.path, &enter.stat);
-            match parent {
-                Some(entry) if is_settled(&entry, &enter, in_focus) => {
+            let stored = parent.as_ref().map(|entry| compare_directory(entry, &enter, device, in_focus));
+            match stored {
+                None | Some(Stored::Changed) => {}
+                Some(Stored::GivesWay) if takes => {
+                    if let Some(entry) = parent.take() {
+                        self.work.push(Work::Dropped { entry });
+                    }
+                }
+                Some(stays) => {
+                    if stays == Stored::WasExchanged {
+                        let message = "another directory took its place while the backup ran: the first one was stored";
+                        self.problem(enter.path.clone(), ProblemKind::Changed, message.to_owned());
+                    }
+                    self.stale += u64::from(stays == Stored::GivesWay);
                     self.levels.push(Level { is_kept: true, ..Level::default() });
-                    self.keep(entry)?;
+                    if let Some(entry) = parent {
+                        self.keep(entry)?;
+                    }
                     return Ok(false);
                 }
-                Some(Entry { node: Node::Directory { .. }, .. }) => {}
-                Some(ref entry) => self.work.push(Work::Dropped { entry: entry.clone() }),
-                None => {}
             }
         }
         let parent = match parent {
@@ -528,7 +540,7 @@ impl<'r> Scan<'r> {
     fn entry(&mut self, found: walk::Entry) -> std::result::Result<(), Stopped> {
         let device = self.device(&found.stat);
         let (old, _) = self.meet(&found.name, &found.path, kind_of_inode(found.stat.kind))?;
-        let Some(old) = self.take_or_keep(old, &found)? else { return Ok(()) };
+        let Some(old) = self.take_or_keep(old, &found, device)? else { return Ok(()) };
         let (unchanged, old) = match old {
             Some(old) if self.again.is_none() && self.is_unchanged(&old, &found) && self.is_whole(&old) => {
                 (Some(old), None)
@@ -566,6 +578,7 @@ impl<'r> Scan<'r> {
         &mut self,
         old: Option<Entry>,
         found: &walk::Entry,
+        device: u32,
     ) -> std::result::Result<Option<Option<Entry>>, Stopped> {
         let Some(again) = &self.again else { return Ok(Some(old)) };
         let takes = again.takes(&found.path, &found.stat);
@@ -573,12 +586,17 @@ impl<'r> Scan<'r> {
             self.unfinished.insert(directory_of(&found.path));
         }
         match old {
-            Some(old) if !takes || is_same_inode(&old, &found.stat) => {
-                self.stale += u64::from(!is_same_inode(&old, &found.stat));
+            Some(old) if !takes || is_same_inode(&old, &found.stat, device) => {
+                self.stale += u64::from(!is_same_inode(&old, &found.stat, device));
                 self.keep(old)?;
                 Ok(None)
             }
             None if !takes => Ok(None),
+            // What lay in it is stored where it is now.
+            Some(old @ Entry { node: Node::Directory { .. }, .. }) => {
+                self.work.push(Work::Dropped { entry: old });
+                Ok(Some(None))
+            }
             old => Ok(Some(old)),
         }
     }
@@ -604,19 +622,31 @@ impl<'r> Scan<'r> {
     }
 
     /// Anything but a file or a directory, as far as the walk saw.
-    fn special(&mut self, found: Found, seen: Stat) -> std::result::Result<(), Stopped> {
+    fn special(&mut self, mut found: Found, seen: Stat) -> std::result::Result<(), Stopped> {
+        let stored = found.old.take_if(|_| self.again.is_some());
         match metadata::capture_special(&found.parent, &found.name, self.owners) {
             // Something is mounted over the name since the walk saw it: the next backup sees it so from the beginning.
-            Ok((stat, _)) if stat.device != seen.device => {
+            Ok((stat, _)) if stat.device != seen.device && stored.is_none() => {
                 self.problem(found.path, ProblemKind::Unreadable, "another file system was mounted over it".to_owned());
             }
             Ok((_, Some(Captured { metadata, node: Some(node), problems }))) => {
+                found.old = stored.or(found.old);
                 self.metadata_problems(&found.path, &problems);
                 let metadata = Metadata { device: found.device, ..metadata };
                 let entry = Entry { name: found.name, metadata, node };
                 self.work.push(Work::Other { path: found.path, entry, old: found.old });
             }
-            Ok((stat, _)) if stat.kind == Kind::File => return self.read(found, stat),
+            Ok((stat, _)) if stat.kind == Kind::File => {
+                found.old = stored.or(found.old);
+                return self.read(found, stat);
+            }
+            // What an earlier round stored stays.
+            _ if stored.is_some() => {
+                self.unfinished.insert(directory_of(&found.path));
+                if let Some(stored) = stored {
+                    self.keep(*stored)?;
+                }
+            }
             Ok(_) => {
                 let message = "became a directory after it was looked at".to_owned();
                 self.work.push(Work::Restless { path: found.path, message });

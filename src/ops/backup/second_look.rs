@@ -14,8 +14,9 @@
 //!
 //! What is removed after the cut and before its directory is listed may be missing, and what replaces it is too new to be
 //! taken: a collection of garbage by git does both. So a round that met something that was gone, or that kept what has been
-//! replaced, is followed by another one, up to [`ROUNDS_MAX`], as long as they take little time beside the first. A round
-//! without either is the last one, also when it stored much. When even the last one was not at rest, the snapshot says so.
+//! replaced, is followed by another one, up to [`ROUNDS_MAX`], as long as they take little time beside the first. After
+//! [`ROUNDS_MIN`], a round without either is the last one, also when it stored much. When something was lost even in the last
+//! one, the snapshot says so. When it cannot be determined what changed, the snapshot is partial.
 //!
 //! Nothing here makes a snapshot of several files one moment: a program that
 //! changes files in place needs a snapshot of its file system, or a dump.
@@ -42,6 +43,11 @@ use crate::ops::{Monitor, Result};
 
 /// Rounds after the first, at most.
 const ROUNDS_MAX: usize = 16;
+
+/// So many rounds there are in any case, as long as something changes: a name may have moved between a round's cut and its listings.
+const ROUNDS_MIN: usize = 3;
+/// A file that is replaced all the time keeps what an earlier round read: no more rounds for that alone.
+const ROUNDS_STALE_MAX: usize = 8;
 
 /// Later rounds may take this long in any case,
 const DURATION_MIN: Duration = Duration::from_secs(5);
@@ -76,21 +82,25 @@ pub(super) fn look_again(
     let (mut walks, mut later, mut gone) = (vec![listed], HashMap::new(), HashSet::new());
     let started = Instant::now();
     let limit = DURATION_MIN.max(took / DURATION_PART);
-    for _ in 0..ROUNDS_MAX {
-        let Some(changed) = find_changed(store, &mut walks, &later, &sources) else { return Ok(()) };
+    let mut is_lost = false;
+    for round in 1..=ROUNDS_MAX {
+        let changed = match find_changed(store, &mut walks, &later, &sources) {
+            Ok(changed) => changed,
+            Err(error) => return store.cannot_look_again(&error),
+        };
         if changed.is_empty() {
             return Ok(());
         }
         let cut = pass_tick();
         // Again, so that what changed up to the cut is among it.
-        let Some(changed) = find_changed(store, &mut walks, &later, &sources) else { return Ok(()) };
+        let changed = match find_changed(store, &mut walks, &later, &sources) {
+            Ok(changed) => changed,
+            Err(error) => return store.cannot_look_again(&error),
+        };
         if changed.iter().any(Vec::is_empty) {
             match sources.look_again() {
                 Ok(again) => sources = again,
-                Err(error) => {
-                    store.run().warn(format!("a source cannot be listed again: {error}"));
-                    return Ok(());
-                }
+                Err(error) => return store.cannot_look_again(&error),
             }
         }
         let Some((trees, root)) = store.trees()? else { return Ok(()) };
@@ -103,7 +113,7 @@ pub(super) fn look_again(
         devices = std::mem::take(&mut scanned.devices);
         match scanned.listed.standings() {
             Ok(standings) => later.extend(standings),
-            Err(error) => return unfinished(store, &error),
+            Err(error) => return store.cannot_look_again(&error),
         }
         // What was too new for this round is taken by the next one, whether its directory changes once more or not.
         for path in scanned.unfinished.iter().chain(store.missed()) {
@@ -112,39 +122,27 @@ pub(super) fn look_again(
         walks.push(scanned.listed);
         let has_lost = scanned.gone.iter().any(|path| !gone.contains(path));
         gone = scanned.gone;
-        if !has_lost && scanned.stale == 0 && store.missed().is_empty() {
+        is_lost = has_lost || !store.missed().is_empty();
+        if !is_lost && (scanned.stale == 0 || round >= ROUNDS_STALE_MAX) && round >= ROUNDS_MIN {
             return Ok(());
         }
         if started.elapsed() > limit {
             break;
         }
     }
-    store.note_unrest()
+    if is_lost { store.note_unrest() } else { Ok(()) }
 }
 
-#[allow(clippy::unnecessary_wraps)] // the end of the rounds
-fn unfinished(store: &mut Store<'_, '_>, error: &std::io::Error) -> Result<()> {
-    store.run().warn(format!("what changed while the backup ran cannot be determined: {error}"));
-    Ok(())
-}
-
-/// Paths of the directories that changed since they were last listed, each once; an empty one for the root. None when that
-/// cannot be determined, which is said.
+/// Paths of the directories that changed since they were last listed, each once; an empty one for the root.
 fn find_changed(
-    store: &mut Store<'_, '_>,
+    store: &Store<'_, '_>,
     walks: &mut [ListedDirectories],
     later: &HashMap<Vec<u8>, Standing>,
     sources: &Sources,
-) -> Option<Vec<Vec<u8>>> {
+) -> std::io::Result<Vec<Vec<u8>>> {
     let mut changed = Vec::new();
     for listed in walks {
-        match listed.changed(later) {
-            Ok(found) => changed.extend(found),
-            Err(error) => {
-                let _ = unfinished(store, &error);
-                return None;
-            }
-        }
+        changed.extend(listed.changed(later)?);
     }
     if sources.has_changed() || later.get(&[][..]).is_some_and(|root| root.is_fresh) {
         changed.push(Vec::new());
@@ -153,7 +151,7 @@ fn find_changed(
     changed.extend(store.unsettled().iter().map(|path| directory_of(path)));
     changed.sort_unstable();
     changed.dedup();
-    Some(changed)
+    Ok(changed)
 }
 
 /// Now, once the clock that file systems take their times from has passed it: what changes afterwards has a later time. (That

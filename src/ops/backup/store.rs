@@ -16,6 +16,7 @@ use crate::codec::tree::{Content, Entry, Metadata, Node, encode_entry};
 use crate::files::owner::Owners;
 use crate::ops::show::typed_path;
 use crate::ops::{Action, Error, Item as Seen, Monitor, Result, Severity};
+use crate::repository::list_reader::Listing;
 use crate::repository::list_writer::{ChunkListWriter, StreamWriter};
 use crate::repository::run::Run;
 use crate::repository::run_trees::RunTrees;
@@ -116,6 +117,8 @@ impl<'a, 'r> Store<'a, 'r> {
         let (jobs, work) = bounded(GROUPS_WAITING);
         let (spare, buffers) = bounded(BUFFERS_KEPT);
         self.spare = Some(spare);
+        // Numbers of inodes are used again: what one meant in an earlier round it does not mean in this one.
+        self.linked = HashMap::new();
         self.missed = HashSet::new();
         let repository = self.run.repository();
         let parameters = repository.config().files;
@@ -171,6 +174,15 @@ impl<'a, 'r> Store<'a, 'r> {
     /// directories.
     pub const fn held(&self) -> &BTreeMap<Vec<u8>, u64> {
         &self.held
+    }
+
+    /// Nobody knows what changed after it was listed: what came may be missing.
+    ///
+    /// # Errors
+    /// A storage error, final for the run.
+    pub fn cannot_look_again(&mut self, error: &std::io::Error) -> Result<()> {
+        let message = format!("what changed while the backup ran cannot be determined, and may be missing: {error}");
+        self.problem(Vec::new(), ProblemKind::Unreadable, message)
     }
 
     /// The last round was not at rest.
@@ -237,12 +249,16 @@ impl<'a, 'r> Store<'a, 'r> {
                     self.store(&entry)?;
                 }
                 Work::Read { path, name, device, old, key } => {
+                    if let Some(key) = key {
+                        // Until it is read, nothing is known of what has this number now.
+                        self.linked.remove(&key);
+                    }
                     self.file(&mut pieces, path, name, device, old.as_deref(), key)?;
                 }
                 Work::Link { path, name, key, old } => self.link(path, name, key, old.as_deref())?,
                 Work::Other { path, entry, old } => self.other(&path, &entry, old.as_deref())?,
                 Work::Kept { entry } => self.push(&entry)?,
-                Work::Dropped { entry } => self.uncount(&entry),
+                Work::Dropped { entry } => self.drop_stored(&entry)?,
                 Work::Restless { path, message } => {
                     self.unsettled.insert(path, message);
                 }
@@ -339,9 +355,29 @@ impl<'a, 'r> Store<'a, 'r> {
                 counts.files = counts.files.saturating_sub(1);
                 counts.bytes = counts.bytes.saturating_sub(content.size);
             }
-            Node::Directory { .. } => {}
+            Node::Directory { .. } => counts.directories = counts.directories.saturating_sub(1),
             _ => counts.others = counts.others.saturating_sub(1),
         }
+    }
+
+    /// An entry of an earlier round, with all that lies beneath it, gives way.
+    fn drop_stored(&mut self, entry: &Entry) -> Result<()> {
+        self.uncount(entry);
+        let Some((trees, _)) = self.trees()? else { return Ok(()) };
+        let mut open = Vec::new();
+        if let Node::Directory { listing } = &entry.node {
+            open.push(listing.clone());
+        }
+        while let Some(listing) = open.pop() {
+            for entry in Listing::new(&trees, listing) {
+                let entry = entry?;
+                self.uncount(&entry);
+                if let Node::Directory { listing } = entry.node {
+                    open.push(listing);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// In a later round, what is stored takes the place of an entry of an earlier one.

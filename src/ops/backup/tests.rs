@@ -151,7 +151,7 @@ type Case = (&'static str, fn(&Path), fn(&Held) -> bool);
 /// something that refers to it was read is in it too.
 #[test]
 fn what_others_do_between_any_two_steps_loses_nothing() {
-    let cases: [Case; 11] = [
+    let cases: [Case; 14] = [
         (
             "a file is replaced by a rename",
             |at| rename_over(at, "m/f", "newer"),
@@ -233,6 +233,33 @@ fn what_others_do_between_any_two_steps_loses_nothing() {
             |at| ["m/link", "m/socket"].iter().for_each(|path| fs::remove_file(at.join(path)).unwrap()),
             // A note at most: nothing that exists is missing.
             |held| held.contains_key("m/g"),
+        ),
+        (
+            "a file takes the place of a directory",
+            |at| {
+                fs::rename(at.join("z/d"), at.join("a/d")).unwrap();
+                fs::rename(at.join("m/g"), at.join("z/d")).unwrap();
+            },
+            |held| {
+                let is = |path: &str, text: &str| held.get(path).is_some_and(|held| held == text);
+                (is("m/g", "beside") || is("z/d", "beside")) && (is("z/d/inner", "inner") || is("a/d/inner", "inner"))
+            },
+        ),
+        (
+            "two directories are exchanged",
+            |at| exchange(at, "z/d", "z/empty"),
+            |held| held.contains_key("z/d/inner") || held.contains_key("z/empty/inner"),
+        ),
+        (
+            "a directory with others in it takes the place of one",
+            |at| {
+                fs::create_dir_all(at.join("new/d/deep")).unwrap();
+                fs::rename(at.join("z/x"), at.join("new/d/deep/x")).unwrap();
+                exchange(at, "new", "z");
+            },
+            |held| {
+                ["z/x", "z/d/deep/x", "new/x"].iter().any(|path| held.get(*path).is_some_and(|text| text == "moves"))
+            },
         ),
         (
             "an empty directory is filled",

@@ -316,7 +316,7 @@ pub fn apply(candidates: &[Candidate], rules: &Rules, moment: &Moment, safety_ne
     let is_future = |number: &usize| moment.is_future(candidates[*number].time);
     let present: Vec<usize> = (0..candidates.len()).filter(|number| !is_future(number)).collect();
     let stamps: Vec<Stamp> = candidates.iter().map(Candidate::stamp).collect();
-    let arrivals = Arrivals::new(&stamps, &present);
+    let arrivals = Arrivals::new(&stamps, &present, |time| moment.is_future(time));
     let places = Order::new(&stamps, moment.now);
     let mut order: Vec<usize> = (0..candidates.len()).collect();
     order.sort_by_key(|number| {

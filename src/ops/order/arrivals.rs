@@ -3,9 +3,11 @@
 //! The chain of heads says in which order snapshots were published, and no clock has a part in that. Those whose time
 //! is the clock's own (nobody claimed another, and they were not made from another snapshot) should have times that never
 //! go back. The largest number of them that fit together is believed. Where several sets are equally large, what is not in
-//! all of them is in doubt: of two that contradict each other and nothing else, both are.
+//! all of them is in doubt: of two that contradict each other and nothing else, both are. And what arrived after a copy, or after
+//! one with a claimed time, that was written more than ten minutes later, is in doubt too: a clock that fell back must not
+//! make the newest backup the oldest because all others were tagged.
 
-use super::Stamp;
+use super::{FUTURE_SECONDS, Stamp};
 use crate::base::time::Time;
 
 /// Snapshots in the order of their arrival.
@@ -21,8 +23,9 @@ pub(in crate::ops) struct Arrivals<'a> {
 }
 
 impl<'a> Arrivals<'a> {
-    /// Those of `present` that can speak about each other.
-    pub fn new(stamps: &'a [Stamp], present: &[usize]) -> Self {
+    /// Those of `present` that can speak about each other. The others, copies and claimed times, are witnesses of one thing: who
+    /// arrived after one of them was not written before it.
+    pub fn new(stamps: &'a [Stamp], present: &[usize], is_ahead: impl Fn(Time) -> bool) -> Self {
         let mut order: Vec<usize> = present.iter().filter(|number| stamps[**number].is_clocks_own()).copied().collect();
         order.sort_by_key(|number| stamps[*number].arrived());
         let times: Vec<Time> = order.iter().map(|number| stamps[*number].written).collect();
@@ -38,7 +41,22 @@ impl<'a> Arrivals<'a> {
             let earliest = around[place].1.map_or(times[place], |time: Time| time.min(times[place]));
             around[place - 1].1 = Some(earliest);
         }
-        Self { stamps, believed: in_every_longest(&times), order, places, around }
+        let mut believed = in_every_longest(&times);
+        let is_witness = |stamp: &&Stamp| !stamp.is_clocks_own() && !is_ahead(stamp.written);
+        let mut witnesses: Vec<&Stamp> = present.iter().map(|number| &stamps[*number]).filter(is_witness).collect();
+        witnesses.sort_by_key(|stamp| stamp.arrival);
+        let (mut witnesses, mut latest) = (witnesses.into_iter().peekable(), None);
+        for (place, number) in order.iter().enumerate() {
+            while let Some(witness) = witnesses.next_if(|witness| witness.arrival < stamps[*number].arrival) {
+                latest = latest.max(Some(witness.written));
+            }
+            let is_refuted = |latest: &Time| latest.seconds.saturating_sub(times[place].seconds) > FUTURE_SECONDS;
+            if latest.as_ref().is_some_and(is_refuted) {
+                believed[place] = false;
+                around[place].0 = around[place].0.max(latest);
+            }
+        }
+        Self { stamps, believed, order, places, around }
     }
 
     fn time(&self, place: usize) -> Time {

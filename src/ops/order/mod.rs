@@ -131,7 +131,7 @@ impl Order {
     #[must_use]
     pub fn new(stamps: &[Stamp], now: Time) -> Self {
         let present: Vec<usize> = (0..stamps.len()).filter(|number| !is_ahead(stamps[*number].time, now)).collect();
-        let arrivals = Arrivals::new(stamps, &present);
+        let arrivals = Arrivals::new(stamps, &present, |time| is_ahead(time, now));
         let mut arrived: Vec<usize> = (0..stamps.len()).collect();
         arrived.sort_by_key(|number| stamps[*number].arrived());
         let doubts: Vec<Option<Doubt>> = (0..stamps.len())

@@ -32,6 +32,8 @@ pub struct Sources {
     places: Vec<Vec<u8>>,
     /// What lies there and could not be read by the backup, in the same form.
     unread: HashSet<Vec<u8>>,
+    /// The backup could not tell what it lacks: nothing is known to be extra.
+    is_uncertain: bool,
 }
 
 fn names(path: &[u8]) -> Vec<&[u8]> {
@@ -67,15 +69,25 @@ impl Sources {
             // A source that is not there at all looks like the root: it says nothing while others are there.
             places.retain(|place| !place.is_empty());
         }
-        let mut unread = HashSet::new();
+        let (mut unread, mut is_uncertain) = (HashSet::new(), false);
         for problem in Problems::new(repository, snapshot.problems.clone()) {
             let Problem { path, kind, .. } = problem?;
+            // What is said of all of it is said of every name.
+            if path.is_empty() && matches!(kind, ProblemKind::Changed | ProblemKind::Unreadable) {
+                is_uncertain = true;
+            }
             // What vanished under the backup may have been on its way to another inode of the same name.
             if kind != ProblemKind::Metadata {
                 unread.insert(names(&path).join(&b'/'));
             }
         }
-        Ok(Self { places, unread })
+        if is_uncertain {
+            repository.warn(
+                "nothing is removed: names may be missing in this snapshot, because files were moved while it was made"
+                    .to_owned(),
+            );
+        }
+        Ok(Self { places, unread, is_uncertain })
     }
 
     /// True for what the backup could not read.
@@ -86,7 +98,8 @@ impl Sources {
     /// True when everything in the directory at `path` (a slash before each name) was asked for, and could be listed.
     pub fn cover(&self, path: &[u8]) -> bool {
         let path = path.strip_prefix(b"/").unwrap_or(path);
-        !self.unread.contains(path)
+        !self.is_uncertain
+            && !self.unread.contains(path)
             && self.places.iter().any(|place| {
                 place.is_empty()
                     || path.strip_prefix(place.as_slice()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
@@ -283,7 +296,7 @@ mod tests {
     #[test]
     fn only_sources_are_covered() {
         let places = vec![b"home/u".to_vec(), b"etc".to_vec()];
-        let sources = Sources { places, unread: HashSet::from([b"etc/ssl".to_vec()]) };
+        let sources = Sources { places, unread: HashSet::from([b"etc/ssl".to_vec()]), is_uncertain: false };
         for (path, covered) in [
             ("", false),
             ("/home", false),
@@ -295,7 +308,9 @@ mod tests {
         ] {
             assert_eq!(sources.cover(path.as_bytes()), covered, "{path}");
         }
-        assert!(Sources { places: vec![Vec::new()], unread: HashSet::new() }.cover(b""));
+        assert!(Sources { places: vec![Vec::new()], ..Sources::default() }.cover(b""));
         assert!(!Sources::default().cover(b""));
+        let uncertain = Sources { places: vec![Vec::new()], is_uncertain: true, ..Sources::default() };
+        assert!(!uncertain.cover(b"") && !uncertain.cover(b"/x"));
     }
 }
