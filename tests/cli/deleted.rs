@@ -498,7 +498,7 @@ fn a_dry_run_and_a_stream_change_no_log() {
     world.ok(&["backup", &name]);
     fs::remove_file(&there).unwrap();
     world.ok(&["backup", "--allow-empty", &name]);
-    let ran = world.ok(&["backup", "--json", "--stdin", "--stdin-filename", &name]);
+    let ran = world.ok(&["backup", "--json", "--stdin", "--stdin-allow-empty", "--stdin-filename", &name]);
     assert_eq!(json(&world.ok(&["cat", "snapshot", &snapshot_id(&ran), "--json"]))["deleted_count"], 1);
 }
 

@@ -68,8 +68,8 @@ pub(super) struct Job {
     pub directory: Arc<Directory>,
     pub name: Vec<u8>,
     pub stat: Stat,
-    /// What changed after this is of no use.
-    pub until: Option<Time>,
+    /// In a later round: its cut, and when the run began. What is younger than the run and changed after the cut is of no use.
+    pub until: Option<(Time, Time)>,
 }
 
 /// Pieces of some files, in order.

@@ -13,6 +13,7 @@ use crate::codec::snapshot::ProblemKind;
 use crate::files::metadata::{self, Captured};
 use crate::files::owner::Owners;
 use crate::files::read::{OpenError, Reader};
+use crate::files::stat::Stat;
 use crate::files::xattr::Place;
 
 /// A piece is handed on when it holds this many bytes.
@@ -51,6 +52,11 @@ enum Opened {
     File(Box<Reader>),
     /// Something else, or nothing: what is said of it.
     Special(Item),
+}
+
+/// True for a file that was made since the run began and changed after the round's cut.
+fn is_newer(stat: &Stat, (cut, began): (Time, Time)) -> bool {
+    stat.ctime > cut && stat.btime.is_some_and(|birth| birth >= began)
 }
 
 /// Nobody wants the pieces any more: the run has failed elsewhere.
@@ -102,7 +108,7 @@ impl Reading<'_> {
         let mut last = OpenError::Vanished;
         for _ in 0..LOOKS_MAX {
             match Reader::open(&job.directory, &job.name, Time::now()) {
-                Ok(reader) if job.until.is_some_and(|until| reader.stat().ctime > until) => {
+                Ok(reader) if job.until.is_some_and(|until| is_newer(reader.stat(), until)) => {
                     return Opened::Special(Item::Newer);
                 }
                 // One ordinal stands for the file system that the walk saw.

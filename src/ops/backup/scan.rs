@@ -592,11 +592,6 @@ impl<'r> Scan<'r> {
                 Ok(None)
             }
             None if !takes => Ok(None),
-            // What lay in it is stored where it is now.
-            Some(old @ Entry { node: Node::Directory { .. }, .. }) => {
-                self.work.push(Work::Dropped { entry: old });
-                Ok(Some(None))
-            }
             old => Ok(Some(old)),
         }
     }
@@ -615,7 +610,8 @@ impl<'r> Scan<'r> {
             self.hand_on()?;
         }
         self.bytes += stat.size;
-        let until = self.again.as_ref().filter(|again| stat.ctime <= again.cut).map(|again| again.cut);
+        let until = self.again.as_ref().filter(|again| !again.unsettled.contains(&path));
+        let until = until.map(|again| (again.cut, again.began));
         self.files.push(Job { directory: parent, name: name.clone(), stat, until });
         self.work.push(Work::Read { path, name, device, old, key });
         Ok(())

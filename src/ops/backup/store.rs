@@ -381,11 +381,9 @@ impl<'a, 'r> Store<'a, 'r> {
     }
 
     /// In a later round, what is stored takes the place of an entry of an earlier one.
-    fn replace(&mut self, path: &[u8], old: Option<&Entry>) {
+    fn replace(&mut self, path: &[u8], old: Option<&Entry>) -> Result<()> {
         self.unsettled.remove(path);
-        if let Some(old) = old.filter(|_| self.is_again) {
-            self.uncount(old);
-        }
+        old.filter(|_| self.is_again).map_or(Ok(()), |old| self.drop_stored(old))
     }
 
     fn seen(&self, path: &[u8], action: Action, size: u64, added: u64) {
@@ -439,9 +437,9 @@ impl<'a, 'r> Store<'a, 'r> {
                     return self.other(&path, &entry, old);
                 }
                 Item::Newer => {
-                    self.monitor.advance(1, 0);
                     self.missed.insert(directory_of(&path));
-                    return old.map_or(Ok(()), |old| self.push(old));
+                    // The name is there, and was before: the next round takes whatever has it.
+                    return self.restless(path, "was replaced at each look".to_owned(), old);
                 }
                 Item::Restless { message } => return self.restless(path, message, old),
                 Item::Failed { kind, message } => {
@@ -477,7 +475,7 @@ impl<'a, 'r> Store<'a, 'r> {
             self.linked.insert(key, (metadata.clone(), content.clone()));
         }
         let entry = Entry { name, metadata, node: Node::File(content) };
-        self.replace(&path, old);
+        self.replace(&path, old)?;
         let action = self.count_action(old, &entry);
         self.count_file(size);
         self.seen(&path, action, size, added);
@@ -485,7 +483,7 @@ impl<'a, 'r> Store<'a, 'r> {
     }
 
     fn other(&mut self, path: &[u8], entry: &Entry, old: Option<&Entry>) -> Result<()> {
-        self.replace(path, old);
+        self.replace(path, old)?;
         self.stored.counts.others += 1;
         self.monitor.advance(1, 0);
         self.seen(path, if old.is_some() { Action::Unchanged } else { Action::New }, 0, 0);
@@ -513,7 +511,7 @@ impl<'a, 'r> Store<'a, 'r> {
         };
         let size = content.size;
         let entry = Entry { name, metadata, node: Node::File(content) };
-        self.replace(&path, old);
+        self.replace(&path, old)?;
         let action = self.count_action(old, &entry);
         self.count_file(size);
         self.seen(&path, action, size, 0);

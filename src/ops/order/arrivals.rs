@@ -3,8 +3,11 @@
 //! The chain of heads says in which order snapshots were published, and no clock has a part in that. Those whose time
 //! is the clock's own (nobody claimed another, and they were not made from another snapshot) should have times that never
 //! go back. The largest number of them that fit together is believed. Where several sets are equally large, what is not in
-//! all of them is in doubt: of two that contradict each other and nothing else, both are. And what arrived after a copy, or after
-//! one with a claimed time, that was written more than ten minutes later, is in doubt too: a clock that fell back must not
+//! all of them is in doubt: of two that contradict each other and nothing else, both are. One that claims another time speaks by
+//! the time at which it was written.
+//!
+//! What was made from others, here or elsewhere, is no member of that set: a copy arrives at any time. But who arrived after it was
+//! not written before it. So one is in doubt also when more of them than of its own kind say so: a clock that fell back must not
 //! make the newest backup the oldest because all others were tagged.
 
 use super::{FUTURE_SECONDS, Stamp};
@@ -23,10 +26,10 @@ pub(in crate::ops) struct Arrivals<'a> {
 }
 
 impl<'a> Arrivals<'a> {
-    /// Those of `present` that can speak about each other. The others, copies and claimed times, are witnesses of one thing: who
-    /// arrived after one of them was not written before it.
+    /// Those of `present` that can speak about each other.
     pub fn new(stamps: &'a [Stamp], present: &[usize], is_ahead: impl Fn(Time) -> bool) -> Self {
-        let mut order: Vec<usize> = present.iter().filter(|number| stamps[**number].is_clocks_own()).copied().collect();
+        let speaks = |number: &&usize| !stamps[**number].derived && !is_ahead(stamps[**number].written);
+        let mut order: Vec<usize> = present.iter().filter(speaks).copied().collect();
         order.sort_by_key(|number| stamps[*number].arrived());
         let times: Vec<Time> = order.iter().map(|number| stamps[*number].written).collect();
         let mut places = vec![None; stamps.len()];
@@ -42,19 +45,24 @@ impl<'a> Arrivals<'a> {
             around[place - 1].1 = Some(earliest);
         }
         let mut believed = in_every_longest(&times);
-        let is_witness = |stamp: &&Stamp| !stamp.is_clocks_own() && !is_ahead(stamp.written);
-        let mut witnesses: Vec<&Stamp> = present.iter().map(|number| &stamps[*number]).filter(is_witness).collect();
-        witnesses.sort_by_key(|stamp| stamp.arrival);
-        let (mut witnesses, mut latest) = (witnesses.into_iter().peekable(), None);
-        for (place, number) in order.iter().enumerate() {
-            while let Some(witness) = witnesses.next_if(|witness| witness.arrival < stamps[*number].arrival) {
-                latest = latest.max(Some(witness.written));
+        let is_witness = |stamp: &&Stamp| stamp.derived && !is_ahead(stamp.written);
+        let witnesses: Vec<&Stamp> = present.iter().map(|number| &stamps[*number]).filter(is_witness).collect();
+        let refutes = |witness: &Stamp, place: usize| {
+            witness.arrival < stamps[order[place]].arrival
+                && witness.written.seconds.saturating_sub(times[place].seconds) > FUTURE_SECONDS
+        };
+        let mut refuted = Vec::new();
+        for place in (0..order.len()).filter(|place| believed[*place]) {
+            let against = witnesses.iter().filter(|witness| refutes(witness, place));
+            let Some(latest) = against.clone().max_by_key(|witness| witness.written) else { continue };
+            let likewise = (0..order.len()).filter(|other| believed[*other] && refutes(latest, *other)).count();
+            if against.count() > likewise {
+                refuted.push((place, latest.written));
             }
-            let is_refuted = |latest: &Time| latest.seconds.saturating_sub(times[place].seconds) > FUTURE_SECONDS;
-            if latest.as_ref().is_some_and(is_refuted) {
-                believed[place] = false;
-                around[place].0 = around[place].0.max(latest);
-            }
+        }
+        for (place, written) in refuted {
+            believed[place] = false;
+            around[place].0 = around[place].0.max(Some(written));
         }
         Self { stamps, believed, order, places, around }
     }
@@ -65,12 +73,12 @@ impl<'a> Arrivals<'a> {
 
     /// True when its time contradicts that of others.
     pub fn is_doubted(&self, number: usize) -> bool {
-        self.places[number].is_some_and(|place| !self.believed[place])
+        self.stamps[number].is_clocks_own() && self.places[number].is_some_and(|place| !self.believed[place])
     }
 
     /// True when it does so by more than so many seconds.
     pub fn is_contradicted(&self, number: usize, seconds: i64) -> bool {
-        let Some(place) = self.places[number].filter(|place| !self.believed[*place]) else { return false };
+        let Some(place) = self.places[number].filter(|_| self.is_doubted(number)) else { return false };
         let time = self.time(place).seconds;
         let (before, behind) = self.around[place];
         before.is_some_and(|before| before.seconds.saturating_sub(time) > seconds)
@@ -79,14 +87,14 @@ impl<'a> Arrivals<'a> {
 
     /// All that are in doubt, in the order of their arrival.
     pub fn doubted(&self) -> impl Iterator<Item = usize> + '_ {
-        self.order.iter().zip(&self.believed).filter(|(_, believed)| !**believed).map(|(number, _)| *number)
+        self.order.iter().copied().filter(|number| self.is_doubted(*number))
     }
 
     /// Each of them with the one that arrived before it; and, where none that is believed came before, with the one
     /// that arrived after it.
     pub fn doubted_with_neighbours(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let first = self.believed.iter().position(|believed| *believed).unwrap_or(self.order.len());
-        let doubted = |place: &usize| !self.believed[*place];
+        let doubted = |place: &usize| self.is_doubted(self.order[*place]);
         let before = (1..self.order.len()).filter(doubted).map(|place| (place, place - 1));
         let after = (0..first).rev().filter(|place| place + 1 < self.order.len()).map(|place| (place, place + 1));
         before.chain(after).map(|(place, neighbour)| (self.order[place], self.order[neighbour]))
