@@ -413,7 +413,10 @@ impl TargetDirectory {
             Ok(made) => return Ok((Naming { directory: self, name: name.to_vec(), temporary: None }, made)),
             Err(Errno::EXIST) if existing == Existing::Replace => {}
             Err(Errno::EXIST) => return Err(self.conflict(name, Errno::EXIST.into())),
-            Err(error) => return Err(TargetError::io("create", name, error)),
+            Err(error) => {
+                self.remove_substitute(name, error);
+                return Err(TargetError::io("create", name, error));
+            }
         }
         if let Some(stat) = self.stat(name)?
             && stat.kind == Kind::Directory
@@ -427,13 +430,31 @@ impl TargetDirectory {
                     return Ok((Naming { directory: self, name: name.to_vec(), temporary: Some(temporary) }, made));
                 }
                 Err(Errno::EXIST) => {}
-                Err(error) => return Err(TargetError::io("create", name, error)),
+                Err(error) => {
+                    let _ = unlinkat(&self.directory, &temporary, AtFlags::empty());
+                    return Err(TargetError::io("create", name, error));
+                }
             }
         }
         Err(TargetError::io("create", name, Errno::EXIST))
     }
 
-    /// Renames a temporary name over the final one, whose old inode may be immutable.
+    /// FUSE says EIO when its server made a plain file instead of a pipe, a socket or a device, and the file stays. Nothing had the
+    /// name before, or the answer would have been that it exists; what goes is empty, ours, and has no other name.
+    fn remove_substitute(&self, name: &[u8], error: Errno) {
+        if error == Errno::IO
+            && let Ok(Some(stat)) = self.stat(name)
+            && stat.kind == Kind::File
+            && stat.size == 0
+            && stat.links <= 1
+            && self.is_ours(&stat)
+        {
+            let _ = unlinkat(&self.directory, name, AtFlags::empty());
+        }
+    }
+
+    /// Renames a temporary name over the final one, whose old inode may be immutable. rename(2) does nothing where both lead to one
+    /// inode, which a file system without lasting inode numbers does not show beforehand; so the temporary name is removed afterwards.
     pub(super) fn rename_over(&self, temporary: &[u8], name: &[u8]) -> Result<()> {
         let rename = || renameat(&self.directory, temporary, &self.directory, name);
         match rename() {
@@ -446,7 +467,9 @@ impl TargetDirectory {
         .map_err(|error| match error {
             Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST => self.conflict(name, error.into()),
             error => TargetError::io("rename", name, error),
-        })
+        })?;
+        let _ = unlinkat(&self.directory, temporary, AtFlags::empty());
+        Ok(())
     }
 }
 
@@ -511,5 +534,46 @@ impl Drop for Naming<'_> {
         if let Some(temporary) = &self.temporary {
             let _ = unlinkat(&self.directory.directory, temporary.as_slice(), AtFlags::empty());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn no_temporary_name_stays_however_a_making_ends() {
+        let place = tempfile::tempdir().unwrap();
+        let target = Target::open(place.path(), false).unwrap().root();
+        let at = |name: &[u8]| place.path().join(std::str::from_utf8(name).unwrap());
+        let names = || target.names().unwrap();
+        std::fs::write(at(b"there"), "x").unwrap();
+        let refused = |substitute: bool, error: Errno| {
+            move |name: &[u8]| -> rustix::io::Result<()> {
+                if name == b"there" {
+                    return Err(Errno::EXIST);
+                }
+                if substitute {
+                    std::fs::write(at(name), "").unwrap();
+                }
+                Err(error)
+            }
+        };
+        // A server that makes a file where something else was asked for, and the kernel's answer.
+        for (substitute, error) in [(true, Errno::IO), (false, Errno::IO), (true, Errno::NOSPC)] {
+            assert!(target.make(b"there", Existing::Replace, refused(substitute, error)).is_err());
+            assert_eq!(names(), [b"there"], "{substitute} {error}");
+        }
+        assert!(target.make(b"new", Existing::Refuse, refused(true, Errno::IO)).is_err());
+        assert_eq!(names(), [b"there"]);
+        // Dropped without being settled.
+        let create = |name: &[u8]| symlinkat(b"x".as_slice(), &target.directory, name);
+        drop(target.make(b"there", Existing::Replace, create).unwrap());
+        assert_eq!(names(), [b"there"]);
+        // Another name of what it is to replace.
+        std::fs::hard_link(at(b"there"), at(b"other")).unwrap();
+        target.rename_over(b"other", b"there").unwrap();
+        assert_eq!(names(), [b"there"]);
     }
 }
