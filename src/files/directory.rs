@@ -43,7 +43,12 @@ impl Directory {
     /// # Errors
     /// What the kernel says.
     pub fn open_child(&self, name: &[u8]) -> io::Result<Self> {
-        Self::open(self.fd.as_fd(), name, OFlags::NOFOLLOW)
+        Self::open_beneath(self.fd.as_fd(), name)
+    }
+
+    /// The same beneath a descriptor.
+    pub(super) fn open_beneath(directory: BorrowedFd<'_>, name: &[u8]) -> io::Result<Self> {
+        Self::open(directory, name, OFlags::NOFOLLOW)
     }
 
     /// The same, through a symbolic link: only for the ancestors of a source that the user named.

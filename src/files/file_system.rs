@@ -16,8 +16,10 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, fchown, fstatfs, major, minor, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, fchown, fstatfs, linkat, major, minor, mkdirat, openat, unlinkat};
+use rustix::io::Errno;
 
+use super::directory::Directory;
 use super::rights::Rights;
 use super::stat::Stat;
 use super::target::temporary_name;
@@ -37,6 +39,8 @@ const KEEPING: [(u64, &str); 11] = [
     (0x3434, "nilfs2"),
     (0x2405_1905, "ubifs"),
 ];
+/// How often the directory of a trial is emptied.
+const REMOVALS_MAX: usize = 16;
 /// Keeps the numbers; whose a file is, the server decides.
 const NFS: u64 = 0x6969;
 /// Keeps the owners; numbers of directories depend on how its layers lie.
@@ -62,11 +66,13 @@ pub(super) struct Owning {
     pub kept: bool,
     /// Bits of the mode that every file has there, whatever was asked for.
     pub mode: u32,
+    /// A file can have further names.
+    pub links: bool,
 }
 
 impl Owning {
-    /// What is not known: nothing is concluded from whose a file is.
-    const UNKNOWN: Self = Self { creator: None, kept: true, mode: 0 };
+    /// What is not known: nothing is concluded from it.
+    const UNKNOWN: Self = Self { creator: None, kept: true, mode: 0, links: true };
 }
 
 /// One file system. See the module.
@@ -166,13 +172,24 @@ impl FileSystems {
         let name = temporary_name().ok()?;
         mkdirat(directory, &name, Mode::from_raw_mode(0o700)).ok()?;
         let found = self.try_in(directory, &name);
-        let _ = unlinkat(directory, &name, AtFlags::REMOVEDIR);
+        // FUSE keeps a file that is closed and removed under a hidden name until its server has heard of the end, and the directory is
+        // not empty until then. It is ours alone, so that whatever is in it may go.
+        for _ in 0..REMOVALS_MAX {
+            if unlinkat(directory, &name, AtFlags::REMOVEDIR) != Err(Errno::NOTEMPTY) {
+                break;
+            }
+            let Ok(inner) = Directory::open_beneath(directory, &name) else { break };
+            for hidden in inner.names().unwrap_or_default() {
+                let _ = unlinkat(&inner, &hidden, AtFlags::empty());
+            }
+        }
         found
     }
 
     /// The directory is ours alone, so that nobody else's file is given away.
     fn try_in(&self, directory: BorrowedFd<'_>, name: &[u8]) -> Option<Owning> {
         const PROBE: &[u8] = b"probe";
+        const FURTHER: &[u8] = b"further";
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let inner = openat(directory, name, flags, Mode::empty()).ok()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -185,8 +202,13 @@ impl FileSystems {
                 }
                 None => made.uid == self.rights.uid(),
             };
-            Owning { creator: Some(made.uid), kept, mode: made.mode & 0o077 }
+            let links = linkat(&inner, PROBE, &inner, FURTHER, AtFlags::empty()).is_ok();
+            if links {
+                let _ = unlinkat(&inner, FURTHER, AtFlags::empty());
+            }
+            Owning { creator: Some(made.uid), kept, mode: made.mode & 0o077, links }
         });
+        drop(file);
         let _ = unlinkat(&inner, PROBE, AtFlags::empty());
         found
     }
@@ -212,7 +234,7 @@ mod tests {
         let directory = fs::File::open(place.path()).unwrap();
         let systems = FileSystems::new(true);
         let found = systems.try_owning(directory.as_fd()).unwrap();
-        assert_eq!(found, Owning { creator: Some(systems.rights.uid()), kept: true, mode: 0 });
+        assert_eq!(found, Owning { creator: Some(systems.rights.uid()), kept: true, mode: 0, links: true });
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
         let system = systems.of(directory.as_fd(), &Stat::of(&directory).unwrap());
         assert_eq!(systems.owning(&system, directory.as_fd()).creator, Some(systems.rights.uid()));

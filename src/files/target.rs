@@ -187,6 +187,12 @@ impl TargetDirectory {
         self.systems.owning(&self.system, self.directory.as_fd())
     }
 
+    /// Whether a file can have further names here, as far as that is known.
+    #[must_use]
+    pub fn holds_links(&self) -> bool {
+        self.owning().links
+    }
+
     /// The inode that it is.
     #[must_use]
     pub fn made(&self) -> Made {
