@@ -17,6 +17,7 @@
 //!   calls that need `unsafe` are in [`sys`], the only module of the program that may say so.
 
 pub mod apply;
+pub mod copy;
 pub mod directory;
 pub mod exclude;
 pub mod file_system;

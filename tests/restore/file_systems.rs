@@ -180,6 +180,72 @@ fn inode_numbers_that_change_cost_no_file() {
     }
 }
 
+/// Upper and lower case are the same on exFAT, a file has one name, and a pipe becomes a file: what can be held is there after every
+/// restore, what cannot is named each time, and nothing is left behind.
+#[test]
+fn what_a_file_system_cannot_hold_is_named_and_what_it_can_is_there() {
+    const NAME: &str = "what_a_file_system_cannot_hold_is_named_and_what_it_can_is_there";
+    if !is_root() {
+        return skipped(NAME, "root");
+    }
+    let world = World::new();
+    let mounted = Mounted::image(&world, &["mkfs.exfat"], &["mount.exfat-fuse"]);
+    if mounted.is_none() || run("mountpoint", &["-q", text(&world.path("mnt"))]).is_none() {
+        return skipped(NAME, "mkfs.exfat, exfat-fuse, losetup and a free loop device");
+    }
+    world.write("README", "upper");
+    world.write("readme", "lower, and longer");
+    world.write("Dir/in-upper", "u");
+    world.write("dir/in-lower", "l");
+    world.write("later", "x");
+    let content = "linked".repeat(500_000);
+    world.write("links/first", &content);
+    for name in ["links/second", "third"] {
+        fs::hard_link(world.tree().join("links/first"), world.tree().join(name)).unwrap();
+    }
+    let pipe = world.tree().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600), 0)
+        .unwrap();
+    let snapshot = world.backup();
+    let out = world.path("mnt/out");
+    for (round, files) in [("first", None), ("again", Some(0)), ("renamed", Some(0)), ("other content", Some(1))] {
+        match round {
+            // The same file under another spelling, which the snapshot does not have.
+            "renamed" => fs::rename(out.join("later"), out.join("LATER")).unwrap(),
+            "other content" => fs::write(out.join("LATER"), "y, and longer").unwrap(),
+            _ => {}
+        }
+        // The kernel has what it read under either name.
+        rustix::fs::sync();
+        fs::write("/proc/sys/vm/drop_caches", "3").unwrap();
+        let mut options = world.options("mnt/out");
+        (options.delete, options.verify) = (true, true);
+        let report = world.restore_with(snapshot, &options, &packstone::ops::Silent).unwrap();
+        assert!(!report.is_complete());
+        if let Some(files) = files {
+            assert_eq!((report.files, report.deleted), (files, 0), "{round}: {report:?}");
+        }
+        let mut named: Vec<_> = report.problems.iter().map(|problem| text_of(&problem.path)).collect();
+        named.sort();
+        // The first restore finds nothing there and meets the other directory when it makes it; what is in it is named too.
+        named.retain(|path| path != "/dir/in-lower");
+        assert_eq!(named, ["/dir", "/pipe", "/readme"], "{round}: {report:?}");
+        let links = causes(&report, "hard links");
+        assert!(matches!(links.as_slice(), [(Severity::Failed, _, 2)]), "{round}: {links:?}");
+        let mut there: Vec<_> = names(&out).into_iter().map(|name| name.replace("LATER", "later")).collect();
+        there.sort();
+        let expected = ["Dir", "Dir/in-upper", "README", "later", "links", "links/first", "links/second", "third"];
+        assert_eq!(there, expected, "{round}");
+        for (name, expected) in [("README", "upper"), ("later", "x"), ("third", &content), ("links/second", &content)] {
+            assert!(fs::read_to_string(out.join(name)).unwrap() == expected, "{round}: {name}");
+        }
+    }
+}
+
+fn text_of(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
 /// What reads back otherwise without anything having gone wrong: somebody changes it, and `--verify` finds it, on every kind.
 #[test]
 fn verify_compares_the_metadata_of_every_kind() {

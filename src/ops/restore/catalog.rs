@@ -106,6 +106,8 @@ pub struct Special {
 pub struct Link {
     /// Where.
     pub place: Place,
+    /// What it gets where it cannot be a further name.
+    pub attributes: Attributes,
     /// Row of the group.
     pub group: u32,
     /// Bytes of the file.

@@ -21,6 +21,8 @@ struct Kept {
     order: VecDeque<u32>,
     /// Which inode each row is, and whose, once it was open.
     made: Vec<Option<(Made, u32)>>,
+    /// Rows that lead to the directory of another row, because the file system does not tell their names apart.
+    refused: HashSet<u32>,
     /// All of those, where inode numbers stay.
     keys: HashSet<(u64, u64)>,
 }
@@ -69,6 +71,9 @@ impl<'a> Directories<'a> {
         while let Some(row) = missing.pop() {
             let Some(entry) = self.catalog.directories.get(row as usize) else { continue };
             let name = self.catalog.bytes(entry.place.name);
+            if kept.refused.contains(&row) {
+                return Err(in_the_way(name));
+            }
             directory = directory.directory(name)?;
             kept.keep(row, &directory, name)?;
         }
@@ -89,6 +94,12 @@ impl<'a> Directories<'a> {
             above.remove_as(name, &mut NoDirectory)?;
         }
         let (mut directory, new) = above.make_directory(name)?;
+        // There was nothing when the plan was made, and now there is something under another spelling of the name.
+        let is_listed = || above.names().is_ok_and(|names| names.iter().any(|listed| listed == name));
+        if !new && !entry.exists && !is_listed() {
+            self.kept.lock().unwrap_or_else(PoisonError::into_inner).refused.insert(row);
+            return Err(in_the_way(name));
+        }
         if !new && let Some(attributes) = &entry.attributes {
             let failed = |source| TargetError::Io { operation: "stat", name: name.to_vec(), source };
             if directory.take(&self.catalog.metadata(attributes), applier).map_err(failed)? {
@@ -103,6 +114,11 @@ impl<'a> Directories<'a> {
         }
         kept.keep(row, &directory, name)?;
         Ok(new)
+    }
+
+    /// Whether its name leads to the directory of another row.
+    pub fn is_refused(&self, row: u32) -> bool {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).refused.contains(&row)
     }
 
     /// Takes the target itself, when it gets the snapshot's metadata, from whoever else owns or may write it.
@@ -125,6 +141,10 @@ impl<'a> Directories<'a> {
     pub fn finish(&self, row: u32, applier: &Applier) -> Result<Vec<ApplyProblem>, TargetError> {
         let Some(entry) = self.catalog.directories.get(row as usize) else { return Ok(Vec::new()) };
         let Some(attributes) = &entry.attributes else { return Ok(Vec::new()) };
+        // It was named when it was to be made, and the directory that it leads to has metadata of its own.
+        if self.is_refused(row) {
+            return Ok(Vec::new());
+        }
         let directory = self.get(row)?;
         let applied = directory.finish(&self.catalog.metadata(attributes), applier);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,6 +161,10 @@ impl<'a> Directories<'a> {
         }
         Ok(applied.problems)
     }
+}
+
+fn in_the_way(name: &[u8]) -> TargetError {
+    TargetError::Conflict { name: name.to_vec(), kind: Kind::Directory }
 }
 
 /// What was planned to go was no directory; a directory that has taken its place since stays.

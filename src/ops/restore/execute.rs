@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::catalog::{Catalog, NONE, Place};
+use super::catalog::{Catalog, Group, Link, NONE, Place};
 use super::deletion::{Deletion, Planned};
 use super::directories::Directories;
 use super::existing::target_message;
@@ -19,6 +19,7 @@ use super::worker::{Jobs, Source, Worker};
 use super::{Options, verify};
 use crate::base::escape::Escaped;
 use crate::files::apply::{Applier, ApplyProblem, Severity as Bad};
+use crate::files::copy::not_linked;
 use crate::files::made::Made;
 use crate::files::target::{Existing, Target, TargetError};
 use crate::ops::{Action, Error, Item, Monitor, Phase, Result, Severity};
@@ -113,7 +114,7 @@ impl Shared<'_> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for (first, other) in &self.catalog.twins {
             if let Some(parts) = known.get(first).copied() {
-                known.insert(*other, parts);
+                *known.entry(*other).or_default() |= parts;
             }
         }
     }
@@ -404,15 +405,7 @@ impl Shared<'_> {
             self.monitor.advance(1, 0);
             let Some(first) = self.catalog.groups.get(link.group as usize) else { continue };
             let result = match groups.get(link.group as usize).copied().flatten() {
-                Some(made) => {
-                    let from = self.directories.get(first.place.directory);
-                    let to = self.directories.get(link.place.directory);
-                    from.and_then(|from| {
-                        let (from_name, name) =
-                            (self.catalog.bytes(first.place.name), self.catalog.bytes(link.place.name));
-                        to?.hard_link(&from, from_name, made, name, existing(link.replaces))
-                    })
-                }
+                Some(made) => self.link(link, first, made),
                 None if unmade.contains(&link.group) => {
                     self.unmade(link.place, link.ordinal, decisions);
                     continue;
@@ -427,7 +420,8 @@ impl Shared<'_> {
                 }
             };
             match result {
-                Ok(()) => {
+                Ok(problems) => {
+                    self.applied(link.place, link.ordinal, problems);
                     self.report(|report| report.others += 1);
                     self.done(link.place, link.replaces, false, link.size);
                 }
@@ -437,6 +431,25 @@ impl Shared<'_> {
                 }
             }
         }
+    }
+
+    /// A further name; where there can be none, a copy of the content.
+    fn link(&self, link: &Link, first: &Group, made: Made) -> std::result::Result<Vec<ApplyProblem>, TargetError> {
+        let from = self.directories.get(first.place.directory)?;
+        let to = self.directories.get(link.place.directory)?;
+        let (from_name, name) = (self.catalog.bytes(first.place.name), self.catalog.bytes(link.place.name));
+        let existing = existing(link.replaces);
+        let error = match to.hard_link(&from, from_name, made, name, existing) {
+            Ok(()) => return Ok(Vec::new()),
+            Err(error) => error,
+        };
+        let Some(why) = to.cannot_link(&error) else { return Err(error) };
+        let metadata = self.catalog.metadata(&link.attributes);
+        let (bytes, mut problems) =
+            to.copy((&from, from_name), (made, link.size), name, &metadata, &self.applier, existing)?;
+        self.report(|report| report.bytes += bytes);
+        problems.push(not_linked(&why));
+        Ok(problems)
     }
 
     fn finish_directories(&self) {

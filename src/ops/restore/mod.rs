@@ -29,6 +29,7 @@ pub mod plan;
 mod planner;
 pub mod report;
 pub mod selection;
+mod spelling;
 mod tree;
 mod verify;
 mod verify_metadata;

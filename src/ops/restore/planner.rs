@@ -11,12 +11,14 @@ use super::existing::{Existing, Keep};
 use super::pieces::{Piece, Pieces};
 use super::plan::{Plan, Start};
 use super::report::{Problem, ProblemKind, Report};
+use super::spelling::Spellings;
 use super::tree::{Step, Tree};
 use super::{Options, Overwrite};
 use crate::base::escape::Escaped;
 use crate::base::id::ObjectId;
 use crate::codec::tree::{Content, Entry, Metadata, Node};
 use crate::files::apply::Applier;
+use crate::files::copy::not_linked;
 use crate::files::file_system::FileSystems;
 use crate::files::made::Seen;
 use crate::files::own::Owner;
@@ -47,7 +49,7 @@ pub(super) enum There {
     Directory(Arc<TargetDirectory>),
 }
 
-struct Frame {
+pub(super) struct Frame {
     /// Row in the catalog, once something in it is restored.
     row: Option<u32>,
     /// Its number among the decisions.
@@ -62,7 +64,10 @@ struct Frame {
     /// Names in the target that no entry of the snapshot has claimed yet, in order; none when nothing is removed.
     names: Option<std::iter::Peekable<std::vec::IntoIter<Vec<u8>>>>,
     extra: Vec<Vec<u8>>,
-    broken: bool,
+    /// What stands there, and which of it the snapshot has.
+    pub(super) spellings: Spellings,
+    /// It is known what is extra.
+    pub(super) removes: bool,
 }
 
 /// Key of a group of hard links in the snapshot, and what its first name holds.
@@ -78,7 +83,7 @@ pub(super) struct Planner<'a> {
     spill: PathBuf,
     pub(super) applier: Applier,
     systems: Arc<FileSystems>,
-    frames: Vec<Frame>,
+    pub(super) frames: Vec<Frame>,
     catalog: Catalog,
     pieces: Pieces,
     packs: Vec<ObjectId>,
@@ -248,6 +253,7 @@ impl Planner<'_> {
             ordinal: NONE,
         });
         let names = if is_directory { self.names(b"", &there) } else { None };
+        let spellings = Spellings::of(&there);
         self.frames.push(Frame {
             row: Some(0),
             ordinal: NONE,
@@ -258,7 +264,8 @@ impl Planner<'_> {
             mounted: false,
             names,
             extra: Vec::new(),
-            broken: false,
+            spellings,
+            removes: true,
         });
         Ok(())
     }
@@ -276,7 +283,7 @@ impl Planner<'_> {
                 }
                 Step::Broken(error) => {
                     if let Some(frame) = self.frames.last_mut() {
-                        frame.broken = true;
+                        frame.removes = false;
                     }
                     if tree.depth() == 1 && self.report.total_entries == 0 {
                         return Err(Error::at(b"/", error));
@@ -326,7 +333,14 @@ impl Planner<'_> {
         self.claim(&entry.name);
         let choice = self.options.selection.choose(path);
         let is_directory = matches!(entry.node, Node::Directory { .. });
-        if !(choice.selected || is_directory && choice.enter) {
+        let wanted = choice.selected || is_directory && choice.enter;
+        let has_name = self.take_name(path, &entry.name, wanted);
+        if !wanted {
+            return Ok(None);
+        }
+        if !has_name {
+            self.report.total_entries += u64::from(choice.selected);
+            self.decisions.push(Decision::Left);
             return Ok(None);
         }
         let Entry { name, metadata, node } = entry;
@@ -391,6 +405,7 @@ impl Planner<'_> {
             }
         }
         let names = if mounted { None } else { self.names(path, &there) };
+        let spellings = Spellings::of(&there);
         let ordinal = next_row(self.decisions.len())?;
         self.frames.push(Frame {
             row: None,
@@ -402,7 +417,8 @@ impl Planner<'_> {
             mounted,
             names,
             extra: Vec::new(),
-            broken: false,
+            spellings,
+            removes: true,
         });
         if selected {
             self.row()?;
@@ -436,10 +452,10 @@ impl Planner<'_> {
         let Some(mut frame) = self.frames.pop() else { return Ok(()) };
         frame.extra.extend(frame.names.into_iter().flatten());
         let (Some(row), There::Directory(directory)) = (frame.row, frame.there) else { return Ok(()) };
-        if frame.broken || frame.extra.is_empty() {
+        if !frame.removes || frame.extra.is_empty() {
             return Ok(());
         }
-        for name in frame.extra {
+        for name in frame.extra.into_iter().filter(|name| !frame.spellings.is_taken(name)) {
             let path = [path, b"/", &name].concat();
             let is_unread = self.sources.is_unread(&[self.prefix.as_slice(), &path].concat());
             if is_unread {
@@ -478,7 +494,20 @@ impl Planner<'_> {
             && Some(first) == print
         {
             self.decide(ordinal, Decision::Present);
-            return self.link(path, &name, group, content.size, ordinal, &existing);
+            // Where a file has no further names, an earlier restore left a copy.
+            if let Existing::Other(directory, _) = &existing
+                && !directory.holds_links()
+                && let kept @ (Keep::AsItIs(_) | Keep::Adjusted(_)) =
+                    self.keep_file(path, &name, &existing, &metadata, &content)?
+            {
+                self.report.unset(not_linked(&directory.no_links()), path);
+                if let Keep::Adjusted(seen) = kept {
+                    return self.adjust(&name, metadata, seen, content.size, ordinal);
+                }
+                self.unchanged(path, content.size);
+                return Ok(());
+            }
+            return self.link(path, &name, metadata, group, content.size, ordinal, &existing);
         }
         let keep = self.keep_file(path, &name, &existing, &metadata, &content)?;
         self.decide(ordinal, Decision::Present);
@@ -598,10 +627,12 @@ impl Planner<'_> {
     }
 
     /// A further name of a group.
+    #[allow(clippy::too_many_arguments)] // the entry, and what is known of it
     fn link(
         &mut self,
         path: &[u8],
         name: &[u8],
+        metadata: Metadata,
         group: u32,
         size: u64,
         ordinal: u32,
@@ -620,7 +651,8 @@ impl Planner<'_> {
         }
         let place = self.place(name)?;
         let replaces = matches!(existing, Existing::Other(..));
-        self.catalog.links.push(Link { place, group, size, ordinal, replaces });
+        let attributes = self.catalog.attributes(metadata)?;
+        self.catalog.links.push(Link { place, attributes, group, size, ordinal, replaces });
         Ok(())
     }
 
@@ -635,7 +667,7 @@ impl Planner<'_> {
             && Some(first) == print
         {
             self.decide(ordinal, Decision::Present);
-            return self.link(path, &name, group, 0, ordinal, &existing);
+            return self.link(path, &name, metadata, group, 0, ordinal, &existing);
         }
         let keep = self.keep_special(&name, &existing, &metadata, &node);
         self.decide(ordinal, Decision::Present);

@@ -61,7 +61,9 @@ pub(super) fn all(
         }
         drop(waiting);
         // A worker that is gone has panicked, which the scope hands on: nobody waits for it here.
-        let restored = shared.catalog.directories.iter().map(|directory| directory.ordinal).collect();
+        let rows = (0..).zip(&shared.catalog.directories);
+        let restored = rows.filter(|(row, _)| !shared.directories.is_refused(*row));
+        let restored = restored.map(|(_, directory)| directory.ordinal).collect();
         let mut walk = Walk { shared, decisions, next: 0, restored, send: |job| jobs.send(job).is_ok() };
         walk.root(&root);
         let result = match start {
