@@ -10,6 +10,8 @@
 //! not written before it. So one is in doubt also when more of them than of its own kind say so: a clock that fell back must not
 //! make the newest backup the oldest because all others were tagged.
 
+use std::cmp::Reverse;
+
 use super::{FUTURE_SECONDS, Stamp};
 use crate::base::time::Time;
 
@@ -54,7 +56,9 @@ impl<'a> Arrivals<'a> {
         let mut refuted = Vec::new();
         for place in (0..order.len()).filter(|place| believed[*place]) {
             let against = witnesses.iter().filter(|witness| refutes(witness, place));
-            let Some(latest) = against.clone().max_by_key(|witness| witness.written) else { continue };
+            let Some(latest) = against.clone().max_by_key(|witness| (witness.written, Reverse(witness.arrival))) else {
+                continue;
+            };
             let likewise = (0..order.len()).filter(|other| believed[*other] && refutes(latest, *other)).count();
             if against.count() > likewise {
                 refuted.push((place, latest.written));
@@ -133,7 +137,7 @@ fn longest_ending<T: Ord + Copy>(times: impl Iterator<Item = T>) -> Vec<usize> {
 /// For each of `times`, whether it is in every longest part of them that never goes back.
 fn in_every_longest<T: Ord + Copy>(times: &[T]) -> Vec<bool> {
     let ending = longest_ending(times.iter().copied());
-    let mut beginning = longest_ending(times.iter().rev().map(|time| std::cmp::Reverse(*time)));
+    let mut beginning = longest_ending(times.iter().rev().map(|time| Reverse(*time)));
     beginning.reverse();
     let longest = ending.iter().copied().max().unwrap_or(0);
     let mut shared = vec![0_usize; longest + 1];
