@@ -7,7 +7,7 @@
 //! the time at which it was written.
 //!
 //! What was made from others, here or elsewhere, is no member of that set: a copy arrives at any time. But who arrived after it was
-//! not written before it. So one is in doubt also when more of them than of its own kind say so: a clock that fell back must not
+//! not written before it. So one is in doubt also when no fewer of them say so than there are of its own kind that say the contrary: a clock that fell back must not
 //! make the newest backup the oldest because all others were tagged.
 
 use std::cmp::Reverse;
@@ -60,7 +60,8 @@ impl<'a> Arrivals<'a> {
                 continue;
             };
             let likewise = (0..order.len()).filter(|other| believed[*other] && refutes(latest, *other)).count();
-            if against.count() > likewise {
+            // As many on either side: what contradicts each other and nothing else is in doubt.
+            if against.count() >= likewise {
                 refuted.push((place, latest.written));
             }
         }
