@@ -136,7 +136,7 @@ impl Applier {
     }
 
     /// What of an inode's metadata is not as the snapshot has it, in the words of [`ApplyProblem::what`]. Labels of the system's
-    /// own making ([`is_ours`]) are not asked about where the snapshot has none.
+    /// own making (`is_ours`) are not asked about where the snapshot has none.
     #[must_use]
     pub fn differences(&self, metadata: &Metadata, found: &Found) -> Vec<String> {
         let stat = &found.stat;

@@ -2,7 +2,7 @@
 //! changed since can be found without walking everything again.
 //!
 //! A record holds a name, not a path, and records stand in the order of the walk. So a directory costs some 30 bytes, kept
-//! in memory up to [`MEMORY_BYTES_MAX`] and in an unnamed file behind that, and looking again costs one `statx` for each, and
+//! in memory up to `MEMORY_BYTES_MAX` and in an unnamed file behind that, and looking again costs one `statx` for each, and
 //! one open directory a level.
 
 use std::collections::HashMap;

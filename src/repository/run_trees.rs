@@ -1,6 +1,6 @@
 //! Reading back the listings that a run has stored and not published yet.
 //!
-//! A small run keeps the pieces of its listings in memory. When they are more than [`KEPT_BYTES_MAX`], what was stored so far
+//! A small run keeps the pieces of its listings in memory. When they are more than `KEPT_BYTES_MAX`, what was stored so far
 //! is finished into packs first, and pieces are read from those.
 
 use std::collections::HashMap;

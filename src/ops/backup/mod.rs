@@ -1,7 +1,7 @@
 //! Backup: from the user's files to an acknowledged snapshot.
 //!
-//! When the walk has ended, directories that changed after they were listed are looked at again ([`second_look`]), in as many
-//! rounds as it takes. Sources that hold nothing of what they held make the snapshot partial ([`emptied`]).
+//! When the walk has ended, directories that changed after they were listed are looked at again (`second_look.rs`), in as many
+//! rounds as it takes. Sources that hold nothing of what they held make the snapshot partial (`emptied.rs`).
 //!
 //! Four stages run beside each other and hand bounded queues on, so memory does not grow with the tree:
 //!
