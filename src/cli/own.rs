@@ -5,9 +5,9 @@ use super::mirror::store;
 use super::{Context, open};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
-use crate::files::own::{Found, OwnError, OwnPlaces, Owner, What};
+use crate::files::own::{Found, OwnError, OwnPlaces, Owner, What, caches_in};
 use crate::repository::Repository;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 impl From<OwnError> for CliError {
@@ -69,13 +69,6 @@ fn around(context: &Context, id: Option<RepositoryId>) -> OwnPlaces {
         Err(error) => own.add_unknown(format!("where the mirrors lie cannot be determined ({})", error.chain())),
     }
     own
-}
-
-/// The folders of repositories in a directory of caches.
-fn caches_in(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let is_cache = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.parse::<RepositoryId>().is_ok());
-    entries.filter(|entry| is_cache(&entry.file_name())).map(|entry| entry.path()).collect()
 }
 
 /// Refuses a directory that was named, or one in it, when it is packstone's own or another repository.

@@ -368,6 +368,14 @@ impl OwnPlaces {
     }
 }
 
+/// The folders of repositories in a directory of caches.
+#[must_use]
+pub fn caches_in(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let is_cache = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.parse::<RepositoryId>().is_ok());
+    entries.filter(|entry| is_cache(&entry.file_name())).map(|entry| entry.path()).collect()
+}
+
 /// Nothing is written or removed here.
 #[derive(Debug, thiserror::Error)]
 pub enum OwnError {
