@@ -59,7 +59,7 @@ fn a_snapshot_from_a_clock_that_was_ahead_is_never_the_newest() {
     let text = world.ok(&["snapshots"]).out;
     assert!(text.contains("! time in doubt"), "{text}");
     assert!(text.contains(&format!("! the time of {} is ahead of this machine's clock", &old[..8])), "{text}");
-    // The next backup compares with the newest, also when it is told to.
+    // The next backup compares with the newest, also when latest is named as its parent.
     for words in [&["backup", "--json", "-n", "tree"][..], &["backup", "--json", "-n", "tree", "--parent", "latest"]] {
         let ran = world.ok(words);
         let summary: serde_json::Value = serde_json::from_str(ran.out.lines().last().unwrap()).unwrap();

@@ -5,7 +5,7 @@
 #     PACKSTONE=target/release/packstone bash tests/filesystems/run.sh [--full] [NAME ...]
 #
 # NAME: tmpfs ext4 xfs btrfs f2fs vfat overlay nfs bindfs sshfs ntfs-3g exfat-fuse. Without names: tmpfs, ext4, bindfs and exfat-fuse, each
-# shortly; with --full all of them, with every way to write over what is there. What is not to be had says SKIPPED and why.
+# shortly; with --full all of them, with every way to write over what is there. A file system that is missing here prints SKIPPED and the reason.
 # Needs root, python3, setfacl, setcap. Everything is mounted in a mount namespace of its own, so that nothing stays.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -540,7 +540,7 @@ impl<'a, 'r> Store<'a, 'r> {
     /// # Errors
     /// A storage error, final for the run.
     pub fn problem(&mut self, path: Vec<u8>, kind: ProblemKind, mut message: String) -> Result<()> {
-        let may_come_again = !matches!(kind, ProblemKind::Vanished | ProblemKind::Changed);
+        let may_come_again = kind != ProblemKind::Vanished;
         if may_come_again && !self.said.insert(fingerprint(&path, &message)) {
             return Ok(());
         }

@@ -427,7 +427,7 @@ impl<'a> Alone<'a> {
         }
     }
 
-    /// The digest of what is stored. None when it cannot be read: what keeps it from that is told by another finding.
+    /// The digest of what is stored. None when it cannot be read: another finding names the cause.
     fn digest(&self, source: &Source<'_>, content: &Content) -> Option<[u8; 32]> {
         let mut hasher = blake3::Hasher::new();
         for chunk in Chunks::new(source, content.chunks.clone()) {
