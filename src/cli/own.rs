@@ -5,7 +5,7 @@ use super::mirror::store;
 use super::{Context, open};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
-use crate::files::own::{Found, OwnError, OwnPlaces, Owner, What, caches_in};
+use crate::files::own::{Found, OwnError, OwnPlaces, Owner, What};
 use crate::repository::Repository;
 use std::path::Path;
 use std::sync::Arc;
@@ -50,9 +50,8 @@ fn around(context: &Context, id: Option<RepositoryId>) -> OwnPlaces {
             own.add(what, path);
         }
     }
-    // A directory that was named for caches may hold other things too: in it only the folders of repositories are ours.
-    for folder in global.cache_dir.as_deref().map(caches_in).unwrap_or_default() {
-        own.add(What::Cache, &folder);
+    if let Some(directory) = &global.cache_dir {
+        own.add_caches_in(directory);
     }
     if let Ok(place) = open::place(context) {
         own.add(What::Repository, &place);

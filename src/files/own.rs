@@ -160,6 +160,22 @@ impl OwnPlaces {
         }
     }
 
+    /// Adds the folders of repositories in a directory of caches. The directory may hold other things too, which are not ours.
+    pub fn add_caches_in(&mut self, directory: &Path) {
+        let names = match Directory::open_root(directory).and_then(|directory| directory.names()) {
+            Ok(names) => names,
+            Err(error) if is_absent(&error) => return,
+            Err(error) => {
+                let path = Escaped(directory.as_os_str().as_encoded_bytes()).to_string();
+                return self.unknown.push(format!("{} at {path} cannot be looked at ({error})", What::Cache));
+            }
+        };
+        let is_cache = |name: &[u8]| std::str::from_utf8(name).is_ok_and(|name| name.parse::<RepositoryId>().is_ok());
+        for name in names.iter().filter(|name| is_cache(name)) {
+            self.add(What::Cache, &directory.join(as_path(name)));
+        }
+    }
+
     /// Something that keeps a place from being known: a list that cannot be read.
     pub fn add_unknown(&mut self, sentence: String) {
         self.unknown.push(sentence);
@@ -366,14 +382,6 @@ impl OwnPlaces {
     pub fn require_known(&self) -> Result<(), OwnError> {
         if self.unknown.is_empty() { Ok(()) } else { Err(OwnError::Places(self.unknown.join("; "))) }
     }
-}
-
-/// The folders of repositories in a directory of caches.
-#[must_use]
-pub fn caches_in(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let is_cache = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.parse::<RepositoryId>().is_ok());
-    entries.filter(|entry| is_cache(&entry.file_name())).map(|entry| entry.path()).collect()
 }
 
 /// Nothing is written or removed here.

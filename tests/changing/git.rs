@@ -1,7 +1,7 @@
 //! A git repository that is committed to, packed and pruned while it is backed up.
 //!
 //! A snapshot restores to a repository that `git fsck --full` finds whole and `git log` reads, or it is partial and names what it
-//! lacks. Two ways to fail are told apart. **Lost**: what was committed before the backup began is not there, or a branch, `HEAD` or
+//! lacks. It can fail in two ways. **Lost**: what was committed before the backup began is not there, or a branch, `HEAD` or
 //! the index is missing. **Torn**: all of that is there, and something is newer than the objects that were stored before it, because
 //! a tree is read one directory after the other and a commit came between. Later rounds of the backup are there to exclude it. Both are faults.
 

@@ -214,6 +214,33 @@ fn what_cannot_be_looked_at_is_said() {
     assert_eq!(own.unknown().len(), 2);
 }
 
+/// Of a directory of caches the folders of repositories are own. One that may not be listed is not taken for an empty one.
+#[test]
+fn a_directory_of_caches_that_cannot_be_listed_is_said() {
+    if super::ran_as_ordinary_user("own::a_directory_of_caches_that_cannot_be_listed_is_said") {
+        return;
+    }
+    let top = tempfile::tempdir().unwrap();
+    let caches = top.path().join("caches");
+    let folder = caches.join(Config::id(&config(1)).to_string());
+    fs::create_dir_all(&folder).unwrap();
+    fs::create_dir(caches.join("other")).unwrap();
+    let mut own = OwnPlaces::new(None);
+    own.add_caches_in(&top.path().join("not there"));
+    own.add_caches_in(&caches);
+    assert!(own.require_known().is_ok());
+    assert_eq!(found(&own, &folder), Some((Owner::Place(What::Cache), true)));
+    assert_eq!((found(&own, &caches.join("other")), found(&own, &caches)), (None, None));
+    for mode in [0o000, 0o300] {
+        let mut own = OwnPlaces::new(None);
+        fs::set_permissions(&caches, fs::Permissions::from_mode(mode)).unwrap();
+        own.add_caches_in(&caches);
+        fs::set_permissions(&caches, fs::Permissions::from_mode(0o700)).unwrap();
+        let sentence = own.require_known().unwrap_err().to_string();
+        assert!(sentence.contains("cache at ") && sentence.contains("nothing is removed"), "{mode:o}: {sentence}");
+    }
+}
+
 /// A target deeper than any path may be named is climbed from its descriptor.
 #[test]
 fn what_lies_deep_beneath_is_found() {
