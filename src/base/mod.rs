@@ -2,6 +2,10 @@
 
 pub mod escape;
 pub mod id;
+#[cfg(feature = "program")]
+pub mod shortage;
+#[cfg(feature = "program")]
+pub mod threads;
 pub mod time;
 #[cfg(feature = "program")]
 pub mod unnamed_file;

@@ -1,7 +1,10 @@
 //! From what went wrong below to the sentence, the hint and the exit code that a person gets.
 
+use std::io;
+
 use super::exit::{CliError, Exit};
 use crate::base::escape::escape;
+use crate::base::shortage;
 use crate::codec::head_code::HeadCode;
 use crate::ops;
 use crate::ops::mirror_error::MirrorError;
@@ -12,6 +15,9 @@ use crate::storage::{ErrorKind, ObjectName};
 /// What helps against damage of any kind.
 const HEAL: &str =
     "packstone check names everything that is damaged; any copy of the file under the same name heals it";
+
+/// What helps where the system does not let us.
+const OWNER: &str = "check who owns the repository's directory and how it is mounted";
 
 impl From<repository::Error> for CliError {
     fn from(error: repository::Error) -> Self {
@@ -26,8 +32,8 @@ impl From<repository::Error> for CliError {
                 Exit::WrongPassword,
                 "check the spelling and the keyboard layout; a recovery code or another key opens it as well",
             ),
-            E::Locked(LockError::Failed { .. }) => {
-                (Exit::Failed, "check who owns the repository's directory and how it is mounted")
+            E::Locked(LockError::Failed { source, .. }) => {
+                return Self::failed(error.to_string()).hint(of_system(source));
             }
             E::Locked(LockError::Busy { .. }) => (
                 Exit::Locked,
@@ -57,14 +63,26 @@ impl From<repository::Error> for CliError {
             ),
             E::ForeignConfig => (Exit::Damage, "bring the config file back from another copy of the repository"),
             E::OtherRepository { .. } => (Exit::Failed, "check --repo"),
+            E::Threads(source) => {
+                let hint = shortage::describe(source);
+                return hint.into_iter().fold(Self::failed(error.to_string()), Self::hint);
+            }
             E::Overtaken { .. } => (Exit::Failed, "run the command again"),
             E::Storage(storage) => match storage.kind {
+                _ if storage.source.kind() == io::ErrorKind::FileTooLarge => (
+                    Exit::Failed,
+                    "no file of this process may grow so large (ulimit -f): nothing was published. Raise the limit and run the \
+                     command again",
+                ),
+                ErrorKind::Denied => (Exit::Failed, OWNER),
+                ErrorKind::Shortage | ErrorKind::Device => {
+                    return Self::failed(error.to_string()).hint(of_system(&storage.source));
+                }
                 ErrorKind::Full => (
                     Exit::Failed,
                     "the disk of the repository is full: nothing was published and all earlier snapshots are safe. \
                      Free some space and run the command again: what was stored already is taken over",
                 ),
-                ErrorKind::Denied => (Exit::Failed, "check who owns the repository's directory and how it is mounted"),
                 ErrorKind::Durability => (
                     Exit::Failed,
                     "the disk could not confirm a write: nothing was published. Look at the kernel's log and the disk's health",
@@ -79,6 +97,18 @@ impl From<repository::Error> for CliError {
         let this = Self::new(exit, error.to_string());
         if hint.is_empty() { this } else { this.hint(hint) }
     }
+}
+
+/// What to do about a failure of the operating system below the repository that says nothing of its bytes.
+fn of_system(source: &io::Error) -> String {
+    shortage::describe(source).unwrap_or_else(|| match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            OWNER.to_owned()
+        }
+        _ => "the disk, or the file system on it, failed; no damage is known. Look at the kernel's log and at the disk's health, \
+              and run the command again. What the disk has lost comes back from a mirror: packstone repair objects"
+            .to_owned(),
+    })
 }
 
 impl From<MirrorError> for CliError {
@@ -129,7 +159,12 @@ impl From<ops::Error> for CliError {
                 .hint("check the command that writes the stream; to store an empty file: --stdin-allow-empty"),
             ops::Error::NewestUnreadable { ref found, .. } => {
                 let hint = format!("name the one you want by its id: {found} is the newest that can be read. {HEAL}");
-                Self::new(Exit::Damage, error.to_string()).hint(hint)
+                let is_damage = error.is_damage();
+                Self::new(if is_damage { Exit::Damage } else { Exit::Failed }, error.to_string()).hint(hint)
+            }
+            ops::Error::Shortage { ref source, .. } | ops::Error::Threads(ref source) => {
+                let hint = shortage::describe(source);
+                hint.into_iter().fold(Self::failed(error.to_string()), Self::hint)
             }
             ops::Error::Mirror(error) => error.into(),
             ops::Error::Book(error) => error.into(),

@@ -45,6 +45,15 @@ impl Interrupt {
     }
 }
 
+/// Lets a write beyond the limit of file sizes (`ulimit -f`) fail with an error that can be said, instead of ending the
+/// program without a word (SIGXFSZ, setrlimit(2)).
+///
+/// # Errors
+/// When the operating system does not let us handle the signal.
+pub fn bear_file_size_limit() -> io::Result<()> {
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

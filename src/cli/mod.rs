@@ -65,6 +65,7 @@ pub mod tag;
 pub mod undelete;
 pub mod version;
 
+use crate::base::{shortage, threads};
 use crate::files::sys;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
@@ -191,12 +192,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
 fn start(cli: Cli, environment: Environment, output: Output) -> Result<Exit, CliError> {
     let interrupt = Interrupt::install()
         .map_err(|error| CliError::failed("cannot handle the signals that interrupt").caused_by(error))?;
+    // Where it cannot be handled the signal ends the program, as it would have.
+    let _ = interrupt::bear_file_size_limit();
     if cli.global.no_lock {
         output.warn("--no-lock has no effect: nothing that only reads waits for a lock");
     }
     if environment.is_left_behind() {
         output.warn("the passphrase could not be removed from the environment: commands that this one runs may see it");
     }
+    threads::start_pool().map_err(|error| {
+        let hint = shortage::describe(&error);
+        hint.into_iter().fold(CliError::failed(format!("cannot start a thread: {error}")), CliError::hint)
+    })?;
     let mut context = Context { global: cli.global, output, interrupt, environment };
     run(cli.command, &mut context)
 }

@@ -42,9 +42,11 @@ pub fn exists(place: &Path) -> bool {
     place.join("config").symlink_metadata().is_ok()
 }
 
-/// True when nobody can say whether a repository lies there: its directory may not be entered.
+/// True when nobody can say whether a repository lies there: its directory may not be entered, or the disk does not answer.
 fn is_closed(place: &Path) -> bool {
-    place.join("config").symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    let looked = place.join("config").symlink_metadata();
+    looked.is_err_and(|error| !matches!(error.kind(), NotFound | NotADirectory))
 }
 
 /// How the repository at `place` is reached. `command` is what another process is told while this one holds a lock.

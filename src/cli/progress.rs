@@ -101,14 +101,16 @@ impl Progress {
             let (stop, stopped) = mpsc::channel();
             let shared = Arc::clone(&shared);
             let interval = interval(std::env::var("PACKSTONE_PROGRESS_FPS").ok().as_deref(), draw);
-            let thread = std::thread::spawn(move || {
+            // Without a thread there is no progress to be seen, and the work is done all the same.
+            let thread = std::thread::Builder::new().spawn(move || {
                 let mut rate = PhaseRate::default();
                 while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                     shared.tick(&mut rate);
                 }
             });
-            (stop, thread)
+            Some((stop, thread.ok()?))
         });
+        let ticker = ticker.flatten();
         Self { shared, interrupt, ticker }
     }
 

@@ -9,6 +9,7 @@ use super::directory::Directory;
 use super::owner::Owners;
 use super::stat::{Kind, Stat};
 use super::xattr::{self, Place};
+use crate::base::shortage::is_shortage;
 use crate::codec::tree::{Metadata, Node, Xattr};
 
 /// Inode flags that are stored and restored (`FS_IOC_GETFLAGS`, ioctl_iflags(2)): compress, sync, immutable,
@@ -67,6 +68,14 @@ pub struct Captured {
     pub node: Option<Node>,
     /// What is missing in `metadata`.
     pub problems: Vec<Problem>,
+}
+
+impl Captured {
+    /// Takes the problem out that says nothing of the inode: this process has run out of something.
+    pub fn take_shortage(&mut self) -> Option<io::Error> {
+        let found = self.problems.iter().position(|problem| is_shortage(&problem.error))?;
+        Some(self.problems.swap_remove(found).error)
+    }
 }
 
 /// Collects what a tree entry says beside name and content. `place` is the inode that `stat` describes; flags are read

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::check::Data;
 use super::sample::Sample;
 use super::{Error, Monitor, Phase, Result};
+use crate::base::threads;
 use crate::base::time::Time;
 use crate::codec::head::HeadRef;
 use crate::repository;
@@ -278,11 +279,7 @@ pub(super) fn read(
             monitor.advance(1, needed.length.unwrap_or_default());
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 0..parallel.max(1) {
-            scope.spawn(work);
-        }
-    });
+    threads::share(parallel, work);
     if monitor.interrupted() {
         return Err(Error::Interrupted);
     }

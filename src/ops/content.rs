@@ -6,6 +6,7 @@
 use std::sync::mpsc;
 
 use super::{Error, Result};
+use crate::base::threads;
 use crate::codec::chunk_list::ChunkRef;
 use crate::codec::pack::PackKind;
 use crate::codec::tree::{Content, Hole};
@@ -120,7 +121,7 @@ pub fn read<E: From<Error>>(
     }
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel::<Result<Chunk>>(AHEAD);
-        scope.spawn(move || {
+        let ahead = threads::spawn_one(scope, move || {
             for chunk in Chunks::new(repository, content.chunks.clone()) {
                 let opened = chunk.map_err(|source| Error::at(path, source));
                 let opened = opened.and_then(|chunk| open(repository, path, &chunk));
@@ -131,6 +132,7 @@ pub fn read<E: From<Error>>(
                 }
             }
         });
+        ahead.map_err(Error::Threads)?;
         for chunk in receiver {
             assembler.push(&chunk?, sink)?;
         }

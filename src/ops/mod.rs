@@ -219,6 +219,18 @@ pub enum Error {
     /// The sources said no.
     #[error(transparent)]
     Source(#[from] crate::files::source::SourceError),
+    /// This process or this machine has run out of something while it was at this path of a source or a target. It says
+    /// nothing of the path.
+    #[error("{}: {source}", crate::base::escape::Escaped(.path))]
+    Shortage {
+        /// The path.
+        path: Vec<u8>,
+        /// What the system says ([`crate::base::shortage`]).
+        source: std::io::Error,
+    },
+    /// No thread could be started.
+    #[error("cannot start a thread: {0}")]
+    Threads(std::io::Error),
     /// A stream that was to be stored gave nothing.
     #[error("the stream is empty: no snapshot was made of it")]
     EmptyStream,
@@ -246,6 +258,8 @@ impl Error {
             Self::Mirror(_)
             | Self::Book(_)
             | Self::Source(_)
+            | Self::Shortage { .. }
+            | Self::Threads(_)
             | Self::EmptyStream
             | Self::Interrupted
             | Self::Refused(_) => None,

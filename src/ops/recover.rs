@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::mirror_error::MirrorError;
 use super::{Error, Monitor, Phase, Result};
+use crate::base::threads;
 use crate::codec::config::CONFIG_BYTES;
 use crate::codec::head::HeadRef;
 use crate::codec::head_code::HeadCode;
@@ -167,11 +168,7 @@ pub fn execute(
             }
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 0..parallel.max(1) {
-            scope.spawn(work);
-        }
-    });
+    threads::share(parallel, work);
     if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }

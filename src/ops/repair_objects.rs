@@ -91,9 +91,10 @@ fn look(view: &PublicView, needed: &Needed) -> Result<Option<Wrong>> {
         Ok(_) => Ok(None),
         Err(repository::Error::Storage(error)) => match error.kind {
             ErrorKind::Absent => wrong(None),
-            ErrorKind::Denied => Err(repository::Error::from(error).into()),
-            // A sector that cannot be read is damage like any other.
-            _ => wrong(Some(error.to_string())),
+            // A sector that cannot be read: another copy is what helps.
+            ErrorKind::Device | ErrorKind::Length | ErrorKind::NoFile => wrong(Some(error.to_string())),
+            // Nothing is known of its bytes, and a good object must not be put aside for that.
+            _ => Err(repository::Error::from(error).into()),
         },
         Err(error) => wrong(Some(check::reason(&error))),
     }

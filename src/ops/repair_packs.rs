@@ -170,6 +170,10 @@ pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) ->
             if damage.messages.is_empty() {
                 continue;
             }
+            // What the disk does not give is lost here. What this process may or can not read now is not.
+            if let Some(error) = damage.unreadable.filter(|error| !error.is_of_device()) {
+                return Err(error.into());
+            }
             if tip.state.keeps(&pack.id) {
                 let (messages, bad_blocks) = (damage.messages, damage.blocks);
                 plan.damaged.push(DamagedPack { pack, missing: false, messages, bad_blocks, lost: Lost::default() });
@@ -310,7 +314,11 @@ fn salvage(run: &mut Run<'_>, damaged: &DamagedPack) -> Result<u64> {
         let length = u64::from(record.stored_length);
         let read = repository.storage().read_range(&name, at, length);
         at += length;
-        let Ok(sealed) = read else { continue };
+        let sealed = match read.map_err(repository::Error::from) {
+            Ok(sealed) => sealed,
+            Err(error) if error.is_unreadable() && !error.is_of_device() => return Err(error.into()),
+            Err(_) => continue,
+        };
         if damaged.bad_blocks.binary_search(&(number as u16)).is_err() {
             run.move_block(damaged.pack.kind, record.clone(), sealed, damaged.pack.id)?;
             saved += 1;

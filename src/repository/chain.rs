@@ -150,7 +150,7 @@ pub(super) fn readable(
 
 /// A failure that says nothing of the object.
 pub(super) const fn is_silent(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Unavailable | ErrorKind::Refused | ErrorKind::Denied)
+    kind.is_general() || matches!(kind, ErrorKind::Denied)
 }
 
 /// The generation in the name of a head.
@@ -265,7 +265,7 @@ pub(super) fn complete(
 /// What an earlier head of the chain before `tip` said; none when it, or its checkpoint, is gone or cannot be read.
 ///
 /// # Errors
-/// When the folder of heads cannot be listed.
+/// When the folder of heads cannot be listed, or nothing can be read at all.
 pub fn earlier(
     storage: &dyn Storage,
     verifying_key: &[u8; 32],
@@ -274,18 +274,20 @@ pub fn earlier(
     wanted: u64,
 ) -> Result<Option<LiveState>> {
     let read = |name: &ObjectName| match examine(storage, name, verifying_key, repository) {
-        Ok(Candidate::Valid(head)) => Some(head),
-        _ => None,
+        Ok(Candidate::Valid(head)) => Ok(Some(head)),
+        Err(error) if error.is_unavailable() => Err(error),
+        _ => Ok(None),
     };
     let is_wanted = |name: &ObjectName| {
         generation(name) == wanted && name.id().is_some_and(|id| tip.state.is_ancestor(wanted, &id))
     };
     let names = storage.list(Folder::Heads)?.into_iter().map(|listed| listed.name);
-    let Some(head) = names.filter(is_wanted).find_map(|name| read(&name)) else { return Ok(None) };
+    let found = names.filter(is_wanted).find_map(|name| read(&name).transpose()).transpose()?;
+    let Some(head) = found else { return Ok(None) };
     if head.is_checkpoint() {
         return Ok(head.resolve(None).ok());
     }
-    let checkpoint = read(&name_of(head.checkpoint()));
+    let checkpoint = read(&name_of(head.checkpoint()))?;
     Ok(checkpoint.and_then(|checkpoint| head.resolve(Some(&checkpoint)).ok()))
 }
 

@@ -30,12 +30,14 @@ pub enum Error {
         why: &'static str,
     },
     /// No live key slot of the secret's type opens with it.
-    #[error("no key of this repository opens with this {secret} ({tried} tried)")]
+    #[error("no key of this repository opens with this {secret} ({tried} tried{})", if *damaged == 0 { String::new() } else { format!("; {damaged} damaged, which could not be tried") })]
     WrongSecret {
         /// The kind of secret: "passphrase", "recovery code", "key file".
         secret: &'static str,
         /// How many slots were of that kind.
         tried: usize,
+        /// How many slots are damaged or missing: the secret may be of one of them.
+        damaged: usize,
     },
     /// Another process holds a lock.
     #[error(transparent)]
@@ -128,6 +130,9 @@ pub enum Error {
     /// The kernel's generator failed, or repeated itself.
     #[error("the system's random generator {0}")]
     Random(&'static str),
+    /// No thread could be started.
+    #[error("cannot start a thread: {0}")]
+    Threads(std::io::Error),
     /// A request that cannot be met.
     #[error("{0}")]
     Refused(String),
@@ -151,10 +156,36 @@ impl Error {
         }
     }
 
-    /// True when the store did not answer, or refused: nothing is known of what was asked for. Never damage.
+    /// True when nothing else could be read either: the store does not answer, or this process has run out of open files
+    /// or memory. Never damage.
     #[must_use]
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Storage(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Refused))
+        matches!(self, Self::Storage(error) if error.kind.is_general())
+    }
+
+    /// True when this process could not read an object now: nothing is known of its bytes. Never damage.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Storage(error) if !error.kind.is_about_object())
+    }
+
+    /// True when the disk failed under one object. Where the others can be read it may be a bad sector, and another copy of
+    /// the object is what a repair is for.
+    #[must_use]
+    pub fn is_of_device(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.kind == ErrorKind::Device)
+    }
+
+    /// The same failure once more, for whoever cannot give the first one away; none for anything but a storage's failure.
+    #[must_use]
+    pub fn again(&self) -> Option<Self> {
+        let Self::Storage(error) = self else { return None };
+        let source = match error.source.raw_os_error() {
+            Some(errno) => std::io::Error::from_raw_os_error(errno),
+            None => std::io::Error::new(error.source.kind(), error.source.to_string()),
+        };
+        let again = storage::Error::new(error.operation, &error.object, source).with_kind(error.kind);
+        Some(Self::Storage(again))
     }
 }
 

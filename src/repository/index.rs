@@ -8,8 +8,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::cache::{BlockPlace, Cache, CacheError, NewPack, PackFact, Stamp, Writer};
 use super::error::{Error, Result, damaged};
@@ -114,6 +114,8 @@ pub struct Index {
     cache_damaged: AtomicBool,
     memory: Memory,
     everything: OnceLock<Memory>,
+    /// Why a segment could not be asked, when nothing is known of its bytes.
+    unasked: Mutex<Option<Error>>,
     packs: HashMap<ObjectId, LivePack>,
     broken: Vec<Error>,
 }
@@ -203,6 +205,7 @@ impl Index {
             cache_damaged: AtomicBool::new(false),
             memory,
             everything: OnceLock::new(),
+            unasked: Mutex::new(None),
             packs,
             broken,
         }
@@ -227,14 +230,8 @@ impl Index {
     /// That the store did not answer when it was asked for a segment: what is not found here may be there.
     #[must_use]
     pub fn unavailable(&self) -> Option<Error> {
-        self.broken.iter().find_map(|error| match error {
-            unavailable @ Error::Storage(error) if unavailable.is_unavailable() => {
-                let source = std::io::Error::other(error.source.to_string());
-                let again = crate::storage::Error::new(error.operation, &error.object, source);
-                Some(again.with_kind(error.kind).into())
-            }
-            _ => None,
-        })
+        let unasked = self.unasked.lock().unwrap_or_else(PoisonError::into_inner);
+        self.broken.iter().chain(unasked.iter()).filter(|error| error.is_unreadable()).find_map(Error::again)
     }
 
     /// The broken segments, to hand on as errors.
@@ -256,8 +253,8 @@ impl Index {
         }
         match self.cache.as_ref()?.lookup(id) {
             Ok(location) => location.map(|location| location.pack).filter(|pack| self.packs.contains_key(pack)),
-            Err(_) => {
-                self.cache_damaged.store(true, Ordering::Relaxed);
+            Err(error) => {
+                self.distrust(&error);
                 None
             }
         }
@@ -278,10 +275,17 @@ impl Index {
             }
             _ => Ok(None),
         });
-        found.unwrap_or_else(|_| {
-            self.cache_damaged.store(true, Ordering::Relaxed);
+        found.unwrap_or_else(|error| {
+            self.distrust(&error);
             None
         })
+    }
+
+    /// What the file system did not give says nothing of the cache; anything else is a wrong answer.
+    fn distrust(&self, error: &CacheError) {
+        if !matches!(error, CacheError::Io { .. }) {
+            self.cache_damaged.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Where a chunk lies. Asked by readers: a miss in the cache sends us to the segments.
@@ -299,9 +303,18 @@ impl Index {
         let everything = self.everything.get_or_init(|| {
             self.cache_damaged.store(true, Ordering::Relaxed);
             let mut memory = Memory::default();
-            for segment in sources.state.segments.keys().filter_map(|id| sources.segment(*id).ok()) {
-                for pack in segment.packs.iter().filter(|pack| self.packs.contains_key(&pack.id)) {
-                    memory.add(pack);
+            for id in sources.state.segments.keys() {
+                match sources.segment(*id) {
+                    Ok(segment) => {
+                        for pack in segment.packs.iter().filter(|pack| self.packs.contains_key(&pack.id)) {
+                            memory.add(pack);
+                        }
+                    }
+                    Err(error) if error.is_unreadable() => {
+                        *self.unasked.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    }
+                    // A damaged segment was named when the index was opened.
+                    Err(_) => {}
                 }
             }
             memory

@@ -32,8 +32,10 @@ pub struct SlotInfo {
     pub kdf: Option<Params>,
     /// True for the slot that opened the repository now.
     pub current: bool,
-    /// Why the slot cannot be used, when it is damaged or missing.
+    /// Why the slot cannot be used, when it is damaged or missing, or cannot be read.
     pub damage: Option<String>,
+    /// It could not be read by this process now: nothing is known of its bytes.
+    pub is_unreadable: bool,
 }
 
 /// What a new slot is made of.
@@ -79,14 +81,16 @@ fn read(storage: &dyn Storage, repository: RepositoryId, id: ObjectId, generatio
 /// Tries the live slots of the secret's kind.
 ///
 /// # Errors
-/// [`Error::WrongSecret`] when none opens; the damage itself, when every slot of that kind is damaged.
+/// [`Error::WrongSecret`] when none opens; the damage itself, when every slot of that kind is damaged; the storage's failure
+/// when a slot could not be read and no other one opens.
 pub(super) fn unlock(
     storage: &dyn Storage,
     repository: RepositoryId,
     tip: &Tip,
     secret: &Secret,
 ) -> Result<(ObjectId, MasterKey)> {
-    let (mut tried, mut failure) = (0, None);
+    let (mut tried, mut damaged_slots) = (0, 0);
+    let (mut failure, mut unreadable) = (None, None);
     for id in tip.state.slots.iter().take(SLOTS_MAX) {
         match read(storage, repository, *id, tip.reference().generation) {
             Ok(slot) if slot.kind() != secret.kind() => {}
@@ -95,17 +99,26 @@ pub(super) fn unlock(
                 match slot.unlock(secret) {
                     Ok(master) => return Ok((*id, master)),
                     Err(error) if error.reason == Reason::Commitment => {}
-                    Err(error) => failure = Some(damaged(ObjectName::Key(*id))(error)),
+                    Err(error) => {
+                        damaged_slots += 1;
+                        failure = Some(damaged(ObjectName::Key(*id))(error));
+                    }
                 }
             }
-            // It may be the slot that the secret opens.
             Err(error) if error.is_unavailable() => return Err(error),
-            Err(error) => failure = Some(error),
+            // Another slot may open with it as well.
+            Err(error) if error.is_unreadable() => unreadable = Some(error),
+            Err(error) => {
+                damaged_slots += 1;
+                failure = Some(error);
+            }
         }
     }
-    match failure {
-        Some(error) if tried == 0 => Err(error),
-        _ => Err(Error::WrongSecret { secret: secret.kind().describe(), tried }),
+    match (unreadable, failure) {
+        // It may be the slot that the secret opens: nobody can say that the secret is wrong.
+        (Some(error), _) => Err(error),
+        (None, Some(error)) if tried == 0 => Err(error),
+        _ => Err(Error::WrongSecret { secret: secret.kind().describe(), tried, damaged: damaged_slots }),
     }
 }
 
@@ -115,33 +128,37 @@ impl Repository {
     pub fn slots(&self) -> Vec<SlotInfo> {
         let tip = self.tip();
         let describe = |id: &ObjectId| {
-            let current = *id == self.slot();
-            let slot = read(self.storage(), self.id(), *id, tip.reference().generation).and_then(|slot| {
-                let label = slot.label(self.keys()).map_err(damaged(ObjectName::Key(*id)))?;
-                Ok((slot.kind(), slot.params(), label))
-            });
-            match slot {
-                Ok((kind, params, label)) => SlotInfo {
-                    id: *id,
-                    kind,
-                    label: label.label,
-                    created: label.created,
-                    kdf: (kind != SecretKind::KeyFile).then_some(params),
-                    current,
-                    damage: None,
-                },
-                Err(error) => SlotInfo {
-                    id: *id,
-                    kind: SecretKind::Passphrase,
-                    label: String::new(),
-                    created: Time::default(),
-                    kdf: None,
-                    current,
-                    damage: Some(error.to_string()),
-                },
-            }
+            self.slot_info(*id).unwrap_or_else(|error| SlotInfo {
+                id: *id,
+                kind: SecretKind::Passphrase,
+                label: String::new(),
+                created: Time::default(),
+                kdf: None,
+                current: *id == self.slot(),
+                is_unreadable: error.is_unreadable(),
+                damage: Some(error.to_string()),
+            })
         };
         tip.state.slots.iter().map(describe).collect()
+    }
+
+    /// One slot.
+    ///
+    /// # Errors
+    /// It is damaged or missing, or cannot be read.
+    pub fn slot_info(&self, id: ObjectId) -> Result<SlotInfo> {
+        let slot = read(self.storage(), self.id(), id, self.tip().reference().generation)?;
+        let label = slot.label(self.keys()).map_err(damaged(ObjectName::Key(id)))?;
+        Ok(SlotInfo {
+            id,
+            kind: slot.kind(),
+            label: label.label,
+            created: label.created,
+            kdf: (slot.kind() != SecretKind::KeyFile).then_some(slot.params()),
+            current: id == self.slot(),
+            damage: None,
+            is_unreadable: false,
+        })
     }
 
     /// Adds a slot, and with `replacing` drops that one in the same head.

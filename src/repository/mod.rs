@@ -46,10 +46,11 @@ use self::blocks::{Blocks, Chunk};
 use self::chain::Tip;
 use self::index::{Index, Sources};
 use self::keyring::NewSlot;
-use self::lock::{AppendGuard, Locks, WriterGuard};
+use self::lock::{AppendGuard, LockError, Locks, WriterGuard};
 use self::pin::{Pin, Pinned};
 use self::remembered::Remembered;
 use crate::base::id::{ObjectId, RepositoryId};
+use crate::base::shortage::is_shortage;
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkRef;
 use crate::codec::chunker::Parameters;
@@ -242,7 +243,13 @@ impl Repository {
     fn pinned_tip(access: &Access, verifying_key: &[u8; 32], id: RepositoryId) -> Result<(Tip, Option<Pin>)> {
         let mut tip = chain::newest(&*access.storage, verifying_key, id)?;
         loop {
-            let Ok(pin) = access.locks.pin(tip.reference().generation) else { return Ok((tip, None)) };
+            let pin = match access.locks.pin(tip.reference().generation) {
+                Ok(pin) => pin,
+                Err(LockError::Failed { source, .. }) if is_shortage(&source) => {
+                    return Err(crate::storage::Error::new("pin", "lock/pins", source).into());
+                }
+                Err(_) => return Ok((tip, None)),
+            };
             let again = chain::newest(&*access.storage, verifying_key, id)?;
             if again.reference().generation == pin.generation() {
                 return Ok((again, Some(pin)));

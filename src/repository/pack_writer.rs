@@ -248,8 +248,10 @@ impl std::fmt::Debug for PackWriter {
 
 impl PackWriter {
     /// Starts the writing thread.
-    #[must_use]
-    pub fn new(storage: Arc<dyn Storage>, keys: Arc<KeyTree>, options: PackOptions) -> Self {
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn new(storage: Arc<dyn Storage>, keys: Arc<KeyTree>, options: PackOptions) -> Result<Self> {
         let (blocks, queue) = bounded(blocks_queued());
         let (finished_in, finished) = unbounded();
         let workshop = Arc::new(Workshop {
@@ -260,15 +262,15 @@ impl PackWriter {
             buffers: Mutex::default(),
         });
         let packer = Packer { storage, workshop: Arc::clone(&workshop), finished: finished_in, open: [None, None] };
-        let packer = std::thread::spawn(move || packer.run(&queue));
-        Self {
+        let packer = std::thread::Builder::new().spawn(move || packer.run(&queue)).map_err(Error::Threads)?;
+        Ok(Self {
             workshop,
             data: Assembler::new(PackKind::Data),
             tree: Assembler::new(PackKind::Tree),
             blocks: Some(blocks),
             finished,
             packer: Some(packer),
-        }
+        })
     }
 
     /// Adds a chunk that no live pack holds.

@@ -101,7 +101,9 @@ pub fn needs(storage: &dyn Storage, repository: RepositoryId, tip: &Tip) -> Resu
         let name = ObjectName::Key(*id);
         let stays_here = match storage.read(&name, SLOT_BYTES as u64) {
             Ok(bytes) => KeySlot::parse(&bytes, repository).is_ok_and(|slot| !slot.mirrored()),
-            Err(_) => false,
+            Err(error) if error.kind.is_about_object() => false,
+            // It may be one that must not leave this machine, and be readable by the time that it is sent.
+            Err(error) => return Err(error.into()),
         };
         if !stays_here {
             all.push(Needed { name, length: Some(SLOT_BYTES as u64) });

@@ -137,7 +137,7 @@ impl<'r> Run<'r> {
         Ok(Self {
             repository,
             new: NewChunks::new(repository.cache_folder().map(Path::new)),
-            packs: Some(PackWriter::new(repository.shared_storage(), repository.shared_keys(), options)),
+            packs: Some(PackWriter::new(repository.shared_storage(), repository.shared_keys(), options)?),
             pending: Vec::new(),
             pending_chunks: 0,
             segments: Vec::new(),
@@ -306,7 +306,7 @@ impl<'r> Run<'r> {
                 self.take(pack)?;
             }
             let (storage, keys) = (self.repository.shared_storage(), self.repository.shared_keys());
-            self.packs = Some(PackWriter::new(storage, keys, self.options));
+            self.packs = Some(PackWriter::new(storage, keys, self.options)?);
             if let Some(trees) = &mut self.trees {
                 trees.forget_recent();
             }

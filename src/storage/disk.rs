@@ -19,6 +19,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use crate::base::shortage::is_shortage;
+
 /// Mode of every directory: nobody but the owner.
 const DIRECTORY_MODE: Mode = Mode::RWXU;
 /// Mode of a file on its way, until [`Disk::seal_file`].
@@ -125,7 +127,7 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 impl OsDisk {
     /// Opens an existing directory as root. The path itself may lead through symbolic links: that is the user's choice.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { root: rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty())? })
+        Ok(Self { root: uninterrupted(|| rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty()))? })
     }
 
     /// Opens a directory as root and makes it first, with all parents that are missing, mode 0700; every level made,
@@ -161,12 +163,12 @@ impl OsDisk {
     /// Opens a directory beneath the root, component by component.
     fn directory(&self, path: &str) -> io::Result<OwnedFd> {
         let flags = DIRECTORY | OFlags::NOFOLLOW;
-        let mut directory = rustix::fs::openat(&self.root, ".", flags, Mode::empty())?;
+        let mut directory = uninterrupted(|| rustix::fs::openat(&self.root, ".", flags, Mode::empty()))?;
         for component in path.split('/').filter(|component| !component.is_empty()) {
             if component == ".." {
                 return Err(Errno::INVAL.into());
             }
-            directory = rustix::fs::openat(&directory, component, flags, Mode::empty())?;
+            directory = uninterrupted(|| rustix::fs::openat(&directory, component, flags, Mode::empty()))?;
         }
         Ok(directory)
     }
@@ -183,15 +185,39 @@ impl OsDisk {
     /// Opens a regular file for reading; hands back its length too.
     fn open_file(&self, path: &str) -> io::Result<(OwnedFd, u64)> {
         let (directory, name) = self.parent(path)?;
-        match rustix::fs::openat(&directory, name, OFlags::RDONLY | COMMON, Mode::empty()) {
+        match uninterrupted(|| rustix::fs::openat(&directory, name, OFlags::RDONLY | COMMON, Mode::empty())) {
             Ok(file) => {
-                let length = regular_length(&rustix::fs::fstat(&file)?)?;
+                let length = regular_length(&uninterrupted(|| rustix::fs::fstat(&file))?)?;
                 Ok((file, length))
             }
             // A symbolic link, a socket.
             Err(Errno::LOOP | Errno::NXIO) => Err(no_file()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Interruptions by a signal that are borne before a call has failed.
+const INTERRUPTIONS_MAX: usize = 100;
+
+/// Makes a call again that a signal interrupted, which file systems of a network, or in user space, let happen. Only for
+/// calls that have done nothing then: never fsync, close or rename.
+fn uninterrupted<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    for _ in 0..INTERRUPTIONS_MAX {
+        match call() {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+    call()
+}
+
+/// Reads once more where the disk failed: what a file system of a network could not give may come the second time, a sector
+/// that cannot be read does not.
+fn read_again<T>(read: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match read() {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::IO) => read(),
+        other => other,
     }
 }
 
@@ -227,7 +253,7 @@ impl Disk for OsDisk {
         let (directory, name) = self.parent(path)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | COMMON;
         for _ in 0..CREATE_ATTEMPTS {
-            let file = rustix::fs::openat(&directory, name, flags, TEMPORARY_MODE)?;
+            let file = uninterrupted(|| rustix::fs::openat(&directory, name, flags, TEMPORARY_MODE))?;
             // A cleaner that saw the file before it was locked has removed it: then begin again. Where locks do not
             // exist, a cleaner takes the file away, and the rename of it fails: an error, never a wrong object.
             let _ = rustix::fs::flock(&file, FlockOperation::LockExclusive);
@@ -302,16 +328,35 @@ impl Disk for OsDisk {
     fn remove_abandoned(&self, path: &str) -> io::Result<bool> {
         let (directory, name) = self.parent(path)?;
         let opened = rustix::fs::openat(&directory, name, OFlags::RDONLY | COMMON, Mode::empty());
-        if let Ok(file) = &opened
-            && rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
-        {
-            return Ok(false);
+        match &opened {
+            Ok(file) if rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) => {
+                return Ok(false);
+            }
+            // Nobody can say whether it is held.
+            Err(error) if is_shortage(&(*error).into()) => return Err((*error).into()),
+            _ => {}
         }
         rustix::fs::unlinkat(&directory, name, AtFlags::empty())?;
         Ok(true)
     }
 
     fn read_range(&self, path: &str, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+        read_again(|| self.read_range_once(path, offset, length))
+    }
+
+    fn length(&self, path: &str) -> io::Result<u64> {
+        let (directory, name) = self.parent(path)?;
+        let stat = || uninterrupted(|| rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW));
+        regular_length(&read_again(|| Ok(stat()?))?)
+    }
+
+    fn list(&self, path: &str) -> io::Result<Vec<DiskEntry>> {
+        read_again(|| self.list_once(path))
+    }
+}
+
+impl OsDisk {
+    fn read_range_once(&self, path: &str, offset: u64, length: u64) -> io::Result<Vec<u8>> {
         let (file, available) = self.open_file(path)?;
         let end = offset.checked_add(length).filter(|end| *end <= available);
         let (Some(_), Ok(count)) = (end, usize::try_from(length)) else {
@@ -330,12 +375,7 @@ impl Disk for OsDisk {
         Ok(bytes)
     }
 
-    fn length(&self, path: &str) -> io::Result<u64> {
-        let (directory, name) = self.parent(path)?;
-        regular_length(&rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?)
-    }
-
-    fn list(&self, path: &str) -> io::Result<Vec<DiskEntry>> {
+    fn list_once(&self, path: &str) -> io::Result<Vec<DiskEntry>> {
         let directory = self.directory(path)?;
         let mut entries = Vec::new();
         for entry in rustix::fs::Dir::read_from(&directory)? {
@@ -344,7 +384,7 @@ impl Disk for OsDisk {
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
-            let stat = match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            let stat = match uninterrupted(|| rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)) {
                 // Removed since the directory was read.
                 Err(Errno::NOENT) => continue,
                 other => other?,

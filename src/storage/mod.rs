@@ -29,6 +29,8 @@ pub use name::{Folder, ObjectName, ParseNameError};
 use std::fmt;
 use std::io;
 
+use rustix::io::Errno;
+
 /// What kind of failure a storage met; decides what a person can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -44,12 +46,56 @@ pub enum ErrorKind {
     Length,
     /// Something lies under the object's name that is no regular file: a directory, a link, a pipe.
     NoFile,
+    /// This process or this machine has run out of open files or memory ([`crate::base::shortage`]).
+    Shortage,
+    /// The disk, or what stands between it and us, failed: a sector that cannot be read, a file system that went away.
+    Device,
     /// The store did not answer, or asked us to come later, as often as it was tried.
     Unavailable,
     /// The store refuses, and says nothing of the object by it: its words are in the source. Asking again would not help.
     Refused,
     /// Anything else: see the source.
     Other,
+}
+
+impl ErrorKind {
+    /// True when the failure says something of the object: it is not there, it is something else, or it has another length.
+    /// Any other one says that this process could not read or write it now, and nothing of its bytes.
+    #[must_use]
+    pub const fn is_about_object(self) -> bool {
+        matches!(self, Self::Absent | Self::Length | Self::NoFile)
+    }
+
+    /// True when every other object would fail as this one did: a store that does not answer, a process that can open nothing.
+    #[must_use]
+    pub const fn is_general(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Refused | Self::Shortage)
+    }
+
+    /// The kind of an operating system's error.
+    fn of(error: &io::Error) -> Self {
+        if crate::base::shortage::is_shortage(error) {
+            return Self::Shortage;
+        }
+        match Errno::from_io_error(error) {
+            Some(Errno::IO | Errno::NODEV | Errno::NXIO | Errno::STALE | Errno::NOTCONN | Errno::REMOTEIO) => {
+                return Self::Device;
+            }
+            Some(Errno::LOOP | Errno::NOTDIR | Errno::ISDIR) => return Self::NoFile,
+            // A limit of file sizes (ulimit -f): there is no room for this file.
+            Some(Errno::FBIG) => return Self::Full,
+            _ => {}
+        }
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Absent,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Denied,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            io::ErrorKind::UnexpectedEof => Self::Length,
+            io::ErrorKind::InvalidData => Self::NoFile,
+            io::ErrorKind::TimedOut => Self::Device,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// A failed operation on one object.
@@ -70,14 +116,7 @@ pub struct Error {
 impl Error {
     /// An error of `operation` on `object`, its kind taken from the operating system's error.
     pub fn new(operation: &'static str, object: impl fmt::Display, source: io::Error) -> Self {
-        let kind = match source.kind() {
-            io::ErrorKind::NotFound => ErrorKind::Absent,
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Full,
-            io::ErrorKind::UnexpectedEof => ErrorKind::Length,
-            io::ErrorKind::InvalidData => ErrorKind::NoFile,
-            _ => ErrorKind::Other,
-        };
+        let kind = ErrorKind::of(&source);
         Self { operation, object: object.to_string(), kind, source }
     }
 

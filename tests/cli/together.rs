@@ -45,7 +45,7 @@ const COMMANDS: [(&str, &[&str]); 15] = [
     ("init", &["init --password-file password"]),
 ];
 
-fn commands(name: &str) -> &'static [&'static str] {
+pub(super) fn commands(name: &str) -> &'static [&'static str] {
     COMMANDS.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("the page has {name}")).1
 }
 
@@ -54,7 +54,7 @@ fn reads_only(name: &str) -> bool {
 }
 
 /// The table: rows of name and cells, the columns' names first.
-fn table() -> (Vec<String>, Vec<(String, Vec<String>)>) {
+pub(super) fn table() -> (Vec<String>, Vec<(String, Vec<String>)>) {
     let page = fs::read_to_string(PAGE).unwrap();
     let mut rows = page.lines().filter(|line| line.starts_with('|')).map(|line| {
         let cells: Vec<String> = line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
@@ -65,15 +65,15 @@ fn table() -> (Vec<String>, Vec<(String, Vec<String>)>) {
     (columns, rows)
 }
 
-struct Template {
-    world: World,
+pub(super) struct Template {
+    pub(super) world: World,
     snapshots: [String; 3],
     key: String,
 }
 
 /// Of what the first snapshot holds three quarters are in no other; the fourth was forgotten too, and nothing else needs what
 /// came with it. So a prune has packs to mark, packs to rewrite, and something to sweep.
-static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
+pub(super) static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
     let world = World::with_repository();
     for number in 0..16 {
         world.write(&format!("{number}"), noise(number, 30_000));
@@ -101,15 +101,15 @@ static TEMPLATE: LazyLock<Template> = LazyLock::new(|| {
 });
 
 /// One cell's world.
-struct Cell {
-    world: World,
-    row: String,
-    column: String,
+pub(super) struct Cell {
+    pub(super) world: World,
+    pub(super) row: String,
+    pub(super) column: String,
 }
 
 impl Cell {
     /// The command line, opened with the passphrase where the key file is of no use or too quick.
-    fn command(&self, line: &str, slow: bool) -> Command {
+    pub(super) fn command(&self, line: &str, slow: bool) -> Command {
         let words: Vec<String> = line
             .split(' ')
             .map(|word| match word.strip_prefix('@') {
@@ -163,7 +163,7 @@ impl Cell {
 }
 
 /// What `dump` prints is no text.
-fn ended(output: &Output) -> Ran {
+pub(super) fn ended(output: &Output) -> Ran {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
 }
@@ -293,7 +293,7 @@ fn cell(row: &str, column: &str, expected: &str, first: &str, second: &str) {
 
 impl Cell {
     /// Everything is whole, and both have had their effect.
-    fn judge(&self, said: &dyn Fn(&Ran) -> String) {
+    pub(super) fn judge(&self, said: &dyn Fn(&Ran) -> String) {
         let check =
             if self.row == "init" { self.command("check", true) } else { self.command("check --read-data", false) };
         let ran = ended(&{ check }.output().unwrap());
@@ -309,7 +309,7 @@ impl Cell {
     }
 }
 
-fn is_full() -> bool {
+pub(super) fn is_full() -> bool {
     std::env::var_os("PACKSTONE_FULL").is_some_and(|value| value == "1")
 }
 

@@ -14,6 +14,7 @@ use super::open;
 use super::own;
 use super::progress::{Progress, Work};
 use crate::base::escape::escape;
+use crate::base::threads;
 use crate::codec::snapshot::Outcome;
 use crate::files::exclude::Excludes;
 use crate::files::own::OwnPlaces;
@@ -63,7 +64,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
                 if count {
                     let (rules, given, excludes) = (rules(), &given, &excludes);
                     let progress = &progress;
-                    scope.spawn(move || expect(given, excludes, rules, progress));
+                    // Without it the time that is left cannot be estimated, and nothing else is lost.
+                    let _ = threads::spawn_one(scope, move || expect(given, excludes, rules, progress));
                 }
                 backup::run(&repository, sources, rules(), &labels, &options, &progress).map_err(CliError::from)
             })

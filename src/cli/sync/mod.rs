@@ -7,6 +7,7 @@ use super::mirror::store;
 use super::progress::{Progress, Work};
 use super::{Context, clock, open, size};
 use crate::base::escape::escape;
+use crate::base::threads;
 use crate::base::time::Time;
 use crate::ops::sync::deletion::{self, Deleted, DeletionPlan, Rules};
 use crate::ops::sync::pass::Pass;
@@ -16,6 +17,7 @@ use crate::repository::mirror_book::{Damage, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, uptime::Uptime};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longest grace of a mirror: 365 days. format-spec/deleting.md, "Swept names".
@@ -106,11 +108,16 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         context,
     };
     let ended: Vec<Result<(), CliError>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = mirrors.iter().map(|mirror| scope.spawn(|| crew.tell(mirror))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+        let start = |mirror| {
+            let crew = &crew;
+            let started = threads::spawn_one(scope, move || crew.tell(mirror));
+            started.map_err(|error| CliError::from(ops::Error::Threads(error)))
+        };
+        let started: Vec<_> = mirrors.iter().map(start).collect();
+        let join = |thread: ScopedJoinHandle<'_, Result<(), CliError>>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        started.into_iter().map(|thread| thread.and_then(join)).collect()
     });
     progress.finish();
     let failed: Vec<CliError> = ended.into_iter().filter_map(Result::err).collect();

@@ -63,6 +63,9 @@ pub(super) struct Jobs {
     pub pieces: Sender<Piece>,
 }
 
+/// A queue of jobs, as the reading threads see it.
+pub(super) type JobQueue = Receiver<Jobs>;
+
 /// A file to read.
 pub(super) struct Job {
     pub directory: Arc<Directory>,
@@ -92,6 +95,8 @@ pub(super) enum Item {
     Restless { message: String },
     /// The file could not be read; it has no entry.
     Failed { kind: ProblemKind, message: String },
+    /// This process has run out of something: that says nothing of the file, and the run ends.
+    Shortage { source: std::io::Error },
 }
 
 /// A file that was read.

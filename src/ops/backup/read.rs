@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::group::{Finished, Item, Job, Piece};
-use super::scan::JobQueue;
+use super::group::{Finished, Item, Job, JobQueue, Piece};
+use crate::base::shortage::is_shortage;
 use crate::base::time::Time;
 use crate::codec::chunker::{Cutter, Parameters};
 use crate::codec::key_tree::{ChunkKind, KeyTree};
@@ -54,6 +54,14 @@ enum Opened {
     Special(Item),
 }
 
+/// A file that the system does not let us read, or a process that can read nothing more.
+fn unreadable(error: std::io::Error) -> Item {
+    if is_shortage(&error) {
+        return Item::Shortage { source: error };
+    }
+    Item::Failed { kind: ProblemKind::Unreadable, message: error.to_string() }
+}
+
 /// True for a file that was made since the run began and changed after the round's cut.
 fn is_newer(stat: &Stat, (cut, began): (Time, Time)) -> bool {
     stat.ctime > cut && stat.btime.is_some_and(|birth| birth >= began)
@@ -97,8 +105,8 @@ impl Reading<'_> {
         }
     }
 
-    fn failed(&mut self, kind: ProblemKind, message: String) {
-        self.items.push(Item::Failed { kind, message });
+    fn failed(&mut self, error: std::io::Error) {
+        self.items.push(unreadable(error));
     }
 
     /// Opens what has the job's name now. The walk's look may be long ago: another file, or something of another kind, has
@@ -115,7 +123,7 @@ impl Reading<'_> {
                 Ok(reader) if reader.stat().device == job.stat.device => return Opened::File(Box::new(reader)),
                 Ok(_) => last = OpenError::OtherKind,
                 Err(error @ OpenError::Vanished) => last = error,
-                Err(OpenError::Io(error)) => return failed(ProblemKind::Unreadable, error.to_string()),
+                Err(OpenError::Io(error)) => return Opened::Special(unreadable(error)),
                 Err(OpenError::OtherKind) => {
                     last = OpenError::OtherKind;
                     match metadata::capture_special(&job.directory, &job.name, self.owners) {
@@ -127,7 +135,7 @@ impl Reading<'_> {
                         }
                         Ok(_) => {}
                         Err(error) if error.kind() == std::io::ErrorKind::NotFound => last = OpenError::Vanished,
-                        Err(error) => return failed(ProblemKind::Unreadable, error.to_string()),
+                        Err(error) => return Opened::Special(unreadable(error)),
                     }
                 }
             }
@@ -150,13 +158,17 @@ impl Reading<'_> {
             }
         };
         // Metadata first: an attribute that changes while the data is read moves ctime, which the last look finds.
-        let captured = match metadata::capture(&Place::Open(reader.as_fd()), reader.stat(), 0, self.owners) {
+        let mut captured = match metadata::capture(&Place::Open(reader.as_fd()), reader.stat(), 0, self.owners) {
             Ok(captured) => captured,
             Err(error) => {
-                self.failed(ProblemKind::Unreadable, error.to_string());
+                self.failed(error);
                 return Ok(());
             }
         };
+        if let Some(source) = captured.take_shortage() {
+            self.failed(source);
+            return Ok(());
+        }
         let mut digest = blake3::Hasher::new();
         let (mut start, mut chunks) = (self.data.len(), 0_u32);
         let has_holes = !reader.holes().is_empty();
@@ -169,7 +181,7 @@ impl Reading<'_> {
                 Ok(got) => got,
                 Err(error) => {
                     self.data.truncate(start);
-                    self.failed(ProblemKind::Unreadable, error.to_string());
+                    self.failed(error);
                     return Ok(());
                 }
             };
@@ -215,7 +227,7 @@ impl Reading<'_> {
                     problems,
                 })));
             }
-            Err(error) => self.failed(ProblemKind::Unreadable, error.to_string()),
+            Err(error) => self.failed(error),
         }
         Ok(())
     }

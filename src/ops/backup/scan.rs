@@ -8,14 +8,16 @@ use std::hash::{Hash, Hasher};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Sender, bounded};
 
 use super::Compared;
 use super::gone::{Gone, Watched, kind_of_inode};
 use super::group::{Group, Job, Jobs, Work};
 use super::listing_cursor::{ListingCursor, Lookup};
 use super::round::{Again, Scanned, Stored, compare_directory, directory_of, is_same_inode};
+use super::store::GROUPS_WAITING;
 use crate::base::id::ObjectId;
+use crate::base::shortage::{is_shortage, share_of_open_files};
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::deletion_log::DeletedKind;
@@ -31,8 +33,8 @@ use crate::files::walk::{self, Enter, Step, Walk};
 use crate::files::xattr::Place;
 use crate::ops::deleted::holders::kind_of;
 use crate::ops::{Error, Monitor, Result};
+use crate::repository::Repository;
 use crate::repository::list_reader::{Chunks, TreeChunks};
-use crate::repository::{self, Repository};
 
 /// Which differences make a file worth reading again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,6 +53,12 @@ const GROUP_BYTES: u64 = 4 << 20;
 const GROUP_FILES: usize = 256;
 /// or when it has this many steps.
 const GROUP_STEPS: usize = 2_048;
+/// Groups whose files may hold directories open at the same time: those that wait, those that are read, and the next one.
+const GROUPS_OPEN: usize = GROUPS_WAITING + READERS_MAX + 1;
+/// Files are read by so many threads as a rule.
+const READERS_MAX: usize = 4;
+/// Open files of everything else: standard streams, repository, packs being written, cache, what is read.
+const OTHER_FILES: usize = 48;
 /// Pieces of one group that wait to be stored: each is about a megabyte, or a few for a large file.
 const PIECES_WAITING: usize = 4;
 
@@ -104,7 +112,7 @@ pub(super) struct Scan<'r> {
     owners: &'r Owners,
     again: Option<Again<'r>>,
     /// The first error that a later round cannot go on behind.
-    failure: Option<repository::Error>,
+    failure: Option<Error>,
     stale: u64,
     vanished: HashSet<u64>,
     unfinished: HashSet<Vec<u8>>,
@@ -126,6 +134,9 @@ pub(super) struct Scan<'r> {
     work: Vec<Work>,
     files: Vec<Job>,
     bytes: u64,
+    /// Directories that the files of this group hold open, and how many it may.
+    directories: usize,
+    open_max: usize,
     devices: HashMap<u64, u32>,
     /// Inodes with several names that this run has met, and their ctime then: the number alone may by now be that of another
     /// file, or the file may have been written to.
@@ -178,6 +189,8 @@ impl<'r> Scan<'r> {
             work: Vec::new(),
             files: Vec::new(),
             bytes: 0,
+            directories: 0,
+            open_max: share_of_open_files(GROUP_FILES, (1, 2 * GROUPS_OPEN), OTHER_FILES, 1),
             devices: HashMap::new(),
             linked: HashMap::new(),
         }
@@ -230,7 +243,7 @@ impl<'r> Scan<'r> {
     }
 
     fn stopped(&mut self) -> Error {
-        self.failure.take().map_or_else(stopped, Error::Repository)
+        self.failure.take().unwrap_or_else(stopped)
     }
 
     fn step(&mut self, step: Step, walk: &mut Walk) -> std::result::Result<(), Stopped> {
@@ -253,6 +266,9 @@ impl<'r> Scan<'r> {
             Step::Problem(problem) if problem.kind == walk::ProblemKind::Restless => {
                 self.unwatch(&problem);
                 self.work.push(Work::Restless { path: problem.path, message: problem.error.to_string() });
+            }
+            Step::Problem(problem) if is_shortage(&problem.error) => {
+                return Err(self.shortage(problem.path, problem.error));
             }
             Step::Problem(problem) => {
                 let kind = match problem.kind {
@@ -297,7 +313,7 @@ impl<'r> Scan<'r> {
     }
 
     fn hand_on(&mut self) -> std::result::Result<(), Stopped> {
-        self.bytes = 0;
+        (self.bytes, self.directories) = (0, 0);
         let (sender, pieces) = bounded(PIECES_WAITING);
         let files = std::mem::take(&mut self.files);
         if !files.is_empty() {
@@ -327,7 +343,7 @@ impl<'r> Scan<'r> {
                 Lookup::Absent => return Ok(None),
                 Lookup::Unreadable(error) if self.again.is_some() => {
                     // What this run stored a moment ago: nothing can be built on it any more.
-                    self.failure = Some(error);
+                    self.failure = Some(error.into());
                     return Err(Stopped);
                 }
                 Lookup::Unreadable(error) => {
@@ -421,6 +437,12 @@ impl<'r> Scan<'r> {
         self.work.push(Work::Problem { path, kind, message });
     }
 
+    /// This process has run out of something: that says nothing of the path, and the run ends.
+    fn shortage(&mut self, path: Vec<u8>, source: std::io::Error) -> Stopped {
+        self.failure = Some(Error::Shortage { path, source });
+        Stopped
+    }
+
     fn metadata_problems(&mut self, path: &[u8], problems: &[metadata::Problem]) {
         for problem in problems {
             self.problem(path.to_vec(), ProblemKind::Metadata, problem.to_string());
@@ -478,7 +500,10 @@ impl<'r> Scan<'r> {
             None => {
                 let place = Place::Open(enter.directory.as_fd());
                 match metadata::capture(&place, &enter.stat, device, self.owners) {
-                    Ok(captured) => {
+                    Ok(mut captured) => {
+                        if let Some(source) = captured.take_shortage() {
+                            return Err(self.shortage(enter.path, source));
+                        }
                         self.metadata_problems(&enter.path, &captured.problems);
                         captured.metadata
                     }
@@ -606,9 +631,11 @@ impl<'r> Scan<'r> {
             self.work.push(Work::Link { path, name, key, old });
             return Ok(());
         }
-        if stat.size >= GROUP_BYTES && !self.files.is_empty() {
+        let is_other = self.files.last().is_none_or(|last| !Arc::ptr_eq(&last.directory, &parent));
+        if !self.files.is_empty() && (stat.size >= GROUP_BYTES || (is_other && self.directories >= self.open_max)) {
             self.hand_on()?;
         }
+        self.directories += usize::from(is_other || self.files.is_empty());
         self.bytes += stat.size;
         let until = self.again.as_ref().filter(|again| !again.unsettled.contains(&path));
         let until = until.map(|again| (again.cut, again.began));
@@ -653,6 +680,7 @@ impl<'r> Scan<'r> {
                 }
                 self.problem(found.path, ProblemKind::Vanished, "vanished while the backup ran".to_owned());
             }
+            Err(error) if is_shortage(&error) => return Err(self.shortage(found.path, error)),
             Err(error) => self.problem(found.path, ProblemKind::Unreadable, error.to_string()),
         }
         Ok(())
@@ -668,6 +696,3 @@ struct Found {
     /// What the parent has under the name.
     old: Option<Box<Entry>>,
 }
-
-/// A queue of jobs, as the reading threads see it.
-pub(super) type JobQueue = Receiver<Jobs>;

@@ -8,6 +8,7 @@ use super::group::{Finished, Group, Item, Jobs, Piece, Work};
 use super::log::Log;
 use super::round::{Scanned, directory_of};
 use super::{Compared, PROBLEMS_SHOWN, Stored, gone, read};
+use crate::base::threads;
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::deletion_log::{DeletedKind, Deletion};
 use crate::codec::pack::PackKind;
@@ -22,7 +23,7 @@ use crate::repository::run::Run;
 use crate::repository::run_trees::RunTrees;
 
 /// Groups that wait to be stored, at most. Each holds a few megabytes.
-const GROUPS_WAITING: usize = 3;
+pub(super) const GROUPS_WAITING: usize = 3;
 
 /// Buffers that are kept for reading, at most.
 const BUFFERS_KEPT: usize = 8;
@@ -123,12 +124,13 @@ impl<'a, 'r> Store<'a, 'r> {
         let repository = self.run.repository();
         let parameters = repository.config().files;
         let scanned = std::thread::scope(|scope| {
-            for _ in 0..readers.max(1) {
+            let reader = || {
                 let (work, buffers) = (work.clone(), buffers.clone());
-                scope.spawn(move || read::files(repository.keys(), parameters, owners, &work, &buffers));
-            }
+                move || read::files(repository.keys(), parameters, owners, &work, &buffers)
+            };
+            threads::spawn(scope, readers, reader).map_err(Error::Threads)?;
             drop(work);
-            let scanner = scope.spawn(move || scan(groups, jobs));
+            let scanner = threads::spawn_one(scope, move || scan(groups, jobs)).map_err(Error::Threads)?;
             let result = waiting.iter().try_for_each(|group| self.group(group));
             // When storing failed, the queues must end, or the other stages wait for ever.
             drop(waiting);
@@ -442,6 +444,9 @@ impl<'a, 'r> Store<'a, 'r> {
                     return self.restless(path, "was replaced at each look".to_owned(), old);
                 }
                 Item::Restless { message } => return self.restless(path, message, old),
+                Item::Shortage { source } => {
+                    return Err(Error::Shortage { path: typed_path(&path, &self.sources), source });
+                }
                 Item::Failed { kind, message } => {
                     self.monitor.advance(1, 0);
                     if kind == ProblemKind::Vanished {

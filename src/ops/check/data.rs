@@ -15,9 +15,9 @@ use crate::codec::block_verifier::BlockVerifier;
 use crate::codec::pack::{self, Block};
 use crate::codec::segment::SegmentPack;
 use crate::codec::{self, Reason};
-use crate::ops::{Error, Monitor, Result};
+use crate::ops::{Error, Monitor, Result, Silent};
 use crate::repository::chain::Tip;
-use crate::repository::{Repository, index};
+use crate::repository::{self, Repository, index};
 use crate::storage::ObjectName;
 
 /// Stored bytes of neighbouring blocks that are read and opened together.
@@ -83,12 +83,39 @@ pub(super) fn choose(places: &Places, data: Data, seed: u64) -> Vec<u32> {
 }
 
 /// What is wrong with one pack.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct PackDamage {
     /// The blocks that do not open, or do not hold what they should, in ascending order.
     pub blocks: Vec<u16>,
     /// What is wrong, in sentences; none when nothing is.
     pub messages: Vec<String>,
+    /// Why some of it could not be read by this process now; nothing is known of those bytes.
+    pub unreadable: Option<repository::Error>,
+    /// Some of what was read is wrong, or some of it is not there.
+    pub is_damage: bool,
+    /// It was wrong when it was read first, and right the second time.
+    pub has_passed: bool,
+}
+
+impl PackDamage {
+    fn add(&mut self, message: String) {
+        self.messages.push(message);
+        self.is_damage = true;
+    }
+
+    fn add_error(&mut self, what: &str, error: repository::Error) {
+        self.messages.push(format!("{what}: {}", reason(&error)));
+        if error.is_unreadable() {
+            self.unreadable.get_or_insert(error);
+        } else {
+            self.is_damage = true;
+        }
+    }
+
+    /// Nothing could be read at all, so that going on makes no sense.
+    pub fn is_fatal(&self) -> bool {
+        self.unreadable.as_ref().is_some_and(repository::Error::is_unavailable)
+    }
 }
 
 /// Reads the packs with these numbers, and returns those that are damaged. Those that hold something of `digests` are read one
@@ -138,12 +165,13 @@ pub(super) fn check(
                 if monitor.interrupted() {
                     return None;
                 }
-                let damage = verify(repository, pack, monitor);
+                let found = confirm(repository, pack, verify(repository, pack, monitor));
                 monitor.advance(1, 0);
-                (!damage.messages.is_empty()).then_some((*number, damage))
+                found.map(|found| (*number, found))
             })
             .collect();
         damage.extend(found.into_iter().flatten());
+        end_if_fatal(&mut damage)?;
         let listed: HashMap<ObjectId, &SegmentPack> = segment.packs.iter().map(|pack| (pack.id, pack)).collect();
         for number in in_order {
             if monitor.interrupted() {
@@ -154,13 +182,32 @@ pub(super) fn check(
             let mut give = |blocks: &[(u16, Option<Vec<u8>>)]| digests.take(number, blocks);
             let found = verify_giving(repository, pack, Some((&wanted, &mut give)), monitor);
             monitor.advance(1, 0);
-            damage.extend((!found.messages.is_empty()).then_some((number, found)));
+            damage.extend(confirm(repository, pack, found).map(|found| (number, found)));
+            end_if_fatal(&mut damage)?;
         }
         if monitor.interrupted() {
             return Err(Error::Interrupted);
         }
     }
     Ok(damage)
+}
+
+/// What is wrong with a pack, if anything: what looks damaged is read once more before it is called so.
+fn confirm(repository: &Repository, pack: &SegmentPack, found: PackDamage) -> Option<PackDamage> {
+    if found.messages.is_empty() {
+        return None;
+    }
+    if found.is_fatal() {
+        return Some(found);
+    }
+    let again = verify(repository, pack, &Silent);
+    Some(PackDamage { has_passed: again.messages.is_empty(), ..again })
+}
+
+/// Ends the check where nothing more can be read.
+fn end_if_fatal(damage: &mut [(u32, PackDamage)]) -> Result<()> {
+    let fatal = damage.iter_mut().find(|(_, damage)| damage.is_fatal());
+    fatal.and_then(|(_, damage)| damage.unreadable.take()).map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// Which blocks are wanted, and who takes them: by number, in order, nothing for those that cannot be opened.
@@ -177,7 +224,7 @@ fn verify_giving(repository: &Repository, pack: &SegmentPack, giving: Giving<'_>
     let mut hasher = blake3::Hasher::new();
     read(repository, pack, &mut hasher, &mut damage, giving, monitor);
     if *hasher.finalize().as_bytes() != pack.id.0 && damage.messages.is_empty() {
-        damage.messages.push(Reason::ObjectId.to_string());
+        damage.add(Reason::ObjectId.to_string());
     }
     damage
 }
@@ -196,11 +243,11 @@ fn read(
             hasher.update(&header);
             match pack::parse_header(&header, repository.id()) {
                 Ok(kind) if kind == pack.kind => {}
-                Ok(_) => damage.messages.push("its header says another kind than its segment".to_owned()),
-                Err(error) => damage.messages.push(format!("its header: {}", error.reason)),
+                Ok(_) => damage.add("its header says another kind than its segment".to_owned()),
+                Err(error) => damage.add(format!("its header: {}", error.reason)),
             }
         }
-        Err(error) => damage.messages.push(format!("its header: {}", reason(&error.into()))),
+        Err(error) => damage.add_error("its header", error.into()),
     }
     let mut at = pack::HEADER_BYTES as u64;
     let mut first = 0;
@@ -219,6 +266,7 @@ fn read(
         let length: u64 = blocks.iter().map(|block| u64::from(block.stored_length)).sum();
         let mut bytes = match storage.read_range(&name, at, length) {
             Ok(bytes) => bytes,
+            Err(error) if error.kind.is_general() => return damage.add_error("its blocks", error.into()),
             Err(_) if run > 1 => {
                 one_by_one = first + run;
                 continue;
@@ -226,7 +274,7 @@ fn read(
             Err(error) => {
                 damage.blocks.push(first as u16);
                 let of = pack.directory.blocks.len();
-                damage.messages.push(format!("block {} of {of}: {}", first + 1, reason(&error.into())));
+                damage.add_error(&format!("block {} of {of}", first + 1), error.into());
                 if let Some((_, give)) = &mut giving {
                     give(&[(first as u16, None)]);
                 }
@@ -270,7 +318,7 @@ fn read(
                 let plain = result.unwrap_or_else(|reason| {
                     let of = pack.directory.blocks.len();
                     damage.blocks.push(index as u16);
-                    damage.messages.push(format!("block {} of {of} {reason}", index + 1));
+                    damage.add(format!("block {} of {of} {reason}", index + 1));
                     None
                 });
                 if is_wanted(index) {
@@ -289,11 +337,11 @@ fn read(
         Ok(rest) => {
             hasher.update(&rest);
             if let Err(error) = check_end(repository, pack, &rest) {
-                damage.messages.push(format!("its directory or footer: {}", error.reason));
+                damage.add(format!("its directory or footer: {}", error.reason));
             }
             monitor.advance(0, rest.len() as u64);
         }
-        Err(error) => damage.messages.push(format!("its directory or footer: {}", reason(&error.into()))),
+        Err(error) => damage.add_error("its directory or footer", error.into()),
     }
 }
 

@@ -12,6 +12,8 @@ mod digests;
 mod log;
 mod places;
 mod structure;
+#[cfg(test)]
+mod tests;
 mod trees;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -33,7 +35,7 @@ use crate::codec::tree::Content;
 use crate::repository::cache::{Cache, CacheError};
 use crate::repository::chain::Tip;
 use crate::repository::list_reader::Problems;
-use crate::repository::{Repository, index, pack_reader};
+use crate::repository::{self, Repository, index, pack_reader};
 use crate::storage::ObjectName;
 
 /// What to do about an object that only another copy has.
@@ -42,6 +44,17 @@ pub(crate) const COPY_BACK: &str =
 /// What to do about a pack that no other copy has.
 const GIVE_UP: &str = "without one: packstone repair packs, which saves what can still be read; backups then store again \
     what they meet";
+
+/// What to do about an object that this user may not read.
+const LOOK_AT_OWNER: &str = "check who owns the repository's files, and run packstone check as that user";
+/// What to do about an object that the disk does not give.
+const LOOK_AT_DISK: &str = "look at the kernel's log and at the disk's health, and run packstone check again; what the disk has \
+    lost comes back from a mirror: packstone repair objects";
+/// What to do where it may be the one or the other.
+const LOOK_AT_FILES: &str =
+    "check who owns the repository's files, look at the kernel's log, and run packstone check again";
+/// How often a check begins anew that found damage while heads were published.
+const ROUNDS_MAX: usize = 3;
 
 /// Paths that a finding names.
 const PATHS_SHOWN: usize = 5;
@@ -83,11 +96,20 @@ pub struct Finding {
     pub affected: Option<Affected>,
     /// False when every byte is as it was written: no other copy is better, and mirrors need not be kept from it.
     pub is_damage: bool,
+    /// It could not be read by this process now: nothing is known of it.
+    pub is_unread: bool,
 }
 
 impl Finding {
     fn new(message: String, next: &str) -> Self {
-        Self { message, next: next.to_owned(), pack: None, affected: None, is_damage: true }
+        Self { message, next: next.to_owned(), pack: None, affected: None, is_damage: true, is_unread: false }
+    }
+
+    /// An object that this process cannot read now. That is no damage: another user, or the same one later, may read it.
+    fn unread(name: &ObjectName, error: &repository::Error) -> Self {
+        let next = if error.is_of_device() { LOOK_AT_DISK } else { LOOK_AT_OWNER };
+        let message = format!("cannot be read: {name}: {}; nothing is known of its bytes", reason(error));
+        Self { is_damage: false, is_unread: true, ..Self::new(message, next) }
     }
 }
 
@@ -140,6 +162,12 @@ impl Report {
     pub fn damage(&self) -> Option<&Finding> {
         self.findings.iter().find(|finding| finding.is_damage)
     }
+
+    /// True when everything that was to be looked at could be read.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !self.findings.iter().any(|finding| finding.is_unread)
+    }
 }
 
 impl Impact {
@@ -164,6 +192,29 @@ impl Impact {
 /// report.
 pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
     let begun = Instant::now();
+    let mut round = 1;
+    loop {
+        let checked = repository.tip().reference();
+        let mut report = check_once(repository, options, monitor)?;
+        report.took = begun.elapsed();
+        // A reader that may not pin what it reads can meet what a prune removes meanwhile: nobody knows then what is damage.
+        let has_moved = repository.refresh().is_ok() && repository.tip().reference() != checked;
+        if report.damage().is_none() || !has_moved || round == ROUNDS_MAX {
+            return Ok(report);
+        }
+        round += 1;
+    }
+}
+
+/// What looks damaged is read once more before it is called so.
+fn read_twice<T>(read: impl Fn() -> repository::Result<T>) -> repository::Result<T> {
+    match read() {
+        Err(error) if !error.is_unavailable() => read(),
+        other => other,
+    }
+}
+
+fn check_once(repository: &Repository, options: &Options, monitor: &dyn Monitor) -> Result<Report> {
     monitor.phase(Phase::CheckStructure);
     let tip = repository.tip();
     let mut found = structure::check(repository, &tip, monitor)?;
@@ -190,11 +241,16 @@ pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) ->
         impacts.entry(cause).or_default().add(id, b"(the log of deletions)");
     });
     let mut grew = false;
-    for ((pack, block), why) in source.failures() {
+    for ((pack, block), failure) in source.failures() {
         grew |= found.bad.add_block(pack, block);
         let messages = found.packs.entry(pack).or_default();
         if messages.is_empty() {
-            messages.push(format!("block {} {why}", u32::from(block) + 1));
+            messages.push(format!("block {} {}", u32::from(block) + 1, failure.why));
+            if failure.is_unread {
+                found.unread.insert(pack);
+            }
+        } else if !failure.is_unread && found.unread.remove(&pack) {
+            *messages = vec![format!("block {} {}", u32::from(block) + 1, failure.why)];
         }
     }
 
@@ -213,6 +269,21 @@ pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) ->
         for (number, damage) in data::check(repository, &tip, &places, &chosen, &mut digests, monitor)? {
             for block in &damage.blocks {
                 grew |= found.bad.add_block(number, *block);
+            }
+            if damage.has_passed {
+                if let Some(pack) = places.pack(number) {
+                    report.notes.push(format!(
+                        "{} was wrong when it was read first, and right the second time: the memory, the disk or a cable of this \
+                         machine may be failing",
+                        ObjectName::Pack(pack.id)
+                    ));
+                }
+                continue;
+            }
+            if damage.is_damage {
+                found.unread.remove(&number);
+            } else if !found.packs.contains_key(&number) {
+                found.unread.insert(number);
             }
             let messages = found.packs.entry(number).or_default();
             if found.wrong_length.contains(&number) {
@@ -253,12 +324,11 @@ pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) ->
     report.notes.extend(found.notes);
     check_depths(&trees, &found.snapshots, &mut report);
     check_counts(&trees, &found.snapshots, &mut report);
-    report_packs(&places, found.packs, &found.missing, &mut impacts, &mut report);
-    report_causes(impacts, found.broken_segments, &mut report);
+    report_packs(&places, found.packs, (&found.missing, &found.unread), &mut impacts, &mut report);
+    report_causes(impacts, (found.broken_segments, found.unread_segments), &mut report);
     let suggests = |command: &str| report.findings.iter().any(|finding| finding.next.contains(command));
     (report.repair_index, report.repair_packs) = (suggests("packstone repair index"), suggests("repair packs"));
     report.repair_snapshots = suggests("repair snapshots");
-    report.took = begun.elapsed();
     Ok(report)
 }
 
@@ -327,7 +397,7 @@ fn check_counts(trees: &Trees, snapshots: &[(ObjectId, Snapshot)], report: &mut 
 fn report_packs(
     places: &Places,
     packs: BTreeMap<u32, Vec<String>>,
-    missing: &BTreeSet<u32>,
+    (missing, unread): (&BTreeSet<u32>, &BTreeSet<u32>),
     impacts: &mut BTreeMap<Cause, Impact>,
     report: &mut Report,
 ) {
@@ -345,6 +415,12 @@ fn report_packs(
         let name = ObjectName::Pack(pack.id);
         let message = if gone { format!("missing: {name}: {why}") } else { format!("damaged: {name}: {why}") };
         let affected = impacts.remove(&Cause::Pack(number)).map(Impact::affected).unwrap_or_default();
+        if unread.contains(&number) {
+            let message = format!("cannot be read: {name}: {why}; nothing is known of its bytes");
+            let finding = Finding { is_damage: false, is_unread: true, ..Finding::new(message, LOOK_AT_FILES) };
+            report.findings.push(Finding { pack: Some(pack.id), affected: Some(affected), ..finding });
+            continue;
+        }
         let next = format!("{COPY_BACK}; {GIVE_UP}");
         report.broken_packs.push(pack.id);
         let pack = Some(pack.id);
@@ -352,10 +428,16 @@ fn report_packs(
     }
 }
 
-fn report_causes(impacts: BTreeMap<Cause, Impact>, broken_segments: usize, report: &mut Report) {
+fn report_causes(impacts: BTreeMap<Cause, Impact>, (broken, unread): (usize, usize), report: &mut Report) {
     for (cause, impact) in impacts {
         let (message, next) = match cause {
-            Cause::ChunkMissing if broken_segments > 0 => (
+            Cause::ChunkMissing if broken == 0 && unread > 0 => {
+                let message = "not found: chunks that may be listed in a segment that cannot be read now".to_owned();
+                let finding = Finding { is_damage: false, is_unread: true, ..Finding::new(message, LOOK_AT_FILES) };
+                report.findings.push(Finding { affected: Some(impact.affected()), ..finding });
+                continue;
+            }
+            Cause::ChunkMissing if broken > 0 => (
                 "missing: chunks that are in no segment that can be read".to_owned(),
                 "packstone repair index: it reads what the packs hold from the packs themselves",
             ),
@@ -386,12 +468,19 @@ fn check_orphans(repository: &Repository, orphans: &[(ObjectId, u64)], monitor: 
         if monitor.interrupted() {
             return None;
         }
-        let error = pack_reader::examine(repository, *id, *length).err()?;
-        let message = format!("damaged: {}: {}", ObjectName::Pack(*id), reason(&error));
-        Some(Finding { pack: Some(*id), ..Finding::new(message, COPY_BACK) })
+        let error = read_twice(|| pack_reader::examine(repository, *id, *length)).err()?;
+        if error.is_unavailable() {
+            return Some(Err(error.into()));
+        }
+        let name = ObjectName::Pack(*id);
+        if error.is_unreadable() {
+            return Some(Ok(Finding { pack: Some(*id), ..Finding::unread(&name, &error) }));
+        }
+        let message = format!("damaged: {name}: {}", reason(&error));
+        Some(Ok(Finding { pack: Some(*id), ..Finding::new(message, COPY_BACK) }))
     };
-    let findings = orphans.par_iter().map(examine).collect::<Vec<_>>();
-    if monitor.interrupted() { Err(Error::Interrupted) } else { Ok(findings.into_iter().flatten().collect()) }
+    let findings = orphans.par_iter().filter_map(examine).collect::<Result<Vec<_>>>();
+    if monitor.interrupted() { Err(Error::Interrupted) } else { findings }
 }
 
 /// Compares the cache with the segments, and makes it again when it disagrees. Says what a person should know.
@@ -401,6 +490,7 @@ fn compare_cache(repository: &Repository, tip: &Tip, places: &Places, whole: boo
         Ok(cache) => disagreement(&cache, repository, tip, places, whole)?,
         Err(CacheError::Absent) => return None,
         Err(CacheError::Busy) => return Some("the cache is in use by another process and was not compared".to_owned()),
+        Err(error @ CacheError::Io { .. }) => return Some(format!("the cache was not compared: {error}")),
         Err(error) => error.to_string(),
     };
     let why = escape(why.as_bytes());
@@ -447,6 +537,7 @@ fn disagreement(cache: &Cache, repository: &Repository, tip: &Tip, places: &Plac
                         }
                     }
                     Ok(None) => return Some("it lacks a chunk that the segments have".to_owned()),
+                    Err(CacheError::Io { .. }) => {}
                     Err(error) => return Some(error.to_string()),
                 }
             }

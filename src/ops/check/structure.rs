@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::places::{Bad, Places};
 use super::trees::reason;
-use super::{COPY_BACK, Finding};
+use super::{COPY_BACK, Finding, read_twice};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::head::{self, Head, HeadRef};
@@ -17,7 +17,7 @@ use crate::ops::order::{Order, Stamp};
 use crate::ops::{Error, Monitor, Result};
 use crate::repository::chain::{self, HEAD_BYTES_MAX, Tip};
 use crate::repository::{Repository, index};
-use crate::storage::{Folder, ObjectName};
+use crate::storage::{ErrorKind, Folder, ObjectName};
 
 /// Segments that are open at the same time, at most.
 const SEGMENTS_AT_ONCE: usize = 8;
@@ -42,6 +42,10 @@ pub(super) struct Structure {
     /// Packs that no segment lists, with their length in bytes.
     pub orphans: Vec<(ObjectId, u64)>,
     pub broken_segments: usize,
+    /// Segments that could not be read by this process now.
+    pub unread_segments: usize,
+    /// Packs of which it is not known whether they are there.
+    pub unread: BTreeSet<u32>,
 }
 
 /// Checks what `tip` says.
@@ -57,15 +61,19 @@ pub(super) fn check(repository: &Repository, tip: &Tip, monitor: &dyn Monitor) -
         snapshots: Vec::new(),
         orphans: Vec::new(),
         broken_segments: 0,
+        unread_segments: 0,
+        unread: BTreeSet::new(),
     };
-    this.heads(repository, tip)?;
-    this.slots(repository);
+    let gone = this.heads(repository, tip)?;
+    this.slots(repository)?;
     this.segments(repository, tip, monitor)?;
-    this.snapshots(repository, tip);
+    this.snapshots(repository, tip)?;
     let listed = repository.storage().list(Folder::Packs).map_err(crate::repository::Error::from)?;
     // Whatever was published, marked or swept while this check ran is no damage.
-    let later = repository.refresh().map_or_else(|_| tip.clone(), |()| repository.tip());
-    this.packs(tip, &later, listed.into_iter().filter_map(|found| Some((found.name.id()?, found.length))).collect());
+    let later = newest(repository, tip);
+    this.gone_heads(&later, &gone);
+    let there = listed.into_iter().filter_map(|found| Some((found.name.id()?, found.length))).collect();
+    this.packs(repository, tip, &later, there)?;
     this.others(repository, tip, &later)?;
     Ok(this)
 }
@@ -75,7 +83,43 @@ impl Structure {
         self.findings.push(Finding::new(message, next));
     }
 
-    fn heads(&mut self, repository: &Repository, tip: &Tip) -> Result<()> {
+    /// What concerns one object: damage, or that this process cannot read it now, which is no damage. Absent objects that
+    /// the newest head does not name any more are nothing.
+    ///
+    /// # Errors
+    /// Nothing more can be read at all.
+    fn object(
+        &mut self,
+        (name, error): (ObjectName, crate::repository::Error),
+        is_needed: impl Fn() -> bool,
+        damage: impl FnOnce(&str) -> (String, &'static str),
+    ) -> Result<()> {
+        if error.is_unavailable() {
+            return Err(error.into());
+        }
+        if error.is_unreadable() {
+            self.findings.push(Finding::unread(&name, &error));
+            return Ok(());
+        }
+        if is_absent(&error) && !is_needed() {
+            self.notes.push(format!("{name} was removed while this check ran, and nothing needs it any more"));
+            return Ok(());
+        }
+        let (message, next) = damage(&reason(&error));
+        self.finding(message, next);
+        Ok(())
+    }
+
+    /// Heads that were listed and were gone a moment later: a prune removes old ones.
+    fn gone_heads(&mut self, later: &Tip, gone: &[ObjectName]) {
+        let needed = [chain::name_of(later.reference()), chain::name_of(later.head.checkpoint())];
+        for name in gone.iter().filter(|name| needed.contains(name)) {
+            self.finding(format!("missing: {name}: it is not there, and what is live depends on it"), COPY_BACK);
+        }
+    }
+
+    /// The heads that were gone when they were to be read.
+    fn heads(&mut self, repository: &Repository, tip: &Tip) -> Result<Vec<ObjectName>> {
         let storage = repository.storage();
         let mut names: Vec<ObjectName> = storage
             .list(Folder::Heads)
@@ -85,8 +129,9 @@ impl Structure {
             .collect();
         names.sort_unstable();
         let key = &repository.config().verifying_key;
-        let parsed: Vec<(ObjectName, HeadFile)> =
-            names.into_par_iter().map(|name| (name, read_head(repository, key, &name))).collect();
+        let read = |name| Ok((name, read_head(repository, key, &name)?));
+        let parsed: Vec<(ObjectName, HeadFile)> = names.into_par_iter().map(read).collect::<Result<_>>()?;
+        let mut gone = Vec::new();
         let newest = tip.reference();
         let mut valid: BTreeMap<u64, Head> = BTreeMap::new();
         let mut present: Vec<u64> = Vec::new();
@@ -117,6 +162,14 @@ impl Structure {
                     };
                     self.finding(format!("damaged: {name}: {why}; {what}"), COPY_BACK);
                 }
+                HeadFile::Unread(error) => {
+                    present.push(generation);
+                    self.findings.push(Finding::unread(&name, &error));
+                }
+                HeadFile::Gone => {
+                    present.push(generation);
+                    gone.push(name);
+                }
                 HeadFile::Junk(why) => {
                     self.notes.push(format!("{name} is not a head of this repository ({why}) and is ignored"));
                 }
@@ -141,18 +194,24 @@ impl Structure {
                 self.finding(format!("damaged: {name}: {}", error.reason), COPY_BACK);
             }
         }
-        Ok(())
+        Ok(gone)
     }
 
-    fn slots(&mut self, repository: &Repository) {
-        for slot in repository.slots() {
-            if let Some(damage) = slot.damage {
-                let message = format!("{damage}: what opened this key slot opens the repository no more");
+    fn slots(&mut self, repository: &Repository) -> Result<()> {
+        let tip = repository.tip();
+        let ids: Vec<ObjectId> = tip.state.slots.iter().copied().collect();
+        for id in ids {
+            let Err(error) = read_twice(|| repository.slot_info(id).map(drop)) else { continue };
+            let is_needed = || newest(repository, &tip).state.slots.contains(&id);
+            self.object((ObjectName::Key(id), error), is_needed, |why| {
+                let name = ObjectName::Key(id);
+                let message = format!("damaged: {name}: {why}: what opened this key slot opens the repository no more");
                 let next = "copy the file back from any other copy of the repository, or make another key \
                             (packstone key add) and remove this one (packstone key remove)";
-                self.finding(message, next);
-            }
+                (message, next)
+            })?;
         }
+        Ok(())
     }
 
     fn segments(&mut self, repository: &Repository, tip: &Tip, monitor: &dyn Monitor) -> Result<()> {
@@ -166,18 +225,21 @@ impl Structure {
             }
             let read: Vec<_> = batch
                 .par_iter()
-                .map(|(id, length)| (*id, index::read_segment(storage, keys, *id, *length, generation)))
+                .map(|(id, length)| (*id, read_twice(|| index::read_segment(storage, keys, *id, *length, generation))))
                 .collect();
             for (id, segment) in read {
                 match segment {
                     Ok(segment) => self.places.add(id, &segment, |pack| tip.state.keeps(pack)),
                     Err(error) => {
-                        self.broken_segments += 1;
+                        let is_unread = error.is_unreadable();
+                        self.unread_segments += usize::from(is_unread);
+                        self.broken_segments += usize::from(!is_unread);
                         let name = ObjectName::Segment(id);
-                        self.finding(
-                            format!("damaged: {name}: {}; what its packs hold cannot be found", reason(&error)),
-                            "packstone repair index",
-                        );
+                        let is_needed = || newest(repository, tip).state.segments.contains_key(&id);
+                        self.object((name, error), is_needed, |why| {
+                            let message = format!("damaged: {name}: {why}; what its packs hold cannot be found");
+                            (message, "packstone repair index")
+                        })?;
                     }
                 }
             }
@@ -187,16 +249,18 @@ impl Structure {
         Ok(())
     }
 
-    fn snapshots(&mut self, repository: &Repository, tip: &Tip) {
+    fn snapshots(&mut self, repository: &Repository, tip: &Tip) -> Result<()> {
         let ids: Vec<ObjectId> = tip.state.snapshots.keys().copied().collect();
-        let read: Vec<_> = ids.into_par_iter().map(|id| (id, repository.snapshot(id))).collect();
+        let read: Vec<_> = ids.into_par_iter().map(|id| (id, read_twice(|| repository.snapshot(id)))).collect();
         for (id, snapshot) in read {
             match snapshot {
                 Ok(snapshot) => self.snapshots.push((id, snapshot)),
                 Err(error) => {
                     let name = ObjectName::Snapshot(id);
-                    let message = format!("damaged: {name}: {}; this one snapshot cannot be restored", reason(&error));
-                    self.finding(message, COPY_BACK);
+                    let is_needed = || newest(repository, tip).state.snapshots.contains_key(&id);
+                    self.object((name, error), is_needed, |why| {
+                        (format!("damaged: {name}: {why}; this one snapshot cannot be restored"), COPY_BACK)
+                    })?;
                 }
             }
         }
@@ -204,10 +268,31 @@ impl Structure {
         let stamp = |(id, snapshot): &(ObjectId, Snapshot)| Stamp::of(&tip.state, *id, snapshot);
         let order = Order::new(&self.snapshots.iter().map(stamp).collect::<Vec<Stamp>>(), Time::now());
         self.snapshots.sort_by_key(|(id, _)| std::cmp::Reverse(order.position(id)));
+        Ok(())
     }
 
-    fn packs(&mut self, tip: &Tip, later: &Tip, there: HashMap<ObjectId, u64>) {
+    fn packs(
+        &mut self,
+        repository: &Repository,
+        tip: &Tip,
+        later: &Tip,
+        mut there: HashMap<ObjectId, u64>,
+    ) -> Result<()> {
         for (number, pack) in (0..).zip(self.places.packs()) {
+            // What the listing does not have is asked for by its name before it is called missing.
+            if !there.contains_key(&pack.id) && later.state.keeps(&pack.id) {
+                match repository.storage().length(&ObjectName::Pack(pack.id)) {
+                    Ok(length) => drop(there.insert(pack.id, length)),
+                    Err(error) if error.kind.is_about_object() => {}
+                    Err(error) if error.kind.is_general() => return Err(crate::repository::Error::from(error).into()),
+                    Err(error) => {
+                        self.bad.add_pack(number);
+                        self.unread.insert(number);
+                        self.packs.entry(number).or_default().push(reason(&error.into()));
+                        continue;
+                    }
+                }
+            }
             let wrong = match there.get(&pack.id) {
                 Some(found) if *found == pack.length => continue,
                 Some(found) => {
@@ -229,7 +314,7 @@ impl Structure {
                 later.reference().generation,
                 tip.reference().generation
             ));
-            return;
+            return Ok(());
         }
         let known = |id: &ObjectId| self.places.number(id).is_some() || !tip.state.keeps(id);
         self.orphans = there.iter().filter(|(id, _)| !known(id)).map(|(id, length)| (*id, *length)).collect();
@@ -250,6 +335,7 @@ impl Structure {
                 counted(gone, "marked pack is", "marked packs are")
             ));
         }
+        Ok(())
     }
 
     /// Objects that no head names, and whatever else lies in the repository's folders.
@@ -293,21 +379,47 @@ enum HeadFile {
     Valid(Box<Head>),
     Damaged(String),
     Junk(String),
+    /// This process cannot read it now.
+    Unread(crate::repository::Error),
+    /// It was listed, and is not there any more.
+    Gone,
 }
 
-fn read_head(repository: &Repository, key: &[u8; 32], name: &ObjectName) -> HeadFile {
-    let bytes = match repository.storage().read(name, HEAD_BYTES_MAX) {
-        Ok(bytes) => bytes,
-        Err(error) => return HeadFile::Damaged(reason(&error.into())),
+/// The newest head now; the one that is checked when it cannot be determined.
+fn newest(repository: &Repository, tip: &Tip) -> Tip {
+    repository.refresh().map_or_else(|_| tip.clone(), |()| repository.tip())
+}
+
+fn is_absent(error: &crate::repository::Error) -> bool {
+    use crate::repository::Error as E;
+    matches!(error, E::Missing { .. }) || matches!(error, E::Storage(error) if error.kind == ErrorKind::Absent)
+}
+
+/// What looks damaged is read once more before it is called so.
+fn read_head(repository: &Repository, key: &[u8; 32], name: &ObjectName) -> Result<HeadFile> {
+    let read = || repository.storage().read(name, HEAD_BYTES_MAX).map_err(crate::repository::Error::from);
+    let judge = || match read_twice(read) {
+        Ok::<Vec<u8>, _>(bytes) => Ok(judge_head(repository, key, name, &bytes)),
+        Err(error) if error.is_unavailable() => Err(error.into()),
+        Err(error) if is_absent(&error) => Ok(HeadFile::Gone),
+        Err(error) if error.is_unreadable() => Ok(HeadFile::Unread(error)),
+        Err(error) => Ok(HeadFile::Damaged(reason(&error))),
     };
-    if Some(ObjectId::of(&bytes)) != name.id() {
+    match judge()? {
+        HeadFile::Damaged(_) => judge(),
+        file => Ok(file),
+    }
+}
+
+fn judge_head(repository: &Repository, key: &[u8; 32], name: &ObjectName, bytes: &[u8]) -> HeadFile {
+    if Some(ObjectId::of(bytes)) != name.id() {
         return HeadFile::Damaged("its bytes have another hash than its name says".to_owned());
     }
-    if let Err(error) = Head::verify(&bytes, key, repository.id()) {
+    if let Err(error) = Head::verify(bytes, key, repository.id()) {
         let why = error.reason.to_string();
         return if error.reason.needs_newer_program() { HeadFile::Damaged(why) } else { HeadFile::Junk(why) };
     }
-    match Head::parse(&bytes, key, repository.id()) {
+    match Head::parse(bytes, key, repository.id()) {
         Ok(head) if chain::name_of(head.reference()) == *name => HeadFile::Valid(Box::new(head)),
         Ok(_) => HeadFile::Junk("its name says another generation".to_owned()),
         Err(error) => HeadFile::Damaged(error.reason.to_string()),

@@ -34,7 +34,17 @@ pub(super) struct Source<'a> {
     generation: u64,
     /// A pack that is to be taken as gone.
     hidden: Option<u32>,
-    failures: Mutex<HashMap<(u32, u16), String>>,
+    failures: Mutex<HashMap<(u32, u16), Failure>>,
+    /// Why nothing more can be read at all.
+    fatal: Mutex<Option<repository::Error>>,
+}
+
+/// Why a block could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Failure {
+    pub why: String,
+    /// It could not be read by this process now: nothing is known of its bytes.
+    pub is_unread: bool,
 }
 
 impl<'a> Source<'a> {
@@ -47,6 +57,7 @@ impl<'a> Source<'a> {
             generation: repository.tip().reference().generation,
             hidden: None,
             failures: Mutex::default(),
+            fatal: Mutex::default(),
         }
     }
 
@@ -56,11 +67,17 @@ impl<'a> Source<'a> {
     }
 
     /// Blocks of tree packs that could not be read, and why.
-    pub fn failures(&self) -> Vec<((u32, u16), String)> {
+    pub fn failures(&self) -> Vec<((u32, u16), Failure)> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = failures.iter().map(|(place, why)| (*place, why.clone())).collect();
         all.sort_unstable();
         all
+    }
+
+    /// The failure that every further reading would meet too.
+    fn check_fatal(&self) -> Result<()> {
+        let fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        fatal.map_or(Ok(()), |error| Err(error.into()))
     }
 }
 
@@ -76,11 +93,17 @@ impl TreeChunks for Source<'_> {
             }
             let repository = self.repository;
             let (storage, keys) = (repository.storage(), repository.keys());
-            match self.blocks.chunk(storage, keys, PackKind::Tree, chunk, &place, self.generation) {
+            let read = || self.blocks.chunk(storage, keys, PackKind::Tree, chunk, &place, self.generation);
+            match super::read_twice(read) {
                 Ok(chunk) => return Ok(chunk),
                 Err(error) => {
+                    if error.is_unavailable() {
+                        *self.fatal.lock().unwrap_or_else(PoisonError::into_inner) = error.again();
+                    }
                     let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-                    failures.entry((record.pack, record.block)).or_insert_with(|| reason(&error));
+                    let is_unread = error.is_unreadable();
+                    let failure_of = || Failure { why: reason(&error), is_unread };
+                    failures.entry((record.pack, record.block)).or_insert_with(failure_of);
                     failure = Some(error);
                 }
             }
@@ -97,6 +120,7 @@ pub(in crate::ops) fn reason(error: &repository::Error) -> String {
         repository::Error::Storage(error) if error.kind == ErrorKind::Absent => "it is not there".to_owned(),
         repository::Error::Storage(error) if error.kind == ErrorKind::Length => "it has another length".to_owned(),
         repository::Error::Storage(error) if error.kind == ErrorKind::NoFile => "it is no regular file".to_owned(),
+        repository::Error::Storage(error) => error.source.to_string(),
         error => error.to_string(),
     }
 }
@@ -137,6 +161,10 @@ fn tree_causes(source: &Source<'_>, error: &repository::Error, causes: &mut Vec<
         | repository::Error::Missing { object: ObjectName::Pack(id), .. } => {
             source.places.number(id).map_or(Cause::ChunkMissing, Cause::Pack)
         }
+        repository::Error::Storage(error) => match ObjectName::parse(&error.object) {
+            Ok(ObjectName::Pack(id)) => source.places.number(&id).map_or(Cause::ChunkMissing, Cause::Pack),
+            _ => Cause::Refused(error.to_string()),
+        },
         error => Cause::Refused(error.to_string()),
     };
     if !causes.contains(&cause) {
@@ -277,6 +305,7 @@ impl Trees {
                 // Neighbours stay together on one thread: they lie in the same blocks.
                 let read = |(number, list)| read(source, number, list, each_file);
                 let read: Vec<Read> = batch.into_par_iter().with_min_len(32).map(read).collect();
+                source.check_fatal()?;
                 for read in read {
                     let children = read.children.into_iter().map(|list| trees.meet(list, &mut next)).collect();
                     if let Some(directory) = trees.directories.get_mut(read.number as usize) {

@@ -8,6 +8,7 @@ use super::memo::{CopiedListing, Memo, content_key};
 use super::read::{Item, Way};
 use super::walk::{Group, Jobs, Piece, Walk, Work};
 use super::{Base, Failure};
+use crate::base::threads;
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::deletion_log::encode_deletion;
 use crate::codec::pack::PackKind;
@@ -111,14 +112,16 @@ impl Store<'_, '_> {
         let (jobs, work) = bounded(GROUPS_WAITING);
         let Parts { source, snapshot, base, listings, readers, monitor } = *self.parts;
         let way = self.way;
+        let threads_failed = |error| Failure::Final(Error::Threads(error));
         std::thread::scope(|scope| {
-            for _ in 0..readers.max(1) {
+            let reader = || {
                 let (work, buffers) = (work.clone(), self.buffers.clone());
-                scope.spawn(move || way.contents(&work, &buffers));
-            }
+                move || way.contents(&work, &buffers)
+            };
+            threads::spawn(scope, readers, reader).map_err(threads_failed)?;
             drop(work);
             let walk = Walk { source, destination: way.destination, snapshot, base, listings, groups, jobs };
-            let walker = scope.spawn(move || walk.run(monitor));
+            let walker = threads::spawn_one(scope, move || walk.run(monitor)).map_err(threads_failed)?;
             let result = self.groups(&waiting);
             // When storing failed, the queues must end, or the other stages wait for ever.
             drop(waiting);
@@ -236,7 +239,8 @@ impl Store<'_, '_> {
             let (sender, channel) = bounded(1);
             job.send(Jobs { files: vec![(path.clone(), content.clone())], pieces: sender }).map_err(|_| ended())?;
             drop(job);
-            scope.spawn(move || way.contents(&queue, &buffers));
+            let reader = threads::spawn_one(scope, move || way.contents(&queue, &buffers));
+            reader.map_err(|error| Failure::Final(Error::Threads(error)))?;
             self.content(&mut Pieces { channel, current: None }, &path, &content)
         })
     }

@@ -5,14 +5,17 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::catalog::Catalog;
+use super::limits::kept_open;
 use crate::files::apply::{Applier, ApplyProblem};
 use crate::files::made::Made;
 use crate::files::remove::Removal;
 use crate::files::stat::{Kind, Stat};
 use crate::files::target::{TargetDirectory, TargetError};
 
-/// Directories that are kept open.
+/// Directories that are kept open, at most.
 const OPEN_MAX: usize = 384;
+/// What they take of the open files that are left for keeping.
+const OPEN_SHARE: (usize, usize) = (3, 4);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -25,6 +28,8 @@ struct Kept {
     refused: HashSet<u32>,
     /// All of those, where inode numbers stay.
     keys: HashSet<(u64, u64)>,
+    /// How many may be open.
+    open_max: usize,
 }
 
 /// See the module.
@@ -38,7 +43,8 @@ pub struct Directories<'a> {
 impl<'a> Directories<'a> {
     /// The directories of a catalog, whose row 0 is `root`.
     pub fn new(catalog: &'a Catalog, root: Arc<TargetDirectory>) -> Self {
-        let kept = Kept { made: vec![None; catalog.directories.len()], ..Kept::default() };
+        let open_max = kept_open(OPEN_MAX, OPEN_SHARE);
+        let kept = Kept { made: vec![None; catalog.directories.len()], open_max, ..Kept::default() };
         Self { catalog, root, kept: Mutex::new(kept) }
     }
 
@@ -195,7 +201,7 @@ impl Kept {
         if self.open.insert(row, directory.clone()).is_none() {
             self.order.push_back(row);
         }
-        while self.order.len() > OPEN_MAX {
+        while self.order.len() > self.open_max {
             if let Some(oldest) = self.order.pop_front() {
                 self.open.remove(&oldest);
             }

@@ -10,7 +10,8 @@ use std::time::Instant;
 use super::catalog::{Catalog, Group, Link, NONE, Place};
 use super::deletion::{Deletion, Planned};
 use super::directories::Directories;
-use super::existing::target_message;
+use super::existing::{shortage, target_message};
+use super::limits::workers;
 use super::plan::Plan;
 use super::planner::{Decision, require_yours};
 use super::report::{Problem, ProblemKind, Report};
@@ -18,6 +19,7 @@ use super::verify_metadata::parts;
 use super::worker::{Jobs, Source, Worker};
 use super::{Options, verify};
 use crate::base::escape::Escaped;
+use crate::base::threads;
 use crate::files::apply::{Applier, ApplyProblem, Severity as Bad};
 use crate::files::copy::not_linked;
 use crate::files::made::Made;
@@ -68,6 +70,10 @@ impl Shared<'_> {
                  same command again, which goes on from here",
                 Escaped(&path)
             )));
+            return;
+        }
+        if let Some(error) = shortage(&path, error) {
+            self.end(error);
             return;
         }
         if self.lies_in_unmade(place) {
@@ -251,18 +257,9 @@ fn cannot_make(target: &Path, error: &io::Error) -> Error {
     Error::Refused(format!("the target {} cannot be made: {error}", Escaped(target.as_os_str().as_bytes())))
 }
 
-/// As many workers as there are processors, 2 to 8.
-pub(super) fn workers() -> usize {
-    std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8)
-}
-
 fn write_files(shared: &Shared<'_>, jobs: Jobs, source: &Source<'_>) {
     let worker = Worker::new(shared, jobs, source);
-    std::thread::scope(|scope| {
-        for _ in 0..workers() {
-            scope.spawn(|| worker.run());
-        }
-    });
+    threads::share(workers(), || worker.run());
     worker.abandon();
 }
 

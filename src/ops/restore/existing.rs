@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Overwrite;
@@ -10,10 +11,12 @@ use super::compare::{self, CompareError, Verdict};
 use super::deletion::{self, Stays};
 use super::planner::{Planner, There};
 use super::report::ProblemKind;
+use crate::base::shortage::is_shortage;
 use crate::base::time::Time;
 use crate::codec::tree::{Content, Metadata, Node};
 use crate::files::keep::{Candidate, raises};
 use crate::files::made::Seen;
+use crate::files::own::OwnError;
 use crate::files::stat::{Kind, Stat};
 use crate::files::target::{TargetDirectory, TargetError};
 use crate::ops::{Action, Error, Item, Result};
@@ -58,7 +61,39 @@ pub(super) fn target_message(error: &TargetError) -> String {
     }
 }
 
+/// The failure that ends a restore, when it says nothing of the path but that this process has run out of something.
+pub(super) fn shortage(path: &[u8], error: &TargetError) -> Option<Error> {
+    match error {
+        TargetError::Io { source, .. } if is_shortage(source) => {
+            let source = source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
+            Some(Error::Shortage { path: path.to_vec(), source })
+        }
+        _ => None,
+    }
+}
+
+/// The target is, or lies in, what nothing is restored into; or nobody can say.
+pub(super) fn own_error(target: &Path, error: OwnError) -> Error {
+    match error {
+        OwnError::Unknown { source, .. } if is_shortage(&source) => {
+            Error::Shortage { path: target.as_os_str().as_encoded_bytes().to_vec(), source }
+        }
+        error => Error::Refused(format!("the target: {error}")),
+    }
+}
+
 impl Planner<'_> {
+    /// The target did not let us look at a path.
+    pub(super) fn target_problem(&mut self, path: &[u8], error: &TargetError) -> Result<()> {
+        match shortage(path, error) {
+            Some(shortage) => Err(shortage),
+            None => {
+                self.problem(path, ProblemKind::Target, error.to_string());
+                Ok(())
+            }
+        }
+    }
+
     /// What is under a name in the target, if the rules allow that something is written there. `None`: it is left.
     pub(super) fn existing(&mut self, path: &[u8], name: &[u8], mtime: Time, size: u64) -> Result<Option<Existing>> {
         let There::Directory(directory) = self.there() else { return Ok(Some(Existing::Nothing)) };
@@ -66,7 +101,7 @@ impl Planner<'_> {
             Ok(None) => return Ok(Some(Existing::Nothing)),
             Ok(Some(stat)) => stat,
             Err(error) => {
-                self.problem(path, ProblemKind::Target, error.to_string());
+                self.target_problem(path, &error)?;
                 return Ok(None);
             }
         };
@@ -134,6 +169,9 @@ impl Planner<'_> {
                 Ok(Verdict::Same) => {}
                 Ok(Verdict::Differs(_) | Verdict::WrongDigest) => return Ok(Keep::No),
                 Err(CompareError::Repository(error)) if error.is_unavailable() => return Err(Error::at(path, error)),
+                Err(CompareError::Read(source)) if is_shortage(&source) => {
+                    return Err(Error::Shortage { path: path.to_vec(), source });
+                }
                 // What cannot be read is written again; what the repository lacks is found out below.
                 Err(CompareError::Read(_) | CompareError::Repository(_)) => {
                     self.monitor.item(&Item::new(path, Action::Started));

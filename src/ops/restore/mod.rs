@@ -23,6 +23,7 @@ mod digests;
 mod directories;
 mod execute;
 mod existing;
+mod limits;
 mod open_files;
 mod pieces;
 pub mod plan;

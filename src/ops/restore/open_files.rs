@@ -3,10 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::limits::kept_open;
 use crate::files::new_file::{Detached, NewFile};
 
 /// Files that are kept open. One that is in use is not closed, so there may be as many more as there are workers.
 const OPEN_MAX: usize = 128;
+/// What they take of the open files that are left for keeping.
+const OPEN_SHARE: (usize, usize) = (1, 4);
 
 #[derive(Debug)]
 enum State {
@@ -35,12 +38,21 @@ struct Slots {
 }
 
 /// See the module. Files go by their row in the catalog.
-#[derive(Debug, Default)]
-pub struct OpenFiles(Mutex<Slots>);
+#[derive(Debug)]
+pub struct OpenFiles {
+    slots: Mutex<Slots>,
+    open_max: usize,
+}
+
+impl Default for OpenFiles {
+    fn default() -> Self {
+        Self { slots: Mutex::default(), open_max: kept_open(OPEN_MAX, OPEN_SHARE) }
+    }
+}
 
 impl OpenFiles {
     fn lock(&self) -> std::sync::MutexGuard<'_, Slots> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes hold of a file of `pieces` pieces: `open` makes it, or opens it again. `None` when it has failed before;
@@ -71,7 +83,7 @@ impl OpenFiles {
         slot.state = State::Open(file.clone());
         slots.order.push_back(row);
         slots.open += 1;
-        slots.close_some();
+        slots.close_some(self.open_max);
         Ok(Some(file))
     }
 
@@ -111,9 +123,9 @@ impl OpenFiles {
 
 impl Slots {
     /// Closes files that nobody is writing to until few enough are open.
-    fn close_some(&mut self) {
+    fn close_some(&mut self, open_max: usize) {
         let mut looked_at = 0;
-        while self.open > OPEN_MAX && looked_at <= OPEN_MAX {
+        while self.open > open_max && looked_at <= open_max {
             let Some(row) = self.order.pop_front() else { return };
             let Some(slot) = self.slots.get_mut(&row) else { continue };
             if !matches!(slot.state, State::Open(_)) {

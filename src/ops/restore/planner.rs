@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::catalog::{Adjust, Catalog, Directory, File, Link, NONE, Place, Special, next_row};
 use super::deletion::{self, Deletion, Sources, Stays};
-use super::existing::{Existing, Keep};
+use super::existing::{Existing, Keep, own_error};
 use super::pieces::{Piece, Pieces};
 use super::plan::{Plan, Start};
 use super::report::{Problem, ProblemKind, Report};
@@ -183,7 +183,7 @@ pub fn plan(
 
 /// Refuses a target that is this program's own or another repository, or lies in one.
 pub(super) fn require_yours(options: &Options) -> Result<()> {
-    options.own.refuse_within(&options.target).map_err(|error| Error::Refused(format!("the target: {error}")))
+    options.own.refuse_within(&options.target).map_err(|error| own_error(&options.target, error))
 }
 
 /// A sentence about a directory of the target that is somebody's.
@@ -307,6 +307,7 @@ impl Planner<'_> {
         let kind = match error {
             error if error.is_unavailable() => return Err(Error::at(path, error)),
             repository::Error::Stream { .. } => ProblemKind::Hostile,
+            error if error.is_unreadable() => ProblemKind::Unreadable,
             _ => ProblemKind::Damage,
         };
         self.problem(path, kind, message);
@@ -388,7 +389,7 @@ impl Planner<'_> {
                         mounted |= self.options.delete && directory.is_mount_point(&name);
                     }
                     Err(error) => {
-                        self.problem(path, ProblemKind::Target, error.to_string());
+                        self.target_problem(path, &error)?;
                         return Ok(false);
                     }
                 },
@@ -399,7 +400,7 @@ impl Planner<'_> {
                 }
                 Ok(Some(_)) => obstacle = true,
                 Err(error) => {
-                    self.problem(path, ProblemKind::Target, error.to_string());
+                    self.target_problem(path, &error)?;
                     return Ok(false);
                 }
             }

@@ -14,6 +14,8 @@ pub const PROBLEMS_SHOWN: usize = 1_000;
 pub enum ProblemKind {
     /// Stored bytes are wrong or gone.
     Damage,
+    /// This process could not read it from the repository now; nothing is known to be damaged.
+    Unreadable,
     /// The snapshot says what no snapshot may say.
     Hostile,
     /// The target did not let us.

@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::compare::{self, CompareError, Verdict};
-use super::execute::{Shared, workers};
+use super::execute::Shared;
+use super::limits::workers;
 use super::plan::Start;
 use super::planner::Decision;
 use super::report::ProblemKind;
 use super::tree::{Step, Tree};
 use super::verify_metadata;
+use crate::base::shortage::is_shortage;
+use crate::base::threads;
 use crate::codec::snapshot::Counts;
 use crate::codec::tree::{Content, Entry, Metadata, Node};
 use crate::files::target::TargetDirectory;
@@ -47,18 +50,19 @@ pub(super) fn all(
     let verified = AtomicU64::new(0);
     let (jobs, waiting) = crossbeam_channel::bounded::<Job>(WAITING_MAX);
     let result = std::thread::scope(|scope| {
-        for _ in 0..workers() {
+        let worker = || {
             let waiting = waiting.clone();
             let verified = &verified;
-            scope.spawn(move || {
+            move || {
                 for job in waiting {
                     if !shared.is_stopped() {
                         one(shared, &job);
                         verified.fetch_add(1, Relaxed);
                     }
                 }
-            });
-        }
+            }
+        };
+        threads::spawn(scope, workers(), worker).map_err(Error::Threads)?;
         drop(waiting);
         // A worker that is gone has panicked, which the scope hands on: nobody waits for it here.
         let rows = (0..).zip(&shared.catalog.directories);
@@ -207,12 +211,16 @@ fn one(shared: &Shared<'_>, job: &Job) {
             let message = format!("read back and not as in the snapshot: {how}; run the same command again");
             shared.problem(&job.path, ProblemKind::Verify, message);
         }
+        Err(CompareError::Read(source)) if is_shortage(&source) => {
+            shared.end(Error::Shortage { path: job.path.clone(), source });
+        }
         Err(CompareError::Read(error)) => {
             shared.problem(&job.path, ProblemKind::Verify, format!("cannot be read back: {error}"));
         }
         Err(CompareError::Repository(error)) if error.is_unavailable() => shared.end(Error::at(&job.path, error)),
         Err(CompareError::Repository(error)) => {
-            shared.problem(&job.path, ProblemKind::Damage, format!("cannot be verified: {error}"));
+            let kind = if error.is_unreadable() { ProblemKind::Unreadable } else { ProblemKind::Damage };
+            shared.problem(&job.path, kind, format!("cannot be verified: {error}"));
         }
     }
 }

@@ -18,8 +18,8 @@ use crate::codec::pack::PackKind;
 use crate::files::new_file::NewFile;
 use crate::files::target::{TargetDirectory, TargetError};
 use crate::ops::{Action, Error, Item};
-use crate::repository::cache::BlockPlace;
 use crate::repository::index;
+use crate::repository::{self, cache::BlockPlace};
 
 /// Pieces that one worker takes at once. A block that has more (the same chunk very often) is read again for the rest.
 const JOB_PIECES_MAX: usize = 1 << 16;
@@ -182,6 +182,10 @@ impl<'a> Worker<'a> {
             };
             let plain = match bytes {
                 Ok(plain) => plain,
+                Err(message) if plain.as_ref().is_err_and(repository::Error::is_unreadable) => {
+                    self.unreadable(piece.file, file, &message);
+                    &nothing
+                }
                 Err(message) => {
                     self.damaged(piece.file, file, *pack, message);
                     &nothing
@@ -197,6 +201,14 @@ impl<'a> Worker<'a> {
             if shared.is_stopped() {
                 return;
             }
+        }
+    }
+
+    /// Nothing is known of the bytes: this process cannot read them now.
+    fn unreadable(&self, row: u32, file: &File, message: &str) {
+        if self.fail(row) {
+            let path = self.shared.catalog.path(file.place);
+            self.shared.problem(&path, ProblemKind::Unreadable, format!("{message}; the file is not restored"));
         }
     }
 

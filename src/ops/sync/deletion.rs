@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Plan;
+use crate::base::threads;
 use crate::codec::head::Head;
 use crate::ops::{Error, Monitor, Phase, Result, Severity};
 use crate::repository::marked::object_name;
@@ -223,11 +224,7 @@ pub fn execute(
                 }
             }
         };
-        std::thread::scope(|scope| {
-            for _ in 0..parallel.max(1) {
-                scope.spawn(work);
-            }
-        });
+        threads::share(parallel, work);
     }
     if monitor.interrupted() {
         return Err(Error::Interrupted);

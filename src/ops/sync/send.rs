@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::pass::Reader;
 use super::{NAMES_SHOWN, Options, Plan};
+use crate::base::threads;
 use crate::base::time::Time;
 use crate::ops::mirror_error::MirrorError;
 use crate::ops::sample::Sample;
@@ -105,6 +106,10 @@ impl Sender<'_> {
                 match self.send_one(&needed) {
                     Ok(()) => sent.lock().unwrap_or_else(PoisonError::into_inner).push(needed),
                     Err(Error::Interrupted) => return,
+                    Err(error) if is_shortage(&error) => {
+                        stop.store(true, Ordering::Relaxed);
+                        lock(&failed, (needed, error));
+                    }
                     Err(error) => {
                         self.monitor.problem(Severity::Error, b"", &error.to_string());
                         lock(&failed, (needed, error));
@@ -115,16 +120,13 @@ impl Sender<'_> {
                 }
             }
         };
-        std::thread::scope(|scope| {
-            for _ in 0..self.options.parallel.clamp(1, objects.len().max(1)) {
-                scope.spawn(work);
-            }
-        });
+        threads::share(self.options.parallel.clamp(1, objects.len().max(1)), work);
         if self.monitor.interrupted() {
             return Err(Error::Interrupted);
         }
         let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let damage = failed.iter().position(|(_, error)| error.is_damage());
+        // Neither is a matter of the mirror.
+        let damage = failed.iter().position(|(_, error)| error.is_damage() || is_shortage(error));
         if let Some(damage) = damage {
             return Err(failed.swap_remove(damage).1);
         }
@@ -191,6 +193,12 @@ impl Sender<'_> {
 }
 
 /// Kinds are sent one after the other.
+/// This process has run out of something: the next object would fare no better.
+fn is_shortage(error: &Error) -> bool {
+    let Some(repository::Error::Storage(error)) = error.repository() else { return false };
+    error.kind == ErrorKind::Shortage
+}
+
 const fn class(name: &ObjectName) -> u8 {
     match name {
         ObjectName::Config => 0,

@@ -144,6 +144,14 @@ impl CacheError {
     fn io(path: &Path, error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::NotFound { Self::Absent } else { Self::Io { path: path.to_owned(), error } }
     }
+
+    /// What redb said about `path`: the file system's refusal, or damage.
+    fn of(path: &Path, error: impl Into<redb::Error>, damage: &'static str) -> Self {
+        match error.into() {
+            redb::Error::Io(error) => Self::Io { path: path.to_owned(), error },
+            _ => Self::Damaged(damage),
+        }
+    }
 }
 
 /// The files of a cache.
@@ -201,9 +209,9 @@ struct Tables {
 }
 
 /// Reads the small tables.
-fn load(transaction: &ReadTransaction, key: &Key, repository: RepositoryId) -> Result<Tables, CacheError> {
-    let damaged = |_| CacheError::Damaged("the database cannot be read");
-    let table_missing = |_| CacheError::Damaged("a table is missing");
+fn load(transaction: &ReadTransaction, path: &Path, key: &Key, repository: RepositoryId) -> Result<Tables, CacheError> {
+    let damaged = |error: redb::StorageError| CacheError::of(path, error, "the database cannot be read");
+    let table_missing = |error: redb::TableError| CacheError::of(path, error, "a table is missing");
     let meta = transaction.open_table(META).map_err(table_missing)?.get(&META_KEY).map_err(damaged)?;
     let meta = meta.and_then(|value| Meta::read(key, value.value())).ok_or(CacheError::Damaged("meta record"))?;
     if meta.repository != repository {
@@ -249,6 +257,8 @@ pub struct Cache {
     packs: Vec<PackFact>,
     damaged: AtomicBool,
     seal: PathBuf,
+    /// The index file, for messages.
+    path: PathBuf,
     reader: Option<Reader>,
 }
 
@@ -277,10 +287,11 @@ impl Cache {
             let database = redb::Builder::new()
                 .set_cache_size(PAGE_CACHE_BYTES)
                 .open_read_only(&files.index)
-                .map_err(|_| CacheError::Damaged("it is not a database that was closed"))?;
-            let transaction = database.begin_read().map_err(|_| CacheError::Damaged("it cannot be read"))?;
-            let tables = load(&transaction, key, repository)?;
-            let table_missing = |_| CacheError::Damaged("a table is missing");
+                .map_err(|error| CacheError::of(&files.index, error, "it is not a database that was closed"))?;
+            let unreadable = |error: redb::TransactionError| CacheError::of(&files.index, error, "it cannot be read");
+            let transaction = database.begin_read().map_err(unreadable)?;
+            let tables = load(&transaction, &files.index, key, repository)?;
+            let table_missing = |error: redb::TableError| CacheError::of(&files.index, error, "a table is missing");
             let chunks = transaction.open_table(CHUNKS).map_err(table_missing)?;
             let blocks = transaction.open_table(BLOCKS).map_err(table_missing)?;
             Ok((tables, Reader { chunks, blocks, _database: database, _lock: lock }))
@@ -293,6 +304,7 @@ impl Cache {
             packs: tables.packs,
             damaged: AtomicBool::new(false),
             seal: files.seal.clone(),
+            path: files.index.clone(),
             reader: Some(reader),
         })
     }
@@ -348,6 +360,10 @@ impl Cache {
             (false, Some(reader)) => match guard(|| question(reader)) {
                 Some(Ok(Some(answer))) => return Ok(answer),
                 Some(Ok(None)) => "a record fails its check",
+                // Nothing is known of its bytes: the next lookup may be answered.
+                Some(Err(redb::StorageError::Io(error))) => {
+                    return Err(CacheError::Io { path: self.path.clone(), error });
+                }
                 Some(Err(_)) => "the database cannot be read",
                 None => "the database stopped at an assertion",
             },

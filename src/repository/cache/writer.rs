@@ -144,8 +144,8 @@ impl Writer {
             Ok(database)
         })?;
         let read = || {
-            let transaction = database.begin_read().map_err(|_| CacheError::Damaged("it cannot be read"))?;
-            load(&transaction, key, repository)
+            let unreadable = |error: redb::TransactionError| CacheError::of(&writer.target, error, "it cannot be read");
+            load(&database.begin_read().map_err(unreadable)?, &writer.target, key, repository)
         };
         let tables = guard(read).unwrap_or(Err(STOPPED))?;
         writer.packs = tables.packs.iter().map(|fact| fact.id).zip(0..).collect();

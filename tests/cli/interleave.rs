@@ -1,0 +1,202 @@
+//! Command inside command: the first is stopped at each of its calls that touch the repository, the second is run, and the
+//! first goes on. What the table of `format-spec/together.md` says of the two holds wherever the first stands: strace stops
+//! it (SIGSTOP) when it enters the n-th call of a kind.
+//!
+//! The table is about a first command that has done everything but publish. Earlier than that it may not hold its lock yet,
+//! and later it has published: so where the page says that the second waits, or that the first loses, the other way round
+//! is right too. Nothing is ever called damaged, and what is there in the end is whole.
+//!
+//! The short form takes a sample, `PACKSTONE_FULL=1` every call of every pair.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::Ran;
+use super::support::World;
+use super::together::{Cell, TEMPLATE, commands, ended, is_full, table};
+
+/// Calls that open, list, read, rename, link, lock and remove.
+const CALLS: [&str; 9] =
+    ["openat", "getdents64", "pread64", "renameat2", "linkat", "flock", "unlinkat", "mkdirat", "ftruncate"];
+/// Cases of the short form.
+const SAMPLE: usize = 60;
+/// So long the second may take while the first is stopped; longer it only waits for a lock that the first holds.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// The same command under strace.
+fn traced(command: &Command, options: &[&str]) -> Command {
+    let mut traced = Command::new("strace");
+    traced.arg("-f").args(options).arg(command.get_program()).args(command.get_args());
+    traced.env_clear();
+    for (name, value) in command.get_envs() {
+        traced.env(name, value.unwrap_or_default());
+    }
+    if let Some(directory) = command.get_current_dir() {
+        traced.current_dir(directory);
+    }
+    traced.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    traced
+}
+
+fn cell(row: &str, column: &str) -> Cell {
+    let cell = Cell { world: World::copy(&TEMPLATE.world), row: row.to_owned(), column: column.to_owned() };
+    if row == "prune, rewriting" {
+        cell.world.ok(&["prune", "--max-unused", "unlimited"]);
+    }
+    cell
+}
+
+/// Which calls of a command touch the repository: by kind, their numbers in their threads.
+fn calls(row: &str, first: &str) -> BTreeMap<&'static str, BTreeSet<u32>> {
+    let cell = cell(row, "");
+    let log = cell.world.path("trace");
+    let filter = format!("trace={}", CALLS.join(","));
+    let options = ["-y", "-o", log.to_str().unwrap(), "-e", &filter];
+    traced(&cell.command(first, false), &options).output().unwrap();
+    let ours = cell.world.repository();
+    let (mut counts, mut found) = (BTreeMap::new(), BTreeMap::new());
+    for line in String::from_utf8_lossy(&fs::read(&log).unwrap()).lines() {
+        let Some((thread, rest)) = line.split_once(' ') else { continue };
+        let name = rest.trim_start().split('(').next().unwrap_or_default();
+        let Some(call) = CALLS.iter().find(|call| **call == name) else { continue };
+        let count: &mut u32 = counts.entry((thread.to_owned(), *call)).or_default();
+        *count += 1;
+        if rest.contains(ours.to_str().unwrap()) {
+            found.entry(*call).or_insert_with(BTreeSet::new).insert(*count);
+        }
+    }
+    found
+}
+
+/// Ends what is left of a process and its children, when a test fails.
+struct Group(Option<Child>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The stopped process, as strace says it; none when it has ended before.
+fn wait_for_stop(strace: &mut Child, log: &Path) -> Option<Pid> {
+    loop {
+        let has_ended = strace.try_wait().unwrap().is_some();
+        let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
+        if let Some(line) = text.lines().find(|line| line.contains("stopped by SIGSTOP")) {
+            return Pid::from_raw(line.split(' ').next()?.parse().ok()?);
+        }
+        if has_ended {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+struct Case<'a> {
+    row: &'a str,
+    column: &'a str,
+    expected: &'a str,
+    first: &'a str,
+    second: &'a str,
+    call: &'static str,
+    number: u32,
+}
+
+/// Runs one case; false when the first ended before it came to that call.
+fn run(case: &Case<'_>) -> bool {
+    let cell = cell(case.row, case.column);
+    let log = cell.world.path("trace");
+    let rule = format!("inject={}:signal=SIGSTOP:when={}", case.call, case.number);
+    let options = ["-o", log.to_str().unwrap(), "-e", "trace=none", "-e", "signal=SIGSTOP", "-e", &rule];
+    let mut command = traced(&cell.command(case.first, false), &options);
+    let mut first = Group(Some(command.process_group(0).spawn().unwrap()));
+    let stopped = wait_for_stop(first.0.as_mut().unwrap(), &log);
+    let mut second = cell.command(case.second, false).spawn().unwrap();
+    let began = Instant::now();
+    while stopped.is_some() && began.elapsed() < PATIENCE && second.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    if let Some(stopped) = stopped {
+        kill_process(stopped, Signal::CONT).unwrap();
+    }
+    let second = ended(&second.wait_with_output().unwrap());
+    let first = ended(&first.0.take().unwrap().wait_with_output().unwrap());
+    let said = format!(
+        "{}, stopped at {} {}, then {}: {}\nthe first: {:?}\n{}\n{}\nthe second: {:?}\n{}\n{}",
+        case.first,
+        case.call,
+        case.number,
+        case.second,
+        case.expected,
+        first.code,
+        first.out,
+        first.err,
+        second.code,
+        second.out,
+        second.err
+    );
+    let expects = |word: &str| case.expected.split(", ").any(|found| found == word);
+    for (ran, other) in [(&first, &second), (&second, &first)] {
+        let is_right = match ran.code {
+            Some(0) => true,
+            Some(11) => expects("waits") && other.code != Some(11),
+            // Of two who change the same thing one loses.
+            Some(1) => expects("loses") && other.code == Some(0),
+            _ => false,
+        };
+        assert!(is_right, "{said}");
+        for word in ["damaged", "missing: ", "panicked", "set back"] {
+            let is_said = ran.err.contains(word) || ran.out.lines().any(|line| line.starts_with(word));
+            assert!(!is_said, "says {word}: {said}");
+        }
+    }
+    cell.judge(&|ran: &Ran| format!("{said}\nafterwards: {:?}\n{}\n{}", ran.code, ran.out, ran.err));
+    stopped.is_some()
+}
+
+#[test]
+fn the_second_begins_at_every_call_of_the_first() {
+    let probe = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED interleave: strace is missing, or nothing may be traced here");
+        return;
+    }
+    let (columns, rows) = table();
+    let mut cases = Vec::new();
+    for (row, cells) in rows.iter().filter(|(row, _)| row != "init") {
+        for first in commands(row) {
+            let calls = calls(row, first);
+            for (column, expected) in columns.iter().zip(cells).filter(|(column, _)| *column != "init") {
+                let reads = |name: &str| ["restore", "check", "read"].contains(&name);
+                if reads(row) && reads(column) {
+                    continue;
+                }
+                for second in commands(column) {
+                    let all = calls.iter().flat_map(|(call, numbers)| numbers.iter().map(|number| (*call, *number)));
+                    let case = |(call, number)| Case { row, column, expected, first, second, call, number };
+                    cases.extend(all.map(case));
+                }
+            }
+        }
+    }
+    let all = cases.len();
+    let step = if is_full() { 1 } else { (all / SAMPLE).max(1) };
+    let (mut tried, mut stopped) = (0, 0);
+    for case in cases.iter().step_by(step) {
+        tried += 1;
+        stopped += usize::from(run(case));
+    }
+    println!(
+        "interleave: {tried} of {tried} cases are as the page says, {stopped} of them stopped ({all} in the full form)"
+    );
+    assert!(stopped * 2 > tried, "most of them were stopped");
+}
