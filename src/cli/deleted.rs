@@ -121,8 +121,11 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
                 0 => String::new(),
                 more => format!(", and {more} more like it"),
             };
-            Err(CliError::new(Exit::Damage, format!("some of it cannot be told: {first}{more}"))
-                .hint("packstone check names everything that is damaged"))
+            Err(CliError::new(
+                Exit::of_unread(page.has_damage),
+                format!("some of it cannot be determined: {first}{more}"),
+            )
+            .hint("packstone check names everything that is damaged"))
         }
     }
 }

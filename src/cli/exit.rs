@@ -66,6 +66,12 @@ impl Exit {
         Self::Interrupted,
     ];
 
+    /// How a command ends that went on behind what it could not read.
+    #[must_use]
+    pub const fn of_unread(is_damage: bool) -> Self {
+        if is_damage { Self::Damage } else { Self::Failed }
+    }
+
     /// The number that the shell sees.
     #[must_use]
     pub const fn code(self) -> u8 {
@@ -123,12 +129,13 @@ pub struct CliError {
     hints: Vec<String>,
     source: Option<Box<dyn Error + Send + Sync>>,
     pipe_closed: bool,
+    of_process: bool,
 }
 
 impl CliError {
     /// An error that ends with `exit`.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), hints: Vec::new(), source: None, pipe_closed: false }
+        Self { exit, message: message.into(), hints: Vec::new(), source: None, pipe_closed: false, of_process: false }
     }
 
     /// The same error with another exit code.
@@ -136,6 +143,19 @@ impl CliError {
     pub fn with_exit(mut self, exit: Exit) -> Self {
         self.exit = exit;
         self
+    }
+
+    /// This process, or the machine under it, has run out of something: nothing is known of what the command was about.
+    #[must_use]
+    pub(super) fn of_process(mut self) -> Self {
+        self.of_process = true;
+        self
+    }
+
+    /// See [`CliError::of_process`].
+    #[must_use]
+    pub const fn is_of_process(&self) -> bool {
+        self.of_process
     }
 
     /// A plain failure, exit code 1.

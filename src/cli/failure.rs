@@ -65,7 +65,7 @@ impl From<repository::Error> for CliError {
             E::OtherRepository { .. } => (Exit::Failed, "check --repo"),
             E::Threads(source) => {
                 let hint = shortage::describe(source);
-                return hint.into_iter().fold(Self::failed(error.to_string()), Self::hint);
+                return hint.into_iter().fold(Self::failed(error.to_string()).of_process(), Self::hint);
             }
             E::Overtaken { .. } => (Exit::Failed, "run the command again"),
             E::Storage(storage) => match storage.kind {
@@ -75,9 +75,10 @@ impl From<repository::Error> for CliError {
                      command again",
                 ),
                 ErrorKind::Denied => (Exit::Failed, OWNER),
-                ErrorKind::Shortage | ErrorKind::Device => {
-                    return Self::failed(error.to_string()).hint(of_system(&storage.source));
+                ErrorKind::Shortage => {
+                    return Self::failed(error.to_string()).hint(of_system(&storage.source)).of_process();
                 }
+                ErrorKind::Device => return Self::failed(error.to_string()).hint(of_system(&storage.source)),
                 ErrorKind::Full => (
                     Exit::Failed,
                     "the disk of the repository is full: nothing was published and all earlier snapshots are safe. \
@@ -164,7 +165,7 @@ impl From<ops::Error> for CliError {
             }
             ops::Error::Shortage { ref source, .. } | ops::Error::Threads(ref source) => {
                 let hint = shortage::describe(source);
-                hint.into_iter().fold(Self::failed(error.to_string()), Self::hint)
+                hint.into_iter().fold(Self::failed(error.to_string()).of_process(), Self::hint)
             }
             ops::Error::Mirror(error) => error.into(),
             ops::Error::Book(error) => error.into(),

@@ -9,6 +9,7 @@ use super::{Context, clock, entry, open, size};
 use crate::base::escape::Escaped;
 use crate::base::time::Time;
 use crate::files::pattern::Patterns;
+use crate::ops::Unread;
 use crate::ops::find::{self, Wanted};
 use crate::ops::tree_walk::Visited;
 use std::ffi::OsString;
@@ -67,7 +68,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     tell_warnings(&repository, context.output);
     let (json, zone, watch) = (context.output.json, clock::local_zone(), Watch::new(context));
     let mut stream = context.output.stream();
-    let (mut damaged, mut groups) = (0, 0_u64);
+    let (mut damaged, mut groups) = (Unread::default(), 0_u64);
     if json {
         stream.bytes(b"[")?;
     }
@@ -92,7 +93,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
                 stream.line(Escaped(&visited.path))
             }
         };
-        damaged += find::execute(&repository, chosen, &wanted, &mut show, &watch)?;
+        damaged.join(find::execute(&repository, chosen, &wanted, &mut show, &watch)?);
         if hits == 0 {
             continue;
         }
@@ -112,8 +113,12 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     stream.finish()?;
     if let Some((id, error)) = selection.damaged.first() {
         let count = size::counted(selection.damaged.len() as u64, "snapshot", "snapshots");
-        return Err(CliError::new(Exit::Damage, format!("{count} cannot be read: {} ({error})", id.short()))
-            .hint("packstone check names everything that is damaged"));
+        let is_damage = damaged.is_damage || selection.damaged.iter().any(|(_, error)| error.is_damage());
+        return Err(CliError::new(
+            Exit::of_unread(is_damage),
+            format!("{count} cannot be read: {} ({error})", id.short()),
+        )
+        .hint("packstone check names everything that is damaged"));
     }
-    if damaged == 0 { Ok(Exit::Success) } else { Err(incomplete(damaged)) }
+    if damaged.count == 0 { Ok(Exit::Success) } else { Err(incomplete(damaged)) }
 }

@@ -7,6 +7,7 @@ use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::{Watch, tell_warnings};
 use super::{Context, clock, entry, open, size, snapshot_json};
 use crate::base::escape::{Escaped, escape};
+use crate::ops::Unread;
 use crate::ops::ls::{self, Wanted};
 use crate::ops::select::Chosen;
 use crate::ops::tree_walk::Visited;
@@ -111,7 +112,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         damaged
     };
     stream.finish()?;
-    if damaged == 0 { Ok(Exit::Success) } else { Err(incomplete(damaged)) }
+    if damaged.count == 0 { Ok(Exit::Success) } else { Err(incomplete(damaged)) }
 }
 
 /// restic's first line.
@@ -129,10 +130,13 @@ pub(super) fn headline(chosen: &Chosen, zone: &TimeZone) -> String {
 }
 
 /// What is said at the end when some listings could not be read.
-pub(super) fn incomplete(damaged: u64) -> CliError {
-    let count = size::counted(damaged, "directory", "directories");
-    CliError::new(Exit::Damage, format!("{count} cannot be read: what is shown above is not everything"))
-        .hint("packstone check names everything that is damaged; any copy of the file under the same name heals it")
+pub(super) fn incomplete(unread: Unread) -> CliError {
+    let count = size::counted(unread.count, "directory", "directories");
+    CliError::new(
+        Exit::of_unread(unread.is_damage),
+        format!("{count} cannot be read: what is shown above is not everything"),
+    )
+    .hint("packstone check names everything that is damaged; any copy of the file under the same name heals it")
 }
 
 /// Largest and newest first, as restic and `ls` have it; names and extensions ascending.

@@ -57,7 +57,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     }
     let named: Vec<String> = report.damaged.iter().map(|(id, error)| format!("{} ({error})", id.short())).collect();
     let count = size::counted(named.len() as u64, "snapshot", "snapshots");
-    Err(CliError::new(Exit::Damage, format!("{count} cannot be read: {}", named.join(", ")))
+    let is_damage = report.damaged.iter().any(|(_, error)| error.is_damage());
+    Err(CliError::new(Exit::of_unread(is_damage), format!("{count} cannot be read: {}", named.join(", ")))
         .hint("packstone check names everything that is damaged; any copy of the file under the same name heals it"))
 }
 

@@ -133,12 +133,15 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     } else {
         context.output.text(&text(&report, arguments.mode))?;
     }
-    if report.damaged == 0 {
+    if report.unread.count == 0 {
         return Ok(Exit::Success);
     }
-    let count = size::counted(report.damaged, "snapshot or directory", "snapshots and directories");
-    Err(CliError::new(Exit::Damage, format!("{count} cannot be read and could not be counted"))
-        .hint("packstone check names everything that is damaged; any copy of the file under the same name heals it"))
+    let count = size::counted(report.unread.count, "snapshot or directory", "snapshots and directories");
+    Err(CliError::new(
+        Exit::of_unread(report.unread.is_damage),
+        format!("{count} cannot be read and could not be counted"),
+    )
+    .hint("packstone check names everything that is damaged; any copy of the file under the same name heals it"))
 }
 
 fn freed(arguments: &Arguments, repository: &OpenRepository, context: &Context) -> Result<Exit, CliError> {

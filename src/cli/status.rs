@@ -104,7 +104,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let mirrors = book.all()?;
     let drills = book.drills(None)?;
     let mut complaints = Vec::new();
-    let sources = sources(&repository, &mut complaints);
+    let sources = sources(&repository, &mut complaints)?;
     overdue_sources(&sources, arguments.max_age, now, &mut complaints);
     if let Some(damage) = book.damage(&store::place_name(repository.place()))? {
         let (ago, what) = (ago(damage.found, now), escape(damage.what.as_bytes()));
@@ -156,8 +156,8 @@ fn complain(complaints: &mut Vec<Complaint>, overdue: bool, sentence: &str, next
     complaints.push(Complaint { sentence: sentence.to_owned(), next: next.to_owned(), overdue });
 }
 
-fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Vec<Source> {
-    let found = select::all(repository, &Filter::default());
+fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Result<Vec<Source>, CliError> {
+    let found = select::all(repository, &Filter::default())?;
     for (id, error) in &found.damaged {
         let sentence = format!("snapshot {} cannot be read: {error}", id.short());
         complain(complaints, true, &sentence, "packstone check");
@@ -187,7 +187,7 @@ fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Vec<Sour
             source.complete = Some(Complete { id, time, place, entries, before });
         }
     }
-    sources.into_values().collect()
+    Ok(sources.into_values().collect())
 }
 
 /// Times ahead of the clock: it is wrong here, or was where these were made.

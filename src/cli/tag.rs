@@ -112,7 +112,9 @@ fn change_all(
         context.output.warn(&format!("snapshot {} cannot be read ({error}): it stays as it is", id.short()));
     }
     let output = context.output;
-    let exit = if plan.damaged.is_empty() || snapshots.is_empty() { Exit::Success } else { Exit::Damage };
+    let is_damage = plan.damaged.iter().any(|(_, error)| error.is_damage());
+    let is_whole = plan.damaged.is_empty() || snapshots.is_empty();
+    let exit = if is_whole { Exit::Success } else { Exit::of_unread(is_damage) };
     let count = |count: usize| size::counted(count as u64, "snapshot", "snapshots");
     if dry_run {
         for (id, _) in &plan.changes {

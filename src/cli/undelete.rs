@@ -84,14 +84,15 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
 
 fn list(repository: &Repository, context: &Context) -> Result<Exit, CliError> {
     let (output, zone) = (context.output, clock::local_zone());
-    let marked = undelete::list(repository);
+    let marked = undelete::list(repository)?;
     let columns = ["ID", "Time", "Host", "Removed in", "Now", "Paths"].map(|name| (name, Align::Left));
     let mut table = Table::new(&columns);
-    let mut damaged = Vec::new();
+    let (mut damaged, mut is_damage) = (Vec::new(), false);
     for Marked { id, since, replaced_by, snapshot } in &marked {
         let snapshot = match snapshot {
             Ok(snapshot) => snapshot,
             Err(error) => {
+                is_damage |= error.is_damage();
                 damaged.push(format!("{} ({error})", id.short()));
                 continue;
             }
@@ -123,5 +124,5 @@ fn list(repository: &Repository, context: &Context) -> Result<Exit, CliError> {
         return Ok(Exit::Success);
     }
     let count = size::counted(damaged.len() as u64, "removed snapshot", "removed snapshots");
-    Err(CliError::new(Exit::Damage, format!("{count} cannot be read: {}", damaged.join(", "))))
+    Err(CliError::new(Exit::of_unread(is_damage), format!("{count} cannot be read: {}", damaged.join(", "))))
 }

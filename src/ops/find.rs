@@ -2,7 +2,7 @@
 
 use super::select::{self, Chosen, Filter, Selection, SnapshotRef};
 use super::tree_walk::{TreeWalk, Visited};
-use super::{Error, Monitor, Result, Severity};
+use super::{Error, Monitor, Result, Severity, Unread};
 use crate::base::time::Time;
 use crate::files::pattern::Patterns;
 use crate::repository::Repository;
@@ -30,7 +30,7 @@ pub fn snapshots(repository: &Repository, names: &[SnapshotRef], filter: &Filter
     Ok(selection)
 }
 
-/// Hands every match in one snapshot to `show` and problems to the monitor. Returns the number of listings that
+/// Hands every match in one snapshot to `show` and problems to the monitor. Returns the listings that
 /// could not be read.
 ///
 /// # Errors
@@ -41,8 +41,8 @@ pub fn execute<E: From<Error>>(
     wanted: &Wanted,
     show: &mut dyn FnMut(Visited) -> std::result::Result<(), E>,
     monitor: &dyn Monitor,
-) -> std::result::Result<u64, E> {
-    let mut damaged = 0;
+) -> std::result::Result<Unread, E> {
+    let mut unread = Unread::default();
     let mut walk = TreeWalk::new(repository, &chosen.snapshot, b"", chosen.snapshot.root.clone());
     while let Some(next) = walk.next() {
         if monitor.interrupted() {
@@ -50,10 +50,9 @@ pub fn execute<E: From<Error>>(
         }
         let visited = match next {
             Ok(visited) => visited,
-            // Not damage: what lies deeper than a tree may is refused, and so is the snapshot.
-            Err(error @ Error::Refused(_)) => return Err(error.into()),
             Err(error) => {
-                damaged += 1;
+                let error = error.passable()?;
+                unread.add(&error);
                 monitor.problem(Severity::Error, b"", &error.to_string());
                 continue;
             }
@@ -69,5 +68,5 @@ pub fn execute<E: From<Error>>(
             show(visited)?;
         }
     }
-    Ok(damaged)
+    Ok(unread)
 }

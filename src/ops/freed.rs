@@ -81,7 +81,7 @@ pub fn run(repository: &Repository, wanted: &Wanted, pack_bytes: u64, monitor: &
 fn cuts(repository: &Repository, wanted: &Wanted) -> Result<BTreeMap<ObjectId, Cut>> {
     let mut parts: Vec<(Chosen, Vec<u8>)> = Vec::new();
     if wanted.snapshots.is_empty() {
-        let selection = select::all(repository, &wanted.filter);
+        let selection = select::all(repository, &wanted.filter)?;
         // Which of the others need what it needs cannot be told either.
         if let Some((_, error)) = selection.damaged.into_iter().next() {
             return Err(error.into());

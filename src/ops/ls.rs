@@ -3,7 +3,7 @@
 use super::part::Part;
 use super::select::{self, Chosen, Filter, SnapshotArgument};
 use super::tree_walk::{TreeWalk, Visited};
-use super::{Error, Monitor, Result};
+use super::{Error, Monitor, Result, Unread};
 use crate::repository::Repository;
 
 /// What to list.
@@ -63,7 +63,7 @@ pub fn plan(repository: &Repository, wanted: &Wanted) -> Result<Plan> {
     Ok(Plan { chosen, starts })
 }
 
-/// Hands every entry to `show`, directories before what is in them, and problems to the monitor. Returns the number of
+/// Hands every entry to `show`, directories before what is in them, and problems to the monitor. Returns the
 /// listings that could not be read.
 ///
 /// # Errors
@@ -73,8 +73,8 @@ pub fn execute<E: From<Error>>(
     plan: &Plan,
     show: &mut dyn FnMut(Visited) -> std::result::Result<(), E>,
     monitor: &dyn Monitor,
-) -> std::result::Result<u64, E> {
-    let mut damaged = 0;
+) -> std::result::Result<Unread, E> {
+    let mut unread = Unread::default();
     for start in &plan.starts {
         if start.itself
             && let Part::Entry(entry) = &start.found.part
@@ -94,14 +94,13 @@ pub fn execute<E: From<Error>>(
                     }
                     show(visited)?;
                 }
-                // Not damage: what lies deeper than a tree may is refused, and so is the snapshot.
-                Err(error @ Error::Refused(_)) => return Err(error.into()),
                 Err(error) => {
-                    damaged += 1;
+                    let error = error.passable()?;
+                    unread.add(&error);
                     monitor.problem(super::Severity::Error, b"", &error.to_string());
                 }
             }
         }
     }
-    Ok(damaged)
+    Ok(unread)
 }

@@ -242,7 +242,39 @@ pub enum Error {
     Refused(String),
 }
 
+/// What a command went on behind, because it could not be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unread {
+    /// How many snapshots, listings or records.
+    pub count: u64,
+    /// Some of it is damaged or missing. Otherwise this process could not read it now.
+    pub is_damage: bool,
+}
+
+impl Unread {
+    /// One more.
+    pub fn add(&mut self, error: &Error) {
+        self.count += 1;
+        self.is_damage |= error.is_damage();
+    }
+
+    /// And all of those.
+    pub const fn join(&mut self, more: Self) {
+        self.count += more.count;
+        self.is_damage |= more.is_damage;
+    }
+}
+
 impl Error {
+    /// The error again, when a command that reads may go on behind it: one object that cannot be read.
+    ///
+    /// # Errors
+    /// The error, when it ends the command: nothing more can be read, or the snapshot itself is refused.
+    pub fn passable(self) -> Result<Self> {
+        let is_general = self.repository().is_some_and(crate::repository::Error::is_unavailable);
+        if is_general || matches!(self, Self::Refused(_)) { Err(self) } else { Ok(self) }
+    }
+
     /// The repository's refusal, with the path of the snapshot that was being read.
     #[must_use]
     pub fn at(path: &[u8], source: crate::repository::Error) -> Self {

@@ -242,9 +242,11 @@ pub struct Selection {
 }
 
 /// Every live snapshot that the filter lets through, oldest first, and every one that cannot be read.
-#[must_use]
-pub fn all(repository: &Repository, filter: &Filter) -> Selection {
-    let (all, order) = order::all(repository);
+///
+/// # Errors
+/// Nothing more can be read at all.
+pub fn all(repository: &Repository, filter: &Filter) -> Result<Selection> {
+    let (all, order) = order::all(repository)?;
     let mut selection = Selection { order, ..Selection::default() };
     for (id, snapshot) in all {
         match snapshot {
@@ -253,7 +255,7 @@ pub fn all(repository: &Repository, filter: &Filter) -> Selection {
             Err(error) => selection.damaged.push((id, error)),
         }
     }
-    selection
+    Ok(selection)
 }
 
 /// The snapshots that are named, each once, oldest first; without a name, all that the filter lets through.
@@ -263,7 +265,7 @@ pub fn all(repository: &Repository, filter: &Filter) -> Selection {
 /// As [`one`], for the first name that stands for nothing. A named snapshot that cannot be read is in
 /// [`Selection::damaged`].
 pub fn many(repository: &Repository, names: &[SnapshotRef], filter: &Filter) -> Result<Selection> {
-    let everything = all(repository, &Filter::default());
+    let everything = all(repository, &Filter::default())?;
     if names.is_empty() {
         let chosen = everything.chosen.into_iter().filter(|chosen| filter.admits(&chosen.snapshot)).collect();
         return Ok(Selection { chosen, ..everything });
@@ -294,7 +296,7 @@ pub fn one(repository: &Repository, name: &SnapshotRef, filter: &Filter) -> Resu
             Ok(Chosen { id, snapshot: repository.snapshot(id)? })
         }
         SnapshotRef::Latest { back } => {
-            let mut everything = all(repository, &Filter::default());
+            let mut everything = all(repository, &Filter::default())?;
             let chosen = latest(repository, &everything, *back, filter)?.clone();
             // What arrived before it is older; what arrived after it may be what is meant, and older data must not pass for it.
             let state = repository.tip().state;

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::select::{self, Filter, Found, SnapshotArgument};
 use super::tree_walk::{TreeWalk, Visited};
-use super::{Error, Monitor, Phase, Result, Severity};
+use super::{Error, Monitor, Phase, Result, Severity, Unread};
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::pack::PackKind;
@@ -106,7 +106,7 @@ pub struct Report {
     /// What the repository stores.
     pub objects: Objects,
     /// Snapshots and listings that could not be read and are not counted.
-    pub damaged: u64,
+    pub unread: Unread,
 }
 
 /// A block and how much of it is in use.
@@ -151,7 +151,7 @@ fn of_content(content: &Content) -> u64 {
 ///
 /// # Errors
 /// As [`select::argument`]; [`Error::Interrupted`]. What cannot be read is told to the monitor and in
-/// [`Report::damaged`].
+/// [`Report::unread`].
 pub fn run(repository: &Repository, wanted: &Wanted, monitor: &dyn Monitor) -> Result<Report> {
     let mut counter = Counter {
         repository,
@@ -163,9 +163,10 @@ pub fn run(repository: &Repository, wanted: &Wanted, monitor: &dyn Monitor) -> R
     };
     let mut parts: Vec<(ObjectId, Snapshot, Found)> = Vec::new();
     if wanted.snapshots.is_empty() {
-        let selection = select::all(repository, &wanted.filter);
+        let selection = select::all(repository, &wanted.filter)?;
         for (id, error) in selection.damaged {
-            counter.report.damaged += 1;
+            let error = Error::from(error);
+            counter.report.unread.add(&error);
             monitor.problem(Severity::Error, b"", &format!("snapshot {} cannot be read: {error}", id.short()));
         }
         for chosen in selection.chosen {
@@ -215,10 +216,9 @@ impl Counter<'_> {
                         walk.skip_children();
                     }
                 }
-                // Not damage: what lies deeper than a tree may is refused, and so is the snapshot.
-                Err(error @ Error::Refused(_)) => return Err(error),
                 Err(error) => {
-                    self.report.damaged += 1;
+                    let error = error.passable()?;
+                    self.report.unread.add(&error);
                     monitor.problem(Severity::Error, b"", &error.to_string());
                 }
             }

@@ -46,10 +46,12 @@ pub struct Marked {
 }
 
 /// Every snapshot that can still come back, oldest first.
-#[must_use]
-pub fn list(repository: &Repository) -> Vec<Marked> {
+///
+/// # Errors
+/// Nothing more can be read at all.
+pub fn list(repository: &Repository) -> Result<Vec<Marked>> {
     let tip = repository.tip();
-    let live = repository.snapshots();
+    let live = repository.snapshots()?;
     let successor = |first: ObjectId| {
         let made = live.iter().find(|(_, made)| made.as_ref().is_ok_and(|made| made.original == Some(first)));
         made.map(|(id, _)| *id)
@@ -67,18 +69,21 @@ pub fn list(repository: &Repository) -> Vec<Marked> {
         })
         .collect();
     let readable = all.iter().filter_map(|marked| Some((marked.id, marked.since, marked.snapshot.as_ref().ok()?)));
-    let places = order(repository, &tip, readable);
+    let places = order(repository, &tip, readable)?;
     all.sort_by_key(|marked| (places.position(&marked.id), marked.since, marked.id));
-    all
+    Ok(all)
 }
 
 /// Where removed snapshots, each with the generation that removed it, stand among the live ones. The arrival of each is the one that it
 /// had; where the head that said so is gone, or none ever did, it counts as having arrived when it was removed, or last.
+///
+/// # Errors
+/// Nothing more can be read at all.
 pub(super) fn order<'a>(
     repository: &Repository,
     tip: &Tip,
     removed: impl Iterator<Item = (ObjectId, Option<u64>, &'a Snapshot)>,
-) -> Order {
+) -> repository::Result<Order> {
     let mut stamps: Vec<Stamp> = Vec::new();
     let mut states: HashMap<u64, Option<LiveState>> = HashMap::new();
     for (id, since, snapshot) in removed {
@@ -88,10 +93,10 @@ pub(super) fn order<'a>(
         });
         stamps.push(Stamp { arrival, ..Stamp::of(&tip.state, id, snapshot) });
     }
-    for (id, snapshot) in repository.snapshots() {
+    for (id, snapshot) in repository.snapshots()? {
         stamps.extend(snapshot.ok().map(|snapshot| Stamp::of(&tip.state, id, &snapshot)));
     }
-    Order::new(&stamps, Time::now())
+    Ok(Order::new(&stamps, Time::now()))
 }
 
 /// The state before the generation that set a mark.

@@ -543,11 +543,17 @@ impl Repository {
 
     /// Every live snapshot in the order of arrival; one that cannot be read comes as its error. Which one is the newest is
     /// another question (`ops::order`): what was copied or claims another time arrived when that was done.
-    #[must_use]
-    pub fn snapshots(&self) -> Vec<(ObjectId, Result<Snapshot>)> {
+    ///
+    /// # Errors
+    /// Nothing more can be read at all.
+    pub fn snapshots(&self) -> Result<Vec<(ObjectId, Result<Snapshot>)>> {
         let tip = self.tip();
         let mut arrived: Vec<_> = tip.state.snapshots.iter().map(|(id, entry)| (entry.arrival, *id)).collect();
         arrived.sort_unstable();
-        arrived.into_iter().map(|(_, id)| (id, self.snapshot(id))).collect()
+        let read = |(_, id)| match self.snapshot(id) {
+            Err(error) if error.is_unavailable() => Err(error),
+            read => Ok((id, read)),
+        };
+        arrived.into_iter().map(read).collect()
     }
 }

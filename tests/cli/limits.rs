@@ -90,7 +90,7 @@ fn too_few_open_files_are_named_and_nothing_is_remembered() {
         &["check", "--read-data"],
         &["backup", "--force", "tree"],
         &["restore", "latest", "--target", "out"],
-        &["ls"],
+        &["ls", "latest"],
         &["sync"],
     ];
     let mut refused = 0;

@@ -125,7 +125,7 @@ fn only_what_changed_is_read_and_a_second_time_nothing() {
 }
 
 fn live(repository: &Repository) -> Vec<ObjectId> {
-    repository.snapshots().into_iter().map(|(id, _)| id).collect()
+    repository.snapshots().unwrap().into_iter().map(|(id, _)| id).collect()
 }
 
 #[test]

@@ -212,7 +212,7 @@ pub fn backup_with(
     packs: PackOptions,
     monitor: &dyn Monitor,
 ) -> ops::Result<backup::Report> {
-    let parent = repository.snapshots().last().map(|(id, _)| *id);
+    let parent = repository.snapshots().unwrap().last().map(|(id, _)| *id);
     backup_as(repository, path, &backup::Options { packs, ..options(parent) }, monitor)
 }
 

@@ -90,7 +90,7 @@ impl Case<'_> {
     /// Reads everything; what fails must be what this harm may cost. Returns how many paths failed.
     fn restore(&self, repository: &Repository) -> usize {
         let mut failed = 0;
-        for (id, snapshot) in repository.snapshots() {
+        for (id, snapshot) in repository.snapshots().unwrap() {
             let run = self.template.runs.iter().find(|run| run.snapshot == id);
             // A snapshot that a test has made holds what the second one holds.
             let expected = &run.unwrap_or(&self.template.runs[1]).contents;
@@ -181,13 +181,13 @@ impl Case<'_> {
     }
 
     fn backup(&self, repository: &Repository) {
-        let before = repository.snapshots().len();
+        let before = repository.snapshots().unwrap().len();
         match back_up(repository, &self.template.source) {
-            Ok(_) => assert_eq!(repository.snapshots().len(), before + 1),
+            Ok(_) => assert_eq!(repository.snapshots().unwrap().len(), before + 1),
             Err(ops::Error::Repository(error)) => {
                 assert!(error.is_damage(), "{}", self.tell(error));
                 assert!(!self.is_cache(), "{}", self.tell("the cache is disposable"));
-                assert_eq!(repository.snapshots().len(), before);
+                assert_eq!(repository.snapshots().unwrap().len(), before);
             }
             Err(error) => panic!("{}", self.tell(error)),
         }
@@ -237,7 +237,7 @@ impl Case<'_> {
             let report = check_all(&repository);
             assert!(report.findings.is_empty(), "{}", self.tell(&report.findings));
             assert_eq!(self.restore(&repository), 0);
-            assert_eq!(repository.snapshots().len(), 2);
+            assert_eq!(repository.snapshots().unwrap().len(), 2);
         });
     }
 }
@@ -268,7 +268,7 @@ fn every_segment_and_the_cache_come_back_from_the_packs() {
     drop_and(&copy, |repository| {
         let report = check_all(&repository);
         assert!(report.findings.is_empty(), "{:?}", report.findings);
-        for (id, snapshot) in repository.snapshots() {
+        for (id, snapshot) in repository.snapshots().unwrap() {
             let expected = &template.runs.iter().find(|run| run.snapshot == id).unwrap().contents;
             let files = read_all(&repository, &template.source, snapshot.unwrap().root);
             assert_eq!(files.len(), expected.len());

@@ -73,7 +73,7 @@ pub fn back_up(repository: &Repository, source: &Path) -> ops::Result<ObjectId> 
         paths: vec![b"/source".to_vec()],
         options: Vec::new(),
     };
-    let parent = repository.snapshots().into_iter().rev().find(|(_, snapshot)| snapshot.is_ok());
+    let parent = repository.snapshots().unwrap().into_iter().rev().find(|(_, snapshot)| snapshot.is_ok());
     let options = backup::Options {
         parent: parent.map(|(id, _)| id),
         unchanged: backup::scan::Unchanged::default(),

@@ -103,7 +103,7 @@ impl World {
             options: Vec::new(),
         };
         let options = backup::Options {
-            parent: self.repository.snapshots().last().map(|(id, _)| *id),
+            parent: self.repository.snapshots().unwrap().last().map(|(id, _)| *id),
             unchanged: backup::scan::Unchanged::default(),
             skip_if_unchanged: false,
             allow_empty: false,

@@ -132,7 +132,7 @@ fn save(
     label: &Label,
     monitor: &dyn Monitor,
 ) -> packstone::ops::Result<ObjectId> {
-    let parent = repository.snapshots().last().map(|(id, _)| *id);
+    let parent = repository.snapshots().unwrap().last().map(|(id, _)| *id);
     let options = backup::Options { packs: world::packs(PACK_BYTES), ..world::options(parent) };
     let sources = Sources::new(&[path.to_path_buf()], &Excludes::new())?;
     let labels = backup::Labels {

@@ -95,7 +95,7 @@ impl World {
 
     fn backup(&self, monitor: &dyn Monitor) -> ObjectId {
         let repository = self.open(None);
-        let parent = repository.snapshots().last().map(|(id, _)| *id);
+        let parent = repository.snapshots().unwrap().last().map(|(id, _)| *id);
         let report = world::backup_as(&repository, self.source.path(), &world::options(parent), monitor).unwrap();
         report.snapshot.unwrap()
     }

@@ -169,7 +169,8 @@ impl Record {
     }
 
     fn give_up(&mut self, error: &CliError) -> Result<(), CliError> {
-        let interrupted = error.exit() == Exit::Interrupted;
+        // A drill that this process could not hold says nothing of the mirror.
+        let interrupted = error.exit() == Exit::Interrupted || error.is_of_process();
         self.drill.outcome = if interrupted { DrillOutcome::Interrupted } else { DrillOutcome::Failed };
         self.drill.reason = Some(error.chain());
         Ok(self.book.end_drill(&self.drill)?)
@@ -205,7 +206,8 @@ fn one(mirror: &str, arguments: &Arguments, secret: &Secret, context: &Context) 
                 record.give_up(&error)?;
             }
             // What the mirror is not to blame for keeps its code.
-            let ours = matches!(error.exit(), Exit::Interrupted | Exit::WrongPassword | Exit::Usage);
+            let ours =
+                error.is_of_process() || matches!(error.exit(), Exit::Interrupted | Exit::WrongPassword | Exit::Usage);
             return Err(if ours { error } else { error.with_exit(Exit::DrillFailed) }.about(&label));
         }
     };

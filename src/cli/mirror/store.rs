@@ -22,7 +22,22 @@ impl From<AddressError> for CliError {
 
 impl From<BookError> for CliError {
     fn from(error: BookError) -> Self {
-        Self::failed(error.to_string())
+        let failed = Self::failed(error.to_string());
+        match error {
+            BookError::Database(_) | BookError::Io(_) => failed.hint(hint_about(&error)),
+            BookError::Exists(_) | BookError::Unknown(_) => failed,
+        }
+    }
+}
+
+/// What to do about a list of mirrors that cannot be read or written.
+fn hint_about(error: &BookError) -> &'static str {
+    if error.is_damage() {
+        "the file is damaged: move it away and add the mirrors again: nothing on them hangs on it. What is lost is which state \
+         each was last left with, and the drills' history"
+    } else {
+        "the file could not be read or written now; the mirrors are untouched. Look at who owns it, at its disk, and at the \
+         limits of this process, and run the command again"
     }
 }
 
@@ -67,10 +82,7 @@ pub fn book(context: &Context, repository: RepositoryId) -> Result<MirrorBook, C
     let folder = folder(context)?;
     MirrorBook::open(&folder, repository).map_err(|error| {
         let file = folder.join(format!("{repository}.sqlite"));
-        CliError::failed(format!("{}: {error}", escape(file.as_os_str().as_encoded_bytes()))).hint(
-            "when the file is damaged, move it away and add the mirrors again: nothing on them hangs on it. What is lost is which state \
-             each was last left with, and the drills' history",
-        )
+        CliError::failed(format!("{}: {error}", escape(file.as_os_str().as_encoded_bytes()))).hint(hint_about(&error))
     })
 }
 

@@ -55,26 +55,29 @@ pub(super) enum Emptied {
 
 /// Looks at one source, which lies at `path` in the snapshot and holds `now` entries that are no directories. `reference` is
 /// asked for only when it is needed.
+///
+/// # Errors
+/// Nothing more can be read at all.
 pub(super) fn examine(
     repository: &Repository,
     path: &[u8],
     now: u64,
     reference: &mut Reference<'_>,
-) -> Option<Emptied> {
+) -> repository::Result<Option<Emptied>> {
     // As many as say that the source has lost something worth saying; see also [`has_lost_nearly_all`].
     let enough = if now == 0 { 1 } else { HELD_MIN.max(now.saturating_mul(LOST_PART).saturating_add(1)) };
     // A source that was as large as this one is now has lost nothing: most are known by that.
-    let counted = reference.newest().map_or(0, |(_, snapshot)| snapshot.counts.files + snapshot.counts.others);
+    let counted = reference.newest()?.map_or(0, |(_, snapshot)| snapshot.counts.files + snapshot.counts.others);
     let held = match counted >= enough {
-        true => reference.newest().map_or(0, |(_, snapshot)| count_beneath(repository, snapshot, path, enough)),
+        true => reference.newest()?.map_or(0, |(_, snapshot)| count_beneath(repository, snapshot, path, enough)),
         false => 0,
     };
-    match (reference.newest(), now) {
+    Ok(match (reference.newest()?, now) {
         (Some((snapshot, _)), 0) if held > 0 => Some(Emptied::All { snapshot: *snapshot }),
         (Some((snapshot, _)), _) if held >= enough => Some(Emptied::Nearly { snapshot: *snapshot, held }),
         (_, 0) => Some(Emptied::Nothing),
         _ => None,
-    }
+    })
 }
 
 /// The snapshot that sources are compared with, looked for once.
@@ -90,17 +93,20 @@ impl<'a> Reference<'a> {
         Self { repository, labels, found: None }
     }
 
-    fn newest(&mut self) -> Option<&(ObjectId, Snapshot)> {
+    fn newest(&mut self) -> repository::Result<Option<&(ObjectId, Snapshot)>> {
         let Self { repository, labels, found } = self;
-        let look = || {
-            let (all, _) = order::all_as_written(repository);
-            all.into_iter().rev().find_map(|(id, snapshot)| {
-                let snapshot = snapshot.ok()?;
-                let ours = log::is_same_source((&snapshot.host, &snapshot.paths), (&labels.host, &labels.paths));
-                (ours && snapshot.outcome != Outcome::Partial).then_some((id, snapshot))
-            })
+        let found = match found {
+            Some(found) => found,
+            none => {
+                let (all, _) = order::all_as_written(repository)?;
+                none.insert(all.into_iter().rev().find_map(|(id, snapshot)| {
+                    let snapshot = snapshot.ok()?;
+                    let ours = log::is_same_source((&snapshot.host, &snapshot.paths), (&labels.host, &labels.paths));
+                    (ours && snapshot.outcome != Outcome::Partial).then_some((id, snapshot))
+                }))
+            }
         };
-        found.get_or_insert_with(look).as_ref()
+        Ok(found.as_ref())
     }
 }
 

@@ -39,19 +39,21 @@ pub fn is_same_source(one: (&str, &[Vec<u8>]), other: (&str, &[Vec<u8>])) -> boo
 /// The newest snapshot of the same source, by the time at which each was written: claims have no part in it. One in which a source was
 /// missing comes after all others: compared with it, nothing would be gone. One that cannot be
 /// read is passed over: what it would tell is found again by comparing with the one before.
-#[must_use]
-pub fn before(repository: &Repository, labels: &Labels) -> Option<Before> {
-    let (all, _) = order::all_as_written(repository);
+///
+/// # Errors
+/// Nothing more can be read at all.
+pub fn before(repository: &Repository, labels: &Labels) -> repository::Result<Option<Before>> {
+    let (all, _) = order::all_as_written(repository)?;
     let mut readable = all.into_iter().rev().filter_map(|(id, snapshot)| Some(Before { id, snapshot: snapshot.ok()? }));
     let source = (labels.host.as_str(), labels.paths.as_slice());
     let mut newest = None;
     for before in readable.by_ref().filter(|one| is_same_source((&one.snapshot.host, &one.snapshot.paths), source)) {
         if !lacks_source(repository, &before.snapshot) {
-            return Some(before);
+            return Ok(Some(before));
         }
         newest.get_or_insert(before);
     }
-    newest
+    Ok(newest)
 }
 
 /// A log that goes on. What is not added to is carried over as it is.

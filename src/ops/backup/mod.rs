@@ -207,7 +207,7 @@ pub fn run(
     };
     let started = Time::now();
     monitor.phase(Phase::Backup);
-    let before = log::before(repository, labels);
+    let before = log::before(repository, labels)?;
     let compared = Compared {
         parent: parent.as_ref().map(|(id, parent)| (*id, parent)),
         before: before.as_ref(),
@@ -261,7 +261,7 @@ fn examine_sources(
             continue;
         }
         let shown = || escape(&typed_path(&path, &labels.paths));
-        match emptied::examine(repository, &path, now, &mut reference) {
+        match emptied::examine(repository, &path, now, &mut reference)? {
             None => {}
             // What could not be read was said.
             Some(Emptied::Nothing) if store.is_partial() => {}
@@ -309,7 +309,7 @@ pub fn run_stream(
     monitor.phase(Phase::Backup);
     let mut stored = stdin::store(&mut run, source, name, started, monitor)?;
     // Nothing can be missing in one stream, but the log of what was saved under this name before goes on.
-    let before = log::before(repository, labels).map(|before| before.snapshot);
+    let before = log::before(repository, labels)?.map(|before| before.snapshot);
     (stored.deleted, stored.deleted_count) = log::Log::go_on(&mut run, before.as_ref())?.finish(&mut run)?;
     finish().map_err(Error::Refused)?;
     if stored.counts.bytes == 0 && !options.allow_empty {

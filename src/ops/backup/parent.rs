@@ -22,7 +22,7 @@ pub fn choose(
         return Ok(Some(select::one(repository, name, &Filter::default())?.id));
     }
     let group = group_by.key_of(&labels.host, &labels.paths, &labels.tags, &labels.label);
-    let everything = select::all(repository, &Filter::default());
+    let everything = select::all(repository, &Filter::default())?;
     let of_group = || everything.chosen.iter().rev().filter(|chosen| group_by.key(&chosen.snapshot) == group);
     let whole = of_group().find(|chosen| !lacks_source(repository, &chosen.snapshot));
     Ok(whole.or_else(|| of_group().next()).map(|chosen| chosen.id))

@@ -411,8 +411,8 @@ fn an_empty_stream_is_refused() {
         run_stream(&repository, &mut &*bytes, &mut || Ok(()), b"db.sql", &labels, &options, &Silent)
     };
     assert!(matches!(store(b"", false), Err(Error::EmptyStream)));
-    assert!(repository.snapshots().is_empty());
+    assert!(repository.snapshots().unwrap().is_empty());
     store(b"x", false).unwrap();
     store(b"", true).unwrap();
-    assert_eq!(repository.snapshots().len(), 2);
+    assert_eq!(repository.snapshots().unwrap().len(), 2);
 }

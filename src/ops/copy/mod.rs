@@ -81,7 +81,7 @@ pub fn plan(source: &Repository, destination: &Repository, names: &[SnapshotRef]
     }
     let selection = select::many(source, names, filter)?;
     let mut plan = Plan { damaged: selection.damaged, ..Plan::default() };
-    plan.everything = select::all(source, &Filter::default()).chosen;
+    plan.everything = select::all(source, &Filter::default())?.chosen;
     let known = Known::read(destination);
     for chosen in selection.chosen {
         match known.copy_of(chosen.id, &chosen.snapshot) {

@@ -137,6 +137,15 @@ pub struct Page {
     pub next: Option<Cursor>,
     /// What could not be read: parts of a log, snapshots, listings.
     pub damaged: Vec<String>,
+    /// Some of that is damaged or missing. Otherwise this process could not read it now.
+    pub has_damage: bool,
+}
+
+impl Page {
+    fn add_unread(&mut self, sentence: String, error: &repository::Error) {
+        self.has_damage |= error.is_damage();
+        self.damaged.push(sentence);
+    }
 }
 
 /// The snapshots of one host and set of paths.
@@ -155,14 +164,14 @@ fn names(path: &[u8]) -> Vec<&[u8]> {
 }
 
 /// Every source with its live snapshots, and the snapshots that cannot be read.
-fn sources(repository: &Repository, filter: &Filter, page: &mut Page) -> Vec<Source> {
+fn sources(repository: &Repository, filter: &Filter, page: &mut Page) -> Result<Vec<Source>> {
     let mut sources: Vec<Source> = Vec::new();
-    let (all, _) = order::all_as_written(repository);
+    let (all, _) = order::all_as_written(repository)?;
     for (id, snapshot) in all.into_iter().rev() {
         let snapshot = match snapshot {
             Ok(snapshot) => snapshot,
             Err(error) => {
-                page.damaged.push(format!("snapshot {} cannot be read: {error}", id.short()));
+                page.add_unread(format!("snapshot {} cannot be read: {error}", id.short()), &error);
                 continue;
             }
         };
@@ -184,7 +193,7 @@ fn sources(repository: &Repository, filter: &Filter, page: &mut Page) -> Vec<Sou
         }
     }
     sources.retain(|source| source.live.iter().any(|(_, snapshot)| filter.admits(snapshot)));
-    sources
+    Ok(sources)
 }
 
 impl Source {
@@ -300,10 +309,11 @@ fn gather(
                 Ok(deletion) => deletion,
                 Err(error) => {
                     let count = newest.deleted_count.saturating_sub(number);
-                    page.damaged.push(format!(
+                    let sentence = format!(
                         "the newest {count} records of the log of deletions in snapshot {} cannot be read: {error}",
                         id.short()
-                    ));
+                    );
+                    page.add_unread(sentence, &error);
                     break;
                 }
             };
@@ -363,7 +373,7 @@ fn of_source(source: usize, rows: &[(usize, Deletion)]) -> Vec<(usize, &Deletion
 /// [`Error::Interrupted`]; a head or a segment that cannot be read. What else cannot be read is in [`Page::damaged`].
 pub fn page(repository: &Repository, wanted: &Wanted, monitor: &dyn Monitor) -> Result<Page> {
     let mut page = Page::default();
-    let mut sources = sources(repository, &wanted.filter, &mut page);
+    let mut sources = sources(repository, &wanted.filter, &mut page)?;
     if wanted.part.is_some() {
         sources.iter_mut().for_each(|source| source.place(repository));
     }
@@ -387,7 +397,7 @@ pub fn page(repository: &Repository, wanted: &Wanted, monitor: &dyn Monitor) -> 
             let (numbers, failed) = present(repository, newest, &own);
             there.extend(numbers);
             if let Some(error) = failed {
-                page.damaged.push(format!("snapshot {}: {error}", id.short()));
+                page.add_unread(format!("snapshot {}: {error}", id.short()), &error);
             }
         }
         for ((number, row), place) in (0..).zip(batch).zip(found) {
@@ -454,7 +464,7 @@ fn ways(
             }
             own.retain(|(number, _)| !numbers.contains(number));
             if let Some(error) = failed {
-                page.damaged.push(format!("snapshot {}: {error}", id.short()));
+                page.add_unread(format!("snapshot {}: {error}", id.short()), &error);
             }
         }
         left |= !own.is_empty();
@@ -481,7 +491,7 @@ fn removed(
         return Ok(());
     }
     let places =
-        undelete::order(repository, &tip, marked.iter().map(|(since, id, snapshot)| (*id, Some(*since), snapshot)));
+        undelete::order(repository, &tip, marked.iter().map(|(since, id, snapshot)| (*id, Some(*since), snapshot)))?;
     marked.sort_by_key(|(_, id, _)| Reverse(places.position(id)));
     let mut lifted = LiveState::clone(&tip.state);
     lifted.marked.retain(|_, mark| mark.kind != MarkedKind::Pack);

@@ -152,7 +152,7 @@ fn by_rules(
     moment: &Moment,
 ) -> Result<Plan> {
     let tip = repository.tip();
-    let selection = select::all(repository, filter);
+    let selection = select::all(repository, filter)?;
     let mut groups: BTreeMap<GroupKey, Vec<Chosen>> = BTreeMap::new();
     for chosen in selection.chosen {
         groups.entry(group_by.key(&chosen.snapshot)).or_default().push(chosen);

@@ -214,26 +214,33 @@ fn places_in_time(
 type Read = (ObjectId, repository::Result<Snapshot>);
 
 /// Every live snapshot in its order, oldest first, then those that cannot be read; and the order itself.
-#[must_use]
-pub fn all(repository: &Repository) -> (Vec<Read>, Order) {
+///
+/// # Errors
+/// Nothing more can be read at all.
+pub fn all(repository: &Repository) -> repository::Result<(Vec<Read>, Order)> {
     sorted(repository, Stamp::of)
 }
 
 /// The same by the time at which each was written instead of what it claims: those that are not made from others in the
 /// order of their arrival, and those that are where the ones stood that they were made from.
-#[must_use]
-pub fn all_as_written(repository: &Repository) -> (Vec<Read>, Order) {
+///
+/// # Errors
+/// Nothing more can be read at all.
+pub fn all_as_written(repository: &Repository) -> repository::Result<(Vec<Read>, Order)> {
     sorted(repository, |state, id, snapshot| {
         let stamp = Stamp::of(state, id, snapshot);
         Stamp { time: stamp.written, ..stamp }
     })
 }
 
-fn sorted(repository: &Repository, stamp: impl Fn(&LiveState, ObjectId, &Snapshot) -> Stamp) -> (Vec<Read>, Order) {
+fn sorted(
+    repository: &Repository,
+    stamp: impl Fn(&LiveState, ObjectId, &Snapshot) -> Stamp,
+) -> repository::Result<(Vec<Read>, Order)> {
     let state = repository.tip().state;
-    let mut all = repository.snapshots();
+    let mut all = repository.snapshots()?;
     let readable = all.iter().filter_map(|(id, snapshot)| Some(stamp(&state, *id, snapshot.as_ref().ok()?)));
     let order = Order::new(&readable.collect::<Vec<Stamp>>(), Time::now());
     all.sort_by_key(|(id, _)| order.position(id));
-    (all, order)
+    Ok((all, order))
 }

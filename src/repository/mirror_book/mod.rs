@@ -73,6 +73,17 @@ pub enum BookError {
     Unknown(String),
 }
 
+impl BookError {
+    /// True when the file is not what was written. Anything else says nothing of its bytes: a limit of this process, a right,
+    /// a disk.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        let Self::Database(error) = self else { return false };
+        matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+    }
+}
+
 /// Result of looking into the book.
 pub type Result<T> = std::result::Result<T, BookError>;
 
