@@ -148,8 +148,9 @@ fn remember(report: &Report, data: Data, repository: &Repository, context: &Cont
     match report.damage() {
         Some(finding) => {
             let (by_reading, what) = (data != Data::None, finding.message.clone());
-            store::book(context, repository.id())?
-                .set_damage(&place, &Damage { found: Time::now(), by_reading, what })?;
+            if let Some(book) = store::book_if_any(context, repository.id())? {
+                book.set_damage(&place, &Damage { found: Time::now(), by_reading, what })?;
+            }
         }
         None => {
             if let Some(book) = store::existing_book(context, repository.id()) {

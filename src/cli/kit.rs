@@ -72,7 +72,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
         earlier: Vec::new(),
         date,
     };
-    for mirror in store::book(context, repository.id())?.all()? {
+    let book = store::book_if_any(context, repository.id())?;
+    for mirror in book.map(|book| book.all()).transpose()?.unwrap_or_default() {
         let service = Place::of(&mirror)?.address.service();
         let state = mirror.head.map(|head| HeadCode::of(&head));
         page.mirrors.push((mirror.name, mirror.address, state, service.secrets.to_vec()));

@@ -7,6 +7,7 @@
 
 pub mod bar;
 pub mod clock;
+pub mod directories;
 pub mod drill;
 pub mod duration;
 pub mod entry;
@@ -136,6 +137,7 @@ pub struct Context {
     /// Set when the user wants an end.
     pub interrupt: Interrupt,
     environment: Environment,
+    told: directories::Told,
 }
 
 impl Context {
@@ -204,7 +206,8 @@ fn start(cli: Cli, environment: Environment, output: Output) -> Result<Exit, Cli
         let hint = shortage::describe(&error);
         hint.into_iter().fold(CliError::failed(format!("cannot start a thread: {error}")), CliError::hint)
     })?;
-    let mut context = Context { global: cli.global, output, interrupt, environment };
+    let mut context =
+        Context { global: cli.global, output, interrupt, environment, told: directories::Told::default() };
     run(cli.command, &mut context)
 }
 

@@ -58,18 +58,15 @@ pub fn access(context: &Context, place: &Path, storage: Local, command: &str) ->
         storage: Arc::new(storage),
         locks: Locks::open(place).for_command(command),
         place: place.to_path_buf(),
-        cache: context.global.cache_directory()?,
-        remembered: Some(remembered(context)?.of(place)),
+        cache: context.cache_directory(),
+        remembered: remembered(context).map(|memory| memory.of(place)),
         retry_lock: context.global.retry_lock.unwrap_or(Duration::ZERO),
     })
 }
 
-/// What this machine remembers of repositories.
-///
-/// # Errors
-/// When there is no home directory.
-pub fn remembered(context: &Context) -> Result<Remembered, CliError> {
-    Ok(Remembered::new(context.global.state_directory()?.join("repositories")))
+/// What this machine remembers of repositories; `None` where there is no directory for that, which is said.
+pub fn remembered(context: &Context) -> Option<Remembered> {
+    context.state_directory().map(|directory| Remembered::new(directory.join("repositories")))
 }
 
 /// True when heads lie there: a repository that has lost its config.
@@ -78,21 +75,18 @@ fn has_heads(place: &Path) -> bool {
 }
 
 /// The sentence for a place where no repository is, with what this machine remembers of it.
-///
-/// # Errors
-/// When there is no home directory.
-pub fn nothing_at(context: &Context, place: &Path) -> Result<CliError, CliError> {
+pub fn nothing_at(context: &Context, place: &Path) -> CliError {
     let shown = escape(place.as_os_str().as_bytes());
     if has_heads(place) {
-        return Ok(CliError::new(
+        return CliError::new(
             Exit::Damage,
             format!("damaged: the config file of the repository at {shown} is not there"),
         )
         .hint(
             "copy the file config back from any other copy of the repository: it is the same there and never changes",
-        ));
+        );
     }
-    Ok(match remembered(context)?.at(place) {
+    match remembered(context).and_then(|memory| memory.at(place)) {
         Some(id) => CliError::new(
             Exit::NoRepository,
             format!("repository {} was at {shown} and is not there now", id.short()),
@@ -101,7 +95,7 @@ pub fn nothing_at(context: &Context, place: &Path) -> Result<CliError, CliError>
         None => CliError::new(Exit::NoRepository, format!("no repository at {shown}: there is no config file")).hint(
             "name its directory with --repo or PACKSTONE_REPOSITORY, or make one: packstone init, or packstone backup --init",
         ),
-    })
+    }
 }
 
 /// Opens the repository that options and environment name.
@@ -173,7 +167,7 @@ pub fn source_mirror(
     let is_same =
         PublicView::open(access.clone()).map_err(|error| CliError::from(error).about(&about))?.id() == destination;
     // The cache of one history knows nothing of the other.
-    let cache = if is_same { None } else { context.global.cache_directory()? };
+    let cache = if is_same { None } else { context.cache_directory() };
     let secret = context.secret_from(options, Question::Open("Passphrase or recovery code of the source"))?;
     let (opened, _) = open(Access { cache, ..access }, secret).map_err(|error| error.about(&about))?;
     Ok(opened)
@@ -181,7 +175,7 @@ pub fn source_mirror(
 
 fn storage(context: &Context, place: &Path) -> Result<Local, CliError> {
     if !exists(place) && !is_closed(place) {
-        return Err(nothing_at(context, place)?);
+        return Err(nothing_at(context, place));
     }
     Local::open(place).map_err(|error| match error.kind {
         ErrorKind::Absent => CliError::new(Exit::NoRepository, error.to_string()),
@@ -209,10 +203,10 @@ fn from_mirror(context: &mut Context, mirror: &str, stdin_taken: bool) -> Result
     let place = store::find(context, mirror)?;
     let store = store::open(context, &place, false)?;
     let bare = Access::bare(Arc::new(ReadOnly::new(store)), PathBuf::from(place.address.to_string()));
-    let access = Access { cache: context.global.cache_directory()?, ..bare };
+    let access = Access { cache: context.cache_directory(), ..bare };
     let secret = context.secret(Question::Open("Passphrase or recovery code"), stdin_taken)?;
     let (opened, _) = open(access, secret)?;
-    let (tip, seen) = (opened.tip(), remembered(context)?.head(opened.id()));
+    let (tip, seen) = (opened.tip(), remembered(context).and_then(|memory| memory.head(opened.id())));
     match seen {
         // It may only not have been synced since; what is shown is older, and that is said.
         Some(seen) if seen.generation > tip.reference().generation => {
@@ -265,7 +259,7 @@ pub fn elsewhere(memory: &Remembered, id: RepositoryId, place: &Path) -> Option<
 pub fn closed(context: &Context, command: &str) -> Result<Access, CliError> {
     let place = place(context)?;
     if !exists(&place) && !is_closed(&place) {
-        return Err(nothing_at(context, &place)?);
+        return Err(nothing_at(context, &place));
     }
     let storage = Local::open(&place).map_err(repository::Error::from)?;
     access(context, &place, storage, command)

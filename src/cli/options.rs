@@ -1,5 +1,6 @@
 //! The options that every command takes, and where things are by default.
 
+use super::directories;
 use super::duration;
 use super::exit::CliError;
 use super::output::Output;
@@ -7,7 +8,6 @@ use super::secret::{FromOptions, SecretOptions};
 use super::size;
 use crate::base::escape::escape;
 use crate::repository::pack_writer::PackOptions;
-use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -38,6 +38,10 @@ pub struct GlobalOptions {
     /// Do without a cache on disk
     #[arg(long, global = true, conflicts_with = "cache_dir")]
     pub no_cache: bool,
+    /// Keep in this directory what this machine remembers: the newest head seen of each repository, its mirrors and drills
+    /// [default: packstone in the user's state directory]
+    #[arg(long, value_name = "DIRECTORY", env = "PACKSTONE_STATE_DIR", global = true)]
+    pub state_dir: Option<PathBuf>,
     /// Wait this long when another process holds the lock, such as 30s, 5m or 1h30m
     #[arg(long, value_name = "DURATION", global = true, value_parser = duration::parse_wait)]
     pub retry_lock: Option<Duration>,
@@ -93,7 +97,7 @@ impl GlobalOptions {
             (Some(_), Some(_)) => Err(CliError::usage("only one of --repo and --repository-file can be used")),
             (Some(place), None) => local(place.clone()),
             (None, Some(file)) => in_file(file),
-            (None, None) => local(default_directory("XDG_DATA_HOME", ".local/share")?.join("main")),
+            (None, None) => local(directories::Place::Data.find()?.join("main")),
         }
     }
 
@@ -120,7 +124,7 @@ impl GlobalOptions {
     /// # Errors
     /// When there is no home directory to put it in.
     pub fn default_cache_directory(&self) -> Result<PathBuf, CliError> {
-        default_directory("XDG_CACHE_HOME", ".cache")
+        directories::Place::Cache.find()
     }
 
     /// The directory of this program's settings.
@@ -128,15 +132,26 @@ impl GlobalOptions {
     /// # Errors
     /// When there is no home directory to put it in.
     pub fn configuration_directory(&self) -> Result<PathBuf, CliError> {
-        default_directory("XDG_CONFIG_HOME", ".config")
+        directories::Place::Configuration.find()
     }
 
-    /// The directory where it is remembered what was seen of each repository.
+    /// The directory where it is remembered what was seen of each repository, which mirrors it has, and its drills.
     ///
     /// # Errors
     /// When there is no home directory to put it in.
     pub fn state_directory(&self) -> Result<PathBuf, CliError> {
-        default_directory("XDG_STATE_HOME", ".local/state")
+        match &self.state_dir {
+            Some(directory) => Ok(directory.clone()),
+            None => self.default_state_directory(),
+        }
+    }
+
+    /// The same when none is named.
+    ///
+    /// # Errors
+    /// When there is no home directory to put it in.
+    pub fn default_state_directory(&self) -> Result<PathBuf, CliError> {
+        directories::Place::State.find()
     }
 }
 
@@ -184,22 +199,6 @@ fn local(place: PathBuf) -> Result<PathBuf, CliError> {
         );
     }
     Ok(place)
-}
-
-/// `packstone` below the directory that `variable` names, or below `fallback` in the home directory. Relative
-/// values are ignored, as the XDG base directory specification says.
-fn default_directory(variable: &str, fallback: &str) -> Result<PathBuf, CliError> {
-    directory_from(std::env::var_os(variable), std::env::var_os("HOME"), fallback).ok_or_else(|| {
-        CliError::failed(format!("neither {variable} nor HOME names a directory"))
-            .hint("set HOME, or name the places with --repo and --cache-dir")
-    })
-}
-
-fn directory_from(variable: Option<OsString>, home: Option<OsString>, fallback: &str) -> Option<PathBuf> {
-    let absolute = |value: OsString| Some(PathBuf::from(value)).filter(|path| path.is_absolute());
-    let base =
-        variable.and_then(absolute).or_else(|| home.and_then(absolute).map(|home| home.join(Path::new(fallback))))?;
-    Some(base.join("packstone"))
 }
 
 /// How hard to compress.
@@ -263,17 +262,6 @@ fn parse_pack_size(text: &str) -> Result<u64, String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn directories_follow_the_xdg_specification() {
-        let from = |variable: Option<&str>, home: Option<&str>| {
-            directory_from(variable.map(OsString::from), home.map(OsString::from), ".cache")
-        };
-        assert_eq!(from(Some("/x"), Some("/home/a")), Some("/x/packstone".into()));
-        assert_eq!(from(None, Some("/home/a")), Some("/home/a/.cache/packstone".into()));
-        assert_eq!(from(Some("relative"), Some("/home/a")), Some("/home/a/.cache/packstone".into()));
-        assert_eq!(from(Some(""), None), None);
-    }
 
     #[test]
     fn a_repository_is_a_directory_here() {

@@ -40,7 +40,7 @@ pub fn places_without(context: &Context) -> OwnPlaces {
 fn around(context: &Context, id: Option<RepositoryId>) -> OwnPlaces {
     let mut own = OwnPlaces::new(id);
     let global = &context.global;
-    let state = global.state_directory();
+    let state = global.default_state_directory();
     for (what, path) in [
         (What::State, &state),
         (What::Configuration, &global.configuration_directory()),
@@ -49,6 +49,9 @@ fn around(context: &Context, id: Option<RepositoryId>) -> OwnPlaces {
         if let Ok(path) = path {
             own.add(what, path);
         }
+    }
+    if let Some(directory) = &global.state_dir {
+        own.add_state_in(directory);
     }
     if let Some(directory) = &global.cache_dir {
         own.add_caches_in(directory);
@@ -62,7 +65,7 @@ fn around(context: &Context, id: Option<RepositoryId>) -> OwnPlaces {
     {
         own.add(What::Mirror(from.clone()), directory);
     }
-    let (Some(id), Ok(_)) = (id, state) else { return own };
+    let (Some(id), Ok(_)) = (id, global.state_directory()) else { return own };
     match store::directories(context, id) {
         Ok(mirrors) => mirrors.into_iter().for_each(|(name, directory)| own.add(What::Mirror(name), &directory)),
         Err(error) => own.add_unknown(format!("where the mirrors lie cannot be determined ({})", error.chain())),

@@ -93,7 +93,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let storage: Arc<dyn Storage> = Arc::new(storage);
     let access = Access::bare(Arc::clone(&storage), PathBuf::from(address.to_string()));
     let mirror = PublicView::open(access.clone())?;
-    let memory = open::remembered(context)?;
+    let memory = open::remembered(context);
     let tip = match wanted {
         Some(head) => recover::older(&mirror, head)?,
         None => recover::newest(&mirror)?,
@@ -103,7 +103,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     }
     let mut freshness = Freshness::NotProven;
     if wanted.is_none() {
-        if let Some(seen) = memory.head(mirror.id()) {
+        if let Some(seen) = memory.as_ref().and_then(|memory| memory.head(mirror.id())) {
             follows(seen, &tip)?;
             freshness = Freshness::Remembered;
         }
@@ -135,13 +135,15 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let fetched = recover::execute(&mirror, target, &plan, usize::from(arguments.connections), &progress);
     progress.finish();
     fetched?;
-    if wanted.is_some() {
-        remember(&memory, mirror.id(), &place, tip.reference(), context.output).map_err(|error| {
-            CliError::failed("this machine's memory of a newer state cannot be changed").caused_by(error)
-        })?;
-    } else {
+    match memory {
+        Some(memory) if wanted.is_some() => {
+            remember(&memory, mirror.id(), &place, tip.reference(), context.output).map_err(|error| {
+                CliError::failed("this machine's memory of a newer state cannot be changed").caused_by(error)
+            })?;
+        }
         // Of a copy that lay there once.
-        let _ = memory.of(&place).unset_apart(mirror.id());
+        Some(memory) => drop(memory.of(&place).unset_apart(mirror.id())),
+        None => {}
     }
     finish(&place, secret, context)
 }

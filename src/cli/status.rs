@@ -100,22 +100,29 @@ fn ago(time: Time, now: Time) -> String {
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let repository = open::repository(context, "status")?;
     let (now, zone) = (Time::now(), clock::local_zone());
-    let book = store::book(context, repository.id())?;
-    let mirrors = book.all()?;
-    let drills = book.drills(None)?;
+    let book = store::book_if_any(context, repository.id())?;
+    let mirrors = book.as_ref().map(MirrorBook::all).transpose()?.unwrap_or_default();
+    let drills = book.as_ref().map(|book| book.drills(None)).transpose()?.unwrap_or_default();
     let mut complaints = Vec::new();
     let sources = sources(&repository, &mut complaints)?;
     overdue_sources(&sources, arguments.max_age, now, &mut complaints);
-    if let Some(damage) = book.damage(&store::place_name(repository.place()))? {
+    if let Some(book) = &book
+        && let Some(damage) = book.damage(&store::place_name(repository.place()))?
+    {
         let (ago, what) = (ago(damage.found, now), escape(damage.what.as_bytes()));
         let next = if mirrors.is_empty() { "packstone check" } else { "packstone repair objects" };
         complain(&mut complaints, true, &format!("the last check, {ago}, found damage: {what}"), next);
     }
     for mirror in &mirrors {
-        overdue_mirror(mirror, &repository, &book, arguments, now, &mut complaints)?;
+        if let Some(book) = &book {
+            overdue_mirror(mirror, &repository, book, arguments, now, &mut complaints)?;
+        }
         overdue_drill(&mirror.name, &drills, arguments.max_drill_age, now, &mut complaints);
     }
-    if mirrors.is_empty() {
+    if book.is_none() {
+        let sentence = "which mirrors this repository has is not known without a directory of this machine's state";
+        complain(&mut complaints, false, sentence, "packstone status --state-dir DIRECTORY");
+    } else if mirrors.is_empty() {
         complain(
             &mut complaints,
             false,
@@ -145,7 +152,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let screen =
         Screen { repository: &repository, sources, mirrors, drills, slots: slots.len(), disk, complaints, now, zone };
     if context.output.json {
-        screen.json(&book, context)?
+        screen.json(book.as_ref(), context)?
     } else {
         screen.show(context)?
     }
@@ -406,7 +413,7 @@ impl Screen<'_> {
         Ok(())
     }
 
-    fn json(&self, book: &MirrorBook, context: &Context) -> Result<(), CliError> {
+    fn json(&self, book: Option<&MirrorBook>, context: &Context) -> Result<(), CliError> {
         let head = self.repository.tip().reference();
         let time = |time: Time| clock::rfc3339(time, &self.zone);
         let sources: Vec<_> = self
@@ -430,7 +437,7 @@ impl Screen<'_> {
             .collect();
         let mut mirrors = Vec::new();
         for mirror in &self.mirrors {
-            let counts = book.counts(&mirror.name)?;
+            let counts = book.map(|book| book.counts(&mirror.name)).transpose()?.unwrap_or_default();
             mirrors.push(serde_json::json!({
                 "name": mirror.name,
                 "generation": mirror.head.map(|head| head.generation),

@@ -29,6 +29,8 @@ const CLIMB_MAX: usize = 16_384;
 const FOLDERS: [&str; 8] = ["keys", "packs", "index", "snapshots", "heads", "lock", "tmp", "quarantine"];
 /// Those that every repository has.
 const PARTS: [&str; 5] = ["keys", "packs", "index", "snapshots", "heads"];
+/// Folders of this machine's memory.
+const STATE_FOLDERS: [&str; 2] = ["repositories", "mirrors"];
 /// One of these beside a `config` makes a directory a repository.
 const SIGNS: [&[u8]; 2] = [b"heads", b"packs"];
 
@@ -173,6 +175,33 @@ impl OwnPlaces {
         let is_cache = |name: &[u8]| std::str::from_utf8(name).is_ok_and(|name| name.parse::<RepositoryId>().is_ok());
         for name in names.iter().filter(|name| is_cache(name)) {
             self.add(What::Cache, &directory.join(as_path(name)));
+        }
+    }
+
+    /// Adds the folders of this machine's memory in a directory that was named for it and may hold other things too. A folder of
+    /// such a name that somebody else fills is not ours to leave out of a backup.
+    pub fn add_state_in(&mut self, directory: &Path) {
+        for folder in STATE_FOLDERS {
+            let path = directory.join(folder);
+            let names = match Directory::open_root(&path).and_then(|directory| directory.names()) {
+                Err(error) if !is_absent(&error) => {
+                    let path = Escaped(path.as_os_str().as_encoded_bytes()).to_string();
+                    self.unknown.push(format!("{} at {path} cannot be looked at ({error})", What::State));
+                    continue;
+                }
+                names => names.unwrap_or_default(),
+            };
+            // Every file in them begins with the id of the repository that it is about.
+            let is_state = |name: &Vec<u8>| {
+                let id = name.get(..64).and_then(|id| std::str::from_utf8(id).ok());
+                id.is_some_and(|id| id.parse::<RepositoryId>().is_ok())
+            };
+            if names.iter().all(is_state) {
+                self.add(What::State, &path);
+            } else {
+                let path = Escaped(path.as_os_str().as_encoded_bytes()).to_string();
+                self.unknown.push(format!("{} at {path} holds files of others too", What::State));
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod depth;
 mod diff;
 mod drill;
 mod dump;
+mod environment;
 mod find;
 mod forget;
 mod freed;

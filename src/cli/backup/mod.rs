@@ -85,8 +85,8 @@ fn open_or_create(arguments: &Arguments, context: &mut Context) -> Result<Reposi
     if !arguments.init || open::exists(&place) {
         return open::repository_with(context, "backup", arguments.takes_stdin());
     }
-    if open::remembered(context)?.at(&place).is_some() {
-        return Err(open::nothing_at(context, &place)?);
+    if open::remembered(context).is_some_and(|memory| memory.at(&place).is_some()) {
+        return Err(open::nothing_at(context, &place));
     }
     if arguments.dry_run {
         return Err(CliError::usage("--dry-run needs a repository, and --init would have to make one"));

@@ -134,8 +134,9 @@ struct Record {
 }
 
 impl Record {
-    fn begin(id: RepositoryId, mirror: &str, sample: Option<f64>, context: &Context) -> Result<Self, CliError> {
-        let book = store::book(context, id)?;
+    /// `None` where this machine has no directory to remember it in.
+    fn begin(id: RepositoryId, mirror: &str, sample: Option<f64>, context: &Context) -> Result<Option<Self>, CliError> {
+        let Some(book) = store::book_if_any(context, id)? else { return Ok(None) };
         let now = Time::now();
         let number = book.begin_drill(mirror, sample, now)?;
         let drill = Drill {
@@ -154,7 +155,7 @@ impl Record {
             complete: None,
             age: None,
         };
-        Ok(Self { book, drill })
+        Ok(Some(Self { book, drill }))
     }
 
     fn end(&mut self, report: &Report) -> Result<(), CliError> {
@@ -195,7 +196,7 @@ fn one(mirror: &str, arguments: &Arguments, secret: &Secret, context: &Context) 
     let shown = escape(label.as_bytes());
     let store = store::open(context, &place, false)?;
     let mut record = match repository_of(&store, &place, context) {
-        Some(id) => Some(Record::begin(id, &label, arguments.sample, context)?),
+        Some(id) => Record::begin(id, &label, arguments.sample, context)?,
         None => None,
     };
     let held = hold(store, &address, arguments, secret, context);

@@ -86,6 +86,14 @@ pub fn book(context: &Context, repository: RepositoryId) -> Result<MirrorBook, C
     })
 }
 
+/// The same for a command that goes on where this machine has no directory to remember things in.
+///
+/// # Errors
+/// As [`book`].
+pub fn book_if_any(context: &Context, repository: RepositoryId) -> Result<Option<MirrorBook>, CliError> {
+    context.state_directory().map(|_| book(context, repository)).transpose()
+}
+
 /// The book of a repository that has one. None is made.
 #[must_use]
 pub fn existing_book(context: &Context, repository: RepositoryId) -> Option<MirrorBook> {

@@ -94,7 +94,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             "run the command again when it answers; one that is gone for good is forgotten with packstone mirror remove NAME",
         ));
     }
-    let elsewhere = open::elsewhere(&open::remembered(context)?, broken.id(), &open::place(context)?);
+    let elsewhere = open::remembered(context);
+    let place = open::place(context)?;
+    let elsewhere = elsewhere.and_then(|memory| open::elsewhere(&memory, broken.id(), &place));
     let (head, moved) = broken.set_back(elsewhere.is_some())?;
     if output.json {
         output.json(&serde_json::json!({

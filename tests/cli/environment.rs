@@ -1,0 +1,153 @@
+//! Where there is no HOME: systemd units, cron, `env -i`.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use super::support::World;
+use super::{Ran, packstone};
+
+/// A user id that no password database has.
+const STRANGER: u32 = 1_234_567;
+
+/// The program as a user without a home directory anywhere, with nothing in the environment.
+fn homeless(world: &World, words: &[&str]) -> Ran {
+    let repository = world.repository();
+    let key = world.key();
+    let place = ["--repo", world.text(&repository), "--key-file", world.text(&key)];
+    let mut command = packstone(&[&place[..], words].concat());
+    command.current_dir(world.path("")).uid(STRANGER).gid(STRANGER);
+    command.output().unwrap().into()
+}
+
+fn ok(world: &World, words: &[&str]) -> Ran {
+    let ran = homeless(world, words);
+    assert_eq!(ran.code, Some(0), "{words:?}\n{}\n{}", ran.out, ran.err);
+    ran
+}
+
+/// Gives everything in a world to the stranger, who can then reach it.
+fn give(world: &World) {
+    let owner = format!("{STRANGER}:{STRANGER}");
+    assert!(Command::new("chown").args(["-R", &owner]).arg(world.path("")).status().unwrap().success());
+    assert!(Command::new("chmod").args(["755"]).arg(world.path("")).status().unwrap().success());
+}
+
+fn skipped(test: &str) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return false;
+    }
+    println!("SKIPPED environment::{test}: needs root, to become a user without a home directory");
+    true
+}
+
+/// Story: every command failed, and told to set `--repo` and `--cache-dir`, which were set.
+#[test]
+fn without_a_home_everything_but_mirrors_works_and_what_is_lost_is_said_once() {
+    if skipped("without_a_home_everything_but_mirrors_works_and_what_is_lost_is_said_once") {
+        return;
+    }
+    let world = World::new();
+    world.write("a", "content");
+    give(&world);
+    let key = world.key();
+    let ran = homeless(&world, &["init", "--new-key-file", world.text(&key)]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    for words in [
+        &["backup", "tree"][..],
+        &["snapshots"],
+        &["ls", "latest"],
+        &["restore", "latest", "--target", "restored"],
+        &["dump", "latest", "/tree/a"],
+        &["find", "a"],
+        &["stats"],
+        &["diff", "latest", "latest"],
+        &["check", "--read-data"],
+        &["status"],
+        &["key", "list"],
+        &["tag", "--add", "x", "latest"],
+        &["forget", "--keep-last", "1"],
+        &["prune"],
+    ] {
+        let ran = ok(&world, words);
+        for lost in ["Nothing is remembered", "There is no cache now"] {
+            assert_eq!(ran.err.matches(lost).count(), 1, "{words:?}\n{}", ran.err);
+        }
+        assert!(ran.err.contains("user 1234567 has no home directory"), "{words:?}\n{}", ran.err);
+        assert!(ran.err.contains("--state-dir or PACKSTONE_STATE_DIR"), "{words:?}\n{}", ran.err);
+        let ran = ok(&world, &[words, &["--no-cache", "--state-dir", "memory"]].concat());
+        assert!(!ran.err.contains("home directory"), "{words:?}\n{}", ran.err);
+    }
+    // Mirrors belong on a kit.
+    let ran = ok(&world, &["key", "kit", "--output", "kit.txt"]);
+    assert!(ran.err.contains("no mirrors are known"), "{}", ran.err);
+    assert_eq!(fs::read_to_string(world.path("restored/tree/a")).unwrap(), "content");
+    // What is about mirrors lies in the state directory, and says what it lacks.
+    for words in [&["mirror", "add", "m", "/nowhere"][..], &["mirror", "list"], &["sync"], &["drill", "history"]] {
+        let ran = homeless(&world, &[words, &["--no-cache"]].concat());
+        assert_eq!(ran.code, Some(1), "{words:?}\n{}", ran.err);
+        assert!(ran.err.contains("--state-dir or PACKSTONE_STATE_DIR"), "{words:?}\n{}", ran.err);
+        assert!(!ran.err.contains("--repo"), "{words:?}\n{}", ran.err);
+    }
+    let mirror = world.path("mirror");
+    for words in [
+        &["mirror", "add", "m", world.text(&mirror)][..],
+        &["sync"],
+        &["drill", "m", "--to", "."],
+        &["drill", "history"],
+        &["status"],
+    ] {
+        let ran = ok(&world, &[words, &["--no-cache", "--state-dir", "memory"]].concat());
+        assert!(!ran.err.contains("home directory"), "{words:?}\n{}", ran.err);
+    }
+    let ran = ok(&world, &["mirror", "list", "--json", "--no-cache", "--state-dir", "memory"]);
+    assert!(ran.out.contains("\"m\""), "{}", ran.out);
+    // Without a memory an older copy is not noticed; with one it is.
+    let state = world.path("memory");
+    assert!(fs::read_dir(state.join("repositories")).unwrap().count() == 1 && state.join("mirrors").is_dir());
+    // A repository that is not named is not guessed.
+    let ran: Ran = packstone(&["snapshots"]).uid(STRANGER).output().unwrap().into();
+    assert!(ran.code == Some(1) && ran.err.contains("--repo or PACKSTONE_REPOSITORY"), "{}", ran.err);
+}
+
+/// A service of root's without HOME has the memory that root's shell has.
+#[test]
+fn without_home_the_password_database_is_asked() {
+    let Some(home) = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().map(|user| user.dir) else {
+        println!("SKIPPED environment::without_home_the_password_database_is_asked: this user has no home directory");
+        return;
+    };
+    let ran: Ran = packstone(&["snapshots"]).output().unwrap().into();
+    let named = home.join(".local/share/packstone/main");
+    assert!(ran.err.contains(named.to_str().unwrap()), "{}", ran.err);
+}
+
+/// What is own follows the option: the memory is never part of a backup, and what else lies in the directory is.
+#[test]
+fn the_directory_of_the_state_may_hold_other_things() {
+    let world = World::with_repository();
+    world.write("letter", "dear");
+    let state = world.tree();
+    let with_state = |words: &[&str]| {
+        let ran: Ran = world.command(words).env("PACKSTONE_STATE_DIR", &state).output().unwrap().into();
+        assert_eq!(ran.code, Some(0), "{words:?}\n{}\n{}", ran.out, ran.err);
+        ran
+    };
+    let mirror = world.path("mirror");
+    with_state(&["mirror", "add", "m", world.text(&mirror)]);
+    with_state(&["backup", "tree"]);
+    let ran = with_state(&["backup", "tree"]);
+    assert!(ran.out.contains("Left out, packstone's own: "), "{}", ran.out);
+    let listed = with_state(&["ls", "latest", "--recursive"]).out;
+    assert!(listed.contains("letter") && !listed.contains(".sqlite") && !listed.contains(".json"), "{listed}");
+    with_state(&["restore", "latest:/tree", "--target", "tree", "--delete"]);
+    assert!(fs::read_dir(state.join("mirrors")).unwrap().count() > 0);
+    let ran = with_state(&["mirror", "list", "--json"]);
+    assert!(ran.out.contains("\"m\""), "{}", ran.out);
+    // A directory of the user's that only has the name is backed up.
+    world.write("mirrors/baroque.txt", "of glass");
+    let ran = with_state(&["backup", "tree"]);
+    assert!(ran.err.contains("holds files of others too"), "{}", ran.err);
+    let listed = with_state(&["ls", "latest", "--recursive"]).out;
+    assert!(listed.contains("baroque.txt"), "{listed}");
+}
