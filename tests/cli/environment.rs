@@ -1,8 +1,9 @@
-//! Where there is no HOME: systemd units, cron, `env -i`.
+//! Where there is no HOME: systemd units, cron, `env -i`; and signals that whoever started the program has ignored.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::support::World;
 use super::{Ran, packstone};
@@ -150,4 +151,37 @@ fn the_directory_of_the_state_may_hold_other_things() {
     assert!(ran.err.contains("holds files of others too"), "{}", ran.err);
     let listed = with_state(&["ls", "latest", "--recursive"]).out;
     assert!(listed.contains("baroque.txt"), "{listed}");
+}
+
+/// Starts a backup that goes on until it is given more, in a shell that has set up how `signal` is met; sends the signal to it, ends
+/// what it reads, and says how it ended.
+fn signalled(world: &World, setting: &str, signal: &str) -> Option<i32> {
+    let program = env!("CARGO_BIN_EXE_packstone");
+    let line = format!("{setting} exec {program} backup --stdin");
+    assert_eq!(fs::read_dir(world.repository().join("lock/pins")).map_or(0, Iterator::count), 0, "of another run");
+    let mut command = Command::new("sh");
+    command.args(["-c", &line]).env("HOME", world.path("home")).env("PACKSTONE_REPOSITORY", world.repository());
+    command.env("PACKSTONE_KEY_FILE", world.key()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    // It has set everything up when it waits for what is to come: the pin of its generation is there.
+    let (began, pins) = (Instant::now(), world.repository().join("lock/pins"));
+    while fs::read_dir(&pins).map_or(0, Iterator::count) == 0 {
+        assert!(began.elapsed() < Duration::from_secs(60), "it does not begin");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut input = child.stdin.take().unwrap();
+    assert!(Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status().unwrap().success());
+    let _ = std::io::Write::write_all(&mut input, b"content");
+    drop(input);
+    child.wait().unwrap().code()
+}
+
+/// Story: `nohup packstone backup` ended with the terminal all the same.
+#[test]
+fn a_signal_that_is_ignored_at_the_start_stays_ignored() {
+    let world = World::with_repository();
+    for signal in ["HUP", "INT", "TERM"] {
+        assert_eq!(signalled(&world, &format!("trap '' {signal};"), signal), Some(0), "{signal} is ignored");
+        assert_eq!(signalled(&world, "", signal), Some(130), "{signal} is not");
+    }
 }
