@@ -3,6 +3,8 @@
 pub mod escape;
 pub mod id;
 #[cfg(feature = "program")]
+pub mod private;
+#[cfg(feature = "program")]
 pub mod shortage;
 #[cfg(feature = "program")]
 pub mod threads;

@@ -10,6 +10,7 @@ use super::secret::Question;
 use super::size;
 use super::terminal::Terminal;
 use crate::base::escape::escape;
+use crate::base::private;
 use crate::base::time::Time;
 use crate::codec::chunker::Parameters;
 use crate::codec::kdf::Params;
@@ -18,10 +19,9 @@ use crate::codec::key_slot::Secret;
 use crate::repository::keyring::NewSlot;
 use crate::repository::{CreateOptions, Repository};
 use crate::storage::local::Local;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -132,7 +132,7 @@ pub fn make_key_file(path: &Path) -> Result<Secret, CliError> {
     let mut random = Zeroizing::new([0; key_file::SECRET_BYTES]);
     getrandom::fill(random.as_mut()).map_err(|_| CliError::failed("the system's random generator failed"))?;
     let key = KeyFile::generate(&random);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    let mut file = private::create(path).map_err(failed)?;
     file.write_all(key.encode().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
     // It may be the only key: its name must be as durable as the repository.
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -5,15 +5,14 @@ use super::mirror::store::{self, Place};
 use super::terminal::Terminal;
 use super::{Context, clock, init, open, recovery, size, words};
 use crate::base::escape::escape;
+use crate::base::private;
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
 use crate::codec::key_slot::{Secret, SecretKind};
 use crate::repository::keyring::NewSlot;
 use qrcodegen::{QrCode, QrCodeEcc};
-use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -149,7 +148,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
 }
 
 fn create(path: &Path) -> Result<std::fs::File, CliError> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| {
+    private::create(path).map_err(|error| {
         let shown = escape(path.as_os_str().as_bytes());
         CliError::failed(format!("{shown} cannot be made")).caused_by(error).hint("name a file that does not exist yet")
     })

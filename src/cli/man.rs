@@ -3,6 +3,7 @@
 use super::exit::{CliError, Exit};
 use super::output::Output;
 use crate::base::escape::escape;
+use crate::base::private;
 use clap::CommandFactory;
 use clap_mangen::Man;
 use std::os::unix::ffi::OsStrExt;
@@ -24,7 +25,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, CliError> {
     let command = super::Cli::command();
     if let Some(directory) = &arguments.directory {
         let shown = escape(directory.as_os_str().as_bytes());
-        std::fs::create_dir_all(directory)
+        private::make_public_directories(directory)
             .and_then(|()| clap_mangen::generate_to(command, directory))
             .map_err(|error| CliError::failed(format!("cannot write manual pages to {shown}")).caused_by(error))?;
         output.info(format_args!("manual pages are in {shown}; view one with: man -l {shown}/packstone.1"))?;

@@ -16,7 +16,7 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, fchown, fstatfs, linkat, major, minor, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, fchown, fstatfs, linkat, major, minor, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::directory::Directory;
@@ -24,6 +24,7 @@ use super::rights::Rights;
 use super::stat::Stat;
 use super::target::temporary_name;
 use crate::base::escape::escape;
+use crate::base::private;
 
 /// File systems that keep owners and numbers, by their magic number (statfs(2)).
 const KEEPING: [(u64, &str); 11] = [
@@ -170,7 +171,7 @@ impl FileSystems {
 
     fn try_owning(&self, directory: BorrowedFd<'_>) -> Option<Owning> {
         let name = temporary_name().ok()?;
-        mkdirat(directory, &name, Mode::from_raw_mode(0o700)).ok()?;
+        private::make_directory_at(directory, name.as_slice(), None).ok()?;
         let found = self.try_in(directory, &name);
         // FUSE keeps a file that is closed and removed under a hidden name until its server has heard of the end, and the directory is
         // not empty until then. It is ours alone, so that whatever is in it may go.
@@ -192,8 +193,7 @@ impl FileSystems {
         const FURTHER: &[u8] = b"further";
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let inner = openat(directory, name, flags, Mode::empty()).ok()?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&inner, PROBE, flags, Mode::from_raw_mode(0o600)).ok()?;
+        let file = private::create_at(inner.as_fd(), PROBE, None).ok()?;
         let found = Stat::of(&file).ok().map(|made| {
             let kept = match self.rights.another(made.uid, made.gid) {
                 Some((uid, gid)) => {

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, ioctl_getflags, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, ioctl_getflags, openat, unlinkat};
 
 use super::apply::{Applier, ApplyProblem, Subject, set_flags};
 use super::made::Made;
@@ -21,6 +21,8 @@ use crate::codec::tree::Metadata;
 
 type Result<T> = std::result::Result<T, TargetError>;
 
+/// Mode of a file on its way.
+const FILE_MODE: u32 = 0o600;
 const FLAGS: OFlags = OFlags::WRONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 /// A file that is not open at the moment. Holds its directory; dropping it leaves the unfinished file.
@@ -109,10 +111,14 @@ impl NewFile {
     pub fn create(directory: &Arc<TargetDirectory>, name: &[u8], existing: Existing) -> Result<Self> {
         check_name(name)?;
         let flags = FLAGS | OFlags::CREATE | OFlags::EXCL;
-        let (naming, fd) =
-            directory.make(name, existing, |at| openat(directory.as_fd(), at, flags, Mode::from_raw_mode(0o600)))?;
+        let (naming, fd) = directory
+            .make(name, existing, |at| openat(directory.as_fd(), at, flags, Mode::from_raw_mode(FILE_MODE)))?;
         let temporary = naming.into_temporary();
         let stat = Stat::of(&fd).map_err(|error| TargetError::io("stat", name, error))?;
+        // The umask may have taken bits away, and then it could not be opened again.
+        if stat.mode & FILE_MODE != FILE_MODE {
+            let _ = fchmod(&fd, Mode::from_raw_mode(FILE_MODE));
+        }
         let made = Made::of(&stat, directory.system());
         let pending = Pending { directory: directory.clone(), name: name.to_vec(), temporary, made, uid: stat.uid };
         Ok(Self { file: File::from(fd), stat, pending: Some(pending) })

@@ -30,6 +30,7 @@ use super::protection::{self, Lifted};
 use super::stat::{Kind, Stat};
 use super::sys;
 use crate::base::escape::Escaped;
+use crate::base::private;
 use crate::codec::tree::{Metadata, Node};
 
 /// Mode of a directory on its way.
@@ -117,7 +118,7 @@ pub struct Target {
 
 impl Target {
     /// Opens the target, following symbolic links: the user named it. With `create`, it and its ancestors are made
-    /// where they are missing (mode 0777 less the umask, like `mkdir -p`).
+    /// where they are missing (mode 0755 less the umask, but never closed to their owner).
     ///
     /// # Errors
     /// What the system says.
@@ -132,7 +133,7 @@ impl Target {
     pub fn open_with(path: &Path, create: bool, systems: Arc<FileSystems>) -> io::Result<Self> {
         sys::raise_open_files();
         if create {
-            std::fs::create_dir_all(path)?;
+            private::make_public_directories(path)?;
         }
         Ok(Self { root: Arc::new(TargetDirectory::new(Directory::open_root(path)?, systems)?) })
     }
@@ -281,17 +282,20 @@ impl TargetDirectory {
             Err(error) => return Err(TargetError::io("create directory", name, error)),
         };
         let opened = self.directory(name)?;
-        if new {
-            return if self.is_ours(&opened.stat) {
-                Ok((opened, true))
-            } else {
-                Err(TargetError::Replaced(name.to_vec()))
-            };
+        if new && !self.is_ours(&opened.stat) {
+            return Err(TargetError::Replaced(name.to_vec()));
+        }
+        // The umask may have taken bits away that we need ourselves.
+        if new && opened.stat.mode & DIRECTORY_MODE == DIRECTORY_MODE {
+            return Ok((opened, true));
         }
         opened.unlock().map_err(|error| TargetError::io("make writable", name, error))?;
         // What was only searchable may be readable now.
-        let opened = if opened.directory.is_readable() { opened } else { self.directory(name)? };
-        Ok((opened, false))
+        let again = if new || !opened.directory.is_readable() { self.directory(name)? } else { opened.clone() };
+        if new && !again.stat.same_inode(&opened.stat) {
+            return Err(TargetError::Replaced(name.to_vec()));
+        }
+        Ok((again, new))
     }
 
     /// Lets the owner work in an existing directory: gives him `rwx`, takes immutable and append-only away.

@@ -4,13 +4,14 @@
 //! It is the file `lock/ballast`, of this machine only and of no meaning: it may be deleted at any time. It is let go when a head does
 //! not fit on the disk any more, and made again when there is room.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::lock::FOLDER;
+use crate::base::private::{self, Owner};
 
 /// Its length: a head of 1 MiB, and the little that goes with it.
 const BYTES: u64 = 2 << 20;
@@ -40,8 +41,8 @@ fn try_keep(root: &Path) -> Result<(), Errno> {
     if disk.f_bavail.saturating_mul(disk.f_frsize) < FREE_BYTES_MIN {
         return Ok(());
     }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = match rustix::fs::openat(&folder, NAME, flags, Mode::RUSR | Mode::WUSR) {
+    // The folder of the locks is whose the repository is.
+    let file = match private::create_at(folder.as_fd(), NAME, Owner::of(&folder)) {
         Err(Errno::EXIST) => return Ok(()),
         other => other?,
     };

@@ -16,19 +16,20 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::ballast;
 use super::pin::{self, Board, Pin, Pinned};
 use crate::base::escape::{Escaped, escape};
+use crate::base::private::{self, Owner};
 use crate::base::time::Time;
 
 /// Folder of the lock files in the repository.
@@ -319,18 +320,11 @@ impl Locks {
 fn open_file(root: &Path, which: Which) -> Result<OwnedFd, Errno> {
     let directory = OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(CWD, root, directory, Mode::empty())?;
+    let owner = Owner::of(&root);
     // Whatever mkdir says of a folder that exists (EROFS, on a read-only file system), the next call tells.
-    if rustix::fs::mkdirat(&root, FOLDER, Mode::RWXU).is_ok() {
-        rustix::fs::chmodat(&root, FOLDER, Mode::RWXU, AtFlags::empty())?;
-    }
+    let _ = private::make_directory_at(root.as_fd(), FOLDER, owner);
     let folder = rustix::fs::openat(&root, FOLDER, directory | OFlags::NOFOLLOW, Mode::empty())?;
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = rustix::fs::openat(&folder, which.as_str(), flags, Mode::RUSR | Mode::WUSR)?;
-    // The umask may have taken bits from a new file, and then nobody could open it again.
-    if Mode::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) != Mode::RUSR | Mode::WUSR {
-        let _ = rustix::fs::fchmod(&file, Mode::RUSR | Mode::WUSR);
-    }
-    Ok(file)
+    private::open_at(folder.as_fd(), which.as_str(), owner)
 }
 
 pub(super) fn read_holder(file: &OwnedFd) -> Option<Holder> {

@@ -14,7 +14,7 @@
 //!   meanwhile, and who makes one looks, once he has the lock, whether his file still has its name.
 
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +22,7 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::lock::{FOLDER, Holder, LockError};
+use crate::base::private::{self, Owner};
 
 /// Folder of the pins, in the folder of the locks.
 const PINS: &str = "pins";
@@ -117,18 +118,17 @@ fn failed(root: &Path) -> impl Fn(Errno) -> LockError {
     move |error| LockError::Failed { path: path.clone(), source: error.into() }
 }
 
-/// Opens the folder of the pins, and makes it and the folder of the locks when they are not there.
-fn open_folder(root: &Path) -> Result<OwnedFd, Errno> {
+/// Opens the folder of the pins, and makes it and the folder of the locks when they are not there. Says also for whom a pin is made.
+fn open_folder(root: &Path) -> Result<(OwnedFd, Option<Owner>), Errno> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mut folder = rustix::fs::openat(CWD, root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let owner = Owner::of(&folder);
     for name in [FOLDER, PINS] {
         // Whatever mkdir says of a folder that exists, the next call tells.
-        if rustix::fs::mkdirat(&folder, name, Mode::RWXU).is_ok() {
-            rustix::fs::chmodat(&folder, name, Mode::RWXU, AtFlags::empty())?;
-        }
+        let _ = private::make_directory_at(folder.as_fd(), name, owner);
         folder = rustix::fs::openat(&folder, name, flags, Mode::empty())?;
     }
-    Ok(folder)
+    Ok((folder, owner))
 }
 
 fn try_lock(file: &OwnedFd) -> Result<bool, Errno> {
@@ -145,14 +145,13 @@ fn try_lock(file: &OwnedFd) -> Result<bool, Errno> {
 /// Makes a pin in the repository at `root`.
 pub(super) fn pin(root: &Path, generation: u64, holder: &Holder) -> Result<Pin, LockError> {
     let failed = failed(root);
-    let folder = open_folder(root).map_err(&failed)?;
+    let (folder, owner) = open_folder(root).map_err(&failed)?;
     for _ in 0..ATTEMPTS {
         let mut number = [0; 8];
         getrandom::fill(&mut number).map_err(|_| failed(Errno::AGAIN))?;
         let number = u64::from_le_bytes(number);
         let name = format!("{generation:016x}-{number:016x}");
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = match rustix::fs::openat(&folder, &name, flags, Mode::RUSR | Mode::WUSR) {
+        let file = match private::create_at(folder.as_fd(), &*name, owner) {
             Err(Errno::EXIST) => continue,
             other => other.map_err(&failed)?,
         };

@@ -12,13 +12,13 @@ use std::cmp::Ordering;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
 use crate::base::id::{ObjectId, RepositoryId};
+use crate::base::private;
 use crate::codec::head::HeadRef;
 use crate::codec::live_state::LiveState;
 
@@ -167,9 +167,10 @@ impl Remembered {
     }
 
     fn write(&self, place: &Path, memory: &Memory) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        private::make_directories(&self.folder)?;
         let temporary = self.folder.join(format!("{}.{}.tmp", memory.repository, std::process::id()));
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = private::open(&temporary)?;
+        file.set_len(0)?;
         file.write_all(&serde_json::to_vec_pretty(memory)?)?;
         file.sync_all()?;
         fs::rename(&temporary, place)

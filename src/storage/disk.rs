@@ -13,18 +13,15 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use crate::base::private::{self, Owner};
 use crate::base::shortage::is_shortage;
 
-/// Mode of every directory: nobody but the owner.
-const DIRECTORY_MODE: Mode = Mode::RWXU;
-/// Mode of a file on its way, until [`Disk::seal_file`].
-const TEMPORARY_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Mode of every object: read-only, so that a slip of the hand needs a `chmod` first.
 const OBJECT_MODE: Mode = Mode::RUSR;
 /// How often a new file may be swept away by a concurrent cleaner before its creation is given up.
@@ -114,6 +111,8 @@ pub(super) fn split(path: &str) -> (&str, &str) {
 #[derive(Debug)]
 pub struct OsDisk {
     root: OwnedFd,
+    /// Whose everything becomes that is made here.
+    owner: Option<Owner>,
 }
 
 /// A file being written by [`OsDisk`].
@@ -127,7 +126,8 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 impl OsDisk {
     /// Opens an existing directory as root. The path itself may lead through symbolic links: that is the user's choice.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self { root: uninterrupted(|| rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty()))? })
+        let root = uninterrupted(|| rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty()))?;
+        Ok(Self { owner: Owner::of(&root), root })
     }
 
     /// Opens a directory as root and makes it first, with all parents that are missing, mode 0700; every level made,
@@ -137,16 +137,15 @@ impl OsDisk {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let made = match rustix::fs::mkdirat(CWD, path, DIRECTORY_MODE) {
+        let made = match private::make_directory_at(CWD, path, None) {
             Err(Errno::NOENT) => {
                 Self::create(parent)?;
-                rustix::fs::mkdirat(CWD, path, DIRECTORY_MODE)
+                private::make_directory_at(CWD, path, None)
             }
             other => other,
         };
         match made {
-            Ok(()) => rustix::fs::chmodat(CWD, path, DIRECTORY_MODE, AtFlags::empty())?,
-            Err(Errno::EXIST) => {}
+            Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
         let disk = Self::open(path)?;
@@ -244,16 +243,16 @@ impl Disk for OsDisk {
 
     fn create_directory(&self, path: &str) -> io::Result<()> {
         let (parent, name) = self.parent(path)?;
-        rustix::fs::mkdirat(&parent, name, DIRECTORY_MODE)?;
-        // The umask may have taken bits away, so that we could not even open what we made.
-        Ok(rustix::fs::chmodat(&parent, name, DIRECTORY_MODE, AtFlags::empty())?)
+        Ok(private::make_directory_at(parent.as_fd(), name, self.owner)?)
     }
 
     fn create_file(&self, path: &str) -> io::Result<OsFile> {
         let (directory, name) = self.parent(path)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | COMMON;
         for _ in 0..CREATE_ATTEMPTS {
-            let file = uninterrupted(|| rustix::fs::openat(&directory, name, flags, TEMPORARY_MODE))?;
+            let file = private::create_at(directory.as_fd(), name, None)?;
+            // It has its final name later, and is its owner's then. A kill before this line leaves root's file in a directory of his,
+            // where he can remove it.
+            self.owner.map_or(Ok(()), |owner| owner.give(&file))?;
             // A cleaner that saw the file before it was locked has removed it: then begin again. Where locks do not
             // exist, a cleaner takes the file away, and the rename of it fails: an error, never a wrong object.
             let _ = rustix::fs::flock(&file, FlockOperation::LockExclusive);

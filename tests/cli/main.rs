@@ -24,6 +24,7 @@ mod ls;
 mod mirror;
 mod nothing;
 mod own;
+mod owner;
 mod prune;
 mod reading;
 mod repair;
@@ -37,6 +38,7 @@ mod status;
 mod support;
 mod tag;
 mod together;
+mod umask;
 mod undelete;
 mod usage;
 

@@ -2,6 +2,7 @@
 
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
+use crate::base::private;
 use crate::cli::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::secret;
@@ -251,7 +252,7 @@ pub fn lock(context: &Context, repository: RepositoryId, name: &str) -> Result<s
     let failed =
         |error: std::io::Error| CliError::failed(format!("the lock of mirror {name} cannot be had")).caused_by(error);
     let path = folder(context)?.join(format!("{repository}-{name}.lock"));
-    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(failed)?;
+    let file = private::open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,6 +32,7 @@ use super::sample::Sample;
 use super::select::{self, Chosen, Filter, GroupBy, SnapshotRef};
 use super::{Error, Monitor, Result, recover};
 use crate::base::escape::escape;
+use crate::base::private;
 use crate::base::time::Time;
 use crate::codec::head::HeadRef;
 use crate::files::apply::Severity;
@@ -137,7 +138,7 @@ impl Ground {
     /// What the system says.
     pub fn make(parent: &Path) -> io::Result<Self> {
         let parent = std::path::absolute(parent)?;
-        std::fs::create_dir_all(&parent)?;
+        private::make_public_directories(&parent)?;
         for entry in std::fs::read_dir(&parent)?.flatten() {
             if let Some(name) = entry.file_name().to_str().filter(|name| name.starts_with(PREFIX)) {
                 Self::tidy(&parent, name);
@@ -146,8 +147,8 @@ impl Ground {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let name = format!("{PREFIX}{:016x}", u64::from_le_bytes(random));
-        std::fs::DirBuilder::new().mode(0o700).create(parent.join(&name))?;
-        let lock = File::create(parent.join(&name).join("lock"))?;
+        private::make_directories(&parent.join(&name))?;
+        let lock = private::create(&parent.join(&name).join("lock"))?;
         lock.try_lock()?;
         Ok(Self { parent, name, lock: Some(lock) })
     }

@@ -26,10 +26,9 @@ mod writer;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -42,6 +41,7 @@ use self::record::{
 };
 use crate::base::escape::Escaped;
 use crate::base::id::{ChunkId, ObjectId, RepositoryId};
+use crate::base::private;
 use crate::codec::key_tree::Key;
 use crate::codec::unit::Codec;
 
@@ -199,7 +199,7 @@ fn open_file(path: &Path) -> Result<File, CacheError> {
 
 /// Makes a new file that only its owner may read and write.
 fn create_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+    private::create(path)
 }
 
 /// What is read when a cache is opened, whole and checked.

@@ -4,11 +4,11 @@
 //! Records have a fixed length and are ordered by their first bytes; equal keys come out in the order in which they
 //! were pushed. Run files are unlinked as soon as they are open, so nothing stays behind, whatever happens.
 
+use crate::base::private;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes of each buffer between a run and its file.
@@ -78,7 +78,7 @@ impl<const N: usize, const K: usize> Sorter<N, K> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = private::create(&path)?;
         std::fs::remove_file(&path)?;
         let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file);
         for record in records {

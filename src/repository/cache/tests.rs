@@ -237,7 +237,7 @@ fn of_2000_flipped_bytes_each_is_noticed_before_the_database_is_opened() {
     let index = folder.path().join("index.redb");
     let good = fs::read(&index).unwrap();
     let mut random = Xorshift(0x9e37_79b9_7f4a_7c15);
-    let file = OpenOptions::new().write(true).open(&index).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&index).unwrap();
     let put = |at: usize, byte: u8| std::os::unix::fs::FileExt::write_all_at(&file, &[byte], at as u64).unwrap();
     for _ in 0..2000 {
         let at = random.below(good.len());

@@ -8,10 +8,9 @@
 //! renamed; folder made durable. A crash before the last rename leaves an index that no seal fits, or the old pair.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, WriteTransaction};
@@ -24,6 +23,7 @@ use super::{
     seal,
 };
 use crate::base::id::{ChunkId, ObjectId, RepositoryId};
+use crate::base::private;
 use crate::codec::key_tree::Key;
 use crate::codec::pack::Block;
 use crate::codec::segment::SegmentPack;
@@ -116,7 +116,7 @@ impl Writer {
     /// [`CacheError::Busy`] while anybody reads or writes the old one, [`CacheError::Io`].
     pub fn create(folder: &Path, key: &Key, repository: RepositoryId) -> Result<Self, CacheError> {
         let files = Files::new(folder);
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(folder, error))?;
+        private::make_directories(folder).map_err(|error| failed(folder, error))?;
         let lock = lock_exclusive(&files)?;
         let target = folder.join("index.redb.new");
         clear(&target)?;
@@ -337,14 +337,7 @@ fn failed(path: &Path, error: io::Error) -> CacheError {
 }
 
 fn lock_exclusive(files: &Files) -> Result<File, CacheError> {
-    let lock = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&files.lock)
-        .map_err(|error| failed(&files.lock, error))?;
+    let lock = private::open(&files.lock).map_err(|error| failed(&files.lock, error))?;
     lock.try_lock().map_err(|error| files.lock_error(error))?;
     Ok(lock)
 }

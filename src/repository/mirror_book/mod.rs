@@ -14,14 +14,13 @@ pub use damage::Damage;
 pub use drill::{Drill, DrillOutcome};
 pub use superseded::Superseded;
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::base::id::{ObjectId, RepositoryId};
+use crate::base::private;
 use crate::base::time::Time;
 use crate::codec::head::HeadRef;
 use crate::storage::ObjectName;
@@ -177,8 +176,11 @@ impl MirrorBook {
     /// # Errors
     /// See [`BookError`].
     pub fn open(folder: &Path, repository: RepositoryId) -> Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let database = Connection::open(folder.join(format!("{repository}.sqlite")))?;
+        private::make_directories(folder)?;
+        // SQLite gives the files that it makes beside the database the mode of that.
+        let file = folder.join(format!("{repository}.sqlite"));
+        drop(private::open(&file)?);
+        let database = Connection::open(file)?;
         database.busy_timeout(BUSY)?;
         database.pragma_update(None, "journal_mode", "wal")?;
         database.pragma_update(None, "foreign_keys", true)?;
