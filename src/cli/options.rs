@@ -112,7 +112,7 @@ impl GlobalOptions {
     /// # Errors
     /// When there is no home directory to put it in.
     pub fn cache_directory(&self) -> Result<Option<PathBuf>, CliError> {
-        match (&self.cache_dir, self.no_cache) {
+        match (self.cache_dir.as_ref().filter(|directory| !directory.as_os_str().is_empty()), self.no_cache) {
             (_, true) => Ok(None),
             (Some(directory), false) => Ok(Some(directory.clone())),
             (None, false) => self.default_cache_directory().map(Some),
@@ -140,7 +140,8 @@ impl GlobalOptions {
     /// # Errors
     /// When there is no home directory to put it in.
     pub fn state_directory(&self) -> Result<PathBuf, CliError> {
-        match &self.state_dir {
+        // An empty variable names nothing.
+        match self.state_dir.as_ref().filter(|directory| !directory.as_os_str().is_empty()) {
             Some(directory) => Ok(directory.clone()),
             None => self.default_state_directory(),
         }

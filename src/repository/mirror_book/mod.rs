@@ -179,7 +179,10 @@ impl MirrorBook {
         private::make_directories(folder)?;
         // SQLite gives the files that it makes beside the database the mode of that.
         let file = folder.join(format!("{repository}.sqlite"));
-        drop(private::open(&file)?);
+        // One that is there may be on a file system that cannot be written.
+        if !file.exists() {
+            drop(private::open(&file)?);
+        }
         let database = Connection::open(file)?;
         database.busy_timeout(BUSY)?;
         database.pragma_update(None, "journal_mode", "wal")?;
