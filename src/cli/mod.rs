@@ -21,6 +21,7 @@ pub mod open;
 pub mod options;
 pub mod output;
 pub mod own;
+pub mod passphrase;
 pub mod patterns;
 pub mod progress;
 pub mod prune;

@@ -4,6 +4,7 @@ use super::Context;
 use super::exit::{CliError, Exit};
 use super::mirror::store;
 use super::options::from_repository;
+use super::passphrase::Passphrase;
 use super::secret::{self, FromOptions, Question};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
@@ -270,21 +271,37 @@ pub fn closed(context: &Context, command: &str) -> Result<Access, CliError> {
 /// # Errors
 /// As [`Repository::open`].
 pub fn open(access: Access, secret: secret::Secret) -> Result<(Repository, Secret), CliError> {
-    let secret = match secret {
-        secret::Secret::KeyFile(content) => key_file(&content)?,
-        secret::Secret::Passphrase(passphrase) => {
-            let code = std::str::from_utf8(&passphrase).ok().map(RecoveryCode::parse);
-            if let Some(Ok(code)) = code {
-                let code = Secret::RecoveryCode(code);
-                match Repository::open(access.clone(), &code) {
-                    Err(repository::Error::WrongSecret { .. }) => {}
-                    other => return Ok((other?, code)),
+    match secret {
+        secret::Secret::KeyFile(content) => {
+            let secret = key_file(&content)?;
+            Ok((Repository::open(access, &secret)?, secret))
+        }
+        secret::Secret::Passphrase(passphrase) => with_passphrase(&access, &passphrase),
+    }
+}
+
+/// Tries what was typed as a recovery code, and as a passphrase in each spelling. The error is that of the first one.
+fn with_passphrase(access: &Access, passphrase: &Passphrase) -> Result<(Repository, Secret), CliError> {
+    let mut spellings = passphrase.spellings().into_iter();
+    let typed = spellings.next().unwrap_or_default();
+    let code = std::str::from_utf8(&typed).ok().map(RecoveryCode::parse);
+    let code = code.and_then(|code| code.ok()).map(Secret::RecoveryCode);
+    let mut wrong = None;
+    for secret in code.into_iter().chain([Secret::Passphrase(typed)]).chain(spellings.map(Secret::Passphrase)) {
+        match Repository::open(access.clone(), &secret) {
+            Err(error @ repository::Error::WrongSecret { .. }) => {
+                if matches!(secret, Secret::Passphrase(_)) {
+                    wrong.get_or_insert(error);
                 }
             }
-            Secret::Passphrase(passphrase)
+            other => return Ok((other?, secret)),
         }
-    };
-    Ok((Repository::open(access, &secret)?, secret))
+    }
+    match (passphrase.refused(), wrong) {
+        (Some(refused), _) => Err(refused),
+        (None, Some(wrong)) => Err(wrong.into()),
+        (None, None) => Err(CliError::failed("the passphrase is empty")),
+    }
 }
 
 /// Reads the content of a key file.
@@ -301,10 +318,10 @@ pub fn key_file(content: &[u8]) -> Result<Secret, CliError> {
 /// The secret of a new repository or of a new key.
 ///
 /// # Errors
-/// As [`key_file`].
+/// As [`key_file`]; a file with more than one line.
 pub fn new_secret(secret: secret::Secret) -> Result<Secret, CliError> {
     match secret {
         secret::Secret::KeyFile(content) => key_file(&content),
-        secret::Secret::Passphrase(passphrase) => Ok(Secret::Passphrase(passphrase)),
+        secret::Secret::Passphrase(passphrase) => Ok(Secret::Passphrase(passphrase.for_new()?)),
     }
 }

@@ -10,6 +10,7 @@
 //! `PACKSTONE_FROM_` before each name, and the next line.
 
 use super::exit::{CliError, Exit};
+use super::passphrase::Passphrase;
 use super::words;
 use crate::base::escape::escape;
 use crate::files::sys::remove_environment_variable;
@@ -119,7 +120,7 @@ impl Variables {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub struct SecretOptions {
-    /// Read the passphrase from this file [env: PACKSTONE_PASSWORD_FILE]
+    /// Read the passphrase from this file, which holds one line [env: PACKSTONE_PASSWORD_FILE]
     #[arg(short = 'p', long, value_name = "FILE", global = true)]
     pub password_file: Option<PathBuf>,
     /// Run this command, without a shell, and take its output as the passphrase [env: PACKSTONE_PASSWORD_COMMAND]
@@ -164,8 +165,8 @@ pub struct FromOptions {
 /// A secret, wiped from memory when dropped.
 #[derive(Clone)]
 pub enum Secret {
-    /// A passphrase (or a recovery code typed in its place): the bytes without the line's end, never empty.
-    Passphrase(Zeroizing<Vec<u8>>),
+    /// A passphrase (or a recovery code typed in its place), never empty.
+    Passphrase(Passphrase),
     /// The content of a key file, not checked yet.
     KeyFile(Zeroizing<Vec<u8>>),
 }
@@ -259,15 +260,19 @@ impl Source {
                 return Ok(Secret::KeyFile(content));
             }
             Self::Command(command) => from_command(&command)?,
-            Self::File(path) => without_line_end(read_file(&path, "password file")?),
+            Self::File(path) => {
+                let source = format!("the password file {}", escape(path.as_os_str().as_bytes()));
+                Passphrase::in_text(read_file(&path, "password file")?, &source)
+            }
             Self::Descriptor(0) if stdin_taken => {
                 return Err(CliError::usage("--password-fd 0 and --stdin both want the standard input"));
             }
             Self::Descriptor(number) => {
                 let path = format!("/dev/fd/{number}");
-                without_line_end(read_file(Path::new(&path), "password file descriptor")?)
+                let content = read_file(Path::new(&path), "password file descriptor")?;
+                Passphrase::in_text(content, &format!("the password file descriptor {number}"))
             }
-            Self::Given(passphrase) => passphrase,
+            Self::Given(passphrase) => Passphrase::exact(passphrase),
             Self::Ask => ask(question, stdin_taken)?,
         };
         if passphrase.is_empty() {
@@ -322,19 +327,11 @@ fn limited(mut reader: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     Ok((length as u64 <= SECRET_BYTES_MAX).then(|| Zeroizing::new(buffer[..length].to_vec())))
 }
 
-/// Removes one line end: a file that an editor or `echo` made has one, and it is no part of the secret.
-fn without_line_end(mut secret: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
-    if secret.last() == Some(&b'\n') {
-        secret.pop();
-        if secret.last() == Some(&b'\r') {
-            secret.pop();
-        }
-    }
-    secret
-}
-
-fn from_command(command: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
-    command_output(command).map(without_line_end)
+fn from_command(command: &str) -> Result<Passphrase, CliError> {
+    let output = command_output(command)?;
+    // The rest of the command line may hold a secret.
+    let program = words::split(command).ok().and_then(|words| words.into_iter().next()).unwrap_or_default();
+    Ok(Passphrase::in_text(output, &format!("what the password command {program} printed")))
 }
 
 /// Runs a command that prints secrets, without a shell, and returns what it prints.
@@ -373,7 +370,7 @@ pub fn command_output(command: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
     })
 }
 
-fn ask(question: Question<'_>, stdin_taken: bool) -> Result<Zeroizing<Vec<u8>>, CliError> {
+fn ask(question: Question<'_>, stdin_taken: bool) -> Result<Passphrase, CliError> {
     let ways = "use --password-file, --password-command, --password-fd, --key-file or PACKSTONE_PASSWORD";
     if !stdin_taken && !io::stdin().is_terminal() {
         let mut line = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));
@@ -392,7 +389,7 @@ fn ask(question: Question<'_>, stdin_taken: bool) -> Result<Zeroizing<Vec<u8>>, 
             ))
             .hint(ways));
         }
-        return Ok(without_line_end(line));
+        return Ok(Passphrase::in_text(line, "the first line of the standard input"));
     }
     let (prompt, again) = match question {
         Question::Open(prompt) => (prompt, None),
@@ -405,7 +402,7 @@ fn ask(question: Question<'_>, stdin_taken: bool) -> Result<Zeroizing<Vec<u8>>, 
             return Err(CliError::failed("the two passphrases differ").hint("run the command again"));
         }
     }
-    Ok(first)
+    Ok(Passphrase::exact(first))
 }
 
 /// Asks on the terminal without showing the answer.
@@ -429,7 +426,7 @@ mod tests {
 
     fn passphrase(secret: Secret) -> Vec<u8> {
         match secret {
-            Secret::Passphrase(bytes) => bytes.to_vec(),
+            Secret::Passphrase(passphrase) => passphrase.for_new().unwrap().to_vec(),
             Secret::KeyFile(_) => panic!("a key file"),
         }
     }
@@ -451,16 +448,14 @@ mod tests {
     }
 
     #[test]
-    fn files_lose_one_line_end_and_nothing_else() {
+    fn files_lose_line_ends_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("p");
-        for (content, expected) in
-            [("s", "s"), ("s\n", "s"), ("s\r\n", "s"), (" s \n\n", " s \n"), ("a\nb\n", "a\nb"), ("\r", "\r")]
-        {
+        for (content, expected) in [("s", "s"), ("s\n", "s"), ("s\r\n", "s"), (" s \n\n", " s ")] {
             std::fs::write(&path, content).unwrap();
             assert_eq!(passphrase(read(Source::File(path.clone())).unwrap()), expected.as_bytes(), "{content:?}");
         }
-        for empty in ["", "\n", "\r\n"] {
+        for empty in ["", "\n", "\r\n", "\r"] {
             std::fs::write(&path, empty).unwrap();
             let error = read(Source::File(path.clone())).err().unwrap();
             assert!(error.chain().contains("empty"), "{error}");

@@ -25,6 +25,7 @@ mod mirror;
 mod nothing;
 mod own;
 mod owner;
+mod passphrase;
 mod prune;
 mod reading;
 mod repair;
