@@ -147,6 +147,13 @@ pub struct Snapshot {
     pub program: String,
 }
 
+/// The directory beneath which one of a snapshot's paths stands for many that were given; `None` for a path that was given itself. The
+/// directory is not stored whole then.
+#[must_use]
+pub fn many_beneath(path: &[u8]) -> Option<&[u8]> {
+    path.strip_suffix(b"/").filter(|directory| !directory.is_empty())
+}
+
 impl Snapshot {
     fn check(&self) -> Result<()> {
         let out_of_range = |field| Err(Error::new(STRUCTURE, Reason::OutOfRange { field }));

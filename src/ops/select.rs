@@ -14,7 +14,7 @@ pub use super::part::{Found, Part, find_path};
 use super::{Error, Result};
 use crate::base::escape::escape;
 use crate::base::id::{ID_BYTES, ObjectId};
-use crate::codec::snapshot::Snapshot;
+use crate::codec::snapshot::{Snapshot, many_beneath};
 use crate::repository::{self, Repository};
 
 /// Candidates of an ambiguous id that are named.
@@ -132,7 +132,10 @@ impl Filter {
         };
         (self.hosts.is_empty() || self.hosts.iter().any(|wanted| wanted.is_empty() || wanted == host))
             && (self.tags.is_empty() || self.tags.iter().any(list))
-            && self.paths.iter().all(|wanted| paths.contains(wanted))
+            && self
+                .paths
+                .iter()
+                .all(|wanted| paths.iter().any(|path| path == wanted || many_beneath(path) == Some(wanted.as_slice())))
     }
 
     /// [`Filter::matches`] for a snapshot.

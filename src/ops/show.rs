@@ -2,7 +2,7 @@
 
 use super::select::{self, Chosen, Filter, SnapshotRef};
 use super::{Error, Result};
-use crate::codec::snapshot::Problem;
+use crate::codec::snapshot::{Problem, many_beneath};
 use crate::repository::Repository;
 use crate::repository::list_reader::Problems;
 
@@ -22,7 +22,10 @@ pub fn typed_path(path: &[u8], sources: &[Vec<u8>]) -> Vec<u8> {
     let leads_to = |longer: &[u8], shorter: &[u8]| {
         longer.strip_prefix(shorter).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || shorter == b"/")
     };
-    let is_in = |source: &Vec<u8>| leads_to(&absolute, source) || leads_to(source, &absolute);
+    let is_in = |source: &Vec<u8>| {
+        let source = many_beneath(source).unwrap_or(source);
+        leads_to(&absolute, source) || leads_to(source, &absolute)
+    };
     if !path.is_empty() && sources.iter().any(is_in) { absolute } else { path.to_vec() }
 }
 
@@ -60,5 +63,7 @@ mod tests {
         }
         assert_eq!(typed_path(b"etc", &[b"/".to_vec()]), b"/etc");
         assert_eq!(typed_path(b"etc", &[]), b"etc");
+        assert_eq!(typed_path(b"home/u/x", &[b"/home/u/".to_vec()]), b"/home/u/x");
+        assert_eq!(typed_path(b"etc/x", &[b"//".to_vec()]), b"/etc/x");
     }
 }

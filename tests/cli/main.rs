@@ -26,6 +26,7 @@ mod nothing;
 mod own;
 mod owner;
 mod passphrase;
+mod paths;
 mod prune;
 mod reading;
 mod repair;

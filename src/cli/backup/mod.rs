@@ -50,6 +50,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     };
     let repository = open_or_create(arguments, context)?;
     let labels = labels(arguments, &given, &current)?;
+    labels.check().map_err(CliError::from)?;
     let options = options(arguments, context, &repository, &labels)?;
     let progress = context.progress(Work::Backup);
     let report = match sources {
@@ -107,7 +108,7 @@ fn labels(arguments: &Arguments, given: &[PathBuf], current: &Path) -> Result<La
         let names: Vec<&[u8]> = name.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
         vec![[b"/".as_slice(), &names.join(&b"/"[..])].concat()]
     } else {
-        backup::absolute(given, current)
+        backup::paths::fold(backup::absolute(given, current))
     };
     Ok(Labels {
         time: arguments.time,

@@ -22,6 +22,7 @@ mod group;
 mod listing_cursor;
 pub mod log;
 pub mod parent;
+pub mod paths;
 pub mod read;
 mod round;
 pub mod scan;
@@ -73,11 +74,14 @@ pub struct Labels {
 
 impl Labels {
     /// Refuses before anything is read what could not be stored after hours of reading.
-    fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Refused`], with the limit.
+    pub fn check(&self) -> Result<()> {
         let counts = [("paths", self.paths.len()), ("tags", self.tags.len()), ("options", self.options.len())];
         if let Some((what, count)) = counts.into_iter().find(|(_, count)| *count > snapshot::LIST_MAX) {
             return Err(Error::Refused(format!(
-                "{count} {what}: a snapshot names at most {}; name a directory above them and exclude the rest",
+                "{count} {what}: a snapshot holds at most {}; give fewer",
                 snapshot::LIST_MAX
             )));
         }

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 
 use crate::base::escape::Escaped;
 use crate::codec::chunk_list::ChunkList;
-use crate::codec::snapshot::{Problem, ProblemKind, Snapshot};
+use crate::codec::snapshot::{Problem, ProblemKind, Snapshot, many_beneath};
 use crate::codec::tree::Node;
 use crate::files::made::Made;
 use crate::files::own::Owner;
@@ -49,7 +49,8 @@ impl Sources {
     /// The list of what could not be read cannot be read itself.
     pub fn find(repository: &Repository, snapshot: &Snapshot) -> repository::Result<Self> {
         let mut places = Vec::new();
-        'sources: for path in &snapshot.paths {
+        // Of a directory that stands for many paths it is not known what else lies in it.
+        'sources: for path in snapshot.paths.iter().filter(|path| many_beneath(path).is_none()) {
             let names = names(path);
             let mut place = Vec::new();
             for from in 0..names.len() {
