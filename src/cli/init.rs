@@ -100,6 +100,7 @@ pub fn create(
         None => open::new_secret(context.secret(Question::Create("Passphrase"), stdin_taken)?)?,
     };
     let storage = Local::create(place).map_err(crate::repository::Error::from)?;
+    let disk = storage.clone();
     let access = open::access(context, place, storage, command)?;
     let created = Time::now();
     let wanted = !arguments.no_recovery_code && context.output.terminal && !context.output.json;
@@ -116,6 +117,11 @@ pub fn create(
         slots.push(NewSlot { secret: code, kdf, label: "", created });
     }
     let repository = Repository::create(access, &slots, &CreateOptions { files, created })?;
+    if disk.wants_one_machine() {
+        context.output.warn(
+            "the file system there has no hard links and no rename that never replaces: let one machine at a time write to this repository",
+        );
+    }
     if code.is_none() && !arguments.no_recovery_code {
         context.output.info("No recovery code yet. Make one on a terminal: packstone key recovery-code")?;
     }

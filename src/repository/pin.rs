@@ -142,6 +142,17 @@ fn try_lock(file: &OwnedFd) -> Result<bool, Errno> {
     }
 }
 
+/// Whether a file still has its name. The count of its links does not say so over FUSE, where an open file that is removed goes on
+/// under a hidden name.
+fn has_name(file: &OwnedFd, folder: &OwnedFd, name: &str) -> Result<bool, Errno> {
+    let own = rustix::fs::fstat(file)?;
+    match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error),
+        Ok(named) => Ok(own.st_nlink > 0 && (own.st_dev, own.st_ino) == (named.st_dev, named.st_ino)),
+    }
+}
+
 /// Makes a pin in the repository at `root`.
 pub(super) fn pin(root: &Path, generation: u64, holder: &Holder) -> Result<Pin, LockError> {
     let failed = failed(root);
@@ -156,7 +167,7 @@ pub(super) fn pin(root: &Path, generation: u64, holder: &Holder) -> Result<Pin, 
             other => other.map_err(&failed)?,
         };
         // Whoever tidies up may have it at this instant, and then it is gone.
-        if !try_lock(&file).map_err(&failed)? || rustix::fs::fstat(&file).map_err(&failed)?.st_nlink == 0 {
+        if !try_lock(&file).map_err(&failed)? || !has_name(&file, &folder, &name).map_err(&failed)? {
             continue;
         }
         // For people: on a full disk the pin holds without it.

@@ -9,12 +9,16 @@
 //!   A call never leaves that root: each component is opened beneath its parent's handle and a symbolic link on the
 //!   way, or at the end, is an error.
 //! - A write call writes all of its bytes or fails. Nothing is durable before the matching sync call returned.
-//! - [`Disk::rename_new`] never replaces anything.
+//! - [`Disk::rename_new`] never replaces anything. Where the file system has neither `RENAME_NOREPLACE` nor hard links (exFAT, sshfs to
+//!   many servers), it looks and renames while it holds a lock on the root, so no process of this machine can take the name in between.
+//!   Another machine could. Every name but `config` is the hash of the bytes, so it would replace them by the same ones; and two machines that
+//!   make a repository in one directory at one instant are told apart by its heads, which do not fit the other's config.
 
 use std::fmt::Debug;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -113,6 +117,8 @@ pub struct OsDisk {
     root: OwnedFd,
     /// Whose everything becomes that is made here.
     owner: Option<Owner>,
+    /// This file system has shown that it can neither rename without replacing nor link.
+    is_plain: AtomicBool,
 }
 
 /// A file being written by [`OsDisk`].
@@ -127,7 +133,7 @@ impl OsDisk {
     /// Opens an existing directory as root. The path itself may lead through symbolic links: that is the user's choice.
     pub fn open(path: &Path) -> io::Result<Self> {
         let root = uninterrupted(|| rustix::fs::openat(CWD, path, DIRECTORY, Mode::empty()))?;
-        Ok(Self { owner: Owner::of(&root), root })
+        Ok(Self { owner: Owner::of(&root), root, is_plain: AtomicBool::new(false) })
     }
 
     /// Opens a directory as root and makes it first, with all parents that are missing, mode 0700; every level made,
@@ -281,7 +287,11 @@ impl Disk for OsDisk {
     }
 
     fn seal_file(&self, file: &OsFile) -> io::Result<()> {
-        Ok(rustix::fs::fchmod(&file.0, OBJECT_MODE)?)
+        match rustix::fs::fchmod(&file.0, OBJECT_MODE) {
+            // A file system without modes. That nobody writes into an object by a slip of the hand is a comfort, no promise.
+            Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     fn sync_file(&self, file: &OsFile) -> io::Result<()> {
@@ -306,17 +316,30 @@ impl Disk for OsDisk {
     fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
         let (from_directory, from_name) = self.parent(from)?;
         let (to_directory, to_name) = self.parent(to)?;
-        let flags = RenameFlags::NOREPLACE;
-        match rustix::fs::renameat_with(&from_directory, from_name, &to_directory, to_name, flags) {
-            // The kernel or this file system does not know the flag. A link never replaces either, and until the
-            // second call both names lead to the same whole file.
-            Err(Errno::INVAL | Errno::NOSYS) => link_then_unlink(&from_directory, from_name, &to_directory, to_name),
-            other => Ok(other?),
+        let (from, to) = ((&from_directory, from_name), (&to_directory, to_name));
+        if !self.is_plain.load(Ordering::Relaxed) {
+            let flags = RenameFlags::NOREPLACE;
+            match rustix::fs::renameat_with(from.0, from.1, to.0, to.1, flags) {
+                // The kernel or this file system does not know the flag. A link never replaces either, and until the
+                // second call both names lead to the same whole file.
+                Err(Errno::INVAL | Errno::NOSYS) => {}
+                other => return Ok(other?),
+            }
+            match link_then_unlink(from, to) {
+                Err(error) if knows_no_links(&error) => self.is_plain.store(true, Ordering::Relaxed),
+                other => return other,
+            }
         }
+        self.look_then_rename(from, to)
     }
 
     fn sync_directory(&self, path: &str) -> io::Result<()> {
-        Ok(rustix::fs::fsync(self.directory(path)?)?)
+        let directory = self.directory(path)?;
+        match rustix::fs::fsync(&directory) {
+            // Some servers' file systems sync no directories. All of the file system then.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(rustix::fs::syncfs(&directory)?),
+            other => Ok(other?),
+        }
     }
 
     fn unlink(&self, path: &str) -> io::Result<()> {
@@ -400,12 +423,45 @@ impl OsDisk {
     }
 }
 
+/// A directory and a name in it.
+type Entry<'a> = (&'a OwnedFd, &'a str);
+
 /// A rename that never replaces, for file systems without `RENAME_NOREPLACE`.
-fn link_then_unlink(from_directory: &OwnedFd, from: &str, to_directory: &OwnedFd, to: &str) -> io::Result<()> {
-    rustix::fs::linkat(from_directory, from, to_directory, to, AtFlags::empty())?;
+fn link_then_unlink(from: Entry<'_>, to: Entry<'_>) -> io::Result<()> {
+    rustix::fs::linkat(from.0, from.1, to.0, to.1, AtFlags::empty())?;
     // The object has its name; a temporary name that stays is swept later.
-    let _ = rustix::fs::unlinkat(from_directory, from, AtFlags::empty());
+    let _ = rustix::fs::unlinkat(from.0, from.1, AtFlags::empty());
     Ok(())
+}
+
+/// What file systems answer that have no hard links.
+fn knows_no_links(error: &io::Error) -> bool {
+    let answers = [Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP, Errno::INVAL, Errno::MLINK];
+    answers.iter().any(|answer| error.raw_os_error() == Some(answer.raw_os_error()))
+}
+
+impl OsDisk {
+    /// True once the file system has shown that it can neither rename without replacing nor link.
+    pub fn is_plain(&self) -> bool {
+        self.is_plain.load(Ordering::Relaxed)
+    }
+
+    /// The same for file systems that have no links either. See the module.
+    fn look_then_rename(&self, from: Entry<'_>, to: Entry<'_>) -> io::Result<()> {
+        // An open directory of its own: the lock ends with it, and threads exclude each other as processes do.
+        let root = rustix::fs::openat(&self.root, ".", DIRECTORY, Mode::empty())?;
+        loop {
+            match rustix::fs::flock(&root, FlockOperation::LockExclusive) {
+                Err(Errno::INTR) => {}
+                other => break other?,
+            }
+        }
+        match rustix::fs::statat(to.0, to.1, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(rustix::fs::renameat(from.0, from.1, to.0, to.1)?),
+            Err(error) => Err(error.into()),
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -419,12 +475,37 @@ mod tests {
         std::fs::write(directory.path().join("a"), b"new").unwrap();
         std::fs::write(directory.path().join("b"), b"old").unwrap();
         let root = OsDisk::open(directory.path()).unwrap().root;
-        let error = link_then_unlink(&root, "a", &root, "b").unwrap_err();
+        let error = link_then_unlink((&root, "a"), (&root, "b")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert!(!knows_no_links(&error));
         assert_eq!(std::fs::read(directory.path().join("b")).unwrap(), b"old");
-        link_then_unlink(&root, "a", &root, "c").unwrap();
+        link_then_unlink((&root, "a"), (&root, "c")).unwrap();
         assert_eq!(std::fs::read(directory.path().join("c")).unwrap(), b"new");
         assert!(!directory.path().join("a").exists());
+    }
+
+    /// Whoever looks and renames waits for everybody else who does: here for one who has looked, and names it now.
+    #[test]
+    fn between_the_look_and_the_rename_nobody_else_takes_the_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let disk = OsDisk::open(directory.path()).unwrap();
+        disk.is_plain.store(true, Ordering::Relaxed);
+        std::fs::write(at("mine"), "mine").unwrap();
+        let other = std::fs::File::open(directory.path()).unwrap();
+        rustix::fs::flock(&other, FlockOperation::LockShared).unwrap();
+        std::thread::scope(|scope| {
+            let renaming = scope.spawn(|| disk.rename_new("mine", "name"));
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            assert!(!renaming.is_finished() && !at("name").exists(), "it did not wait");
+            std::fs::write(at("name"), "another's").unwrap();
+            drop(other);
+            assert_eq!(renaming.join().unwrap().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        });
+        assert_eq!(std::fs::read(at("name")).unwrap(), b"another's");
+        disk.rename_new("mine", "free").unwrap();
+        assert_eq!(std::fs::read(at("free")).unwrap(), b"mine");
+        assert_eq!(disk.rename_new("free", "name").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     }
 
     #[test]

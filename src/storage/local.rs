@@ -89,6 +89,15 @@ impl Local {
     }
 }
 
+impl Local {
+    /// True once it has turned out that names are given by a look and a rename here, which only processes of one machine do
+    /// one after the other.
+    #[must_use]
+    pub fn wants_one_machine(&self) -> bool {
+        self.shared.disk.is_plain()
+    }
+}
+
 impl<D: Disk> Local<D> {
     /// As [`Local::create`], in the root of any disk.
     pub fn create_with_disk(disk: D) -> Result<Self> {

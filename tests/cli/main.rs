@@ -13,6 +13,7 @@ mod diff;
 mod drill;
 mod dump;
 mod environment;
+mod file_system;
 mod find;
 mod forget;
 mod freed;
