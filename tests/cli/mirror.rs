@@ -450,6 +450,9 @@ fn what_was_pruned_leaves_a_mirror_late_and_under_a_cap() {
     let deleted = json(&ran)["deletion"]["deleted"].as_u64().unwrap();
     let gone = before.iter().filter(|path| !path.exists()).count() as u64;
     assert!(gone > 0 && gone == deleted, "{gone}: {}", ran.out);
+    // More than half has gone within a week, and nothing is due now.
+    let ran = world.ok(&["sync", "--grace", "0", "--max-delete", "1", "--json"]);
+    assert_eq!(json(&ran)["deletion"]["due"].as_u64(), Some(0), "{}", ran.out);
     world.ok(&["check", "--mirror", "offsite", "--read-data"]);
     world.ok(&["restore", "--from", "offsite", &second, "--target", "back"]);
     assert_eq!(fs::read_to_string(world.path("back/tree/letters/two")).unwrap(), "dear two\n".repeat(2_000));

@@ -66,10 +66,11 @@ impl DeletionPlan {
         self.due.iter().map(|(_, bytes)| bytes).sum()
     }
 
-    /// True when more is due than the cap leaves: nothing is deleted then.
+    /// True when more is due than the cap leaves: nothing is deleted then. Where nothing is due there is nothing to refuse, however
+    /// much was deleted lately.
     #[must_use]
     pub fn is_refused(&self) -> bool {
-        self.lately.saturating_add(self.bytes()) > self.cap
+        !self.due.is_empty() && self.lately.saturating_add(self.bytes()) > self.cap
     }
 }
 
@@ -232,4 +233,30 @@ pub fn execute(
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.failed.sort();
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::ObjectId;
+
+    #[test]
+    fn only_what_is_due_now_is_refused() {
+        let plan = |due: &[u64], lately, cap| {
+            let name = ObjectName::Pack(ObjectId([1; 32]));
+            let due = due.iter().map(|bytes| (name, *bytes)).collect();
+            DeletionPlan { due, lately, cap, ..DeletionPlan::default() }
+        };
+        for (due, lately, cap, refused) in [
+            (&[][..], 0, 0, false),
+            // More than half went on somebody's word a day ago, and nothing else is to go.
+            (&[], 90, 50, false),
+            (&[5], 90, 50, true),
+            (&[5], 45, 50, false),
+            (&[5, 1], 45, 50, true),
+            (&[60], 0, 50, true),
+        ] {
+            assert_eq!(plan(due, lately, cap).is_refused(), refused, "{due:?} {lately} {cap}");
+        }
+    }
 }
