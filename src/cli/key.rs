@@ -44,7 +44,10 @@ pub enum KeyCommand {
     Remove(RemoveArguments),
     /// Change the passphrase that opened the repository
     Passwd(PasswdArguments),
-    /// Make a new recovery code and show it once, on the terminal
+    /// Add a recovery code and show it once, on the terminal
+    ///
+    /// All other keys stay: a code on paper that was lost goes on opening the repository until its key is removed, with packstone key
+    /// remove, or with --replace when the new one is there.
     RecoveryCode(RecoveryCodeArguments),
     /// Print a page with everything that a new machine needs to get the data back
     ///
@@ -122,6 +125,12 @@ pub struct PasswdArguments {
 /// `key recovery-code`
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct RecoveryCodeArguments {
+    /// Remove the recovery code of this key as soon as the new one opens the repository (its id or the beginning, as key list shows it)
+    #[arg(long, value_name = "ID")]
+    pub replace: Option<String>,
+    /// A few words to know it by
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<String>,
     /// Memory that one guess of the recovery code costs, 64M to 1G
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub kdf_memory: Option<u64>,
@@ -297,6 +306,7 @@ fn passwd(arguments: &PasswdArguments, context: &mut Context) -> Result<(), CliE
 }
 
 fn recovery_code(arguments: &RecoveryCodeArguments, context: &mut Context) -> Result<(), CliError> {
+    let label = label(arguments.label.as_deref())?;
     let kdf = init::kdf(arguments.kdf_memory)?;
     let shown = context.output.terminal && !context.output.json;
     let terminal = if shown { Terminal::open(&context.interrupt) } else { None };
@@ -305,25 +315,41 @@ fn recovery_code(arguments: &RecoveryCodeArguments, context: &mut Context) -> Re
             .hint("run packstone key recovery-code on a terminal; for unattended use make a key file: packstone key add --new-key-file FILE"));
     }
     let repository = open::repository(context, "key recovery-code")?;
-    let old = repository
-        .slots()
-        .into_iter()
-        .filter(|slot| slot.kind == SecretKind::RecoveryCode && slot.damage.is_none())
-        .max_by_key(|slot| (slot.created, slot.id));
-    let replaces = match &old {
-        Some(old) => format!("replaces the one of key {}, which then opens nothing any more", old.id.short()),
-        None => "the repository has none yet".to_owned(),
+    let replaced = arguments.replace.as_deref().map(|prefix| replaceable(&repository, prefix)).transpose()?;
+    let replacing = replaced.as_ref().map(|slot| slot.id);
+    // A code that is shown and then refused is paper that opens nothing.
+    repository.require_room_for_slot(replacing)?;
+    let what = match &replaced {
+        Some(slot) => format!("in place of that of key {}", recovery::describe(slot)),
+        None => "beside all other keys".to_owned(),
     };
     let Some(mut terminal) = terminal.filter(|_| !arguments.dry_run) else {
-        return context.output.info(format!("would make a new recovery code ({replaces})"));
+        context.output.info(format!("would add a recovery code, {what}"))?;
+        return recovery::say_others(context, &repository.recovery_codes(), replacing);
     };
-    context.output.info(format!("A new recovery code: {replaces}"))?;
+    context.output.info(format!("A new recovery code, {what}"))?;
     let code = recovery::generate()?;
     if !recovery::show_once(&mut terminal, &code)? {
         return Err(CliError::failed("the recovery code was not confirmed: nothing was changed")
-            .hint("run the command again for another one"));
+            .hint("what was shown opens nothing: throw it away, and run the command again for another one"));
     }
-    let label = old.as_ref().map(|old| old.label.clone()).unwrap_or_default();
-    let id = add_slot(&repository, (&Secret::RecoveryCode(code), kdf, &label), old.map(|old| old.id))?;
-    added(context, id, "The recovery code opens the repository")
+    let before: Vec<SlotInfo> = repository.recovery_codes();
+    let id = add_slot(&repository, (&Secret::RecoveryCode(code), kdf, label), replacing)
+        .map_err(|error| error.hint("the code that was shown opens nothing: throw it away"))?;
+    added(context, id, "The recovery code opens the repository")?;
+    if let Some(slot) = &replaced {
+        context.output.info(format!("Removed key {}: its code opens nothing any more", recovery::describe(slot)))?;
+    }
+    recovery::say_others(context, &before, replacing)
+}
+
+/// The recovery code that is to be replaced. What is damaged opens nothing, whatever it was.
+fn replaceable(repository: &Repository, prefix: &str) -> Result<SlotInfo, CliError> {
+    let slot = find(repository, prefix)?;
+    if slot.kind == SecretKind::RecoveryCode && slot.damage.is_none() {
+        return Ok(slot);
+    }
+    let kind = if slot.damage.is_some() { "damaged" } else { slot.kind.describe() };
+    let refused = CliError::usage(format!("key {} ({kind}) is no recovery code", slot.id.short()));
+    Err(refused.hint("packstone key list shows which are; packstone key remove removes any key"))
 }

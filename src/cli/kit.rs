@@ -8,7 +8,7 @@ use crate::base::escape::escape;
 use crate::base::private;
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
-use crate::codec::key_slot::{Secret, SecretKind};
+use crate::codec::key_slot::Secret;
 use crate::repository::keyring::NewSlot;
 use qrcodegen::{QrCode, QrCodeEcc};
 use std::io::Write;
@@ -43,7 +43,8 @@ struct Page {
     code: Zeroizing<String>,
     /// Name, address, the state that was last seen there, and what its credentials are called.
     mirrors: Vec<(String, String, Option<HeadCode>, Vec<&'static str>)>,
-    earlier: Vec<String>,
+    /// Earlier kits.
+    earlier: usize,
 }
 
 /// Runs the command.
@@ -68,7 +69,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
         key: String::new(),
         code: Zeroizing::default(),
         mirrors: Vec::new(),
-        earlier: Vec::new(),
+        earlier: 0,
         date,
     };
     let book = store::book_if_any(context, repository.id())?;
@@ -77,11 +78,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
         let state = mirror.head.map(|head| HeadCode::of(&head));
         page.mirrors.push((mirror.name, mirror.address, state, service.secrets.to_vec()));
     }
-    for slot in repository.slots() {
-        if slot.kind == SecretKind::RecoveryCode && slot.label.starts_with(LABEL) {
-            page.earlier.push(format!("{} ({})", slot.id.short(), escape(slot.label.as_bytes())));
-        }
-    }
+    let others = repository.recovery_codes();
+    page.earlier = others.iter().filter(|slot| slot.label.starts_with(LABEL)).count();
+    repository.require_room_for_slot(None)?;
     if arguments.dry_run {
         return context.output.info("would make a key for a new kit, and its page");
     }
@@ -125,7 +124,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
             "key": id.to_string(),
             "label": label,
             "file": arguments.output.as_ref().map(|path| escape(path.as_os_str().as_bytes())),
-            "earlier_kits": page.earlier.len(),
+            "earlier_kits": page.earlier,
         }));
     }
     if let Some(path) = &arguments.output {
@@ -135,9 +134,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
             page.key
         ))?;
     }
-    for earlier in &page.earlier {
-        output.info(format!("an earlier kit still opens the repository: key {earlier}"))?;
-    }
+    recovery::say_others(context, &others, None)?;
     if page.mirrors.is_empty() {
         output.warn(
             "there is no mirror yet: the page has nowhere to bring the data back from. Next: packstone mirror add",

@@ -2,7 +2,11 @@
 
 use super::exit::CliError;
 use super::terminal::Terminal;
+use super::{Context, clock};
+use crate::base::escape::escape;
+use crate::base::id::ObjectId;
 use crate::codec::recovery_code::RecoveryCode;
+use crate::repository::keyring::SlotInfo;
 use zeroize::Zeroizing;
 
 /// A fresh code.
@@ -41,6 +45,32 @@ pub fn confirm(terminal: &mut Terminal, last_group: &str, before: &str) -> Resul
         terminal.show("That is not the last group.\n")?;
     }
     Ok(false)
+}
+
+/// A recovery code's key for a person who looks for the paper: id, label, and when it was made.
+#[must_use]
+pub fn describe(slot: &SlotInfo) -> String {
+    let made = clock::show(slot.created, &clock::local_zone());
+    match slot.label.as_str() {
+        "" => format!("{} (made {made})", slot.id.short()),
+        label => format!("{} (\"{}\", made {made})", slot.id.short(), escape(label.as_bytes())),
+    }
+}
+
+/// Says which codes go on opening the repository beside the one that was just made, and how one is made worthless.
+///
+/// # Errors
+/// When the output is gone.
+pub fn say_others(context: &Context, codes: &[SlotInfo], removed: Option<ObjectId>) -> Result<(), CliError> {
+    let mut others = codes.iter().filter(|slot| Some(slot.id) != removed).peekable();
+    let some = others.peek().is_some();
+    for slot in others {
+        context.output.info(format!("Another recovery code still opens the repository: key {}", describe(slot)))?;
+    }
+    if !some {
+        return Ok(());
+    }
+    context.output.info("To remove one that was lost or seen: packstone key remove ID")
 }
 
 /// Crockford's base 32 forgives case, O for 0, and I or L for 1.

@@ -2,7 +2,8 @@
 //!
 //! Only slots that the verified head names are tried, and only those of the secret's kind. There are never none. A change
 //! is: write the new slot, read it back, open it, publish the head that names it, and only then (in the same head)
-//! drop the old one; so at every instant the repository opens with at least one acknowledged secret.
+//! drop the old one; so at every instant the repository opens with at least one acknowledged secret. A slot goes only when it was
+//! named, and only one of the same kind takes its place.
 
 use super::chain::Tip;
 use super::error::{Error, Result, damaged};
@@ -161,16 +162,41 @@ impl Repository {
         })
     }
 
+    /// The live slots that a recovery code opens, the oldest first.
+    #[must_use]
+    pub fn recovery_codes(&self) -> Vec<SlotInfo> {
+        let mut slots = self.slots();
+        slots.retain(|slot| slot.kind == SecretKind::RecoveryCode && slot.damage.is_none());
+        slots.sort_by_key(|slot| (slot.created, slot.id));
+        slots
+    }
+
+    /// Refuses a further slot when there are as many as there may be, for who shows a secret before it is stored.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] at 16 slots.
+    pub fn require_room_for_slot(&self, replacing: Option<ObjectId>) -> Result<()> {
+        let count = self.tip().state.slots.len().saturating_sub(usize::from(replacing.is_some()));
+        if count < SLOTS_MAX {
+            return Ok(());
+        }
+        Err(Error::Refused(format!(
+            "a repository has at most {SLOTS_MAX} keys: remove one first (key list, key remove)"
+        )))
+    }
+
     /// Adds a slot, and with `replacing` drops that one in the same head.
     ///
     /// # Errors
-    /// [`Error::Refused`] at 16 slots; a storage error means that nothing changed.
+    /// [`Error::Refused`] at 16 slots, and when the one to be replaced is of another kind; a storage error means that nothing changed.
     pub fn add_slot(&self, new: &NewSlot<'_>, replacing: Option<ObjectId>) -> Result<(ObjectId, HeadRef)> {
-        let count = self.tip().state.slots.len() - usize::from(replacing.is_some());
-        if count >= SLOTS_MAX {
-            return Err(Error::Refused(format!(
-                "a repository has at most {SLOTS_MAX} keys: remove one first (key list, key remove)"
-            )));
+        self.require_room_for_slot(replacing)?;
+        if let Some(old) = replacing {
+            let kind = read(self.storage(), self.id(), old, self.tip().reference().generation)?.kind();
+            if kind != new.secret.kind() {
+                let (old, kind, new) = (old.short(), kind.describe(), new.secret.kind().describe());
+                return Err(Error::Refused(format!("key {old} is a {kind}, and a {new} does not replace it")));
+            }
         }
         let (id, bytes) = new.seal(self.master(), self.keys())?;
         let name = ObjectName::Key(id);

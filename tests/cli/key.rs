@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::Ran;
 use super::support::World;
+use super::terminal::{self, Answer};
 
 fn ids(world: &World) -> Vec<(String, String, bool)> {
     let ran = world.ok(&["key", "list", "--json"]);
@@ -78,8 +79,100 @@ fn a_recovery_code_is_for_eyes_only() {
         assert!(ran.err.contains("shown on a terminal only, never in JSON, a pipe or a file"), "{}", ran.err);
     }
     let ran = world.ok(&["key", "recovery-code", "--dry-run"]);
-    assert!(ran.out.contains("the repository has none yet"), "{}", ran.out);
+    assert!(ran.out.contains("would add a recovery code, beside all other keys"), "{}", ran.out);
     assert_eq!(ids(&world).len(), 1);
+}
+
+/// Labels of the live keys by id.
+fn labels(world: &World) -> Vec<(String, String)> {
+    let keys: Vec<serde_json::Value> = serde_json::from_str(&world.ok(&["key", "list", "--json"]).out).unwrap();
+    let text = |key: &serde_json::Value, name: &str| key[name].as_str().unwrap().to_owned();
+    keys.iter().map(|key| (text(key, "id"), text(key, "label"))).collect()
+}
+
+/// A printed kit, a code whose paper is lost, and new codes: what is not named stays, and wears its own label.
+#[test]
+fn a_new_recovery_code_takes_nothing_away_that_is_not_named() {
+    if !terminal::is_there("a_new_recovery_code_takes_nothing_away_that_is_not_named") {
+        return;
+    }
+    let world = World::with_repository();
+    let opens = |code: &str| -> Option<i32> {
+        let ran: Ran = world.bare(&["key", "list"]).env("PACKSTONE_PASSWORD", code).output().unwrap().into();
+        ran.code
+    };
+    let short = |labels: &[(String, String)], label: &str| {
+        labels.iter().find(|(_, it)| it == label).map(|(id, _)| id[..8].to_owned()).unwrap()
+    };
+    let (ran, lost) = terminal::run(&world, &["key", "recovery-code", "--label", "in the wallet"], Answer::Right);
+    assert!(ran.code == Some(0) && !ran.out.contains("still opens"), "{}", ran.out);
+    world.ok(&["key", "kit", "--output", "kit.txt"]);
+    let page = fs::read_to_string(world.path("kit.txt")).unwrap();
+    let kit = page.lines().skip_while(|line| *line != "Recovery code").nth(2).unwrap().trim().to_owned();
+    let kit_label = labels(&world).into_iter().find(|(_, label)| label.starts_with("kit of ")).unwrap().1;
+
+    // Not confirmed: nothing has changed.
+    let before = labels(&world);
+    let (ran, dead) = terminal::run(&world, &["key", "recovery-code"], Answer::Wrong);
+    assert!(ran.code == Some(1) && ran.out.contains("what was shown opens nothing"), "{}", ran.out);
+    assert_eq!((labels(&world), opens(&dead)), (before.clone(), Some(12)));
+
+    // It only adds, and says what else opens and how to remove it.
+    let dry = world.ok(&["key", "recovery-code", "--dry-run"]);
+    let (ran, new) = terminal::run(&world, &["key", "recovery-code"], Answer::Right);
+    assert_eq!(ran.code, Some(0), "{}", ran.out);
+    for said in [&dry.out, &ran.out] {
+        for label in ["in the wallet", &kit_label] {
+            let line = format!(
+                "Another recovery code still opens the repository: key {} (\"{label}\", made ",
+                short(&before, label)
+            );
+            assert!(said.contains(&line), "{line}\n{said}");
+        }
+        assert!(said.contains("packstone key remove ID"), "{said}");
+    }
+    let after = labels(&world);
+    assert!(before.iter().all(|key| after.contains(key)) && after.len() == before.len() + 1, "{after:?}");
+    assert_eq!(after.iter().filter(|(_, label)| *label == kit_label).count(), 1, "the kit's label is the kit's");
+    for code in [&lost, &kit, &new] {
+        assert_eq!(opens(code), Some(0));
+    }
+
+    // What is named goes, in one step, and its label with it.
+    let key_file = after.iter().zip(ids(&world)).find(|(_, (_, kind, _))| kind == "key file").unwrap().0.0.clone();
+    let count = |world: &World| fs::read_dir(world.repository().join("heads")).unwrap().count();
+    let heads = count(&world);
+    for (id, why) in [(key_file.as_str(), "is no recovery code"), ("zz", "is the beginning of no key's id")] {
+        let ran = world.run(&["key", "recovery-code", "--replace", id, "--dry-run"]);
+        assert!(ran.code == Some(2) && ran.err.contains(why), "{}", ran.err);
+    }
+    let wallet = short(&after, "in the wallet");
+    let dry = world.ok(&["key", "recovery-code", "--replace", &wallet, "--dry-run"]);
+    assert!(dry.out.contains(&format!("in place of that of key {wallet}")), "{}", dry.out);
+    assert_eq!((labels(&world), count(&world)), (after.clone(), heads));
+    let (ran, replacing) = terminal::run(&world, &["key", "recovery-code", "--replace", &wallet], Answer::Right);
+    assert!(ran.code == Some(0) && ran.out.contains(&format!("Removed key {wallet}")), "{}", ran.out);
+    assert_eq!(count(&world), heads + 1, "one head for both");
+    for (code, expected) in [(&lost, 12), (&kit, 0), (&new, 0), (&replacing, 0)] {
+        assert_eq!(opens(code), Some(expected));
+    }
+    assert!(labels(&world).iter().all(|(_, label)| label != "in the wallet"));
+}
+
+/// At the most keys there can be, nothing is shown that could not be stored.
+#[test]
+fn no_code_is_shown_for_which_there_is_no_room() {
+    if !terminal::is_there("no_code_is_shown_for_which_there_is_no_room") {
+        return;
+    }
+    let world = World::with_repository();
+    for number in 1..16 {
+        world.ok(&["key", "add", "--new-key-file", &format!("key-{number}")]);
+    }
+    let (ran, code) = terminal::run(&world, &["key", "recovery-code"], Answer::Right);
+    assert!(ran.code == Some(1) && code.is_empty() && ran.out.contains("at most 16 keys"), "{}", ran.out);
+    let ran = world.run(&["key", "kit", "--output", "kit.txt"]);
+    assert!(ran.code == Some(1) && !world.path("kit.txt").exists(), "{}", ran.err);
 }
 
 /// The page alone, without the machine, brings everything back; a kit whose key was removed does not.

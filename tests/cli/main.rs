@@ -40,6 +40,7 @@ mod stats;
 mod status;
 mod support;
 mod tag;
+mod terminal;
 mod together;
 mod umask;
 mod undelete;
