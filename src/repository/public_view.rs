@@ -50,6 +50,14 @@ impl PublicView {
         Ok(Self { access, config, config_bytes, tip, _pin: pin })
     }
 
+    /// The same repository as it is now.
+    ///
+    /// # Errors
+    /// As [`PublicView::open`].
+    pub fn reopen(&self) -> Result<Self> {
+        Self::open(self.access.clone())
+    }
+
     /// Its id.
     #[must_use]
     pub fn id(&self) -> RepositoryId {

@@ -20,7 +20,7 @@ use super::Ran;
 use super::forget::ids;
 use super::prune::noise;
 use super::reading::objects;
-use super::support::World;
+use super::support::{World, files_beneath};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/format-spec/together.md");
 const PASSPHRASE: &str = "a passphrase that is not the key file";
@@ -307,6 +307,43 @@ impl Cell {
             assert_eq!(ran.code, Some(0), "{} {}: {}", self.row, self.column, said(&ran));
         }
     }
+}
+
+/// Two homes sync one repository to one mirror. The slower one is stopped when it has read the newest head here and nothing of the mirror: its
+/// list of mirrors is held by the test. Meanwhile the other one publishes and syncs.
+#[test]
+fn a_sync_that_was_overtaken_knows_the_newer_head() {
+    let world = World::with_repository();
+    world.write("one", noise(1, 50_000));
+    world.backup();
+    world.ok(&["mirror", "add", "offsite", "mirror"]);
+    world.ok(&["sync"]);
+    let home = world.path("other home");
+    fs::create_dir(&home).unwrap();
+    let elsewhere = |words: &[&str]| {
+        let ran: Ran = world.command(words).env("HOME", &home).output().unwrap().into();
+        assert_eq!(ran.code, Some(0), "{words:?} {}", ran.err);
+    };
+    elsewhere(&["mirror", "add", "offsite", "mirror"]);
+    world.write("two", noise(2, 50_000));
+    world.backup();
+    for words in [&["sync"][..], &["repair", "mirror", "offsite"]] {
+        let book = files_beneath(&world.path("home/.local/state/packstone/mirrors"));
+        let book = book.iter().find(|path| path.extension().is_some_and(|it| it == "sqlite")).unwrap();
+        let held = rusqlite::Connection::open(book).unwrap();
+        held.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+        let slower = Stopped::at(world.command(words).spawn().unwrap(), ".sqlite", false);
+        held.execute_batch("COMMIT").unwrap();
+        drop(held);
+        world.write("three", noise(3, 50_000 + words.len()));
+        elsewhere(&["backup", "tree"]);
+        elsewhere(&["sync"]);
+        let ran = ended(&slower.end());
+        assert_eq!(ran.code, Some(0), "{words:?} {} {}", ran.out, ran.err);
+    }
+    let ran = world.ok(&["sync"]);
+    assert!(ran.out.contains("whole at generation 5") && ran.out.contains("nothing to send"), "{}", ran.out);
+    world.ok(&["check", "--mirror", "offsite", "--read-data"]);
 }
 
 pub(super) fn is_full() -> bool {

@@ -3,12 +3,14 @@
 use packstone::codec::head_code::HeadCode;
 use packstone::ops::mirror_error::MirrorError;
 use packstone::ops::recover::{self};
+use packstone::ops::sync::pass::Pass;
 use packstone::ops::{Error, Silent, sync as operation};
 use packstone::repository;
 use packstone::storage::memory::Memory;
 use packstone::storage::{MirrorStore, ObjectName};
 
 use crate::ill::Ill;
+use crate::meanwhile::Meanwhile;
 use crate::world::Machine;
 use crate::{Home, copy, live, root, sync, view, whole};
 
@@ -67,6 +69,57 @@ fn a_repository_that_was_set_back_is_behind_its_mirror() {
     home.backup();
     sync(&home.view(), &mirror, None).unwrap();
     refused(&old, &mirror, |error| matches!(error, Error::Mirror(MirrorError::Ahead { .. })));
+}
+
+/// Two syncs of one repository, from two homes: at each request of the slower one the faster one publishes and syncs. Nothing was set back.
+#[test]
+fn who_is_overtaken_reads_the_newest_head_again() {
+    let mut requests = 0;
+    loop {
+        let (mut home, mirror) = home();
+        home.backup();
+        let before = home.view();
+        let other = home.storage.clone();
+        let meanwhile = Meanwhile::at(mirror.clone(), requests, {
+            let (mirror, mut home) = (mirror.clone(), home);
+            move || {
+                home.backup();
+                sync(&home.view(), &mirror, None).unwrap();
+                home
+            }
+        });
+        let plan = operation::with_newest(&before, |view| {
+            let plan = operation::plan(view, &meanwhile, None, &Silent)?;
+            let pass = Pass::new(view, None);
+            operation::execute(&pass.reader(&plan), &meanwhile, &plan, &crate::options(), None, &Silent)?;
+            Ok(plan)
+        });
+        let plan = plan.unwrap_or_else(|error| panic!("overtaken at request {requests}: {error}"));
+        let Some(home) = meanwhile.done() else {
+            assert!(requests > 6, "{requests}");
+            println!("overtaken at {requests} of {requests} requests");
+            return;
+        };
+        let newest = view(&other).unwrap().tip().reference();
+        assert_eq!(whole(&mirror, &home.snapshots, &root(&home.source)).unwrap(), Some(newest), "request {requests}");
+        assert!(plan.head == newest || plan.head.generation + 1 == newest.generation);
+        requests += 1;
+    }
+}
+
+/// The head here has not moved: what is ahead is ahead.
+#[test]
+fn who_is_not_overtaken_is_still_told() {
+    let (mut home, mirror) = home();
+    let old = copy(&home.storage);
+    home.backup();
+    sync(&home.view(), &mirror, None).unwrap();
+    let mut tries = 0;
+    let error = operation::with_newest(&view(&old).unwrap(), |view| {
+        tries += 1;
+        operation::plan(view, &mirror, None, &Silent)
+    });
+    assert!(matches!(error, Err(Error::Mirror(MirrorError::Ahead { .. }))) && tries == 1, "{tries}");
 }
 
 #[test]

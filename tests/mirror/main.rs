@@ -5,6 +5,7 @@ mod catastrophe;
 mod deletion;
 mod ill;
 mod interrupted;
+mod meanwhile;
 mod program;
 mod reading;
 mod requests;

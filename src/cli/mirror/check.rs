@@ -29,8 +29,7 @@ pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<E
     let place = store::find(context, mirror)?;
     let store = store::open(context, &place, false)?;
     let access = Access::bare(Arc::new(ReadOnly::new(Arc::clone(&store))), PathBuf::from(place.address.to_string()));
-    let view = PublicView::open(access)?;
-    let tip = view.tip();
+    let mut view = PublicView::open(access)?;
     // By its address a mirror is checked on any machine, whatever that one remembers.
     let book = store::book(context, view.id()).ok().map(Mutex::new);
     let known = book.as_ref().and_then(|book| lock(book).get(mirror).ok());
@@ -39,7 +38,11 @@ pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<E
             .hint("packstone mirror list shows them"));
     }
     if let Some(seen) = known.as_ref().and_then(|mirror| mirror.head) {
-        // What was seen there before must be what is there now, or be followed by it.
+        // What was seen there before must be what is there now, or be followed by it. A sync may have left it there since we looked.
+        if seen.generation > view.tip().reference().generation {
+            view = view.reopen()?;
+        }
+        let tip = view.tip();
         follows(seen, tip.reference(), &tip.state)?;
     }
     let progress = context.progress(Work::Other);

@@ -5,7 +5,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::mirror::store;
 use crate::cli::progress::Work;
 use crate::cli::{Context, open, size};
-use crate::ops::repair_mirror;
+use crate::ops::{repair_mirror, sync};
 use crate::storage::ObjectName;
 
 /// Send again what is damaged on a mirror
@@ -36,7 +36,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let _lock = store::lock(context, view.id(), &mirror.name)?;
     let store = store::open(context, &place, false)?;
     let progress = context.progress(Work::Other);
-    let plan = repair_mirror::plan(&view, &*store, mirror.head, usize::from(arguments.connections), &progress);
+    let plan = sync::with_newest(&view, |view| {
+        repair_mirror::plan(view, &*store, mirror.head, usize::from(arguments.connections), &progress)
+    });
     progress.finish();
     let plan = plan?;
     let output = context.output;

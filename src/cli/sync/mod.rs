@@ -16,6 +16,7 @@ use crate::ops::{self, Item, Monitor, Phase, Severity};
 use crate::repository::mirror_book::{Damage, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, uptime::Uptime};
+use crate::storage::MirrorStore;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
@@ -225,7 +226,7 @@ impl Crew<'_> {
     }
 
     fn bring_up(&self, mirror: &Mirror, monitor: &One<'_>) -> Result<Done, CliError> {
-        let Self { arguments, view, context, .. } = self;
+        let Self { view, context, .. } = self;
         let name = &mirror.name;
         let planning = self.start.planning();
         let place = store::Place::of(mirror)?;
@@ -236,20 +237,35 @@ impl Crew<'_> {
             let _asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
             store::open(context, &place, false)?
         };
+        let mut planning = Some(planning);
+        sync::with_newest(view, |view| self.attempt(view, name, &*store, &mut planning, monitor))
+            .map_err(|error| explained(error, name))
+    }
+
+    /// One attempt, with one view of the repository. `planning` ends when there is a plan.
+    fn attempt(
+        &self,
+        view: &PublicView,
+        name: &str,
+        store: &dyn MirrorStore,
+        planning: &mut Option<Planning<'_>>,
+        monitor: &One<'_>,
+    ) -> ops::Result<Done> {
+        let arguments = self.arguments;
         // Whoever had the lock before may have left a newer head there.
         let seen = self.book().get(name)?.head;
-        let plan = sync::plan(view, &*store, seen, monitor).map_err(|error| explained(error, name))?;
+        let plan = sync::plan(view, store, seen, monitor)?;
         let clock = self.book().clock(name, &Uptime::now(), Time::now())?;
         let rules = Rules { grace: arguments.grace, max_percent: arguments.max_delete };
         let deletion = match arguments.no_delete {
             true => None,
-            false => Some(deletion::plan(view, &*store, &plan, &rules, (&self.book, name), clock)?),
+            false => Some(deletion::plan(view, store, &plan, &rules, (&self.book, name), clock)?),
         };
         if arguments.dry_run {
             return Ok(Done { plan, report: None, deletion, deleted: None });
         }
-        let reader = self.pass.reader(&plan);
-        drop(planning);
+        let reader = self.pass.reader_of(view, &plan);
+        drop(planning.take());
         if !plan.is_empty() {
             self.start.wait(|| monitor.interrupted());
         }
@@ -258,13 +274,12 @@ impl Crew<'_> {
             sample_percent: arguments.sample,
             seed: Time::now().seconds.unsigned_abs(),
         };
-        let report = sync::execute(&reader, &*store, &plan, &options, Some((&self.book, name)), monitor)
-            .map_err(|error| explained(error, name))?;
+        let report = sync::execute(&reader, store, &plan, &options, Some((&self.book, name)), monitor)?;
         self.book().set_whole(name, plan.head, plan.whole(), Time::now())?;
         deletion::note(view, &plan, &mut self.book(), name, clock)?;
         let deleted = match &deletion {
             Some(deletion) => {
-                Some(deletion::execute(&*store, deletion, options.parallel, (&self.book, name), clock, monitor)?)
+                Some(deletion::execute(store, deletion, options.parallel, (&self.book, name), clock, monitor)?)
             }
             None => None,
         };

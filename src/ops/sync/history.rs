@@ -6,10 +6,13 @@ use crate::base::id::ObjectId;
 use crate::codec::config::CONFIG_BYTES;
 use crate::codec::head::{Head, HeadRef};
 use crate::ops::mirror_error::MirrorError;
-use crate::ops::{Result, probe};
+use crate::ops::{Error, Result, probe};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, chain};
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
+
+/// So many left-over probes are nobody else's packs.
+const PROBES_MAX: usize = 8;
 
 /// Finds the newest head of ours on the mirror, and refuses what must not be written to. Heads of our chain are known by their
 /// names: our own head carries the beginnings of all earlier heads' ids.
@@ -85,6 +88,24 @@ pub(super) fn compare_again(
     Ok(())
 }
 
+/// A view of the newest head here, when `error` calls what the mirror shows another history, or one ahead of ours, and the head here has moved
+/// on since `view` was opened: then another process has published, and may have synced what it published.
+///
+/// # Errors
+/// As opening the view.
+pub(super) fn newer(view: &PublicView, error: &Error) -> Result<Option<PublicView>> {
+    let is_doubtful = matches!(
+        error,
+        Error::Mirror(MirrorError::Ahead { .. } | MirrorError::UnreadableHead { .. })
+            | Error::Repository(repository::Error::Fork { .. })
+    );
+    if !is_doubtful {
+        return Ok(None);
+    }
+    let now = view.reopen()?;
+    Ok((now.tip().reference().generation > view.tip().reference().generation).then_some(now))
+}
+
 /// What lies under the name of a head that is not of our chain.
 enum Stranger {
     /// No head of this repository.
@@ -145,10 +166,11 @@ fn first_time(
         let is_cut = config.len() < CONFIG_BYTES && view.config_bytes().starts_with(&config);
         return if config == view.config_bytes() || is_cut { Ok(()) } else { Err(MirrorError::OtherRepository.into()) };
     }
-    // A probe that could not be removed is ours.
-    let only_probe =
-        matches!(there.iter().next(), Some((ObjectName::Pack(_), length)) if *length == probe::PROBE_BYTES as u64);
-    if there.len() == 1 && only_probe && strays.is_empty() {
+    // Probes that could not be removed, or whose command was killed, are ours.
+    let is_probe = |(name, length): (&ObjectName, &u64)| {
+        matches!(name, ObjectName::Pack(_)) && *length == probe::PROBE_BYTES as u64
+    };
+    if (1..=PROBES_MAX).contains(&there.len()) && there.iter().all(is_probe) && strays.is_empty() {
         return Ok(());
     }
     // The config is the first object that is sent: without it nothing else of ours can be there.

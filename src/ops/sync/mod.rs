@@ -18,7 +18,8 @@
 //! - What is sent was hashed when it was read from the repository: damage does not spread.
 //! - Nothing is removed here; [`deletion`] does that afterwards. An object is replaced only when its length is wrong, or an earlier sync saw
 //!   that its bytes are.
-//! - A mirror of another repository or history, or one that was set back, is not written to.
+//! - A mirror of another repository or history, or one that was set back, is not written to. Before one is called so, the newest head here is
+//!   read again: whoever published and synced meanwhile has left a head there that only this sync does not know ([`with_newest`]).
 
 pub mod deletion;
 mod history;
@@ -118,6 +119,29 @@ pub struct Report {
     pub read_back: u64,
     /// How long it took.
     pub took: Duration,
+}
+
+/// How often a sync begins again because the repository has moved on under it.
+const ROUNDS_MAX: u32 = 16;
+
+/// Does `work` with `view`; and again with a view of the newest head, when the mirror shows what `view` does not know and the repository
+/// here does by now.
+///
+/// # Errors
+/// Those of `work`.
+pub fn with_newest<T>(view: &PublicView, mut work: impl FnMut(&PublicView) -> Result<T>) -> Result<T> {
+    let mut newest: Option<PublicView> = None;
+    for _ in 1..ROUNDS_MAX {
+        let view = newest.as_ref().unwrap_or(view);
+        match work(view) {
+            Err(error) => match history::newer(view, &error)? {
+                Some(now) => newest = Some(now),
+                None => return Err(error),
+            },
+            done => return done,
+        }
+    }
+    work(newest.as_ref().unwrap_or(view))
 }
 
 /// Lists the mirror and works out what it lacks. `seen` is the newest head that was seen there before.

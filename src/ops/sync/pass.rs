@@ -74,12 +74,18 @@ impl<'a> Pass<'a> {
     /// What one mirror reads from it. The readers of all mirrors are made before the first one reads.
     #[must_use]
     pub fn reader(&'a self, plan: &Plan) -> Reader<'a> {
+        self.reader_of(self.view, plan)
+    }
+
+    /// The same for a plan that was made with a later view of the repository: an object has the same bytes in both.
+    #[must_use]
+    pub fn reader_of(&'a self, view: &'a PublicView, plan: &Plan) -> Reader<'a> {
         let wants: HashSet<ObjectName> = plan.send.iter().chain(&plan.heads).map(|needed| needed.name).collect();
         let mut claims = lock(&self.claims);
         for name in &wants {
             claims.entry(*name).or_default().mirrors += 1;
         }
-        Reader { pass: self, wants: Mutex::new(wants) }
+        Reader { pass: self, view, wants: Mutex::new(wants) }
     }
 
     /// Takes one mirror's claim away, and gives the slot.
@@ -98,6 +104,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// One mirror's part in a [`Pass`].
 pub struct Reader<'a> {
     pass: &'a Pass<'a>,
+    view: &'a PublicView,
     wants: Mutex<HashSet<ObjectName>>,
 }
 
@@ -105,7 +112,7 @@ impl<'a> Reader<'a> {
     /// The repository.
     #[must_use]
     pub const fn view(&self) -> &'a PublicView {
-        self.pass.view
+        self.view
     }
 
     /// Reads an object and hashes it, unless another mirror's reader just did.
@@ -113,7 +120,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// As [`read_verified`].
     pub(super) fn read(&self, needed: &Needed) -> Result<Arc<Bytes>> {
-        let Pass { view, alive, .. } = self.pass;
+        let (view, alive) = (self.view, &self.pass.alive);
         let read = || -> Result<Arc<Bytes>> {
             let bytes = read_verified(view.storage(), needed, view.config_bytes()).map_err(|error| match error {
                 // Not on the mirror, as a storage error would be understood: here.
