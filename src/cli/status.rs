@@ -15,8 +15,11 @@ use crate::ops::order::{self, Doubt, Place};
 use crate::ops::select::{self, Filter, GroupBy, Selection};
 use crate::repository::Repository;
 use crate::repository::mirror_book::{Drill, DrillOutcome, Mirror, MirrorBook};
+use crate::storage::address::Address;
+use crate::storage::device;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 /// Below this share of a disk it is nearly full.
@@ -118,6 +121,12 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             overdue_mirror(mirror, &repository, book, arguments, now, &mut complaints)?;
         }
         overdue_drill(&mirror.name, &drills, arguments.max_drill_age, now, &mut complaints);
+        if shares_disk(mirror, repository.place()) {
+            // A note: the copy is as good as asked for, and nothing that is done later makes it better.
+            let sentence = format!("{} is on the same file system as the repository: {}", mirror.name, store::NO_COPY);
+            let next = "packstone mirror add NAME s3://BUCKET/PATH, or a directory on another disk";
+            complain(&mut complaints, false, &sentence, next);
+        }
     }
     if book.is_none() {
         let sentence = "which mirrors this repository has is not known without a directory of this machine's state";
@@ -157,6 +166,14 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         screen.show(context)?
     }
     Ok(if overdue { Exit::Overdue } else { Exit::Success })
+}
+
+/// True when the mirror is in a directory on the repository's file system. Of one that is not there nothing is known: its disk may not be
+/// mounted.
+fn shares_disk(mirror: &Mirror, repository: &Path) -> bool {
+    let address = Address::parse(&mirror.address, &[]).ok();
+    let directory = address.as_ref().and_then(Address::directory).filter(|directory| directory.exists());
+    directory.is_some_and(|directory| device::is_shared(repository, directory))
 }
 
 fn complain(complaints: &mut Vec<Complaint>, overdue: bool, sentence: &str, next: &str) {
@@ -442,6 +459,7 @@ impl Screen<'_> {
                 "name": mirror.name,
                 "generation": mirror.head.map(|head| head.generation),
                 "is_newest": mirror.head == Some(head),
+                "same_file_system": shares_disk(mirror, self.repository.place()),
                 "synced": mirror.synced.map(time),
                 "verified": mirror.verified.map(time),
                 "drilled": self.drilled(&mirror.name).map(time),

@@ -8,9 +8,13 @@
 //! Options stand behind a question mark or are given by themselves (`-o key=value`). Each service has its list: OpenDAL
 //! ignores what it does not know, so a mistyped name would silently mean something else. Secrets come from the
 //! environment, a file or a command ([`Service::secrets`]), and are refused here: an address is shown and stored.
+//!
+//! What a person types may also be a path from the current directory. Many programs write `s3:bucket` or `host:path` for a place elsewhere, so
+//! a first component with a colon is neither here: taken for a directory, it would be a copy on this disk that passes for one far away.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use url::Url;
 
@@ -98,6 +102,16 @@ pub enum AddressError {
     /// It is no URL of a known service.
     #[error("{0} is no address of a mirror: expected one like s3://BUCKET/PATH, sftp://USER@HOST/PATH or /PATH; known services: {known}", known = known())]
     Unknown(String),
+    /// It may be meant for a service or for a directory.
+    #[error(
+        "\"{text}\" is neither an address nor a path: for {service}, for a directory of this name ./{text} or its absolute path"
+    )]
+    Ambiguous {
+        /// What was given, escaped.
+        text: String,
+        /// How to name the service.
+        service: String,
+    },
     /// A part is missing or cannot be used.
     #[error("{0}")]
     Invalid(String),
@@ -151,6 +165,28 @@ impl Address {
         }
         this.check()?;
         Ok(this)
+    }
+
+    /// The same for what a person typed: a path may begin in the directory `current`, where there is one.
+    ///
+    /// # Errors
+    /// See [`AddressError`].
+    pub fn parse_typed(text: &str, current: Option<&Path>, options: &[String]) -> Result<Self, AddressError> {
+        if has_scheme(text) {
+            return Self::parse(text, options);
+        }
+        if text.split('/').next().is_some_and(|first| first.contains(':')) {
+            return Err(AddressError::Ambiguous { text: escape(text.as_bytes()), service: service_for(text) });
+        }
+        if text.is_empty() {
+            return Err(AddressError::Unknown("\"\"".to_owned()));
+        }
+        let current = current.or_else(|| text.starts_with('/').then_some(Path::new("/")));
+        let current =
+            current.ok_or_else(|| AddressError::Invalid("the current directory cannot be determined".to_owned()))?;
+        let path = absolute(&current.join(text));
+        let path = path.to_str().ok_or_else(|| AddressError::Invalid("the path of a mirror is UTF-8".to_owned()))?;
+        Self::parse(path, options)
     }
 
     fn of_path(path: &str) -> Result<Self, AddressError> {
@@ -233,8 +269,8 @@ impl Address {
 
     /// The directory of a mirror on this machine.
     #[must_use]
-    pub fn directory(&self) -> Option<&std::path::Path> {
-        (self.service.scheme == "fs").then(|| std::path::Path::new(&self.root))
+    pub fn directory(&self) -> Option<&Path> {
+        (self.service.scheme == "fs").then(|| Path::new(&self.root))
     }
 
     /// What OpenDAL is told, secrets apart.
@@ -298,6 +334,42 @@ fn find(scheme: &str) -> Option<&'static Service> {
     SERVICES.iter().find(|service| service.scheme == scheme)
 }
 
+/// True for what begins as a URL does.
+fn has_scheme(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let begins = |scheme: &str| scheme.starts_with(|first: char| first.is_ascii_alphabetic());
+    text.split_once("://").is_some_and(|(scheme, _)| begins(scheme) && scheme.bytes().all(is_part))
+}
+
+/// Without `.` in it; `..` goes where the system would go, as far as that is there.
+fn absolute(path: &Path) -> std::path::PathBuf {
+    let plain = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    if !plain.components().any(|part| part == std::path::Component::ParentDir) {
+        return plain;
+    }
+    match (plain.parent().map(Path::canonicalize), plain.file_name()) {
+        (Some(Ok(parent)), Some(name)) => parent.join(name),
+        _ => plain.canonicalize().unwrap_or(plain),
+    }
+}
+
+/// How what other programs write as `service:place` or `user@host:path` is written here.
+fn service_for(text: &str) -> String {
+    let (before, rest) = text.split_once(':').unwrap_or((text, ""));
+    let rest = rest.trim_start_matches('/');
+    let url = |scheme: &str, rest: &str| format!("the service write {scheme}://{}", escape(rest.as_bytes()));
+    match before.to_ascii_lowercase().as_str() {
+        "s3" | "b2" | "gdrive" | "gcs" if !rest.is_empty() => url(&before.to_ascii_lowercase(), rest),
+        "gs" if !rest.is_empty() => url("gcs", rest),
+        "azure" | "azblob" if !rest.is_empty() => url("azblob", rest),
+        "sftp" | "ssh" => "the service write sftp://USER@HOST/PATH".to_owned(),
+        "dav" | "davs" | "webdav" => "the service write webdav://HOST/PATH".to_owned(),
+        "file" => "a directory elsewhere write file:///PATH".to_owned(),
+        _ if before.contains('@') => url("sftp", &format!("{before}/{rest}")),
+        _ => "a service write s3://BUCKET/PATH, sftp://USER@HOST/PATH and the like".to_owned(),
+    }
+}
+
 fn percent_decode(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
@@ -353,6 +425,61 @@ mod tests {
             assert_eq!(address.to_string(), text);
             assert_eq!(Address::parse(&address.to_string(), &[]).unwrap(), address);
         }
+    }
+
+    #[test]
+    fn what_is_typed_is_an_address_a_path_or_refused() {
+        let current = tempfile::tempdir().unwrap();
+        let real = current.path().canonicalize().unwrap();
+        std::fs::create_dir(real.join("here")).unwrap();
+        let typed = |text: &str| Address::parse_typed(text, Some(&real.join("here")), &[]);
+        let here = |rest: &str| format!("{}{rest}", real.display());
+        for (text, expected) in [
+            ("/srv/m", "/srv/m".to_owned()),
+            ("/s3:bucket", "/s3:bucket".to_owned()),
+            ("m", here("/here/m")),
+            ("./m/", here("/here/m")),
+            (".", here("/here")),
+            ("../m", here("/m")),
+            ("..", here("")),
+            ("./s3:bucket", here("/here/s3:bucket")),
+            ("a/b:c", here("/here/a/b:c")),
+            ("./a://b", here("/here/a:/b")),
+        ] {
+            assert_eq!(typed(text).unwrap().directory(), Some(Path::new(&expected)), "{text}");
+        }
+        for (text, expected) in
+            [("s3://b/x", "s3://b/x"), ("sftp://u@h/x", "sftp://u@h/x"), ("file:///srv", "file:///srv")]
+        {
+            assert_eq!(typed(text).unwrap().to_string(), expected);
+        }
+        for (text, service) in [
+            ("s3:bucket", "s3://bucket,"),
+            ("s3:bucket/a:b", "s3://bucket/a:b,"),
+            ("S3:/bucket", "s3://bucket,"),
+            ("b2:bucket:path", "b2://bucket:path,"),
+            ("gs:bucket:/", "gcs://bucket:/,"),
+            ("azure:c:/", "azblob://c:/,"),
+            ("gdrive:backup", "gdrive://backup,"),
+            ("user@host:/srv/backup", "sftp://user@host/srv/backup,"),
+            ("sftp:user@host:/srv/x", "sftp://USER@HOST/PATH"),
+            ("host:path", "sftp://USER@HOST/PATH"),
+            ("rclone:remote:x", "s3://BUCKET/PATH"),
+            ("rest:http:/h/", "s3://BUCKET/PATH"),
+            ("C:\\backup", "s3://BUCKET/PATH"),
+            ("file:/srv", "file:///PATH"),
+            ("s3:", "s3://BUCKET/PATH"),
+            (":", "s3://BUCKET/PATH"),
+        ] {
+            let error = typed(text).unwrap_err();
+            assert!(matches!(error, AddressError::Ambiguous { .. }), "{text}: {error}");
+            let directory = format!("./{}", escape(text.as_bytes()));
+            assert!(error.to_string().contains(service) && error.to_string().contains(&directory), "{text}: {error}");
+        }
+        assert!(typed("").is_err() && typed("rest://h/x").is_err() && typed("here/../../../\u{0}").is_err());
+        assert!(Address::parse_typed("m", None, &[]).is_err() && Address::parse_typed("/m", None, &[]).is_ok());
+        // What was typed does nothing to the terminal.
+        assert!(!typed("s3:\u{1b}[2J").unwrap_err().to_string().contains('\u{1b}'));
     }
 
     #[test]

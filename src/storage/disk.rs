@@ -111,6 +111,11 @@ pub(super) fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }
 
+/// The directory that a path's last component lies in.
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// The operating system's file system, beneath an open directory.
 #[derive(Debug)]
 pub struct OsDisk {
@@ -139,17 +144,19 @@ impl OsDisk {
     /// Opens a directory as root and makes it first, with all parents that are missing, mode 0700; every level made,
     /// and the root in any case, is durable in its parent when this returns.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let made = match private::make_directory_at(CWD, path, None) {
-            Err(Errno::NOENT) => {
-                Self::create(parent)?;
-                private::make_directory_at(CWD, path, None)
+        match Self::create_last(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Self::create(parent(path))?;
+                Self::create_last(path)
             }
             other => other,
-        };
+        }
+    }
+
+    /// The same, but only the last component is made: a parent that is missing is [`io::ErrorKind::NotFound`].
+    pub fn create_last(path: &Path) -> io::Result<Self> {
+        let parent = parent(path);
+        let made = private::make_directory_at(CWD, path, None);
         match made {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),

@@ -82,6 +82,13 @@ impl Local {
         Self::create_with_disk(OsDisk::create(path).map_err(error)?)
     }
 
+    /// The same, but of the path only the last component is made: a parent that is missing is [`ErrorKind::Absent`]. It may be the place of a
+    /// disk that is not mounted.
+    pub fn create_last(path: &Path) -> Result<Self> {
+        let error = |error| Error::new("create", escape(path.as_os_str().as_encoded_bytes()), error);
+        Self::create_with_disk(OsDisk::create_last(path).map_err(error)?)
+    }
+
     /// Opens a directory that exists. Whether a repository is in it is for the reader of `config` to say.
     pub fn open(path: &Path) -> Result<Self> {
         let error = |error| Error::new("open", escape(path.as_os_str().as_encoded_bytes()), error);

@@ -16,6 +16,7 @@
 
 pub mod address;
 pub mod crash;
+pub mod device;
 pub mod disk;
 pub mod local;
 pub mod memory;

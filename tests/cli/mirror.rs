@@ -513,3 +513,106 @@ fn damage_here_is_mended_from_a_mirror() {
     let ran = lonely.run(&["repair", "objects"]);
     assert!(ran.code == Some(1) && ran.err.contains("there is no mirror to fetch from"), "{}", ran.err);
 }
+
+/// What other programs write for a place elsewhere is never a directory here, wherever an address is taken.
+#[test]
+fn a_place_elsewhere_is_not_taken_for_a_directory() {
+    let (world, _, _) = world();
+    for (typed, said) in [
+        (
+            "s3:bucket",
+            "for the service write s3://bucket, for a directory of this name ./s3:bucket or its absolute path",
+        ),
+        ("b2:bucket:path", "b2://bucket:path"),
+        ("ann@host:/srv/backup", "sftp://ann@host/srv/backup"),
+        ("rclone:remote:x", "s3://BUCKET/PATH"),
+    ] {
+        for words in [
+            &["mirror", "add", "cloud", typed][..],
+            &["mirror", "add", "cloud", typed, "--dry-run"],
+            &["mirror", "add", "cloud", typed, "--no-probe"],
+            &["recover", typed, "--to", "back"],
+            &["drill", typed],
+            &["check", "--mirror", typed],
+            &["--from", typed, "snapshots"],
+            &["copy", "--from-mirror", typed],
+        ] {
+            let ran = world.run(words);
+            assert!(ran.code == Some(2) && ran.err.contains(said), "{words:?}: {:?} {}", ran.code, ran.err);
+        }
+        assert!(!world.path(typed.split('/').next().unwrap()).exists() && !world.path("back").exists());
+    }
+    assert_eq!(lines(&world.ok(&["mirror", "list", "--json"]).out).len(), 1);
+    // Both ways to say that a directory is meant.
+    world.ok(&["mirror", "add", "one", "./s3:bucket"]);
+    world.ok(&["sync", "one"]);
+    let absolute = world.path("s3:bucket");
+    for typed in ["./s3:bucket", world.text(&absolute), "mirror/../s3:bucket"] {
+        world.ok(&["--from", typed, "snapshots"]);
+        let ran = world.ok(&["recover", typed, "--to", "back", "--dry-run"]);
+        assert!(ran.out.contains("to fetch into"), "{}", ran.out);
+    }
+    let ran = world.run(&["recover", "mirror", "--to", "back"]);
+    assert!(ran.code == Some(1) && ran.err.contains("the directory of this name is ./mirror"), "{}", ran.err);
+}
+
+/// The path of an unmounted disk must not become a directory on the disk beneath it.
+#[test]
+fn only_the_last_directory_of_a_mirror_is_made() {
+    let world = World::with_repository();
+    for words in [&["mirror", "add", "usb", "usb/backup"][..], &["mirror", "add", "usb", "usb/backup", "--dry-run"]] {
+        let ran = world.run(words);
+        assert_eq!(ran.code, Some(1), "{}", ran.out);
+        assert!(ran.err.contains("/usb is not there") && ran.err.contains("is its disk mounted?"), "{}", ran.err);
+        assert!(!world.path("usb").exists() && lines(&world.ok(&["mirror", "list", "--json"]).out).is_empty());
+    }
+    fs::create_dir(world.path("usb")).unwrap();
+    let ran = world.ok(&["mirror", "add", "usb", "usb/backup", "--dry-run"]);
+    assert!(ran.out.contains("the directory would be made") && !world.path("usb/backup").exists(), "{}", ran.out);
+    world.ok(&["mirror", "add", "usb", "usb/backup"]);
+    // Given again, as after an interruption; another place under the name is refused.
+    let ran = world.ok(&["mirror", "add", "usb", "usb/backup"]);
+    assert!(ran.out.contains("is on the list already"), "{}", ran.out);
+    assert_eq!(world.run(&["mirror", "add", "usb", "usb/other"]).code, Some(1));
+    // Probes of commands that were killed.
+    for number in 0..3 {
+        let bytes = super::prune::noise(number, 64 << 10);
+        let id = blake3::hash(&bytes).to_hex().to_string();
+        let folder = world.path("usb/backup/packs").join(&id[..2]);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(id), bytes).unwrap();
+    }
+    world.ok(&["sync"]);
+}
+
+#[test]
+fn a_mirror_on_the_repositorys_own_disk_is_said() {
+    let (world, _, _) = world();
+    let said = "offsite is on the same file system as the repository: when that disk fails, both are lost";
+    world.ok(&["mirror", "remove", "offsite"]);
+    let ran = world.ok(&["mirror", "add", "offsite", "mirror"]);
+    assert!(ran.err.contains(said), "{}", ran.err);
+    world.ok(&["sync"]);
+    // A note: nothing that is done later makes it better, and the mirror is as good as was asked for.
+    let ran = world.ok(&["status"]);
+    assert!(ran.out.contains(&format!("  {said}.  Next: packstone mirror add NAME s3://BUCKET/PATH")), "{}", ran.out);
+    let told = json(&world.ok(&["status", "--json"]));
+    assert!(told["mirrors"][0]["same_file_system"] == true && told["overdue"] == false, "{told}");
+    // Its disk is not mounted: where it would lie then is not asked.
+    fs::rename(world.path("mirror"), world.path("unplugged")).unwrap();
+    assert!(!world.ok(&["status"]).out.contains(said));
+    let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+        println!("SKIPPED a_mirror_on_the_repositorys_own_disk_is_said: it needs another file system at /dev/shm");
+        return;
+    };
+    let device = |path: &std::path::Path| std::os::unix::fs::MetadataExt::dev(&fs::metadata(path).unwrap());
+    if device(other.path()) == device(&world.repository()) {
+        println!("SKIPPED a_mirror_on_the_repositorys_own_disk_is_said: /dev/shm is no other file system");
+        return;
+    }
+    world.ok(&["mirror", "remove", "offsite"]);
+    let ran = world.ok(&["mirror", "add", "offsite", world.text(&other.path().join("mirror"))]);
+    assert!(!ran.err.contains("same file system"), "{}", ran.err);
+    world.ok(&["sync"]);
+    assert!(!world.ok(&["status"]).out.contains("same file system"));
+}

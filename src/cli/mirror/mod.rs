@@ -10,9 +10,10 @@ use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
 use crate::ops::probe;
-use crate::repository::mirror_book::{Mirror, MirrorBook};
+use crate::repository::mirror_book::{self, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::storage::address::Address;
+use crate::storage::device;
 
 /// Keep copies of the repository elsewhere: which, and how they stand
 ///
@@ -46,7 +47,8 @@ pub struct AddArguments {
     /// What to call it: letters, digits, - and _
     #[arg(value_name = "NAME", value_parser = parse_name)]
     pub name: String,
-    /// Where it lies: s3://BUCKET/PATH, azblob://, gcs://, b2://, gdrive://, sftp://USER@HOST/PATH, webdav://HOST/PATH, or a directory
+    /// Where it lies: s3://BUCKET/PATH, azblob://, gcs://, b2://, gdrive://, sftp://USER@HOST/PATH, webdav://HOST/PATH, or a directory, which is
+    /// made when only the last part of its path is missing
     #[arg(value_name = "ADDRESS")]
     pub address: String,
     /// An option of the service, such as endpoint=https://... (can be given multiple times)
@@ -89,8 +91,7 @@ pub struct AcceptArguments {
 }
 
 fn parse_name(text: &str) -> Result<String, String> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if (1..=64).contains(&text.len()) && text.bytes().all(fits) {
+    if mirror_book::is_name(text) {
         Ok(text.to_owned())
     } else {
         Err(format!("{text:?} is no name for a mirror: letters, digits, - and _"))
@@ -114,21 +115,17 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
 
 fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit, CliError> {
     let output = context.output;
-    let given = &arguments.address;
-    let absolute = if given.contains("://") {
-        given.clone()
-    } else {
-        let path = std::path::absolute(given)
-            .map_err(|error| CliError::failed("the current directory cannot be told").caused_by(error))?;
-        path.to_str().ok_or_else(|| CliError::usage("the path of a mirror is UTF-8"))?.to_owned()
-    };
-    let address = Address::parse(&absolute, &arguments.option)?;
+    let address = store::typed(&arguments.address, &arguments.option)?;
     store::refuse_same(context, &address)?;
     if let Some(directory) = address.directory() {
         own::refuse_beneath(context, directory)?;
     }
-    if book.get(&arguments.name).is_ok() {
-        return Err(crate::repository::mirror_book::BookError::Exists(arguments.name.clone()).into());
+    if let Ok(there) = book.get(&arguments.name) {
+        if there.address == address.to_string() && there.credentials_command == arguments.credentials_command {
+            // Who was interrupted says the same again.
+            return added(arguments, &address, "is on the list already", context);
+        }
+        return Err(mirror_book::BookError::Exists(arguments.name.clone()).into());
     }
     // One lock a name: under two names two syncs would be at work there.
     let real = |address: &Address| address.directory().and_then(|directory| directory.canonicalize().ok());
@@ -140,7 +137,11 @@ fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: 
     if let Some(there) = book.all()?.into_iter().find(is_same) {
         return Err(CliError::failed(format!("mirror {} is at this address already", there.name)));
     }
-    if !arguments.no_probe {
+    let new = address.directory().filter(|directory| arguments.dry_run && !directory.exists());
+    if let Some(directory) = new {
+        store::require_parent(directory)?;
+        output.info("  the directory would be made")?;
+    } else if !arguments.no_probe {
         let place = store::Place {
             name: Some(arguments.name.clone()),
             address: address.clone(),
@@ -155,21 +156,34 @@ fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: 
     if !arguments.dry_run {
         book.add(&arguments.name, &address.to_string(), arguments.credentials_command.as_deref(), Time::now())?;
     }
+    let done = if arguments.dry_run { "would be added, and nothing was changed" } else { "added" };
+    added(arguments, &address, done, context)
+}
+
+fn added(arguments: &AddArguments, address: &Address, done: &str, context: &Context) -> Result<Exit, CliError> {
+    let (output, here) = (context.output, open::place(context)?);
+    let shared = address.directory().is_some_and(|directory| device::is_shared(&here, directory));
+    if shared {
+        output.warn(&format!(
+            "mirror {} is on the same file system as the repository: {}",
+            arguments.name,
+            store::NO_COPY
+        ));
+    }
     if output.json {
         return output
             .json(&serde_json::json!({
                 "message_type": "mirror_added",
                 "name": arguments.name,
                 "address": address.to_string(),
+                "same_file_system": shared,
                 "dry_run": arguments.dry_run,
             }))
             .map(|()| Exit::Success);
     }
     let name = &arguments.name;
-    if arguments.dry_run {
-        output.info(format_args!("mirror {name} would be added; nothing was changed"))?;
-    } else {
-        output.info(format_args!("mirror {name} added: {}", escape(address.to_string().as_bytes())))?;
+    output.info(format_args!("mirror {name} {done}: {}", escape(address.to_string().as_bytes())))?;
+    if !arguments.dry_run {
         output.info(format_args!("Next: packstone sync {name}"))?;
     }
     Ok(Exit::Success)

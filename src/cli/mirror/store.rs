@@ -6,11 +6,11 @@ use crate::base::private;
 use crate::cli::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::secret;
-use crate::repository::mirror_book::{BookError, Mirror, MirrorBook};
-use crate::storage::MirrorStore;
+use crate::repository::mirror_book::{self, BookError, Mirror, MirrorBook};
 use crate::storage::address::{Address, AddressError};
 use crate::storage::local::Local;
 use crate::storage::remote::Remote;
+use crate::storage::{ErrorKind, MirrorStore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -157,17 +157,39 @@ pub fn known(context: &Context) -> Result<Vec<RepositoryId>, CliError> {
     Ok(entries.filter_map(|entry| id(entry.file_name())).collect())
 }
 
+/// Why a mirror that shares the repository's file system is not enough.
+pub const NO_COPY: &str = "when that disk fails, both are lost";
+
+/// The address that a person typed.
+///
+/// # Errors
+/// A usage error.
+pub fn typed(text: &str, options: &[String]) -> Result<Address, CliError> {
+    let current = std::env::current_dir().ok();
+    Ok(Address::parse_typed(text, current.as_deref(), options)?)
+}
+
 /// A place where a mirror is, or can be: a name from a book, or an address.
 ///
 /// # Errors
 /// When it is neither.
 pub fn find(context: &Context, text: &str) -> Result<Place, CliError> {
-    if text.contains("://") || text.starts_with('/') {
-        return Ok(Place { name: None, address: Address::parse(text, &[])?, credentials_command: None });
+    if !mirror_book::is_name(text) {
+        return Ok(Place { name: None, address: typed(text, &[])?, credentials_command: None });
     }
+    let unknown = |error: CliError| {
+        let hint = "packstone mirror list shows the names; an address looks like s3://BUCKET/PATH";
+        match Path::new(text).is_dir() {
+            true => error.hint(format!("{hint}; the directory of this name is ./{text}")),
+            false => error.hint(hint),
+        }
+    };
     // The repository that is meant knows its mirrors; only where there is none, any repository's may be meant.
     if let Some(id) = super::super::open::id(context) {
-        return Place::of(&book(context, id)?.get(text)?);
+        return match book(context, id)?.get(text) {
+            Err(BookError::Unknown(_)) => Err(unknown(CliError::failed(format!("there is no mirror {text}")))),
+            mirror => Place::of(&mirror?),
+        };
     }
     let mut found: Vec<Mirror> = Vec::new();
     for id in known(context)? {
@@ -175,10 +197,7 @@ pub fn find(context: &Context, text: &str) -> Result<Place, CliError> {
     }
     match found.as_slice() {
         [mirror] => Place::of(mirror),
-        [] => {
-            Err(CliError::failed(format!("\"{}\" is neither a mirror's name nor an address", escape(text.as_bytes())))
-                .hint("packstone mirror list shows the names; an address looks like s3://BUCKET/PATH"))
-        }
+        [] => Err(unknown(CliError::failed(format!("\"{text}\" is neither a mirror's name nor an address")))),
         _ => Err(CliError::failed(format!("several repositories have a mirror {text}")).hint("name it by its address")),
     }
 }
@@ -266,10 +285,30 @@ pub fn lock(context: &Context, repository: RepositoryId, name: &str) -> Result<s
 /// A mirror in a directory is written as a repository is: durable before anything relies on it.
 fn local(directory: &Path, make: bool) -> Result<Local, CliError> {
     if make && !directory.exists() {
-        return Ok(Local::create(directory).map_err(crate::repository::Error::from)?);
+        return match Local::create_last(directory) {
+            Err(error) if error.kind == ErrorKind::Absent => Err(no_parent(directory)),
+            made => Ok(made.map_err(crate::repository::Error::from)?),
+        };
     }
     Local::open(directory).map_err(|error| {
         CliError::new(Exit::Failed, format!("{error}"))
             .hint("is its disk mounted? A new directory is made by packstone mirror add")
     })
+}
+
+/// Refuses a directory that could not be made, because what it lies in is not there.
+///
+/// # Errors
+/// The refusal.
+pub fn require_parent(directory: &Path) -> Result<(), CliError> {
+    let is_there = directory.parent().is_none_or(Path::is_dir);
+    if is_there { Ok(()) } else { Err(no_parent(directory)) }
+}
+
+fn no_parent(directory: &Path) -> CliError {
+    let shown = |path: &Path| escape(path.as_os_str().as_encoded_bytes());
+    let parent = directory.parent().unwrap_or(directory);
+    CliError::failed(format!("{} cannot be made: the directory {} is not there", shown(directory), shown(parent))).hint(
+        "is its disk mounted? Only the last directory of a mirror's path is made, so that a mirror never lands on the disk beneath a mount point",
+    )
 }

@@ -144,6 +144,13 @@ pub struct MirrorBook {
     database: Connection,
 }
 
+/// True for what a mirror may be called: letters, digits, - and _. Nothing else that a person types for a mirror's place is one.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=64).contains(&text.len()) && text.bytes().all(fits)
+}
+
 fn time(seconds: Option<i64>) -> Option<Time> {
     seconds.map(|seconds| Time { seconds, ..Time::default() })
 }
