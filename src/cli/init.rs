@@ -10,20 +10,17 @@ use super::secret::Question;
 use super::size;
 use super::terminal::Terminal;
 use crate::base::escape::escape;
-use crate::base::private;
 use crate::base::time::Time;
 use crate::codec::chunker::Parameters;
 use crate::codec::kdf::Params;
-use crate::codec::key_file::{self, KeyFile};
 use crate::codec::key_slot::Secret;
-use crate::repository::keyring::NewSlot;
+use crate::ops::key_file::{self, Making};
+use crate::repository::keyring::{self, NewSlot};
 use crate::repository::{CreateOptions, Repository};
+use crate::storage::ErrorKind;
 use crate::storage::local::Local;
-use std::fs::File;
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
 
 /// Create a new, empty repository
 ///
@@ -36,7 +33,8 @@ pub struct Arguments {
     /// Memory that one guess of the passphrase costs, 64M to 1G
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub kdf_memory: Option<u64>,
-    /// Make a key file here and open the repository with it instead of a passphrase; the file must not exist
+    /// Make a key file here and open the repository with it instead of a passphrase; the file must not exist, unless an interrupted run of
+    /// this very command made it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["kdf_memory"])]
     pub new_key_file: Option<PathBuf>,
     /// Make no recovery code
@@ -87,6 +85,9 @@ pub fn create(
     let kdf = kdf(arguments.kdf_memory)?;
     let shown = escape(place.as_os_str().as_bytes());
     if open::exists(place) {
+        if let Some(repository) = made_before(arguments, context, place, command)? {
+            return Ok(repository);
+        }
         return Err(CliError::failed(format!("{shown} cannot become a new repository: there is one already"))
             .hint("open it: packstone snapshots; or choose another directory with --repo"));
     }
@@ -95,9 +96,10 @@ pub fn create(
         own::refuse_key_in(context, path)?;
     }
     context.output.info(format!("New repository {shown}"))?;
-    let secret = match &arguments.new_key_file {
-        Some(path) => make_key_file(path)?,
-        None => open::new_secret(context.secret(Question::Create("Passphrase"), stdin_taken)?)?,
+    let mut making = arguments.new_key_file.as_deref().map(|path| begin_key_file(path, place)).transpose()?;
+    let asked = match &making {
+        Some(_) => None,
+        None => Some(open::new_secret(context.secret(Question::Create("Passphrase"), stdin_taken)?)?),
     };
     let storage = Local::create(place).map_err(crate::repository::Error::from)?;
     let disk = storage.clone();
@@ -111,39 +113,70 @@ pub fn create(
         }
         None => None,
     };
-    let first = NewSlot { secret: &secret, kdf, label: "", created };
-    let mut slots = vec![first];
-    if let Some(code) = &code {
-        slots.push(NewSlot { secret: code, kdf, label: "", created });
-    }
-    let repository = Repository::create(access, &slots, &CreateOptions { files, created })?;
+    let options = CreateOptions { files, created };
+    let create = |secret: &Secret, keep: &mut dyn FnMut() -> crate::repository::Result<()>| {
+        let mut slots = vec![NewSlot { secret, kdf, label: "", created }];
+        slots.extend(code.as_ref().map(|secret| NewSlot { secret, kdf, label: "", created }));
+        Repository::create_keeping(access, &slots, &options, keep)
+    };
+    let repository = match (&mut making, &asked) {
+        (Some(making), _) => {
+            let secret = making.copy_of_secret();
+            create(&secret, &mut || making.keep())?
+        }
+        (None, Some(secret)) => create(secret, &mut || Ok(()))?,
+        (None, None) => return Err(CliError::failed("a repository needs a key")),
+    };
     if disk.wants_one_machine() {
         context.output.warn(
             "the file system there has no hard links and no rename that never replaces: let one machine at a time write to this repository",
         );
     }
-    if code.is_none() && !arguments.no_recovery_code {
-        context.output.info("No recovery code yet. Make one on a terminal: packstone key recovery-code")?;
-    }
+    say_no_code(arguments, context, &repository)?;
     Ok(repository)
 }
 
-/// Makes a key file that did not exist, readable by its owner only.
-///
-/// # Errors
-/// When there is a file already, or it cannot be written.
-pub fn make_key_file(path: &Path) -> Result<Secret, CliError> {
-    let shown = escape(path.as_os_str().as_bytes());
-    let failed = |error: std::io::Error| CliError::failed(format!("cannot make the key file {shown}")).caused_by(error);
-    let mut random = Zeroizing::new([0; key_file::SECRET_BYTES]);
-    getrandom::fill(random.as_mut()).map_err(|_| CliError::failed("the system's random generator failed"))?;
-    let key = KeyFile::generate(&random);
-    let mut file = private::create(path).map_err(failed)?;
-    file.write_all(key.encode().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    // It may be the only key: its name must be as durable as the repository.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-    Ok(Secret::KeyFile(key))
+fn say_no_code(arguments: &Arguments, context: &Context, repository: &Repository) -> Result<(), CliError> {
+    if arguments.no_recovery_code || !repository.recovery_codes().is_empty() {
+        return Ok(());
+    }
+    context.output.info("No recovery code yet. Make one on a terminal: packstone key recovery-code")
+}
+
+/// A new key file, or the one that an interrupted `init` at this place has made.
+fn begin_key_file(path: &Path, place: &Path) -> Result<Making, CliError> {
+    let opens = |secret: &Secret| match Local::open(place) {
+        Ok(storage) => Ok(!keyring::opened_by(&storage, secret)?.is_empty()),
+        Err(error) if error.kind == ErrorKind::Absent => Ok(false),
+        Err(error) => Err(crate::repository::Error::from(error).into()),
+    };
+    Ok(Making::begin(path, opens)?)
+}
+
+/// The repository at `place`, when an earlier run of the same command has made it: the key file that was to be made is there and opens it, and
+/// nothing has been stored since.
+fn made_before(
+    arguments: &Arguments,
+    context: &Context,
+    place: &Path,
+    command: &str,
+) -> Result<Option<Repository>, CliError> {
+    let Some((path, secret)) = arguments.new_key_file.as_deref().and_then(|it| Some((it, key_file::made_before(it)?)))
+    else {
+        return Ok(None);
+    };
+    let Ok(storage) = Local::open(place) else { return Ok(None) };
+    let opened = Repository::open(open::access(context, place, storage, command)?, &secret);
+    let Some(repository) = opened.ok().filter(|repository| repository.tip().reference().generation == 1) else {
+        return Ok(None);
+    };
+    let shown = |path: &Path| escape(path.as_os_str().as_bytes());
+    let (place, path) = (shown(place), shown(path));
+    context
+        .output
+        .info(format!("{place} is there already, new and empty, and {path} opens it: an earlier run made both"))?;
+    say_no_code(arguments, context, &repository)?;
+    Ok(Some(repository))
 }
 
 fn parameters(arguments: &Arguments) -> Result<Parameters, CliError> {

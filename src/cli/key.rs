@@ -17,8 +17,9 @@ use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::kdf::Params;
 use crate::codec::key_slot::{LABEL_BYTES_MAX, Secret, SecretKind};
+use crate::ops::key_file::Making;
 use crate::repository::Repository;
-use crate::repository::keyring::{NewSlot, SlotInfo};
+use crate::repository::keyring::{self, NewSlot, SlotInfo};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -89,7 +90,7 @@ pub struct AddArguments {
     /// Where the new passphrase is.
     #[command(flatten)]
     pub password: NewPassword,
-    /// Make a key file here instead of asking for a passphrase; the file must not exist
+    /// Make a key file here instead of asking for a passphrase; the file must not exist, unless an interrupted run of this very command made it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["new_password_file", "new_password_command", "kdf_memory"])]
     pub new_key_file: Option<PathBuf>,
     /// A few words to know it by
@@ -228,29 +229,34 @@ fn add(arguments: &AddArguments, context: &mut Context) -> Result<(), CliError> 
         let kind = if arguments.new_key_file.is_some() { "key file" } else { "passphrase" };
         return context.output.info(format!("would add a {kind}"));
     }
-    let secret = match &arguments.new_key_file {
-        Some(path) => {
-            super::own::refuse_key_in(context, path)?;
-            init::make_key_file(path)?
+    let Some(path) = &arguments.new_key_file else {
+        let secret = new_passphrase(&arguments.password)?;
+        let kind = secret.kind().describe();
+        let id = add_slot(&repository, (&secret, kdf, label), None)?;
+        return added(context, id, &format!("Added a {kind}"));
+    };
+    super::own::refuse_key_in(context, path)?;
+    let shown = escape(path.as_os_str().as_bytes());
+    let mut making = Making::begin(path, |secret| Ok(!keyring::opened_by(repository.storage(), secret)?.is_empty()))?;
+    let secret = making.copy_of_secret();
+    if !making.is_new() {
+        let live = repository.tip().state.slots.clone();
+        let opened = keyring::opened_by(repository.storage(), &secret)?;
+        if let Some(id) = opened.into_iter().find(|id| live.contains(id)) {
+            return added(context, id, &format!("{shown} opens the repository already, an earlier run added it"));
         }
-        None => new_passphrase(&arguments.password)?,
-    };
-    let kind = secret.kind().describe();
-    let id = match add_slot(&repository, (&secret, kdf, label), None) {
-        Ok(id) => id,
-        Err(error) => {
-            // The file was made by this command, opens nothing, and must not pass for a key.
-            if let Some(path) = &arguments.new_key_file {
-                let _ = std::fs::remove_file(path);
-            }
-            return Err(error);
+    }
+    let new = NewSlot { secret: &secret, kdf, label, created: Time::now() };
+    let added_slot = repository.add_slot_keeping(&new, None, || making.keep());
+    let (id, _) = added_slot.map_err(|error| {
+        let error = CliError::from(error);
+        // What was made and opens nothing must not pass for a key.
+        match path.exists() {
+            true => error.hint(format!("{shown} opens nothing yet: give the same command again, or remove it")),
+            false => error,
         }
-    };
-    let place = match &arguments.new_key_file {
-        Some(path) => format!(" in {}", escape(path.as_os_str().as_bytes())),
-        None => String::new(),
-    };
-    added(context, id, &format!("Added a {kind}{place}"))
+    })?;
+    added(context, id, &format!("Added a key file in {shown}"))
 }
 
 fn find(repository: &Repository, prefix: &str) -> Result<SlotInfo, CliError> {

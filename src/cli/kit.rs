@@ -5,13 +5,12 @@ use super::mirror::store::{self, Place};
 use super::terminal::Terminal;
 use super::{Context, clock, init, open, recovery, size, words};
 use crate::base::escape::escape;
-use crate::base::private;
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
 use crate::codec::key_slot::Secret;
+use crate::files::secret_file::SecretFile;
 use crate::repository::keyring::NewSlot;
 use qrcodegen::{QrCode, QrCodeEcc};
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -88,16 +87,14 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
         super::own::refuse_key_in(context, path)?;
     }
     // Before a key is made for a page that cannot be.
-    let file = arguments.output.as_deref().map(|path| create(path).map(|file| (path, file))).transpose()?;
+    let file = arguments.output.as_deref().map(|path| begin(path).map(|file| (path, file))).transpose()?;
     let code = recovery::generate()?;
     page.code = code.text();
     let last_group = code.last_group();
     let label = format!("{LABEL}{day}");
     let secret = Secret::RecoveryCode(code);
     let made = repository.add_slot(&NewSlot { secret: &secret, kdf, label: &label, created: Time::now() }, None);
-    let (id, _) = made.inspect_err(|_| {
-        arguments.output.as_ref().map(std::fs::remove_file);
-    })?;
+    let (id, _) = made?;
     page.key = id.short();
     let written = match (file, &mut terminal) {
         (Some((path, file)), _) => write(path, file, &page),
@@ -144,18 +141,18 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
     output.info("Next: packstone sync    (until then the mirrors do not know this kit)")
 }
 
-fn create(path: &Path) -> Result<std::fs::File, CliError> {
-    private::create(path).map_err(|error| {
+fn begin(path: &Path) -> Result<SecretFile, CliError> {
+    SecretFile::begin(path).map_err(|error| {
         let shown = escape(path.as_os_str().as_bytes());
         CliError::failed(format!("{shown} cannot be made")).caused_by(error).hint("name a file that does not exist yet")
     })
 }
 
-fn write(path: &Path, mut file: std::fs::File, page: &Page) -> Result<(), CliError> {
+/// The page has its name when it is whole: who is interrupted gives the same command again.
+fn write(path: &Path, file: SecretFile, page: &Page) -> Result<(), CliError> {
     let is_html = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("html"));
     let text = if is_html { page.html()? } else { page.text() };
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
-        let _ = std::fs::remove_file(path);
+    file.finish(text.as_bytes()).map_err(|error| {
         let shown = escape(path.as_os_str().as_bytes());
         CliError::failed(format!("{shown} cannot be written: no kit was made")).caused_by(error)
     })

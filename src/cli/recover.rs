@@ -72,10 +72,11 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         None => open::place(context)?,
     };
     let shown = escape(place.as_os_str().as_bytes());
-    if open::exists(&place) {
-        return Err(CliError::failed(format!("{shown} holds a repository already"))
-            .hint("choose another directory with --to; packstone check says how this one is"));
-    }
+    let occupied = || {
+        CliError::failed(format!("{shown} holds a repository already"))
+            .hint("choose another directory with --to; packstone check says how this one is")
+    };
+    let here = if open::exists(&place) { Some(open::id_at(&place).ok_or_else(occupied)?) } else { None };
     own::refuse_beneath(context, &place)?;
     let (store, address) = {
         let mut place = store::find(context, &arguments.mirror)?;
@@ -100,6 +101,12 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     };
     if let Some((head, _)) = tip.incomplete.filter(|_| wanted.is_none()) {
         context.output.warn(&format!("{head} on the mirror is not whole: a sync was interrupted, or is running now"));
+    }
+    // An earlier attempt may have got as far as the config. What else is a repository is left alone.
+    if let Some(id) = here
+        && !(id == mirror.id() && Local::open(&place).is_ok_and(|target| recover::is_same(&mirror, &tip, &target)))
+    {
+        return Err(occupied());
     }
     let mut freshness = Freshness::NotProven;
     if wanted.is_none() {
@@ -126,6 +133,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let empty = crate::storage::memory::Memory::new();
     let target: &dyn Storage = made.as_ref().map_or(&empty, |local| local);
     let plan = recover::plan(&mirror, &tip, target)?;
+    if here.is_some() && !plan.is_done() {
+        return Err(occupied().hint("something is damaged or missing in it: packstone repair objects"));
+    }
     let objects = size::counted(plan.fetch.len() as u64, "object", "objects");
     context.output.info(format_args!("{objects}, {} to fetch into {shown}", size::show(plan.bytes())))?;
     if arguments.dry_run {
@@ -189,7 +199,8 @@ fn follows(seen: HeadRef, tip: &Tip) -> Result<(), CliError> {
 /// A directory that is empty, or that an interrupted recover left.
 fn target(place: &Path) -> Result<Local, CliError> {
     if place.exists() && std::fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_some()) {
-        let known = ["keys", "packs", "index", "snapshots", "heads", "lock", "tmp", "quarantine"];
+        // What has a config was compared with the mirror before.
+        let known = ["config", "keys", "packs", "index", "snapshots", "heads", "lock", "tmp", "quarantine"];
         let foreign = std::fs::read_dir(place)
             .into_iter()
             .flatten()

@@ -245,6 +245,12 @@ impl KeySlot {
         Ok(Self { bytes: copy, kind, params, mirrored: flags & FLAG_LOCAL == 0 })
     }
 
+    /// The repository that a slot says it is of, for who knows none: what an interrupted `init` leaves has no config.
+    #[must_use]
+    pub fn repository_of(bytes: &[u8]) -> Option<RepositoryId> {
+        Some(RepositoryId(*bytes.get(32..)?.first_chunk()?))
+    }
+
     /// What opens it.
     #[must_use]
     pub const fn kind(&self) -> SecretKind {

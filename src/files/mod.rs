@@ -38,6 +38,7 @@ pub mod read;
 pub mod read_back;
 pub mod remove;
 pub mod rights;
+pub mod secret_file;
 pub mod source;
 pub mod stat;
 pub mod sys;

@@ -16,6 +16,7 @@ pub mod dump;
 pub mod find;
 pub mod forget;
 pub mod freed;
+pub mod key_file;
 pub mod ls;
 pub mod mirror_error;
 pub mod order;

@@ -6,8 +6,11 @@
 //! |---|---|
 //! | 1. key slots, packs, segments, snapshots, each hashed before it gets its name | objects without a config: no repository, and the same command goes on |
 //! | 2. the checkpoint, the head | as above |
-//! | 3. the config | a repository |
+//! | 3. the config | a repository, whole for that head: the same command finds it so ([`Plan::is_done`]) |
+//!
+//! What an earlier attempt stored is made durable before the config is: it may have been killed between a name and its fsync.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -76,14 +79,33 @@ pub struct Plan {
     /// What of that the target lacks.
     pub fetch: Vec<Needed>,
     config: Vec<u8>,
+    /// The target has its config already.
+    is_repository: bool,
 }
 
 impl Plan {
+    /// True when everything is there, and was read: an earlier attempt got so far.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.is_repository && self.fetch.is_empty()
+    }
+
     /// Bytes to be fetched, as far as they are known.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.fetch.iter().filter_map(|needed| needed.length).sum()
     }
+}
+
+/// Whether `target`, which has a config, is what the mirror's head of `tip` makes and nothing else: an earlier attempt was cut off when it had
+/// fetched everything. Anything else there is somebody's repository, or one that was written to since.
+#[must_use]
+pub fn is_same(mirror: &PublicView, tip: &Tip, target: &dyn Storage) -> bool {
+    let config = target.read(&ObjectName::Config, CONFIG_BYTES as u64);
+    config.is_ok_and(|config| config == mirror.config_bytes())
+        && chain::newest(target, mirror.verifying_key(), mirror.id()).is_ok_and(|there| {
+            there.reference() == tip.reference() && there.unreadable.is_none() && there.incomplete.is_none()
+        })
 }
 
 /// Works out what `target` lacks of the head of `tip`, which is one of the mirror's.
@@ -135,7 +157,8 @@ pub fn plan(mirror: &PublicView, tip: &Tip, target: &dyn Storage) -> Result<Plan
             && public_view::read_verified(target, needed, mirror.config_bytes()).is_ok()
     };
     let fetch = needs.iter().filter(|needed| !is_there(needed)).copied().collect();
-    Ok(Plan { head: tip.reference(), needs, fetch, config: mirror.config_bytes().to_vec() })
+    let is_repository = there.contains_key(&ObjectName::Config);
+    Ok(Plan { head: tip.reference(), needs, fetch, config: mirror.config_bytes().to_vec(), is_repository })
 }
 
 /// Fetches what the plan says, `parallel` packs at a time.
@@ -152,6 +175,10 @@ pub fn execute(
 ) -> Result<()> {
     monitor.phase(Phase::Fetch);
     monitor.expect(plan.fetch.len() as u64, plan.bytes(), true);
+    if plan.is_done() {
+        // It may be in use by now: it is made durable, and nothing else.
+        return settle(target, plan, monitor);
+    }
     target.clean_temporary().map_err(repository::Error::from)?;
     let is_last = |needed: &&Needed| matches!(needed.name, ObjectName::Config | ObjectName::Head { .. });
     let bulk: Vec<Needed> = plan.fetch.iter().filter(|needed| !is_last(needed)).copied().collect();
@@ -178,6 +205,7 @@ pub fn execute(
             target.set_aside(&found.name).map_err(repository::Error::from)?;
         }
     }
+    settle(target, plan, monitor)?;
     for needed in plan.fetch.iter().filter(is_last) {
         if monitor.interrupted() {
             return Err(Error::Interrupted);
@@ -185,6 +213,18 @@ pub fn execute(
         fetch(mirror, target, plan, needed, monitor)?;
     }
     if monitor.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+}
+
+/// Makes durable what an earlier attempt has stored.
+fn settle(target: &dyn Storage, plan: &Plan, monitor: &dyn Monitor) -> Result<()> {
+    let fetched: BTreeSet<ObjectName> = plan.fetch.iter().map(|needed| needed.name).collect();
+    for found in plan.needs.iter().filter(|needed| !fetched.contains(&needed.name)) {
+        if monitor.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        target.settle(&found.name).map_err(repository::Error::from)?;
+    }
+    Ok(())
 }
 
 fn fetch(mirror: &PublicView, target: &dyn Storage, plan: &Plan, needed: &Needed, monitor: &dyn Monitor) -> Result<()> {

@@ -16,7 +16,7 @@ use crate::codec::key_slot::{KeySlot, SLOT_BYTES, Secret, SecretKind};
 use crate::codec::key_tree::{KeyTree, MasterKey};
 use crate::codec::live_state::SLOTS_MAX;
 use crate::codec::{self, Reason};
-use crate::storage::{ErrorKind, ObjectName, Storage};
+use crate::storage::{ErrorKind, Folder, ObjectName, Storage};
 
 /// One live slot, for a list.
 #[derive(Debug, Clone)]
@@ -123,6 +123,33 @@ pub(super) fn unlock(
     }
 }
 
+/// The slots that lie under `keys/` and open with the secret of a key file, whatever names them: those of an interrupted run are named by
+/// nothing. Other secrets are not tried, since each try costs their stretching.
+///
+/// # Errors
+/// They cannot be listed, or one cannot be read for now.
+pub fn opened_by(storage: &dyn Storage, secret: &Secret) -> Result<Vec<ObjectId>> {
+    let mut opened = Vec::new();
+    if secret.kind() != SecretKind::KeyFile {
+        return Ok(opened);
+    }
+    for found in storage.list(Folder::Keys)? {
+        let ObjectName::Key(id) = found.name else { continue };
+        let Some(repository) = (match storage.read(&found.name, SLOT_BYTES as u64) {
+            Ok(bytes) => KeySlot::repository_of(&bytes),
+            Err(error) if matches!(error.kind, ErrorKind::Absent | ErrorKind::NoFile | ErrorKind::Length) => None,
+            Err(error) => return Err(error.into()),
+        }) else {
+            continue;
+        };
+        let slot = read(storage, repository, id, 0);
+        if slot.is_ok_and(|slot| slot.kind() == secret.kind() && slot.unlock(secret).is_ok()) {
+            opened.push(id);
+        }
+    }
+    Ok(opened)
+}
+
 impl Repository {
     /// The live slots.
     #[must_use]
@@ -190,6 +217,19 @@ impl Repository {
     /// # Errors
     /// [`Error::Refused`] at 16 slots, and when the one to be replaced is of another kind; a storage error means that nothing changed.
     pub fn add_slot(&self, new: &NewSlot<'_>, replacing: Option<ObjectId>) -> Result<(ObjectId, HeadRef)> {
+        self.add_slot_keeping(new, replacing, || Ok(()))
+    }
+
+    /// The same. `keep` makes the secret durable where its user finds it, when the slot is stored and before it counts.
+    ///
+    /// # Errors
+    /// As [`Repository::add_slot`], and those of `keep`: then the slot counts for nothing.
+    pub fn add_slot_keeping(
+        &self,
+        new: &NewSlot<'_>,
+        replacing: Option<ObjectId>,
+        keep: impl FnOnce() -> Result<()>,
+    ) -> Result<(ObjectId, HeadRef)> {
         self.require_room_for_slot(replacing)?;
         if let Some(old) = replacing {
             let kind = read(self.storage(), self.id(), old, self.tip().reference().generation)?.kind();
@@ -204,6 +244,7 @@ impl Repository {
         if self.storage().read(&name, SLOT_BYTES as u64)? != bytes {
             return Err(damaged(name)(codec::Error::new("key slot", Reason::ObjectId)));
         }
+        keep()?;
         let head = self.append(|state, _| {
             state.slots.insert(id);
             if let Some(old) = replacing

@@ -134,6 +134,20 @@ impl Repository {
     /// # Errors
     /// [`Error::Occupied`] when something is there, [`Error::Random`], or a storage error.
     pub fn create(access: Access, slots: &[NewSlot<'_>], options: &CreateOptions) -> Result<Self> {
+        Self::create_keeping(access, slots, options, || Ok(()))
+    }
+
+    /// The same. `keep` makes a secret durable where its user finds it: after the slot that it opens is stored, so that the next `init` knows the
+    /// secret again ([`keyring::opened_by`]), and before the config, so that no repository opens with a secret that nobody has.
+    ///
+    /// # Errors
+    /// As [`Repository::create`], and those of `keep`: then there is no repository.
+    pub fn create_keeping(
+        access: Access,
+        slots: &[NewSlot<'_>],
+        options: &CreateOptions,
+        keep: impl FnOnce() -> Result<()>,
+    ) -> Result<Self> {
         let writer = access.locks.writer(access.retry_lock)?;
         let storage = &*access.storage;
         storage.clean_temporary()?;
@@ -150,9 +164,11 @@ impl Repository {
             storage.put(&ObjectName::Key(slot), &bytes)?;
             state.slots.insert(slot);
         }
+        Self::clear_interrupted(storage, &state)?;
         let bytes = chain::first(keys.signing(), id, &config_bytes, &state, options.created)?;
         let head = HeadRef { generation: 1, id: ObjectId::of(&bytes) };
         storage.put(&chain::name_of(head), &bytes)?;
+        keep()?;
         if storage.put(&ObjectName::Config, &config_bytes)? == Stored::Exists {
             return Err(Self::occupied(&access, "another process has just made one there"));
         }
@@ -166,7 +182,7 @@ impl Repository {
         Error::Occupied { place: access.place.display().to_string(), why }
     }
 
-    /// Clears what an interrupted `create` left, and refuses anything else.
+    /// Refuses a place where more lies than an interrupted `create` leaves.
     fn require_empty(access: &Access) -> Result<()> {
         let storage = &*access.storage;
         match storage.length(&ObjectName::Config) {
@@ -179,9 +195,17 @@ impl Repository {
                 return Err(Self::occupied(access, "it holds packs or snapshots of a repository without its config"));
             }
         }
+        Ok(())
+    }
+
+    /// Removes what an interrupted `create` left: all heads, and the slots that are not in `state`. Those that are have been stored before, so that
+    /// at every moment a slot lies there which the secret of the interrupted one opens.
+    fn clear_interrupted(storage: &dyn Storage, state: &LiveState) -> Result<()> {
         for folder in [Folder::Heads, Folder::Keys] {
             for found in storage.list(folder)? {
-                storage.remove(&found.name)?;
+                if !matches!(found.name, ObjectName::Key(id) if state.slots.contains(&id)) {
+                    storage.remove(&found.name)?;
+                }
             }
         }
         Ok(())

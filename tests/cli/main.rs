@@ -1,6 +1,7 @@
 //! The program from outside: what is typed, what is printed, and the exit code. One binary, one file a subject.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod again;
 mod backup;
 mod cat;
 mod catastrophe;

@@ -346,7 +346,7 @@ fn a_sync_that_was_overtaken_knows_the_newer_head() {
     world.ok(&["check", "--mirror", "offsite", "--read-data"]);
 }
 
-pub(super) fn is_full() -> bool {
+pub fn is_full() -> bool {
     std::env::var_os("PACKSTONE_FULL").is_some_and(|value| value == "1")
 }
 
