@@ -85,7 +85,7 @@ pub fn create(
     let kdf = kdf(arguments.kdf_memory)?;
     let shown = escape(place.as_os_str().as_bytes());
     if open::exists(place) {
-        if let Some(repository) = made_before(arguments, context, place, command)? {
+        if let Some(repository) = made_before(arguments, context, place, command, files)? {
             return Ok(repository);
         }
         return Err(CliError::failed(format!("{shown} cannot become a new repository: there is one already"))
@@ -109,7 +109,11 @@ pub fn create(
     let code = match wanted.then(|| Terminal::open(&context.interrupt)).flatten() {
         Some(mut terminal) => {
             let code = recovery::generate()?;
-            recovery::show_once(&mut terminal, &code)?.then_some(Secret::RecoveryCode(code))
+            let confirmed = recovery::show_once(&mut terminal, &code)?;
+            if !confirmed {
+                context.output.info("The recovery code was not confirmed: it opens nothing, throw it away")?;
+            }
+            confirmed.then_some(Secret::RecoveryCode(code))
         }
         None => None,
     };
@@ -117,7 +121,12 @@ pub fn create(
     let create = |secret: &Secret, keep: &mut dyn FnMut() -> crate::repository::Result<()>| {
         let mut slots = vec![NewSlot { secret, kdf, label: "", created }];
         slots.extend(code.as_ref().map(|secret| NewSlot { secret, kdf, label: "", created }));
-        Repository::create_keeping(access, &slots, &options, keep)
+        Repository::create_keeping(access, &slots, &options, keep).map_err(|error| match &code {
+            Some(_) if !open::exists(place) => {
+                CliError::from(error).hint("the recovery code that was shown opens nothing: throw it away")
+            }
+            _ => error.into(),
+        })
     };
     let repository = match (&mut making, &asked) {
         (Some(making), _) => {
@@ -160,6 +169,7 @@ fn made_before(
     context: &Context,
     place: &Path,
     command: &str,
+    files: Parameters,
 ) -> Result<Option<Repository>, CliError> {
     let Some((path, secret)) = arguments.new_key_file.as_deref().and_then(|it| Some((it, key_file::made_before(it)?)))
     else {
@@ -167,7 +177,9 @@ fn made_before(
     };
     let Ok(storage) = Local::open(place) else { return Ok(None) };
     let opened = Repository::open(open::access(context, place, storage, command)?, &secret);
-    let Some(repository) = opened.ok().filter(|repository| repository.tip().reference().generation == 1) else {
+    let is_new =
+        |repository: &Repository| repository.tip().reference().generation == 1 && repository.config().files == files;
+    let Some(repository) = opened.ok().filter(is_new) else {
         return Ok(None);
     };
     let shown = |path: &Path| escape(path.as_os_str().as_bytes());

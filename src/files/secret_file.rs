@@ -106,6 +106,14 @@ impl SecretFile {
                 }
             }
         }
+        // Where others may write too, a hidden name may have been exchanged under us.
+        let (named, own) = (
+            rustix::fs::statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW)?,
+            rustix::fs::fstat(&self.file)?,
+        );
+        if (named.st_dev, named.st_ino) != (own.st_dev, own.st_ino) {
+            return Err(io::Error::other("another file has taken its name meanwhile"));
+        }
         rustix::fs::fsync(&self.directory)?;
         Ok(())
     }

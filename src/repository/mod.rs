@@ -164,11 +164,11 @@ impl Repository {
             storage.put(&ObjectName::Key(slot), &bytes)?;
             state.slots.insert(slot);
         }
+        keep()?;
         Self::clear_interrupted(storage, &state)?;
         let bytes = chain::first(keys.signing(), id, &config_bytes, &state, options.created)?;
         let head = HeadRef { generation: 1, id: ObjectId::of(&bytes) };
         storage.put(&chain::name_of(head), &bytes)?;
-        keep()?;
         if storage.put(&ObjectName::Config, &config_bytes)? == Stored::Exists {
             return Err(Self::occupied(&access, "another process has just made one there"));
         }
@@ -198,8 +198,8 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes what an interrupted `create` left: all heads, and the slots that are not in `state`. Those that are have been stored before, so that
-    /// at every moment a slot lies there which the secret of the interrupted one opens.
+    /// Removes what an interrupted `create` left: all heads, and the slots that are not in `state`. Not before those of `state` are stored and
+    /// their secret is kept: while a key file is there, a slot lies here that it opens.
     fn clear_interrupted(storage: &dyn Storage, state: &LiveState) -> Result<()> {
         for folder in [Folder::Heads, Folder::Keys] {
             for found in storage.list(folder)? {

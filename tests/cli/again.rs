@@ -283,6 +283,88 @@ fn backup_init_is_given_again() {
     });
 }
 
+#[test]
+fn repair_heads_is_given_again() {
+    sweep(&Case {
+        name: "repair heads",
+        words: &["repair", "heads"],
+        step: 5,
+        prepare: || {
+            let world = World::with_repository();
+            world.write("a", "a");
+            world.backup();
+            world.write("b", "b");
+            world.backup();
+            world.ok(&["mirror", "add", "offsite", "mirror"]);
+            world.ok(&["sync"]);
+            let newest = files_beneath(&world.repository().join("heads")).pop().unwrap();
+            super::check::damage(&newest, |bytes| bytes[100] ^= 1);
+            assert_eq!(world.run(&["snapshots"]).code, Some(17));
+            world
+        },
+        judge: |world, _| {
+            world.ok(&["check", "--read-data"]);
+            assert_eq!(super::forget::ids(world).len(), 2);
+        },
+        done: never,
+    });
+}
+
+#[test]
+fn restore_is_given_again() {
+    sweep(&Case {
+        name: "restore",
+        words: &["restore", "latest", "--target", "back", "--verify"],
+        step: 5,
+        prepare: || {
+            let world = World::with_repository();
+            world.write("letters/one", "dear one\n".repeat(2_000));
+            world.write("letters/two", super::prune::noise(2, 300_000));
+            world.backup();
+            world
+        },
+        judge: |world, _| {
+            only(world, &["key", "repository", "back"]);
+            let names = files_beneath(&world.path("back"));
+            assert_eq!(names.len(), 2, "{names:?}");
+            assert_eq!(fs::read(world.path("back/tree/letters/two")).unwrap(), super::prune::noise(2, 300_000));
+        },
+        done: never,
+    });
+}
+
+/// Two runs at once: one is cut off when its key file is there, the other when the key file's name is taken. The first run's file is taken after
+/// all.
+#[test]
+fn two_that_were_interrupted_leave_what_is_taken_up() {
+    if !is_there("two_that_were_interrupted_leave_what_is_taken_up") {
+        return;
+    }
+    let world = World::new();
+    let words = ["init", "--new-key-file", "key"];
+    // The first one is killed before the config gets its name; the key file is there.
+    for index in 1.. {
+        let first = strace(&world, &words, &["-e", &format!("inject=renameat2:signal=KILL:when={index}")]);
+        assert_eq!(first.code, None, "{}", first.err);
+        if world.path("key").exists() {
+            break;
+        }
+    }
+    // What the second one leaves that came before the file was there, and met it: slots of a key that nobody has.
+    let other = World::with_repository();
+    let slot = files_beneath(&other.repository().join("keys")).remove(0);
+    fs::copy(&slot, world.repository().join("keys").join(slot.file_name().unwrap())).unwrap();
+    let key = fs::read(world.key()).unwrap();
+    for index in [1, 2, 3] {
+        strace(&world, &words, &["-e", &format!("inject=unlinkat:signal=KILL:when={index}")]);
+        assert_eq!(fs::read(world.key()).unwrap(), key);
+    }
+    world.ok(&words);
+    assert_eq!(fs::read(world.key()).unwrap(), key);
+    assert_eq!(files_beneath(&world.repository().join("keys")).len(), 1);
+    world.backup();
+}
+
 /// A key file is taken for that of an interrupted run only when it is: anybody else's is neither taken nor written over.
 #[test]
 fn no_foreign_key_file_is_taken() {
@@ -325,8 +407,9 @@ fn no_foreign_key_file_is_taken() {
     place("own", &foreign);
     std::os::unix::fs::symlink("own", world.path("link")).unwrap();
     assert_eq!(world.run(&["key", "add", "--new-key-file", "link"]).code, Some(1));
-    // init at a repository that was used since is no init that was interrupted.
+    // init at a repository that was used since, or was made otherwise, is no init that was interrupted.
     world.ok(&["init", "--new-key-file", "key"]);
+    assert_eq!(world.run(&["init", "--new-key-file", "key", "--chunk-size", "64k"]).code, Some(1));
     world.write("a", "a");
     world.backup();
     let ran = world.run(&["init", "--new-key-file", "key"]);
