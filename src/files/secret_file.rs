@@ -75,8 +75,11 @@ impl SecretFile {
             }
         };
         let this = Self { directory, name: name.to_owned(), file: File::from(file), temporary };
-        // Whatever the umask.
-        rustix::fs::fchmod(&this.file, OWN)?;
+        // Whatever the umask. Sticks are often without modes; whoever holds one holds what is on it.
+        match rustix::fs::fchmod(&this.file, OWN) {
+            Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {}
+            other => other?,
+        }
         Ok(this)
     }
 
@@ -96,8 +99,16 @@ impl SecretFile {
             Some(temporary) => {
                 match rustix::fs::renameat_with(directory, temporary, directory, name, RenameFlags::NOREPLACE) {
                     Err(Errno::INVAL | Errno::NOSYS) => {
-                        rustix::fs::linkat(directory, temporary, directory, name, AtFlags::empty())?;
-                        // Its hidden name goes with `self`.
+                        match rustix::fs::linkat(directory, temporary, directory, name, AtFlags::empty()) {
+                            // Its hidden name goes with `self`.
+                            Ok(()) => {}
+                            // Without links either (exFAT): nobody else makes a file of this name in the moment between.
+                            Err(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) if !is_there(directory, name)? => {
+                                rustix::fs::renameat(directory, temporary, directory, name)?;
+                                self.temporary = None;
+                            }
+                            Err(error) => return Err(error.into()),
+                        }
                     }
                     renamed => {
                         renamed?;
