@@ -27,7 +27,7 @@ pub enum Exit {
     WrongPassword = 12,
     /// A mirror lacks something that its state needs.
     MirrorIncomplete = 13,
-    /// The repository is older than what this machine has already seen of it.
+    /// The repository, or a mirror, is older than what was seen before, or is another one.
     Rollback = 14,
     /// The repository here is behind its mirror.
     Stale = 15,
@@ -90,7 +90,7 @@ impl Exit {
             Self::Locked => "locked by another process",
             Self::WrongPassword => "wrong passphrase or key file",
             Self::MirrorIncomplete => "a mirror is not whole",
-            Self::Rollback => "the repository, or a mirror, is older than what was seen before",
+            Self::Rollback => "the repository, or a mirror, is older than what was seen before, or another one",
             Self::Stale => "the repository here is behind its mirror",
             Self::Fork => "the repository has two histories",
             Self::Damage => "damage found",

@@ -22,6 +22,13 @@ const OWNER: &str = "check who owns the repository's directory and how it is mou
 impl From<repository::Error> for CliError {
     fn from(error: repository::Error) -> Self {
         use repository::Error as E;
+        if let E::Exchanged { found, .. } = &error {
+            return Self::new(Exit::Rollback, error.to_string()).hint(format!(
+                "nothing was read or stored. Was another disk mounted there, or a directory exchanged? If it is the one that you mean, from now on: \
+                 packstone --repo-id {} ...",
+                found.short()
+            ));
+        }
         let (exit, hint) = match &error {
             E::NoRepository { .. } => (
                 Exit::NoRepository,
@@ -44,6 +51,19 @@ impl From<repository::Error> for CliError {
                 "an older copy was put in its place, or a disk image was set back. If you did that yourself, packstone repair heads \
                  brings newer heads from a mirror, or with --set-back goes on from this state; if not, do not trust this copy",
             ),
+            E::OtherRepository { .. } => (
+                Exit::Rollback,
+                "nothing was read or stored. Check --repo and --repo-id; packstone cat config shows a repository's id",
+            ),
+            E::BehindCode { .. } => (
+                Exit::Rollback,
+                "somebody put an older state in its place, or it was not brought up to date since that code was printed",
+            ),
+            E::NotInHistory { .. } => (
+                Exit::Fork,
+                "check the code. If it is right, somebody set a copy of this repository back and wrote to it since",
+            ),
+            E::Exchanged { .. } => (Exit::Rollback, ""),
             E::Fork { .. } => (
                 Exit::Fork,
                 "two machines wrote to copies of one repository. Keep both copies, and use the one whose snapshots you want; \
@@ -62,7 +82,6 @@ impl From<repository::Error> for CliError {
                  under the same names: they never change",
             ),
             E::ForeignConfig => (Exit::Damage, "bring the config file back from another copy of the repository"),
-            E::OtherRepository { .. } => (Exit::Failed, "check --repo"),
             E::Threads(source) => {
                 let hint = shortage::describe(source);
                 return hint.into_iter().fold(Self::failed(error.to_string()).of_process(), Self::hint);
@@ -159,7 +178,13 @@ impl From<ops::Error> for CliError {
             ops::Error::EmptyStream => Self::failed(error.to_string())
                 .hint("check the command that writes the stream; to store an empty file: --stdin-allow-empty"),
             ops::Error::NewestUnreadable { ref found, .. } => {
-                let hint = format!("name the one you want by its id: {found} is the newest that can be read. {HEAL}");
+                let heal = match error.repository() {
+                    Some(repository::Error::UnreadableHead { .. }) => {
+                        "packstone repair heads brings the head back from a mirror"
+                    }
+                    _ => HEAL,
+                };
+                let hint = format!("name the one you want by its id: {found} is the newest that can be read. {heal}");
                 let is_damage = error.is_damage();
                 Self::new(if is_damage { Exit::Damage } else { Exit::Failed }, error.to_string()).hint(hint)
             }

@@ -55,6 +55,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     if arguments.dry_run {
         parameters(arguments)?;
         kdf(arguments.kdf_memory)?;
+        refuse_expectations(context)?;
         if open::exists(&place) {
             return Err(CliError::failed(format!("{shown} cannot become a new repository: there is one already")));
         }
@@ -83,6 +84,7 @@ pub fn create(
 ) -> Result<Repository, CliError> {
     let files = parameters(arguments)?;
     let kdf = kdf(arguments.kdf_memory)?;
+    refuse_expectations(context)?;
     let shown = escape(place.as_os_str().as_bytes());
     if open::exists(place) {
         if let Some(repository) = made_before(arguments, context, place, command, files)? {
@@ -189,6 +191,16 @@ fn made_before(
         .info(format!("{place} is there already, new and empty, and {path} opens it: an earlier run made both"))?;
     say_no_code(arguments, context, &repository)?;
     Ok(Some(repository))
+}
+
+/// Who names a repository, or a state of it, does not mean a new one.
+fn refuse_expectations(context: &Context) -> Result<(), CliError> {
+    let expected = context.global.expected();
+    if expected.ids.is_empty() && expected.head.is_none() {
+        return Ok(());
+    }
+    Err(CliError::usage("a new repository has an id and heads of its own: --repo-id and --expect-head cannot be met")
+        .hint("is the disk of the one that you mean mounted?"))
 }
 
 fn parameters(arguments: &Arguments) -> Result<Parameters, CliError> {

@@ -14,6 +14,7 @@ pub mod entry;
 pub mod exit;
 mod failure;
 pub mod foreign;
+pub mod freshness;
 pub mod interrupt;
 pub mod json;
 pub mod mode;

@@ -2,6 +2,7 @@
 
 use super::Context;
 use super::exit::{CliError, Exit};
+use super::freshness;
 use super::mirror::store;
 use super::options::from_repository;
 use super::passphrase::Passphrase;
@@ -12,9 +13,10 @@ use crate::codec::config::Config;
 use crate::codec::key_file::KeyFile;
 use crate::codec::key_slot::Secret;
 use crate::codec::recovery_code::RecoveryCode;
+use crate::repository::expected::Expected;
 use crate::repository::lock::Locks;
 use crate::repository::public_view::PublicView;
-use crate::repository::remembered::{Remembered, follows};
+use crate::repository::remembered::{Recalled, Remembered};
 use crate::repository::{self, Access, Repository};
 use crate::storage::ErrorKind;
 use crate::storage::local::Local;
@@ -60,14 +62,15 @@ pub fn access(context: &Context, place: &Path, storage: Local, command: &str) ->
         locks: Locks::open(place).for_command(command),
         place: place.to_path_buf(),
         cache: context.cache_directory(),
-        remembered: remembered(context).map(|memory| memory.of(place)),
+        remembered: Some(remembered(context).of(place).expecting(context.global.expected())),
         retry_lock: context.global.retry_lock.unwrap_or(Duration::ZERO),
     })
 }
 
-/// What this machine remembers of repositories; `None` where there is no directory for that, which is said.
-pub fn remembered(context: &Context) -> Option<Remembered> {
-    context.state_directory().map(|directory| Remembered::new(directory.join("repositories")))
+/// What this machine remembers of repositories; nothing where there is no directory for that, which is said.
+pub fn remembered(context: &Context) -> Remembered {
+    let directory = context.state_directory();
+    directory.map_or_else(Remembered::nowhere, |directory| Remembered::new(directory.join("repositories")))
 }
 
 /// True when heads lie there: a repository that has lost its config.
@@ -87,13 +90,22 @@ pub fn nothing_at(context: &Context, place: &Path) -> CliError {
             "copy the file config back from any other copy of the repository: it is the same there and never changes",
         );
     }
-    match remembered(context).and_then(|memory| memory.at(place)) {
-        Some(id) => CliError::new(
+    match remembered(context).at(place) {
+        Recalled::Known(id) => CliError::new(
             Exit::NoRepository,
             format!("repository {} was at {shown} and is not there now", id.short()),
         )
         .hint("is its disk mounted? A new repository is only made there by packstone init, on purpose"),
-        None => CliError::new(Exit::NoRepository, format!("no repository at {shown}: there is no config file")).hint(
+        Recalled::Unreadable(unreadable) => CliError::new(
+            Exit::NoRepository,
+            format!(
+                "no repository at {shown}: there is no config file; whether one was there before cannot be determined ({}: {})",
+                escape(unreadable.file.as_os_str().as_bytes()),
+                unreadable.why
+            ),
+        )
+        .hint("is its disk mounted? A new repository is only made there by packstone init, on purpose"),
+        Recalled::Nothing => CliError::new(Exit::NoRepository, format!("no repository at {shown}: there is no config file")).hint(
             "name its directory with --repo or PACKSTONE_REPOSITORY, or make one: packstone init, or packstone backup --init",
         ),
     }
@@ -141,13 +153,15 @@ pub fn source(
     let storage = storage(context, &place)?;
     let secret = context.secret_from(options, Question::Open("Passphrase or recovery code of the source"))?;
     let about = format!("the source {shown}");
-    if id_at(&place) == Some(destination) {
-        // Another history of the same repository: neither what is remembered nor the cache is of it.
-        let access = Access { cache: None, remembered: None, ..access(context, &place, storage, command)? };
-        let (opened, _) = open(access, secret).map_err(|error| error.about(&about))?;
-        return Ok(opened);
-    }
-    open_at(context, &place, storage, command, secret).map_err(|error| error.about(&about))
+    let memory = remembered(context).expecting(options.expected());
+    let access = access(context, &place, storage, command)?;
+    let access = if id_at(&place) == Some(destination) {
+        // Another history of the same repository: what is known of that one, and its cache, say nothing of it.
+        Access { cache: None, remembered: Some(memory.of_copy(&place, Vec::new(), true)), ..access }
+    } else {
+        Access { remembered: Some(memory.of(&place)), ..access }
+    };
+    open_and_tell(context, access, secret).map_err(|error| error.about(&about))
 }
 
 /// Opens the mirror that is copied from. What this machine remembers is not asked: a mirror of the repository that is copied into may have
@@ -162,16 +176,41 @@ pub fn source_mirror(
     context: &mut Context,
 ) -> Result<Repository, CliError> {
     let place = store::find(context, mirror)?;
-    let store = store::open(context, &place, false)?;
-    let access = Access::bare(Arc::new(ReadOnly::new(store)), PathBuf::from(place.address.to_string()));
+    let access = mirror_access(context, &place, options.expected(), true)?;
     let about = format!("the source {}", escape(mirror.as_bytes()));
-    let is_same =
-        PublicView::open(access.clone()).map_err(|error| CliError::from(error).about(&about))?.id() == destination;
+    let is_same = PublicView::open(Access { remembered: None, ..access.clone() })
+        .map_err(|error| CliError::from(error).about(&about))?
+        .id()
+        == destination;
     // The cache of one history knows nothing of the other.
-    let cache = if is_same { None } else { context.cache_directory() };
+    let cache = if is_same { None } else { access.cache.clone() };
     let secret = context.secret_from(options, Question::Open("Passphrase or recovery code of the source"))?;
-    let (opened, _) = open(Access { cache, ..access }, secret).map_err(|error| error.about(&about))?;
-    Ok(opened)
+    open_mirror(context, &place, Access { cache, ..access }, secret).map_err(|error| error.about(&about))
+}
+
+/// How the mirror at `place` is reached, to read from it. What a command would write there is refused by the storage.
+///
+/// # Errors
+/// When its store cannot be opened, or there is no home directory.
+pub fn mirror_access(
+    context: &Context,
+    place: &store::Place,
+    expected: Expected,
+    any_history: bool,
+) -> Result<Access, CliError> {
+    let store = store::open(context, place, false)?;
+    let address = place.path();
+    let memory = memory_of_mirror(context, place, any_history)?.expecting(expected);
+    let bare = Access::bare(Arc::new(ReadOnly::new(store)), address);
+    Ok(Access { cache: context.cache_directory(), remembered: Some(memory), ..bare })
+}
+
+/// What this machine remembers of the mirror at `place`.
+///
+/// # Errors
+/// When there is no home directory.
+pub fn memory_of_mirror(context: &Context, place: &store::Place, any_history: bool) -> Result<Remembered, CliError> {
+    Ok(remembered(context).of_copy(&place.path(), store::listed(context, place), any_history))
 }
 
 fn storage(context: &Context, place: &Path) -> Result<Local, CliError> {
@@ -191,44 +230,52 @@ fn open_at(
     command: &str,
     secret: secret::Secret,
 ) -> Result<Repository, CliError> {
-    let access = access(context, place, storage, command)?;
+    open_and_tell(context, access(context, place, storage, command)?, secret)
+}
+
+/// Opens, and says what there is to say about it.
+fn open_and_tell(context: &Context, access: Access, secret: secret::Secret) -> Result<Repository, CliError> {
     let (opened, _) = open(access, secret)?;
+    freshness::tell(opened.freshness(), opened.tip().reference(), context.output);
     for warning in opened.take_warnings() {
         context.output.warn(&warning);
     }
     Ok(opened)
 }
 
-/// Opens a mirror to read from it. What a command would write there is refused by the storage.
+fn open_mirror(
+    context: &Context,
+    place: &store::Place,
+    access: Access,
+    secret: secret::Secret,
+) -> Result<Repository, CliError> {
+    let seen = access.clone();
+    open_and_tell(context, access, secret).map_err(|error| store::explained(error, place, &seen))
+}
+
+/// Opens a mirror to read from it.
 fn from_mirror(context: &mut Context, mirror: &str, stdin_taken: bool) -> Result<Repository, CliError> {
     let place = store::find(context, mirror)?;
-    let store = store::open(context, &place, false)?;
-    let bare = Access::bare(Arc::new(ReadOnly::new(store)), PathBuf::from(place.address.to_string()));
-    let access = Access { cache: context.cache_directory(), ..bare };
+    let access = mirror_access(context, &place, context.global.expected(), false)?;
     let secret = context.secret(Question::Open("Passphrase or recovery code"), stdin_taken)?;
-    let (opened, _) = open(access, secret)?;
-    let (tip, seen) = (opened.tip(), remembered(context).and_then(|memory| memory.head(opened.id())));
-    match seen {
-        // It may only not have been synced since; what is shown is older, and that is said.
-        Some(seen) if seen.generation > tip.reference().generation => {
-            let (shown, seen) = (tip.reference().generation, seen.generation);
-            context
-                .output
-                .warn(&format!("the mirror shows generation {shown}; this machine has seen generation {seen}"));
-        }
-        Some(seen) => follows(seen, tip.reference(), &tip.state)?,
-        None => {}
-    }
-    for warning in opened.take_warnings() {
-        context.output.warn(&warning);
-    }
-    Ok(opened)
+    open_mirror(context, &place, access, secret)
 }
 
 /// The id of the repository that options and environment name, when there is one.
 #[must_use]
 pub fn id(context: &Context) -> Option<RepositoryId> {
     id_at(&place(context).ok()?)
+}
+
+/// The same, where it is about to be used.
+///
+/// # Errors
+/// When it is another one than the user named, or than was seen at that place.
+pub fn required_id(context: &Context) -> Result<Option<RepositoryId>, CliError> {
+    let Some(id) = id(context) else { return Ok(None) };
+    let place = place(context)?;
+    remembered(context).of(&place).expecting(context.global.expected()).require_identity(&place, id)?;
+    Ok(Some(id))
 }
 
 /// The id of the repository at a place.
@@ -244,7 +291,9 @@ pub fn id_at(place: &Path) -> Option<RepositoryId> {
 /// # Errors
 /// When there is none, or its heads cannot be believed.
 pub fn public_view(context: &Context, command: &str) -> Result<PublicView, CliError> {
-    Ok(PublicView::open(closed(context, command)?)?)
+    let view = PublicView::open(closed(context, command)?)?;
+    freshness::tell(view.freshness(), view.tip().reference(), context.output);
+    Ok(view)
 }
 
 /// Where the repository lies that this machine knows, when that is not `place`: what lies here is a copy beside it.

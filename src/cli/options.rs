@@ -7,6 +7,8 @@ use super::output::Output;
 use super::secret::{FromOptions, SecretOptions};
 use super::size;
 use crate::base::escape::escape;
+use crate::codec::head_code::HeadCode;
+use crate::repository::expected::{Expected, IdBeginning};
 use crate::repository::pack_writer::PackOptions;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,13 @@ pub struct GlobalOptions {
     /// Read straight from a mirror, by its name or address, instead of from the repository
     #[arg(long = "from", value_name = "MIRROR", global = true)]
     pub from_mirror: Option<String>,
+    /// Refuse any other repository than the one with this id, or with an id that begins with these 8 or more hex digits; it is then the one that belongs there
+    /// (can be given multiple times, for disks that are used in turn)
+    #[arg(long, value_name = "ID", global = true)]
+    pub repo_id: Vec<IdBeginning>,
+    /// Refuse a state that is older than the one with this state code, or of another history
+    #[arg(long, value_name = "CODE", global = true, value_parser = parse_head_code)]
+    pub expect_head: Option<HeadCode>,
     /// Where the secret is.
     #[command(flatten)]
     pub secret: SecretOptions,
@@ -71,6 +80,12 @@ impl GlobalOptions {
     #[must_use]
     pub fn verbosity(&self) -> u8 {
         self.verbose.iter().fold(0, |sum: u8, level| sum.saturating_add(*level))
+    }
+
+    /// What is said of the repository before it is opened.
+    #[must_use]
+    pub fn expected(&self) -> Expected {
+        Expected { ids: self.repo_id.clone(), head: self.expect_head }
     }
 
     /// How packs are written.
@@ -154,6 +169,14 @@ impl GlobalOptions {
     pub fn default_state_directory(&self) -> Result<PathBuf, CliError> {
         directories::Place::State.find()
     }
+}
+
+/// A state code, as it was printed or written down.
+///
+/// # Errors
+/// A sentence for the command line.
+pub fn parse_head_code(text: &str) -> Result<HeadCode, String> {
+    HeadCode::parse(text).map_err(|error| error.to_string())
 }
 
 /// The directory of the repository that is copied from.

@@ -2,21 +2,22 @@
 
 use super::exit::{CliError, Exit};
 use super::mirror::store;
+use super::options::parse_head_code;
 use super::output::Output;
 use super::progress::Work;
 use super::secret::Question;
 use super::watch::Watch;
-use super::{Context, open, own, size};
+use super::{Context, freshness, open, own, size};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
 use crate::codec::head::HeadRef;
 use crate::codec::head_code::HeadCode;
 use crate::ops::check;
-use crate::ops::recover::{self, Freshness};
-use crate::repository::chain::Tip;
+use crate::ops::recover;
+use crate::repository::freshness::Grade;
 use crate::repository::public_view::PublicView;
 use crate::repository::remembered::Remembered;
-use crate::repository::{Access, Repository, remembered};
+use crate::repository::{self, Access, Repository};
 use crate::storage::Storage;
 use crate::storage::local::Local;
 use crate::storage::read_only::ReadOnly;
@@ -42,12 +43,9 @@ pub struct Arguments {
     /// Where the repository is to be [default: where --repo says]
     #[arg(long, value_name = "DIRECTORY")]
     pub to: Option<PathBuf>,
-    /// Refuse a state that is older than the one with this state code
-    #[arg(long, value_name = "CODE")]
-    pub expect_head: Option<String>,
     /// Bring back the older state with this state code
-    #[arg(long, value_name = "CODE", conflicts_with = "expect_head")]
-    pub head: Option<String>,
+    #[arg(long, value_name = "CODE", value_parser = parse_head_code)]
+    pub head: Option<HeadCode>,
     /// Fetch so many objects at the same time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub connections: u16,
@@ -61,11 +59,12 @@ pub struct Arguments {
 /// # Errors
 /// [`Exit::Rollback`] for a state that is older than is known; [`Exit::WrongPassword`]; damage; storage errors.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
-    let code = |text: &Option<String>| {
-        let parsed = text.as_deref().map(HeadCode::parse).transpose();
-        parsed.map_err(|error| CliError::usage(error.to_string()))
-    };
-    let (expected, wanted) = (code(&arguments.expect_head)?, code(&arguments.head)?);
+    let expected = context.global.expected();
+    if arguments.head.is_some() && expected.head.is_some() {
+        return Err(CliError::usage(
+            "--head brings back an older state, and --expect-head refuses one: give one of them",
+        ));
+    }
     let place = match &arguments.to {
         Some(to) => std::path::absolute(to)
             .map_err(|error| CliError::failed("the current directory cannot be told").caused_by(error))?,
@@ -78,22 +77,27 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     };
     let here = if open::exists(&place) { Some(open::id_at(&place).ok_or_else(occupied)?) } else { None };
     own::refuse_beneath(context, &place)?;
-    let (store, address) = {
+    let (store, from) = {
         let mut place = store::find(context, &arguments.mirror)?;
         if !arguments.option.is_empty() {
             place.address = crate::storage::address::Address::parse(&place.address.to_string(), &arguments.option)?;
         }
         place.credentials_command = arguments.credentials_command.clone().or(place.credentials_command);
-        (store::open(context, &place, false)?, place.address)
+        (store::open(context, &place, false)?, place)
     };
     let mut storage = ReadOnly::new(store);
-    let wanted = wanted.map(|code| recover::named(&storage, &code)).transpose()?;
+    let wanted = arguments.head.map(|code| recover::named(&storage, &code)).transpose()?;
     if let Some(head) = wanted {
         storage = storage.as_of(head.generation, head.id);
     }
     let storage: Arc<dyn Storage> = Arc::new(storage);
-    let access = Access::bare(Arc::clone(&storage), PathBuf::from(address.to_string()));
-    let mirror = PublicView::open(access.clone())?;
+    let bare = Access::bare(Arc::clone(&storage), from.path());
+    let of_mirror = open::memory_of_mirror(context, &from, false)?.expecting(expected);
+    // A state that was asked for by its code may be older than what was seen.
+    let remembered = wanted.is_none().then(|| of_mirror.clone());
+    let access = Access { remembered, ..bare };
+    let mirror = PublicView::open(access.clone()).map_err(|error| refused(error, &from, &access))?;
+    of_mirror.require_identity(&access.place, mirror.id())?;
     let memory = open::remembered(context);
     let tip = match wanted {
         Some(head) => recover::older(&mirror, head)?,
@@ -108,24 +112,19 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     {
         return Err(occupied());
     }
-    let mut freshness = Freshness::NotProven;
-    if wanted.is_none() {
-        if let Some(seen) = memory.as_ref().and_then(|memory| memory.head(mirror.id())) {
-            follows(seen, &tip)?;
-            freshness = Freshness::Remembered;
-        }
-        if let Some(code) = &expected {
-            recover::expect(&tip, code)?;
-            freshness = Freshness::Proven;
-        }
+    let head = tip.reference();
+    let known = mirror.freshness();
+    if let Grade::Behind(seen) = known.grade {
+        return Err(behind(seen, head));
     }
+    freshness::tell(known, head, context.output);
     let secret = context.secret(Question::Open("Passphrase or recovery code"), false)?;
     let (_, secret) = open::open(access, secret)?;
-    let generation = tip.reference().generation;
-    let fresh = match freshness {
-        Freshness::Proven => "freshness PROVEN by the state code".to_owned(),
-        Freshness::Remembered => "not older than what this machine has seen".to_owned(),
-        Freshness::NotProven => format!("freshness NOT proven: the newest state there is generation {generation}"),
+    let fresh = match known.grade {
+        Grade::Proven => "freshness PROVEN by the state code",
+        Grade::Remembered => "not older than what this machine has seen",
+        Grade::Unasked => "the state that was asked for",
+        Grade::Behind(_) | Grade::Forked(_) | Grade::NotProven => "freshness NOT proven",
     };
     context.output.info(format_args!("authenticated   {fresh}"))?;
     let is_empty = !place.exists() || std::fs::read_dir(&place).is_ok_and(|mut entries| entries.next().is_none());
@@ -145,17 +144,30 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let fetched = recover::execute(&mirror, target, &plan, usize::from(arguments.connections), &progress);
     progress.finish();
     fetched?;
-    match memory {
-        Some(memory) if wanted.is_some() => {
-            remember(&memory, mirror.id(), &place, tip.reference(), context.output).map_err(|error| {
-                CliError::failed("this machine's memory of a newer state cannot be changed").caused_by(error)
-            })?;
+    let remembered = match wanted {
+        Some(_) => remember(&memory, mirror.id(), &place, head, context.output),
+        None => came_back(&memory, mirror.id(), &place, head),
+    };
+    match (remembered, wanted) {
+        (Err(error), Some(_)) => {
+            return Err(CliError::failed("this machine's memory of a newer state cannot be changed").caused_by(error));
         }
-        // Of a copy that lay there once.
-        Some(memory) => drop(memory.of(&place).unset_apart(mirror.id())),
-        None => {}
+        (Err(error), None) => {
+            context.output.warn(&format!(
+                "this machine could not remember the newest head ({error}): a rollback may go unnoticed"
+            ));
+        }
+        (Ok(()), _) => {}
     }
     finish(&place, secret, context)
+}
+
+/// What comes back is the repository, and the place is its. It is no copy of before that lay there.
+fn came_back(memory: &Remembered, id: RepositoryId, place: &Path, head: HeadRef) -> io::Result<()> {
+    let here = memory.clone().of(place);
+    here.unset_apart(id)?;
+    here.set_place(id, place)?;
+    here.store(id, place, head)
 }
 
 /// A state was asked for by its code: that it is an older one, or of another history, is no rollback then. What is known of the repository
@@ -166,34 +178,42 @@ fn remember(memory: &Remembered, id: RepositoryId, place: &Path, head: HeadRef, 
     match lives {
         None => {
             apart.unset_apart(id)?;
-            memory.forget(id)
+            apart.set(id, place, head)?;
         }
         Some(lives) => {
             apart.set_apart(id, place, head)?;
             let lives = escape(lives.as_os_str().as_bytes());
             let _ = output
                 .info(format_args!("the repository at {lives} stays as it is; this copy is remembered apart from it"));
-            Ok(())
         }
     }
+    apart.set_place(id, place)
 }
 
 /// A mirror that was last synced before the repository was lost is behind what this machine has seen. It may also have been set
 /// back: whoever takes it says so.
-fn follows(seen: HeadRef, tip: &Tip) -> Result<(), CliError> {
-    let head = tip.reference();
-    if head.generation >= seen.generation {
-        return Ok(remembered::follows(seen, head, &tip.state)?);
-    }
+fn behind(seen: HeadRef, head: HeadRef) -> CliError {
     let (now, code) = (head.generation, HeadCode::of(&head));
-    Err(CliError::new(
+    CliError::new(
         Exit::Stale,
         format!(
             "the mirror shows generation {now}, and this machine has seen generation {} of this repository",
             seen.generation
         ),
     )
-    .hint(format!("the last sync was before that, or the mirror was set back. To take what it shows: --head {code}")))
+    .hint(format!("the last sync was before that, or the mirror was set back. To take what it shows: --head {code}"))
+}
+
+fn refused(error: repository::Error, from: &store::Place, access: &Access) -> CliError {
+    let code = match &error {
+        repository::Error::Rollback { found, .. } => Some(HeadCode::of(found)),
+        _ => None,
+    };
+    let error = store::refused(error, from, access);
+    match code {
+        Some(code) => error.hint(format!("To take what it shows, this once: --head {code}")),
+        None => error,
+    }
 }
 
 /// A directory that is empty, or that an interrupted recover left.
@@ -211,14 +231,14 @@ fn target(place: &Path) -> Result<Local, CliError> {
             return Err(CliError::failed(format!("{place} holds something else: {name}"))
                 .hint("choose an empty directory, or one that does not exist, with --to"));
         }
-        return Ok(Local::open(place).map_err(crate::repository::Error::from)?);
+        return Ok(Local::open(place).map_err(repository::Error::from)?);
     }
-    Ok(Local::create(place).map_err(crate::repository::Error::from)?)
+    Ok(Local::create(place).map_err(repository::Error::from)?)
 }
 
 /// Opens what came back, makes its cache, and checks it.
 fn finish(place: &Path, secret: crate::codec::key_slot::Secret, context: &Context) -> Result<Exit, CliError> {
-    let storage = Local::open(place).map_err(crate::repository::Error::from)?;
+    let storage = Local::open(place).map_err(repository::Error::from)?;
     let access = open::access(context, place, storage, "recover")?;
     let repository = Repository::open(access, &secret)?;
     let report = check::run(&repository, &check::Options::default(), &Watch::new(context))?;

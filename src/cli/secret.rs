@@ -13,7 +13,9 @@ use super::exit::{CliError, Exit};
 use super::passphrase::Passphrase;
 use super::words;
 use crate::base::escape::escape;
+use crate::codec::head_code::HeadCode;
 use crate::files::sys::remove_environment_variable;
+use crate::repository::expected::{Expected, IdBeginning};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -148,6 +150,12 @@ pub struct FromOptions {
     // The global --from has the name that this field would have.
     #[arg(id = "from_which_mirror", long = "from-mirror", value_name = "MIRROR")]
     pub mirror: Option<String>,
+    /// Refuse to copy from any other repository than the one with this id, as --repo-id
+    #[arg(long, value_name = "ID")]
+    pub from_repo_id: Vec<IdBeginning>,
+    /// Refuse to copy from a state that is older than the one with this state code, as --expect-head
+    #[arg(long, value_name = "CODE", value_parser = super::options::parse_head_code)]
+    pub from_expect_head: Option<HeadCode>,
     /// Read its passphrase from this file [env: PACKSTONE_FROM_PASSWORD_FILE]
     #[arg(long, value_name = "FILE")]
     pub from_password_file: Option<PathBuf>,
@@ -160,6 +168,14 @@ pub struct FromOptions {
     /// Open it with this key file instead of a passphrase [env: PACKSTONE_FROM_KEY_FILE]
     #[arg(long, value_name = "FILE")]
     pub from_key_file: Option<PathBuf>,
+}
+
+impl FromOptions {
+    /// What is said of the source before it is opened.
+    #[must_use]
+    pub fn expected(&self) -> Expected {
+        Expected { ids: self.from_repo_id.clone(), head: self.from_expect_head }
+    }
 }
 
 /// A secret, wiped from memory when dropped.

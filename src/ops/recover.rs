@@ -25,41 +25,6 @@ use crate::repository::chain::{self, Tip};
 use crate::repository::public_view::{self, Needed, PublicView};
 use crate::storage::{ErrorKind, Folder, ObjectName, Storage};
 
-/// What is known about how new the mirror's state is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Freshness {
-    /// It is the head with the code that was given, or follows it.
-    Proven,
-    /// It is the head that this machine saw last, or follows it.
-    Remembered,
-    /// Nothing says that there was no newer one.
-    NotProven,
-}
-
-/// Compares a mirror's newest head with the state code of one that was seen before.
-///
-/// # Errors
-/// [`Error::Mirror`] when the mirror's is older; [`Error::Refused`] when it is of another history.
-pub fn expect(tip: &Tip, code: &HeadCode) -> Result<()> {
-    let head = tip.reference();
-    if code.generation() > head.generation {
-        return Err(MirrorError::Rollback { seen: code.generation(), found: Some(head) }.into());
-    }
-    let follows = if code.generation() == head.generation {
-        code.matches(&head)
-    } else {
-        let index = usize::try_from(code.generation().saturating_sub(1)).unwrap_or(usize::MAX);
-        tip.state.ancestors.get(index).is_some_and(|ancestor| code.begins(ancestor))
-    };
-    if follows {
-        return Ok(());
-    }
-    Err(Error::Refused(format!(
-        "the head with this code is not among those that generation {} of the mirror follows: it has another history",
-        head.generation
-    )))
-}
-
 /// The newest head on a mirror that is whole.
 ///
 /// # Errors

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use super::chain::{self, Tip, name_of};
 use super::error::{Error, Result};
+use super::freshness::Freshness;
 use super::{Access, Repository, remembered};
 use crate::base::id::RepositoryId;
 use crate::codec::config::Config;
@@ -48,6 +49,7 @@ impl BrokenHeads {
     /// No repository; a fork; a head that only a newer program reads; heads that cannot be listed.
     pub fn find(access: Access) -> Result<Self> {
         let (config, config_bytes) = Repository::read_config(&access)?;
+        access.known(Config::id(&config_bytes))?;
         let mut broken = Self {
             access,
             config,
@@ -75,6 +77,18 @@ impl BrokenHeads {
     #[must_use]
     pub fn config_bytes(&self) -> &[u8] {
         &self.config_bytes
+    }
+
+    /// How new the newest head that can be read is, as far as that is known; none when there is none, or when it is known to be an older one. Where every
+    /// head can be read it is remembered.
+    #[must_use]
+    pub fn freshness(&self) -> Option<(HeadRef, Freshness)> {
+        let tip = self.sound.as_ref()?;
+        let freshness = self.access.known(self.id()).ok()?.judge(tip).ok()?;
+        if self.wrong.is_empty() {
+            let _ = self.access.remember(self.id(), tip);
+        }
+        Some((tip.reference(), freshness))
     }
 
     /// True when nothing lies under that name.

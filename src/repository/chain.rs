@@ -34,8 +34,10 @@ pub struct Tip {
     checkpoint: (Arc<Head>, Arc<LiveState>),
     /// Files under `heads/` that are none of ours.
     pub junk: Vec<ObjectName>,
-    /// A newer head that cannot be read: damage. Readers warn, writers refuse.
+    /// A newer head that cannot be read: damage. Who wants the newest state is refused, and so is who writes.
     pub unreadable: Option<(ObjectName, String)>,
+    /// All of them, and those that cannot be completed.
+    hidden: Vec<ObjectName>,
     /// A newer head whose checkpoint is not there. On a mirror it is on its way: the head is sent before it, because the
     /// checkpoint alone would be a head whose objects nobody has sent. In a repository it is lost.
     pub incomplete: Option<(ObjectName, ObjectName)>,
@@ -48,15 +50,19 @@ impl Tip {
         self.head.reference()
     }
 
-    /// An older state than was seen is a rollback, unless the very head that was seen is there and cannot be read: damage.
+    /// True when this very head is there, above the newest one that can be read, and cannot be read or completed itself: an older state is then
+    /// no rollback, but damage.
     #[must_use]
-    pub fn explain(&self, error: Error) -> Error {
-        match (&error, &self.unreadable) {
-            (Error::Rollback { remembered, .. }, Some((object, why))) if *object == name_of(*remembered) => {
-                Error::UnreadableHead { object: *object, error: why.clone() }
-            }
-            _ => error,
-        }
+    pub fn hides(&self, seen: HeadRef) -> bool {
+        self.hidden.contains(&name_of(seen))
+    }
+
+    /// Refuses to take what is shown for the newest state. On a mirror a head whose checkpoint is not there is on its way.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableHead`].
+    pub fn require_newest(&self, on_mirror: bool) -> Result<()> {
+        if on_mirror { self.require_readable() } else { self.require_sound() }
     }
 
     /// Refuses to write on top of a head that cannot be read.
@@ -170,7 +176,7 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
     let mut names: Vec<ObjectName> = storage.list(Folder::Heads)?.into_iter().map(|listed| listed.name).collect();
     names.sort_unstable_by_key(|name| std::cmp::Reverse((generation(name), name.id())));
     let found = names.len();
-    let (mut junk, mut unreadable, mut incomplete) = (Vec::new(), None, None);
+    let (mut junk, mut hidden, mut unreadable, mut incomplete) = (Vec::new(), Vec::new(), None, None);
     let mut newest: Option<Tip> = None;
     // The id of a valid head whose checkpoint is not there: a second one of its generation is a fork all the same.
     let mut waiting: Option<HeadRef> = None;
@@ -188,17 +194,21 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
                 match complete(storage, verifying_key, repository, head) {
                     Err(Error::Missing { object, .. }) if object == checkpoint => {
                         waiting = Some(reference);
+                        hidden.push(name);
                         incomplete = incomplete.or(Some((name, checkpoint)));
                     }
                     tip => newest = Some(tip?),
                 }
             }
-            Err(found) if newest.is_none() => unreadable = unreadable.or(Some((name, found.why))),
+            Err(found) if newest.is_none() => {
+                hidden.push(name);
+                unreadable = unreadable.or(Some((name, found.why)));
+            }
             _ => junk.push(name),
         }
     }
     match newest {
-        Some(tip) => Ok(Tip { junk, unreadable, incomplete, ..tip }),
+        Some(tip) => Ok(Tip { junk, hidden, unreadable, incomplete, ..tip }),
         None => Err(match (unreadable, incomplete) {
             (_, Some((name, checkpoint))) => Error::Missing { object: checkpoint, generation: generation(&name) },
             (Some((object, error)), None) => Error::UnreadableHead { object, error },
@@ -259,7 +269,7 @@ pub(super) fn complete(
     } else {
         Arc::new(head.resolve(Some(&checkpoint.0)).map_err(resolve_error)?)
     };
-    Ok(Tip { head, state, checkpoint, junk: Vec::new(), unreadable: None, incomplete: None })
+    Ok(Tip { head, state, checkpoint, junk: Vec::new(), hidden: Vec::new(), unreadable: None, incomplete: None })
 }
 
 /// What an earlier head of the chain before `tip` said; none when it, or its checkpoint, is gone or cannot be read.

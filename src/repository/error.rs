@@ -113,11 +113,37 @@ pub enum Error {
     /// The config's verifying key is not the one of the master key.
     #[error("the config names another signing key than this repository's keys: it was exchanged")]
     ForeignConfig,
-    /// The config is another one than the user asked for.
-    #[error("this is repository {}, not {}", found.short(), expected.short())]
+    /// The newest head is older than the one with the state code that was given.
+    #[error("rollback: the state code is of generation {expected}, and what is there shows generation {}", found.generation)]
+    BehindCode {
+        /// Generation in the code.
+        expected: u64,
+        /// The newest head.
+        found: HeadRef,
+    },
+    /// The head with the state code that was given is not one that the newest head follows.
+    #[error("fork: the state code is of a head of generation {expected} that is not among those that generation {} follows", found.generation)]
+    NotInHistory {
+        /// Generation in the code.
+        expected: u64,
+        /// The newest head.
+        found: HeadRef,
+    },
+    /// It is another repository than the user named.
+    #[error("this is repository {}, not {expected}", found.short())]
     OtherRepository {
-        /// What was asked for.
-        expected: RepositoryId,
+        /// What was named.
+        expected: String,
+        /// What is there.
+        found: RepositoryId,
+    },
+    /// It is another repository than was seen at this place before.
+    #[error("{place} holds repository {}, and repository {} was there when last seen", found.short(), remembered.short())]
+    Exchanged {
+        /// The place, as the user named it.
+        place: String,
+        /// What this machine remembers.
+        remembered: RepositoryId,
         /// What is there.
         found: RepositoryId,
     },

@@ -191,6 +191,12 @@ impl Locks {
         }
     }
 
+    /// True when nothing is locked but between the parts of this process.
+    #[must_use]
+    pub(super) const fn is_of_process(&self) -> bool {
+        matches!(self.place, Place::Process { .. })
+    }
+
     /// The word that others are shown for what this process does, such as "backup".
     #[must_use]
     pub fn for_command(mut self, command: &str) -> Self {

@@ -11,8 +11,10 @@ pub mod broken_heads;
 pub mod cache;
 pub mod chain;
 pub mod error;
+pub mod expected;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod freshness;
 pub mod index;
 pub mod keyring;
 mod known;
@@ -44,6 +46,7 @@ pub use error::{Error, Result};
 
 use self::blocks::{Blocks, Chunk};
 use self::chain::Tip;
+use self::freshness::Freshness;
 use self::index::{Index, Sources};
 use self::keyring::NewSlot;
 use self::lock::{AppendGuard, LockError, Locks, WriterGuard};
@@ -102,6 +105,7 @@ pub struct Repository {
     index: Mutex<Option<Arc<Index>>>,
     blocks: Blocks,
     cache_folder: Option<PathBuf>,
+    freshness: Freshness,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -174,6 +178,10 @@ impl Repository {
         }
         let first = slots.first().ok_or_else(|| Error::Refused("a repository needs a key".to_owned()))?;
         access.locks.keep_ballast();
+        if let Some(remembered) = &access.remembered {
+            // What it is, and how new, is known from here on. The place is taken over from whatever lay there before.
+            let _ = remembered.set_place(id, &access.place).and(remembered.store(id, &access.place, head));
+        }
         drop(writer);
         Self::open(access, first.secret)
     }
@@ -219,26 +227,34 @@ impl Repository {
         let storage = Arc::clone(&access.storage);
         let (config, config_bytes) = Self::read_config(&access)?;
         let id = Config::id(&config_bytes);
-        let seen = access.remembered.as_ref().and_then(|remembered| remembered.head(id));
+        let known = access.known(id)?;
         let (tip, pin) = Self::pinned_tip(&access, &config.verifying_key, id)?;
-        if let Some(seen) = seen {
-            remembered::follows(seen, tip.reference(), &tip.state).map_err(|error| tip.explain(error))?;
-        }
+        let freshness = known.judge(&tip)?;
         let (slot, master) = keyring::unlock(&*storage, id, &tip, secret)?;
         if master.signing_key().verifying_key().to_bytes() != config.verifying_key {
             return Err(Error::ForeignConfig);
         }
         let mut warnings = Vec::new();
+        let is_mirror = access.is_mirror();
+        let mend = if is_mirror {
+            "packstone repair mirror sends it there again"
+        } else {
+            "packstone repair heads brings it back"
+        };
         if let Some((object, error)) = &tip.unreadable {
             warnings.push(format!(
                 "{object} is newer than the newest head that can be read ({error}): \
-                 snapshots may be missing from what is shown"
+                 snapshots may be missing from what is shown; {mend}"
             ));
         }
         if let Some((object, checkpoint)) = &tip.incomplete {
+            let what = if is_mirror {
+                "a sync was interrupted, or is running now".to_owned()
+            } else {
+                format!("snapshots may be missing from what is shown; {mend}")
+            };
             warnings.push(format!(
-                "{object} is newer than what is shown, and its checkpoint {checkpoint} is not there: \
-                 on a mirror it is on its way, else snapshots may be missing"
+                "{object} is newer than what is shown, and its checkpoint {checkpoint} is not there: {what}"
             ));
         }
         for junk in &tip.junk {
@@ -256,6 +272,7 @@ impl Repository {
             pin: Mutex::new(pin),
             index: Mutex::new(None),
             blocks: Blocks::default(),
+            freshness,
             warnings: Mutex::new(warnings),
         };
         repository.remember();
@@ -362,6 +379,15 @@ impl Repository {
         lock(&self.tip).clone()
     }
 
+    /// Refuses to take what was read for the newest state when a newer head is there that cannot be read. Everybody asks here who says
+    /// "latest", or who says that something is not there.
+    ///
+    /// # Errors
+    /// [`Error::UnreadableHead`].
+    pub fn require_newest(&self) -> Result<()> {
+        self.tip().require_newest(self.access.is_mirror())
+    }
+
     /// Takes the warnings that have gathered.
     pub fn take_warnings(&self) -> Vec<String> {
         std::mem::take(&mut *lock(&self.warnings))
@@ -372,17 +398,8 @@ impl Repository {
     }
 
     fn remember(&self) {
-        let head = self.tip().reference();
-        let Some(remembered) = &self.access.remembered else { return };
-        if remembered.head(self.id()) != Some(head) {
-            // Whoever published it may have been killed before the folder was synced. What is remembered must not outlive
-            // the head itself, or the next power cut looks like a rollback. A read-only place cannot be settled.
-            let _ = self.storage().settle(&chain::name_of(head));
-        }
-        if let Err(error) = remembered.store(self.id(), &self.access.place, head) {
-            self.warn(format!(
-                "this machine could not remember the newest head ({error}): a rollback may go unnoticed"
-            ));
+        if let Err(sentence) = self.access.remember(self.id(), &self.tip()) {
+            self.warn(sentence);
         }
     }
 
@@ -393,7 +410,10 @@ impl Repository {
     pub fn refresh(&self) -> Result<()> {
         let tip = chain::newest(self.storage(), &self.config.verifying_key, self.id())?;
         let before = self.tip().reference();
-        remembered::follows(before, tip.reference(), &tip.state).map_err(|error| tip.explain(error))?;
+        if tip.hides(before) {
+            tip.require_sound()?;
+        }
+        remembered::follows(before, tip.reference(), &tip.state)?;
         let is_new = tip.reference() != before;
         // Also when the head is the same: what cannot be read above it may be new, and stops writers.
         *lock(&self.tip) = tip;

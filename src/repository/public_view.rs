@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use super::chain::{self, Tip};
 use super::error::{Error, Result, damaged};
+use super::freshness::Freshness;
 use super::pin::Pin;
-use super::{Access, Repository, remembered};
+use super::{Access, Repository};
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::codec::config::{CONFIG_BYTES, Config};
 use crate::codec::key_slot::{KeySlot, SLOT_BYTES};
@@ -21,6 +22,7 @@ pub struct PublicView {
     config: Config,
     config_bytes: Vec<u8>,
     tip: Tip,
+    freshness: Freshness,
     /// None where nothing can be written.
     _pin: Option<Pin>,
 }
@@ -42,12 +44,13 @@ impl PublicView {
     pub fn open(access: Access) -> Result<Self> {
         let (config, config_bytes) = Repository::read_config(&access)?;
         let id = Config::id(&config_bytes);
-        let seen = access.remembered.as_ref().and_then(|remembered| remembered.head(id));
+        let known = access.known(id)?;
         let (tip, pin) = Repository::pinned_tip(&access, &config.verifying_key, id)?;
-        if let Some(seen) = seen {
-            remembered::follows(seen, tip.reference(), &tip.state).map_err(|error| tip.explain(error))?;
-        }
-        Ok(Self { access, config, config_bytes, tip, _pin: pin })
+        let freshness = known.judge(&tip)?;
+        // The id names the config, the config the key, and the key has signed the head: no secret is needed to know that it is one of
+        // this repository's. Who cannot write that down goes on.
+        let _ = access.remember(id, &tip);
+        Ok(Self { access, config, config_bytes, tip, freshness, _pin: pin })
     }
 
     /// The same repository as it is now.
@@ -80,6 +83,12 @@ impl PublicView {
     #[must_use]
     pub const fn tip(&self) -> &Tip {
         &self.tip
+    }
+
+    /// How new it was when it was opened, as far as that is known.
+    #[must_use]
+    pub const fn freshness(&self) -> &Freshness {
+        &self.freshness
     }
 
     /// Its objects.

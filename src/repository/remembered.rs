@@ -1,28 +1,50 @@
-//! What this machine remembers of a repository, outside of it: where it lay and its newest head. Promise P5.
+//! What this machine remembers of repositories, outside of them: which one lies where, and the newest head of each. Promise P5.
 //!
-//! A repository cannot prove by itself that it is not an old copy of itself: whoever holds the disk can put yesterday's
-//! files back. The memory of one number and one hash finds it out. It also knows that a repository lay at a path, so
-//! that an unmounted disk does not become a new, empty repository.
+//! A repository cannot prove by itself that it is not an old copy of itself, or another one: whoever holds the disk can put yesterday's
+//! files back, or exchange two directories. The memory of one number and one hash finds it out. It also knows that a repository lay at a
+//! place, so that an unmounted disk does not become a new, empty repository.
 //!
-//! One small JSON file a repository, `<state folder>/<repository id>.json`, replaced by rename; and one for each copy that was brought back beside
-//! it in another state, with the beginning of the BLAKE3 hash of its place behind a hyphen. Losing it loses the
-//! memory only; a file that does not parse counts as lost.
+//! | file | says |
+//! |---|---|
+//! | `<id>.json` | the newest head of the repository, and where it was seen last |
+//! | `<id>-<hash>.json` | the newest head of a copy that is remembered apart: it was brought back beside the repository in another state |
+//! | `<id>-copy-<hash>.json` | the newest head that was read from a mirror, or from the source of a copy |
+//! | `places/<hash>.json` | which repository was seen at a place |
+//!
+//! `<hash>` is the beginning of the BLAKE3 hash of the place. A place has two names: as it was typed, made absolute, and with every link resolved. Both
+//! are remembered, and both are compared: a link that leads elsewhere since is as much of an exchange as a directory that was moved.
+//!
+//! # Invariants
+//!
+//! - A file is there as it was or as it is to be: it is written under another name, synchronised, renamed, and its folder synchronised.
+//! - What cannot be read is never taken for what is not there ([`Recalled`]).
+//! - One broken file takes one answer away: places and heads are in files of their own.
+//! - A place is only forgotten for another repository that was meant (`init`, `recover`, `--repo-id`), and a head only for a newer one, or one that
+//!   was asked for.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
+use super::expected::Expected;
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::private;
 use crate::codec::head::HeadRef;
 use crate::codec::live_state::LiveState;
 
-/// The file's content. Ids are hex; the path is stored as text where it is UTF-8 and as hex of its bytes besides.
+/// Longest file that is read, in bytes. A path has at most 4 KiB, which JSON may make six times as long.
+const BYTES_MAX: u64 = 64 << 10;
+
+/// What is remembered of a head. Ids are hex; the path is stored as text where it is UTF-8 and as hex of its bytes besides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Memory {
     repository: String,
@@ -32,12 +54,78 @@ struct Memory {
     head: String,
 }
 
-/// The folder with this machine's memories.
+/// What is remembered of a place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Lies {
+    place: String,
+    place_bytes: String,
+    repository: String,
+}
+
+/// The answer of a memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recalled<T> {
+    /// Nothing was ever written down.
+    Nothing,
+    /// This was.
+    Known(T),
+    /// Something was, and nobody knows what.
+    Unreadable(Unreadable),
+}
+
+/// A file of the memory that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Where it is.
+    pub file: PathBuf,
+    /// Why not.
+    pub why: String,
+}
+
+impl<T> Recalled<T> {
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Recalled<U> {
+        match self {
+            Self::Known(known) => Recalled::Known(change(known)),
+            Self::Nothing => Recalled::Nothing,
+            Self::Unreadable(why) => Recalled::Unreadable(why),
+        }
+    }
+
+    /// What is known, if anything is.
+    #[must_use]
+    pub fn known(self) -> Option<T> {
+        match self {
+            Self::Known(known) => Some(known),
+            Self::Nothing | Self::Unreadable(_) => None,
+        }
+    }
+}
+
+/// What the memory is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// The repository, wherever it lies.
+    Repository,
+    /// The repository at this place, which may be a copy that is remembered apart.
+    At(PathBuf),
+    /// A copy that is only read: a mirror, or the source of a copy.
+    Copy {
+        place: PathBuf,
+        /// The repositories that have a mirror there by the lists of mirrors, and the newest head that was seen of each.
+        listed: Vec<(RepositoryId, Option<HeadRef>)>,
+        /// It may have another history than what was seen of the repository itself.
+        any_history: bool,
+    },
+}
+
+/// The folder with this machine's memories, and what they are to be compared with.
 #[derive(Debug, Clone)]
 pub struct Remembered {
     folder: PathBuf,
-    /// What is added to the file name of a copy that is remembered apart.
-    place: Option<String>,
+    /// There is no place for a memory: nothing was remembered and nothing will be.
+    is_nowhere: bool,
+    pub(super) subject: Subject,
+    pub(super) expected: Expected,
 }
 
 impl Memory {
@@ -50,41 +138,208 @@ impl Memory {
             head: head.id.to_string(),
         }
     }
+
+    fn head(&self) -> Option<HeadRef> {
+        Some(HeadRef { generation: self.generation, id: self.head.parse::<ObjectId>().ok()? })
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn hash(place: &Path) -> String {
+    blake3::hash(place.as_os_str().as_encoded_bytes()).to_hex().chars().take(16).collect()
+}
+
+/// The names of a place, the one without links first. What is not there yet, or not any more, has a parent that is.
+fn names(place: &Path) -> Vec<PathBuf> {
+    let real = || {
+        let there = place.ancestors().find(|path| path.exists())?;
+        let rest = place.strip_prefix(there).ok()?;
+        let there = there.canonicalize().ok()?;
+        Some(if rest.as_os_str().is_empty() { there } else { there.join(rest) })
+    };
+    let real = if place.is_absolute() { real() } else { None };
+    let typed = Some(place.to_path_buf()).filter(|typed| real.as_ref() != Some(typed));
+    real.into_iter().chain(typed).collect()
+}
+
+/// Reads one file. What is no regular file is not waited for.
+fn read<T: DeserializeOwned>(path: &Path) -> Recalled<T> {
+    let unreadable = |why: String| Recalled::Unreadable(Unreadable { file: path.to_path_buf(), why });
+    let mut options = fs::OpenOptions::new();
+    options.read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
+    let file = match options.open(path) {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Recalled::Nothing,
+        Err(error) => return unreadable(error.to_string()),
+    };
+    if !file.metadata().is_ok_and(|found| found.is_file()) {
+        return unreadable("it is no file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    match file.take(BYTES_MAX + 1).read_to_end(&mut bytes) {
+        Ok(_) if bytes.len() as u64 > BYTES_MAX => unreadable("it is too long".to_owned()),
+        Ok(_) => match serde_json::from_slice(&bytes) {
+            Ok(value) => Recalled::Known(value),
+            Err(_) if bytes.is_empty() => unreadable("it is empty".to_owned()),
+            Err(_) => unreadable("its content is damaged".to_owned()),
+        },
+        Err(error) => unreadable(error.to_string()),
+    }
+}
+
+/// Puts a file in place of whatever has its name. A crash leaves the old one or the new one.
+fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
+    if !folder.is_dir() {
+        private::make_directories(folder)?;
+        // Its own name has to last as well.
+        folder.parent().map_or(Ok(()), |above| fs::File::open(above)?.sync_all())?;
+    }
+    // An empty directory in its place says nothing that could be lost.
+    if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        fs::remove_dir(path)?;
+    }
+    // Processes of two containers may have one number.
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let temporary = folder.join(format!(".{}.{}.tmp", std::process::id(), hex(&random)));
+    let store = || {
+        let mut file = private::create(&temporary)?;
+        file.write_all(&serde_json::to_vec_pretty(value)?)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    store().inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if !is_absent(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 impl Remembered {
     /// Memories in `folder`, which need not exist yet.
     #[must_use]
-    pub const fn new(folder: PathBuf) -> Self {
-        Self { folder, place: None }
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder, is_nowhere: false, subject: Subject::Repository, expected: Expected::default() }
     }
 
-    /// For the copy at this place. An older state, or another history, that was brought back beside the repository has a memory apart: neither
+    /// No memory: nothing was seen, and nothing will be remembered. What the user says of what is opened counts all the same.
+    #[must_use]
+    pub fn nowhere() -> Self {
+        // Nothing can lie below a device.
+        Self { is_nowhere: true, ..Self::new(PathBuf::from("/dev/null/packstone")) }
+    }
+
+    /// True where there is no place for a memory.
+    #[must_use]
+    pub const fn is_nowhere(&self) -> bool {
+        self.is_nowhere
+    }
+
+    fn write(&self, path: &Path, value: &impl Serialize) -> io::Result<()> {
+        if self.is_nowhere { Ok(()) } else { write(path, value) }
+    }
+
+    /// For the repository at this place. An older state, or another history, that was brought back beside the repository has a memory apart: neither
     /// is then a rollback of the other.
     #[must_use]
     pub fn of(self, place: &Path) -> Self {
-        let hash = blake3::hash(place.as_os_str().as_encoded_bytes()).to_hex();
-        Self { place: Some(hash.chars().take(16).collect()), ..self }
+        Self { subject: Subject::At(place.to_path_buf()), ..self }
     }
 
+    /// For a copy that is only read: a mirror, or the source of a copy. `listed` are the repositories that have a mirror there by the lists of mirrors,
+    /// and the newest head that was seen of each. With `any_history` it may have another one than the repository itself.
+    #[must_use]
+    pub fn of_copy(self, place: &Path, listed: Vec<(RepositoryId, Option<HeadRef>)>, any_history: bool) -> Self {
+        Self { subject: Subject::Copy { place: place.to_path_buf(), listed, any_history }, ..self }
+    }
+
+    /// What the user says of what is opened.
+    #[must_use]
+    pub fn expecting(self, expected: Expected) -> Self {
+        Self { expected, ..self }
+    }
+
+    fn main(&self, repository: RepositoryId) -> PathBuf {
+        self.folder.join(format!("{repository}.json"))
+    }
+
+    /// The file of the copy that is remembered apart: the one that is there, else the one that would be made.
     fn apart(&self, repository: RepositoryId) -> Option<PathBuf> {
-        let place = self.place.as_ref()?;
-        Some(self.folder.join(format!("{repository}-{place}.json")))
+        let (Subject::At(place) | Subject::Copy { place, .. }) = &self.subject else { return None };
+        if self.is_nowhere {
+            return None;
+        }
+        let kind = if matches!(self.subject, Subject::Copy { .. }) { "copy-" } else { "" };
+        let file = |name: &PathBuf| self.folder.join(format!("{repository}-{kind}{}.json", hash(name)));
+        let files: Vec<PathBuf> = names(place).iter().map(file).collect();
+        files.iter().find(|file| file.symlink_metadata().is_ok()).or(files.first()).cloned()
     }
 
-    fn file(&self, repository: RepositoryId) -> PathBuf {
-        let apart = self.apart(repository).filter(|file| file.exists());
-        apart.unwrap_or_else(|| self.folder.join(format!("{repository}.json")))
+    /// The file that says which head was newest.
+    #[must_use]
+    pub fn file(&self, repository: RepositoryId) -> PathBuf {
+        let apart = self.apart(repository);
+        let apart = match self.subject {
+            Subject::Copy { .. } => apart,
+            _ => apart.filter(|file| file.symlink_metadata().is_ok()),
+        };
+        apart.unwrap_or_else(|| self.main(repository))
+    }
+
+    fn recall_from(file: &Path, repository: RepositoryId) -> Recalled<(Memory, HeadRef)> {
+        let damaged = |why: &str| Recalled::Unreadable(Unreadable { file: file.to_path_buf(), why: why.to_owned() });
+        match read::<Memory>(file) {
+            Recalled::Known(memory) if memory.repository != repository.to_string() => {
+                damaged("it is about another repository")
+            }
+            Recalled::Known(memory) => match memory.head() {
+                Some(head) => Recalled::Known((memory, head)),
+                None => damaged("its content is damaged"),
+            },
+            Recalled::Nothing => Recalled::Nothing,
+            Recalled::Unreadable(why) => Recalled::Unreadable(why),
+        }
+    }
+
+    /// The newest head that was seen here.
+    #[must_use]
+    pub fn recall(&self, repository: RepositoryId) -> Recalled<HeadRef> {
+        if self.is_nowhere {
+            return Recalled::Nothing;
+        }
+        Self::recall_from(&self.file(repository), repository).map(|(_, head)| head)
+    }
+
+    /// The newest head that was seen of the repository itself, where a copy of it is asked about.
+    pub(super) fn recall_original(&self, repository: RepositoryId) -> Recalled<HeadRef> {
+        match self.subject {
+            Subject::Copy { .. } if !self.is_nowhere => Self::recall_from(&self.main(repository), repository).map(|(_, head)| head),
+            _ => Recalled::Nothing,
+        }
+    }
+
+    /// The newest head of this repository that was seen here, as far as that can be read.
+    #[must_use]
+    pub fn head(&self, repository: RepositoryId) -> Option<HeadRef> {
+        self.recall(repository).known()
     }
 
     /// Where the repository was seen last.
     #[must_use]
     pub fn place(&self, repository: RepositoryId) -> Option<PathBuf> {
-        let text = Self::read(&self.file(repository))?.place_bytes;
+        let text = Self::recall_from(&self.file(repository), repository).known()?.0.place_bytes;
         let digits = text.as_bytes().chunks_exact(2).map(|pair| std::str::from_utf8(pair).ok());
         let bytes: Option<Vec<u8>> = digits.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect();
         Some(PathBuf::from(std::ffi::OsString::from_vec(bytes?)))
@@ -99,40 +354,124 @@ impl Remembered {
         self.write(&file, &Memory::of(repository, place, head))
     }
 
-    /// The copy at this place is the repository itself again, or a new one.
+    /// The copy at this place is the repository itself again, or a new one; or what was seen of a mirror does not count any more.
     ///
     /// # Errors
     /// The file cannot be removed.
     pub fn unset_apart(&self, repository: RepositoryId) -> io::Result<()> {
-        match self.apart(repository).map(fs::remove_file) {
-            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        self.apart(repository).map_or(Ok(()), |file| remove(&file))
+    }
+
+    fn place_file(&self, name: &Path) -> PathBuf {
+        self.folder.join("places").join(format!("{}.json", hash(name)))
+    }
+
+    /// The repositories that were last seen under the names of a place, and what cannot be read of that.
+    fn at_names(&self, place: &Path) -> (BTreeSet<RepositoryId>, Option<Unreadable>) {
+        let (mut ids, mut unreadable, names) = (BTreeSet::new(), None, names(place));
+        if self.is_nowhere {
+            return (ids, unreadable);
         }
-    }
-
-    fn read(path: &Path) -> Option<Memory> {
-        serde_json::from_slice(&fs::read(path).ok()?).ok()
-    }
-
-    /// The newest head of this repository that was seen here.
-    #[must_use]
-    pub fn head(&self, repository: RepositoryId) -> Option<HeadRef> {
-        let memory = Self::read(&self.file(repository))?;
-        if memory.repository != repository.to_string() {
-            return None;
+        for name in &names {
+            let file = self.place_file(name);
+            match read::<Lies>(&file) {
+                Recalled::Known(lies) => match lies.repository.parse() {
+                    Ok(id) if lies.place_bytes == hex(name.as_os_str().as_encoded_bytes()) => drop(ids.insert(id)),
+                    _ => unreadable = Some(Unreadable { file, why: "its content is damaged".to_owned() }),
+                },
+                Recalled::Unreadable(why) => unreadable = Some(why),
+                Recalled::Nothing => {}
+            }
         }
-        Some(HeadRef { generation: memory.generation, id: memory.head.parse::<ObjectId>().ok()? })
+        if ids.is_empty() {
+            // A file of its own it has since this version; before, only that of the repository knew it.
+            let wanted: Vec<String> = names.iter().map(|name| hex(name.as_os_str().as_encoded_bytes())).collect();
+            let memories = self.all().into_iter().filter_map(|file| read::<Memory>(&file).known());
+            let here = memories.filter(|memory| wanted.contains(&memory.place_bytes));
+            ids.extend(here.filter_map(|memory| memory.repository.parse::<RepositoryId>().ok()));
+        }
+        (ids, unreadable)
     }
 
-    /// The repository that was last seen at this path, if any was.
+    fn all(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "json")).collect()
+    }
+
+    /// The repositories of which this machine remembers anything.
     #[must_use]
-    pub fn at(&self, place: &Path) -> Option<RepositoryId> {
-        let wanted = hex(place.as_os_str().as_encoded_bytes());
-        let memories = fs::read_dir(&self.folder).ok()?.flatten();
-        memories
-            .filter_map(|entry| Self::read(&entry.path()))
-            .find(|memory| memory.place_bytes == wanted)
-            .and_then(|memory| memory.repository.parse().ok())
+    pub fn known(&self) -> BTreeSet<RepositoryId> {
+        let names = self.all().into_iter().filter_map(|path| path.file_stem()?.to_str().map(str::to_owned));
+        names.filter_map(|name| name.split('-').next()?.parse().ok()).collect()
+    }
+
+    /// The repository that was last seen at this place. When a file of the memory cannot be read that may be about it, nobody knows.
+    #[must_use]
+    pub fn at(&self, place: &Path) -> Recalled<RepositoryId> {
+        let (ids, unreadable) = self.at_names(place);
+        if let Some(id) = ids.first() {
+            return Recalled::Known(*id);
+        }
+        if let Some(unreadable) = unreadable {
+            return Recalled::Unreadable(unreadable);
+        }
+        if let Err(error) = fs::read_dir(&self.folder)
+            && !(is_absent(&error) || self.is_nowhere)
+        {
+            return Recalled::Unreadable(Unreadable { file: self.folder.clone(), why: error.to_string() });
+        }
+        // It may be where that repository was seen by a version that wrote the place down there only.
+        let broken = self.all().into_iter().find_map(|file| match read::<Memory>(&file) {
+            Recalled::Unreadable(why) => Some(why),
+            _ => None,
+        });
+        broken.map_or(Recalled::Nothing, Recalled::Unreadable)
+    }
+
+    /// Whether what lies at `place` is what the user names, or what was seen there. What cannot be read of the place's memory comes back.
+    ///
+    /// # Errors
+    /// [`Error::OtherRepository`], [`Error::Exchanged`].
+    pub fn require_identity(&self, place: &Path, found: RepositoryId) -> Result<Option<Unreadable>> {
+        let known = if self.expected.ids.is_empty() { BTreeSet::new() } else { self.known() };
+        if self.expected.require_id(found, &known)? {
+            return Ok(None);
+        }
+        let exchanged = |remembered| Err(Error::Exchanged { place: place.display().to_string(), remembered, found });
+        if let Subject::Copy { listed, .. } = &self.subject
+            && let Some((remembered, _)) = listed.first()
+            && !listed.iter().any(|(id, _)| *id == found)
+        {
+            return exchanged(*remembered);
+        }
+        // A mirror's place is its address, of which the lists of mirrors know.
+        if !place.is_absolute() {
+            return Ok(None);
+        }
+        let (ids, unreadable) = self.at_names(place);
+        ids.into_iter().find(|id| *id != found).map_or(Ok(unreadable), exchanged)
+    }
+
+    /// Remembers which repository lies at a place, under all of its names.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn set_place(&self, repository: RepositoryId, place: &Path) -> io::Result<()> {
+        if !place.is_absolute() {
+            return Ok(());
+        }
+        for name in names(place) {
+            let lies = Lies {
+                place: name.display().to_string(),
+                place_bytes: hex(name.as_os_str().as_encoded_bytes()),
+                repository: repository.to_string(),
+            };
+            let file = self.place_file(&name);
+            if read(&file) != Recalled::Known(lies.clone()) {
+                self.write(&file, &lies)?;
+            }
+        }
+        Ok(())
     }
 
     /// Forgets what was seen of a repository, because its user takes an older state for the right one.
@@ -140,22 +479,20 @@ impl Remembered {
     /// # Errors
     /// The file cannot be removed.
     pub fn forget(&self, repository: RepositoryId) -> io::Result<()> {
-        match fs::remove_file(self.file(repository)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        if self.is_nowhere { Ok(()) } else { remove(&self.file(repository)) }
     }
 
-    /// Remembers a head. Never backwards: of two processes the newer memory stays.
+    /// Remembers a head. Never backwards: of two processes the newer memory stays. What cannot be read is replaced.
     ///
     /// # Errors
     /// The file cannot be written; the caller says so and goes on, because the backup itself is safe.
     pub fn store(&self, repository: RepositoryId, place: &Path, head: HeadRef) -> io::Result<()> {
-        if self.head(repository).is_some_and(|known| known.generation > head.generation) {
-            return Ok(());
-        }
         let (memory, file) = (Memory::of(repository, place, head), self.file(repository));
-        if Self::read(&file).as_ref() == Some(&memory) { Ok(()) } else { self.write(&file, &memory) }
+        match Self::recall_from(&file, repository) {
+            Recalled::Known((_, known)) if known.generation > head.generation => Ok(()),
+            Recalled::Known((known, _)) if known == memory => Ok(()),
+            _ => self.write(&file, &memory),
+        }
     }
 
     /// Remembers a head in place of whatever was remembered, because the user takes an older state for the right one.
@@ -164,16 +501,6 @@ impl Remembered {
     /// The file cannot be written: what was remembered still is.
     pub fn set(&self, repository: RepositoryId, place: &Path, head: HeadRef) -> io::Result<()> {
         self.write(&self.file(repository), &Memory::of(repository, place, head))
-    }
-
-    fn write(&self, place: &Path, memory: &Memory) -> io::Result<()> {
-        private::make_directories(&self.folder)?;
-        let temporary = self.folder.join(format!("{}.{}.tmp", memory.repository, std::process::id()));
-        let mut file = private::open(&temporary)?;
-        file.set_len(0)?;
-        file.write_all(&serde_json::to_vec_pretty(memory)?)?;
-        file.sync_all()?;
-        fs::rename(&temporary, place)
     }
 }
 
@@ -194,7 +521,7 @@ pub fn follows(seen: HeadRef, found: HeadRef, state: &LiveState) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     fn head(generation: u64, text: &str) -> HeadRef {
@@ -225,19 +552,114 @@ mod tests {
         memory.store(id, place, head(5, "x")).unwrap();
         assert!(matches!(check(6, "f"), Err(Error::Fork { .. })));
         memory.store(id, place, head(5, "e")).unwrap();
-        assert_eq!(memory.at(place), Some(id));
-        assert_eq!(memory.at(Path::new("/backup")), None);
+        memory.set_place(id, place).unwrap();
+        assert_eq!(memory.at(place), Recalled::Known(id));
+        assert_eq!(memory.at(Path::new("/backup")), Recalled::Nothing);
     }
 
     #[test]
-    fn a_damaged_memory_counts_as_lost() {
+    fn what_cannot_be_read_is_not_what_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Remembered::new(folder.path().join("state"));
+        let id = RepositoryId([7; 32]);
+        let file = folder.path().join("state").join(format!("{id}.json"));
+        assert_eq!(memory.recall(id), Recalled::Nothing);
+        let place = Path::new("/x");
+        memory.store(id, place, head(5, "e")).unwrap();
+        let good = fs::read(&file).unwrap();
+        let other = String::from_utf8(good.clone()).unwrap().replace(&id.to_string(), &"1".repeat(64));
+        for (what, bytes) in [
+            ("empty", Vec::new()),
+            ("noise", vec![0xff; 300]),
+            ("cut off", good[..good.len() - 1].to_vec()),
+            ("too long", [&good[..], &vec![b' '; BYTES_MAX as usize], b"}"].concat()),
+            ("a field is missing", b"{\"repository\": 3}".to_vec()),
+            ("of another repository", other.into_bytes()),
+            (
+                "no id",
+                String::from_utf8(good.clone()).unwrap().replace(&head(5, "e").id.to_string(), "ee").into_bytes(),
+            ),
+        ] {
+            fs::write(&file, bytes).unwrap();
+            let Recalled::Unreadable(unreadable) = memory.recall(id) else { panic!("{what}") };
+            assert_eq!(unreadable.file, file, "{what}");
+            assert_eq!(memory.head(id), None, "{what}");
+            if what != "of another repository" && what != "no id" {
+                assert!(
+                    matches!(memory.at(Path::new("/unknown")), Recalled::Unreadable(_)),
+                    "{what}: it may be about it"
+                );
+            }
+            // Replaced by what is seen next, and never by something older after that.
+            memory.store(id, place, head(6, "f")).unwrap();
+            memory.store(id, place, head(5, "e")).unwrap();
+            assert_eq!(memory.recall(id), Recalled::Known(head(6, "f")), "{what}");
+        }
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert!(matches!(memory.recall(id), Recalled::Unreadable(_)));
+        memory.store(id, place, head(6, "f")).unwrap();
+        fs::remove_file(&file).unwrap();
+        fs::create_dir_all(file.join("somebody's")).unwrap();
+        assert!(memory.store(id, place, head(6, "f")).is_err(), "what may be of use to somebody stays");
+        let left: Vec<_> =
+            fs::read_dir(file.parent().unwrap()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".tmp")), "{left:?}");
+    }
+
+    #[test]
+    fn a_place_is_known_by_each_of_its_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let memory = |place: &str| Remembered::new(path("state")).of(&path(place));
+        let (one, two) = (RepositoryId([1; 32]), RepositoryId([2; 32]));
+        fs::create_dir(path("disk")).unwrap();
+        std::os::unix::fs::symlink("disk", path("link")).unwrap();
+        let place = path("link/repository");
+        memory("link/repository").set_place(one, &place).unwrap();
+        let require = |place: &str, found| memory(place).require_identity(&path(place), found);
+        for (name, found, is_it) in [
+            ("link/repository", one, true),
+            ("link/repository", two, false),
+            ("disk/repository", one, true),
+            ("disk/repository", two, false),
+            ("disk/other", two, true),
+        ] {
+            assert_eq!(require(name, found).is_ok(), is_it, "{name}");
+        }
+        // The link leads elsewhere, or nowhere: its own name is known still.
+        fs::remove_file(path("link")).unwrap();
+        assert!(require("link/repository", two).is_err());
+        fs::create_dir(path("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", path("link")).unwrap();
+        assert!(require("link/repository", two).is_err());
+        assert!(require("link/repository", one).is_ok(), "moved, and the link with it");
+        // Another one took the place, on purpose.
+        memory("disk/repository").set_place(two, &path("disk/repository")).unwrap();
+        assert!(require("disk/repository", two).is_ok() && require("disk/repository", one).is_err());
+        // A copy beside it is found by either name.
+        let apart = |name: &str| memory(name).head(one);
+        memory("elsewhere/repository").set_apart(one, &path("elsewhere/repository"), head(3, "c")).unwrap();
+        assert_eq!((apart("link/repository"), apart("elsewhere/repository")), (Some(head(3, "c")), Some(head(3, "c"))));
+        assert_eq!(apart("disk/repository"), None);
+    }
+
+    #[test]
+    fn a_mirror_is_remembered_for_itself() {
         let folder = tempfile::tempdir().unwrap();
         let memory = Remembered::new(folder.path().to_path_buf());
-        let id = RepositoryId([7; 32]);
-        memory.store(id, Path::new("/x"), head(5, "e")).unwrap();
-        fs::write(folder.path().join(format!("{id}.json")), b"{\"repository\": 3").unwrap();
-        assert_eq!(memory.head(id), None);
-        memory.store(id, Path::new("/x"), head(6, "f")).unwrap();
-        assert_eq!(memory.head(id), Some(head(6, "f")));
+        let (one, two) = (RepositoryId([1; 32]), RepositoryId([2; 32]));
+        let place = Path::new("s3://bucket/path");
+        let copy = |listed| memory.clone().of_copy(place, listed, false);
+        let mirror = copy(Vec::new());
+        mirror.store(one, place, head(3, "c")).unwrap();
+        mirror.set_place(one, place).unwrap();
+        assert_eq!((mirror.head(one), memory.head(one)), (Some(head(3, "c")), None));
+        assert_eq!(memory.known().into_iter().collect::<Vec<_>>(), [one]);
+        assert!(mirror.require_identity(place, two).is_ok(), "an address without a list");
+        assert!(copy(vec![(one, None)]).require_identity(place, one).is_ok());
+        assert!(copy(vec![(one, None)]).require_identity(place, two).is_err());
+        mirror.unset_apart(one).unwrap();
+        assert_eq!(mirror.recall(one), Recalled::Nothing);
     }
 }

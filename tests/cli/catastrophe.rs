@@ -36,13 +36,8 @@ const CATASTROPHES: &[Catastrophe] = &[
     home("the repository's disk is not mounted", |world| remove(&world.repository()), 10, "is its disk mounted?"),
     home("its mount point is empty", |world| empty(&world.repository()), 10, "is its disk mounted?"),
     home("a folder of photographs is in its place", photographs, 10, "is not there now"),
-    home("another repository is in its place", |world| replaced(world, "repository"), 1, "there is no mirror yet"),
-    home(
-        "its config is of another repository",
-        |world| other_config(world, "repository"),
-        17,
-        "none signed by this repository's key",
-    ),
+    home("another repository is in its place", |world| replaced(world, "repository"), 14, "--repo-id"),
+    home("its config is of another repository", |world| other_config(world, "repository"), 14, "--repo-id"),
     home("the repository's path leads to the mirror", path_to_mirror, 14, "rollback"),
     // Part of it is.
     home("half of it was restored: no packs", |world| empty(&world.repository().join("packs")), 17, "missing: packs/"),

@@ -46,12 +46,14 @@ mod together;
 mod umask;
 mod undelete;
 mod usage;
+mod who;
 
 use std::process::{Command, Output, Stdio};
 
 /// The program, in an empty environment and without a terminal.
 pub fn packstone(words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_packstone"));
+    let program = std::env::var_os("PACKSTONE_TEST_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_packstone").into());
+    let mut command = Command::new(program);
     command.args(words).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -1,8 +1,11 @@
 //! A world of one's own for each test: home, repository, key file and source tree in one temporary directory.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use super::{Ran, packstone};
 
@@ -105,6 +108,31 @@ impl World {
         let ran = self.ok(&["backup", "--json", "tree"]);
         snapshot_id(&ran)
     }
+}
+
+/// Runs one test of this binary again as the user nobody, when this is root; the caller returns then. Otherwise false: the test is run by an
+/// ordinary user already.
+pub fn ran_as_ordinary_user(test: &str) -> bool {
+    const NOBODY: u32 = 65_534;
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    if !rustix::process::geteuid().is_root() {
+        return false;
+    }
+    // The binaries may lie where nobody may not go.
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let (tests, program) = (place.path().join("tests"), place.path().join("packstone"));
+    // A child of another thread would inherit the copy while it is open for writing, and a file that is cannot be run.
+    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    fs::copy(std::env::current_exe().unwrap(), &tests).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_packstone"), &program).unwrap();
+    let mut command = Command::new(tests);
+    command.args(["--exact", test]).env("PACKSTONE_TEST_PROGRAM", program);
+    let output = command.uid(NOBODY).gid(NOBODY).current_dir("/").output().unwrap();
+    drop(alone);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    true
 }
 
 /// All files beneath a folder, sorted. What vanishes meanwhile is passed over.

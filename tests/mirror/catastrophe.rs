@@ -6,6 +6,7 @@ use packstone::ops::recover::{self};
 use packstone::ops::sync::pass::Pass;
 use packstone::ops::{Error, Silent, sync as operation};
 use packstone::repository;
+use packstone::repository::expected::Expected;
 use packstone::storage::memory::Memory;
 use packstone::storage::{MirrorStore, ObjectName};
 
@@ -280,14 +281,15 @@ fn what_was_swept_at_home_stays_and_an_older_state_comes_back() {
     let objects = mirror.objects();
     assert!(before.iter().all(|(name, bytes)| objects.get(name) == Some(bytes)), "nothing has left the mirror");
     let view = view(&mirror).unwrap();
-    recover::expect(view.tip(), &code).unwrap();
+    let expect = |code| Expected { ids: Vec::new(), head: Some(code) }.require_head(view.tip());
+    assert!(matches!(expect(code), Ok(true)));
     let (before, tip) = crate::as_of(&mirror, &code);
     let target = Memory::new();
     let plan = recover::plan(&before, &tip, &target).unwrap();
     recover::execute(&before, &target, &plan, 2, &Silent).unwrap();
     assert_eq!(whole(&target, &home.snapshots, &root(&home.source)), Ok(Some(old)));
     let newer = HeadCode::of(&packstone::codec::head::HeadRef { generation: 1_000, id: old.id });
-    assert!(matches!(recover::expect(view.tip(), &newer), Err(Error::Mirror(MirrorError::Rollback { .. }))));
+    assert!(matches!(expect(newer), Err(repository::Error::BehindCode { .. })));
 }
 
 /// Keys are changed, and the sync killed at every request: somebody who was told that a key works can open the mirror.

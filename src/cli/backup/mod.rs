@@ -24,6 +24,7 @@ use crate::ops::backup::{self, Labels, Options, Report, parent, scan::Unchanged}
 use crate::ops::{Monitor, Phase};
 use crate::repository::Repository;
 use crate::repository::pack_writer::PackOptions;
+use crate::repository::remembered::Recalled;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -86,7 +87,7 @@ fn open_or_create(arguments: &Arguments, context: &mut Context) -> Result<Reposi
     if !arguments.init || open::exists(&place) {
         return open::repository_with(context, "backup", arguments.takes_stdin());
     }
-    if open::remembered(context).is_some_and(|memory| memory.at(&place).is_some()) {
+    if open::remembered(context).at(&place) != Recalled::Nothing {
         return Err(open::nothing_at(context, &place));
     }
     if arguments.dry_run {

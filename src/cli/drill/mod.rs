@@ -7,7 +7,7 @@ use super::mirror::store;
 use super::progress::Work;
 use super::secret::{Question, Secret};
 use super::snapshot_argument::SnapshotRef;
-use super::{Context, clock, duration, open, own, size, words};
+use super::{Context, clock, duration, freshness, open, own, size, words};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
 use crate::base::time::Time;
@@ -114,7 +114,7 @@ fn mirrors(arguments: &Arguments, context: &Context) -> Result<Vec<String>, CliE
     if !arguments.mirrors.is_empty() {
         return Ok(arguments.mirrors.clone());
     }
-    let known = open::id(context).map(|id| store::names(context, id)).unwrap_or_default();
+    let known = open::required_id(context)?.map(|id| store::names(context, id)).unwrap_or_default();
     match known.as_slice() {
         [] => Err(CliError::usage("there is no mirror to drill")
             .hint("name one by its address, or add one: packstone mirror add NAME s3://BUCKET/PATH")),
@@ -191,15 +191,14 @@ fn repository_of(mirror: &Arc<dyn MirrorStore>, place: &store::Place, context: &
 
 fn one(mirror: &str, arguments: &Arguments, secret: &Secret, context: &Context) -> Result<Exit, CliError> {
     let place = store::find(context, mirror)?;
-    let address = place.address.to_string();
-    let label = place.name.clone().unwrap_or_else(|| address.clone());
+    let label = place.name.clone().unwrap_or_else(|| place.address.to_string());
     let shown = escape(label.as_bytes());
     let store = store::open(context, &place, false)?;
     let mut record = match repository_of(&store, &place, context) {
         Some(id) => Record::begin(id, &label, arguments.sample, context)?,
         None => None,
     };
-    let held = hold(store, &address, arguments, secret, context);
+    let held = hold(store, &place, arguments, secret, context);
     let (report, seed, kept) = match held {
         Ok(held) => held,
         Err(error) => {
@@ -232,11 +231,15 @@ type Held = (Report, Option<u64>, Option<PathBuf>);
 
 fn hold(
     store: Arc<dyn MirrorStore>,
-    address: &str,
+    place: &store::Place,
     arguments: &Arguments,
     secret: &Secret,
     context: &Context,
 ) -> Result<Held, CliError> {
+    let memory = open::memory_of_mirror(context, place, false)?.expecting(context.global.expected());
+    let reader = ReadOnly::new(store);
+    let traffic = reader.traffic();
+    let mirror = Access { remembered: Some(memory), ..Access::bare(Arc::new(reader), place.path()) };
     let parent = parent(arguments);
     let ground = Ground::make(&parent).map_err(|error| {
         CliError::failed(format!("no folder for the drill can be made in {}", escape(parent.as_os_str().as_bytes())))
@@ -257,8 +260,13 @@ fn hold(
     let inspect: Option<Inspect<'_>> = arguments.check_command.is_some().then_some(&inspect);
     let open = |access| open::open(access, secret.clone()).map(|(repository, _)| repository);
     let progress = context.progress(Work::Other);
-    let report = drill::run(store, address, &open, &ground, &options, inspect, &progress);
+    let report = drill::run(mirror.clone(), &traffic, &open, &ground, &options, inspect, &progress);
     progress.finish();
+    let report = report.map_err(|error| store::explained(error, place, &mirror));
+    if let Some((freshness, head)) = report.as_ref().ok().and_then(|report| report.freshness.as_ref().zip(report.head))
+    {
+        freshness::tell(freshness, head, context.output);
+    }
     let kept = if arguments.keep {
         Some(ground.keep())
     } else {

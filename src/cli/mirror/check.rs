@@ -5,15 +5,13 @@ use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Work;
-use crate::cli::{Context, clock, size};
+use crate::cli::{Context, clock, freshness, open, size};
 use crate::ops::check::Data;
 use crate::ops::check_mirror::{self, Options, Report, Which};
 use crate::repository::Access;
 use crate::repository::mirror_book::MirrorBook;
 use crate::repository::public_view::PublicView;
-use crate::repository::remembered::follows;
 use crate::storage::read_only::ReadOnly;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Objects that are named.
@@ -28,22 +26,19 @@ const CONNECTIONS: usize = 4;
 pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<Exit, CliError> {
     let place = store::find(context, mirror)?;
     let store = store::open(context, &place, false)?;
-    let access = Access::bare(Arc::new(ReadOnly::new(Arc::clone(&store))), PathBuf::from(place.address.to_string()));
-    let mut view = PublicView::open(access)?;
+    // Whether it is whole is asked of it, and not whose history it has.
+    let memory = open::memory_of_mirror(context, &place, true)?.expecting(context.global.expected());
+    let bare = Access::bare(Arc::new(ReadOnly::new(Arc::clone(&store))), place.path());
+    let access = Access { remembered: Some(memory), ..bare };
+    // What was seen there before must be what is there now, or be followed by it.
+    let view = PublicView::open(access.clone()).map_err(|error| store::refused(error, &place, &access))?;
+    freshness::tell(view.freshness(), view.tip().reference(), context.output);
     // By its address a mirror is checked on any machine, whatever that one remembers.
     let book = store::book(context, view.id()).ok().map(Mutex::new);
     let known = book.as_ref().and_then(|book| lock(book).get(mirror).ok());
     if known.is_none() && matches!(which, Which::Older { .. }) {
         return Err(CliError::usage("when something was last read back is known of mirrors with a name only")
             .hint("packstone mirror list shows them"));
-    }
-    if let Some(seen) = known.as_ref().and_then(|mirror| mirror.head) {
-        // What was seen there before must be what is there now, or be followed by it. A sync may have left it there since we looked.
-        if seen.generation > view.tip().reference().generation {
-            view = view.reopen()?;
-        }
-        let tip = view.tip();
-        follows(seen, tip.reference(), &tip.state)?;
     }
     let progress = context.progress(Work::Other);
     let options = Options { which, seed, parallel: CONNECTIONS, now: Time::now() };

@@ -104,6 +104,9 @@ fn parse_name(text: &str) -> Result<String, String> {
 /// When there is no repository, or the book of its mirrors cannot be read.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let view = open::public_view(context, "mirror")?;
+    if let Err(error) = view.tip().require_sound() {
+        context.output.warn(&format!("{error}; packstone repair heads brings it back from a mirror"));
+    }
     let mut book = store::book(context, view.id())?;
     match &arguments.command {
         Command::Add(arguments) => add(arguments, &view, &book, context),
@@ -221,6 +224,12 @@ fn accept(
     };
     if !arguments.dry_run {
         book.set_head(&arguments.name, wanted)?;
+        // What was read from it directly counts no more either.
+        let place = store::Place::of(&mirror)?;
+        let forgotten = open::memory_of_mirror(context, &place, false)?.unset_apart(view.id());
+        forgotten.map_err(|error| {
+            CliError::failed("this machine's memory of a newer state cannot be changed").caused_by(error)
+        })?;
     }
     let state = wanted.map_or_else(|| "nothing there".to_owned(), |head| format!("generation {}", head.generation));
     let would = if arguments.dry_run { "would be accepted" } else { "accepted" };

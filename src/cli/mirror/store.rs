@@ -6,11 +6,17 @@ use crate::base::private;
 use crate::cli::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::secret;
+use crate::codec::config::{CONFIG_BYTES, Config};
+use crate::codec::head::HeadRef;
+use crate::codec::head_code::HeadCode;
+use crate::ops::mirror_error::MirrorError;
 use crate::repository::mirror_book::{self, BookError, Mirror, MirrorBook};
+use crate::repository::public_view::PublicView;
+use crate::repository::{self, Access};
 use crate::storage::address::{Address, AddressError};
 use crate::storage::local::Local;
 use crate::storage::remote::Remote;
-use crate::storage::{ErrorKind, MirrorStore};
+use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,6 +60,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// Its address as the place of what lies there.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(self.address.to_string())
+    }
+
     /// Of a mirror in the book.
     ///
     /// # Errors
@@ -185,7 +197,7 @@ pub fn find(context: &Context, text: &str) -> Result<Place, CliError> {
         }
     };
     // The repository that is meant knows its mirrors; only where there is none, any repository's may be meant.
-    if let Some(id) = super::super::open::id(context) {
+    if let Some(id) = super::super::open::required_id(context)? {
         return match book(context, id)?.get(text) {
             Err(BookError::Unknown(_)) => Err(unknown(CliError::failed(format!("there is no mirror {text}")))),
             mirror => Place::of(&mirror?),
@@ -200,6 +212,58 @@ pub fn find(context: &Context, text: &str) -> Result<Place, CliError> {
         [] => Err(unknown(CliError::failed(format!("\"{text}\" is neither a mirror's name nor an address")))),
         _ => Err(CliError::failed(format!("several repositories have a mirror {text}")).hint("name it by its address")),
     }
+}
+
+/// The repositories that have a mirror at this place by their books, and the newest head that was seen of each there.
+#[must_use]
+pub fn listed(context: &Context, place: &Place) -> Vec<(RepositoryId, Option<HeadRef>)> {
+    let address = place.address.to_string();
+    let mut listed = Vec::new();
+    for id in known(context).unwrap_or_default() {
+        let mirrors = existing_book(context, id).and_then(|book| book.all().ok()).unwrap_or_default();
+        listed.extend(mirrors.into_iter().filter(|mirror| mirror.address == address).map(|mirror| (id, mirror.head)));
+    }
+    listed
+}
+
+/// Why a mirror was not read, in words about the mirror.
+#[must_use]
+pub fn refused(error: repository::Error, place: &Place, access: &Access) -> CliError {
+    let repository::Error::Rollback { remembered, found } = error else { return error.into() };
+    let code = HeadCode::of(&found);
+    let error = MirrorError::Rollback { seen: remembered.generation, found: Some(found) };
+    let hint = match (&place.name, memory_file(access)) {
+        (Some(name), _) => {
+            format!(
+                "somebody put an older state in its place. If that was you: packstone mirror accept {name} --head {code}"
+            )
+        }
+        (None, Some(file)) => {
+            let file = escape(file.as_os_str().as_encoded_bytes());
+            format!(
+                "somebody put an older state in its place. If that was you, remove what this machine remembers of it: {file}"
+            )
+        }
+        (None, None) => "somebody put an older state in its place".to_owned(),
+    };
+    CliError::new(Exit::Rollback, error.to_string()).hint(hint)
+}
+
+/// The same for what was opened with a secret.
+#[must_use]
+pub fn explained(error: CliError, place: &Place, access: &Access) -> CliError {
+    if error.exit() != Exit::Rollback {
+        return error;
+    }
+    match PublicView::open(access.clone()) {
+        Err(rollback @ repository::Error::Rollback { .. }) => refused(rollback, place, access),
+        _ => error,
+    }
+}
+
+fn memory_file(access: &Access) -> Option<PathBuf> {
+    let config = access.storage.read(&ObjectName::Config, CONFIG_BYTES as u64).ok()?;
+    Some(access.remembered.as_ref()?.file(Config::id(&config)))
 }
 
 /// Opens the store at an address. Nothing is asked of it yet.
@@ -234,7 +298,7 @@ pub fn open(context: &Context, place: &Place, make: bool) -> Result<Arc<dyn Mirr
             secrets.insert(key.to_owned(), value.to_owned());
         }
     }
-    let remote = Remote::open(address, &secrets).map_err(crate::repository::Error::from)?;
+    let remote = Remote::open(address, &secrets).map_err(repository::Error::from)?;
     Ok(Arc::new(remote))
 }
 
@@ -287,7 +351,7 @@ fn local(directory: &Path, make: bool) -> Result<Local, CliError> {
     if make && !directory.exists() {
         return match Local::create_last(directory) {
             Err(error) if error.kind == ErrorKind::Absent => Err(no_parent(directory)),
-            made => Ok(made.map_err(crate::repository::Error::from)?),
+            made => Ok(made.map_err(repository::Error::from)?),
         };
     }
     Local::open(directory).map_err(|error| {

@@ -3,7 +3,7 @@
 use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Work;
-use crate::cli::{Context, clock, open, size};
+use crate::cli::{Context, clock, freshness, open, size};
 use crate::ops::repair_heads;
 use crate::repository;
 use crate::repository::broken_heads::BrokenHeads;
@@ -38,6 +38,9 @@ pub struct Arguments {
 /// When there is no repository, or it cannot be read or written.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let mut broken = find(context)?;
+    if let Some((head, known)) = broken.freshness() {
+        freshness::tell(&known, head, context.output);
+    }
     show(&broken, arguments.dry_run, context)?;
     if broken.wrong.is_empty() {
         return Ok(Exit::Success);
@@ -96,7 +99,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     }
     let elsewhere = open::remembered(context);
     let place = open::place(context)?;
-    let elsewhere = elsewhere.and_then(|memory| open::elsewhere(&memory, broken.id(), &place));
+    let elsewhere = open::elsewhere(&elsewhere, broken.id(), &place);
     let (head, moved) = broken.set_back(elsewhere.is_some())?;
     if output.json {
         output.json(&serde_json::json!({

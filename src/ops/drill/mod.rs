@@ -2,7 +2,8 @@
 //!
 //! # What it may know
 //!
-//! The mirror, a secret, and nothing else: no cache, no memory, no local repository. All that it makes lies in one folder of its own, which
+//! The mirror, a secret, and nothing else: no cache, no local repository. What this machine remembers of the mirror helps with nothing and is only compared: a
+//! mirror that was set back brings back what it shows, and proves nothing. All that it makes lies in one folder of its own, which
 //! goes when the drill ends, however it ends; one that was killed is cleaned by the next.
 //!
 //! # What it proves
@@ -37,11 +38,12 @@ use crate::base::time::Time;
 use crate::codec::head::HeadRef;
 use crate::files::apply::Severity;
 use crate::files::target::Target;
+use crate::repository::freshness::Freshness;
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, Access, Repository};
+use crate::storage::Storage;
 use crate::storage::local::Local;
-use crate::storage::read_only::ReadOnly;
-use crate::storage::{MirrorStore, Storage};
+use crate::storage::read_only::Traffic;
 use stopwatch::Stopwatch;
 
 /// Differences that a report names.
@@ -69,6 +71,8 @@ pub struct Options {
 pub struct Report {
     /// The state that came back.
     pub head: Option<HeadRef>,
+    /// How new it is, by what this machine knows of the mirror.
+    pub freshness: Option<Freshness>,
     /// Snapshots that were restored.
     pub snapshots: u64,
     /// Files among the entries that were restored and compared.
@@ -212,14 +216,14 @@ impl Drop for Ground {
 /// Looks at a restored tree: an error is a reason why the drill failed.
 pub type Inspect<'a> = &'a dyn Fn(&Path) -> std::result::Result<(), String>;
 
-/// Brings back what the options say into `ground`, and compares it. `place` is the mirror's address, for messages; `open` opens a
+/// Brings back what the options say from `mirror` into `ground`, and compares it. `traffic` counts what is asked of the mirror; `open` opens a
 /// repository with the secret.
 ///
 /// # Errors
 /// Whatever keeps the data from coming back. What came back and is wrong is in the report.
 pub fn run<E: From<Error>>(
-    store: Arc<dyn MirrorStore>,
-    place: &str,
+    mirror: Access,
+    traffic: &Traffic,
     open: &dyn Fn(Access) -> std::result::Result<Repository, E>,
     ground: &Ground,
     options: &Options,
@@ -228,18 +232,19 @@ pub fn run<E: From<Error>>(
 ) -> std::result::Result<Report, E> {
     let refused = |error: repository::Error| Error::from(error);
     let begun = Instant::now();
-    let mirror = ReadOnly::new(store);
-    let traffic = mirror.traffic();
     let folder = ground.path();
     let cache = Some(folder.join("cache"));
     let access =
         |storage: Arc<dyn Storage>, place: PathBuf| Access { cache: cache.clone(), ..Access::bare(storage, place) };
     let mut report = Report { age: Some(Duration::ZERO), ..Report::default() };
-    let from_mirror = access(Arc::new(mirror), PathBuf::from(place));
+    let from_mirror = Access { cache: cache.clone(), ..mirror };
     let repository = if options.sample.is_some() {
-        open(from_mirror)?
+        let repository = open(from_mirror)?;
+        report.freshness = Some(repository.freshness().clone());
+        repository
     } else {
         let view = PublicView::open(from_mirror).map_err(refused)?;
+        report.freshness = Some(view.freshness().clone());
         let local = folder.join("repository");
         let target = Local::create(&local).map_err(repository::Error::from).map_err(refused)?;
         let plan = recover::plan(&view, &recover::newest(&view)?, &target)?;
@@ -289,6 +294,9 @@ fn age(chosen: &Chosen, order: &Order, now: Time) -> Option<Duration> {
 
 /// The snapshots that are named, or the newest of every source.
 fn chosen(repository: &Repository, options: &Options) -> Result<(Vec<Chosen>, Order)> {
+    if options.snapshots.is_empty() {
+        repository.require_newest()?;
+    }
     let found = select::many(repository, &options.snapshots, &Filter::default())?;
     if let Some((id, error)) = found.damaged.into_iter().next() {
         return Err(Error::Refused(format!("snapshot {} cannot be read: {error}", id.short())));
