@@ -99,7 +99,12 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     }
     summary(arguments, &plan, &tally, begun.elapsed(), context)?;
     match (tally.failed, tally.damage) {
-        (0, _) => Ok(Exit::Success),
+        (0, _) => {
+            if arguments.snapshots.is_empty() {
+                source.require_newest().map_err(|error| CliError::from(error).about("the source"))?;
+            }
+            Ok(Exit::Success)
+        }
         (failed, damage) => {
             let snapshots = size::counted(failed, "snapshot was", "snapshots were");
             let exit = if damage { Exit::Damage } else { Exit::Failed };

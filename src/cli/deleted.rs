@@ -115,7 +115,10 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         hints(&page, &repository, context)?;
     }
     match page.damaged.split_first() {
-        None => Ok(Exit::Success),
+        None => {
+            repository.require_newest()?;
+            Ok(Exit::Success)
+        }
         Some((first, others)) => {
             let more = match others.len() {
                 0 => String::new(),

@@ -120,5 +120,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         )
         .hint("packstone check names everything that is damaged"));
     }
+    if arguments.snapshots.is_empty() {
+        repository.require_newest()?;
+    }
     if damaged.count == 0 { Ok(Exit::Success) } else { Err(incomplete(damaged)) }
 }

@@ -169,7 +169,8 @@ fn list(context: &mut Context) -> Result<(), CliError> {
             label: slot.label.clone(),
             created: clock::show(slot.created, &zone),
         };
-        return context.output.json(&slots.iter().map(key).collect::<Vec<_>>());
+        context.output.json(&slots.iter().map(key).collect::<Vec<_>>())?;
+        return Ok(repository.require_newest()?);
     }
     let columns = [" ID", "Opens with", "Created", "Guessing costs", "Label"].map(|name| (name, Align::Left));
     let mut table = Table::new(&columns);
@@ -187,7 +188,9 @@ fn list(context: &mut Context) -> Result<(), CliError> {
             ]),
         }
     }
-    context.output.text(&table.render())
+    context.output.text(&table.render())?;
+    // A key that was removed since is a key in an older head.
+    Ok(repository.require_newest()?)
 }
 
 /// The new passphrase, from wherever the options say.

@@ -44,6 +44,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         return Err(CliError::usage("nothing to drop: give --exclude, --iexclude or a file of them"));
     }
     let repository = open::repository(context, "rewrite")?;
+    repository.require_newest()?;
     let selection = select::many(&repository, &arguments.snapshots, &arguments.filter.resolve())?;
     tell_warnings(&repository, context.output);
     for (id, error) in &selection.damaged {

@@ -33,7 +33,7 @@ pub struct Arguments {
 /// Runs the command.
 ///
 /// # Errors
-/// [`Exit::Damage`] when a snapshot cannot be read, after the others have been shown.
+/// [`Exit::Damage`] when a snapshot, or the newest head, cannot be read, after what can be has been shown.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let repository = open::repository(context, "snapshots")?;
     let group_by = arguments.group_by.unwrap_or_default();
@@ -53,6 +53,10 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         show_text(&report, arguments, is_grouped, context)?;
     }
     if report.damaged.is_empty() {
+        // Who named some has seen them; a list of all lacks what only the newest head names.
+        if arguments.snapshots.is_empty() {
+            repository.require_newest()?;
+        }
         return Ok(Exit::Success);
     }
     let named: Vec<String> = report.damaged.iter().map(|(id, error)| format!("{} ({error})", id.short())).collect();

@@ -134,6 +134,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         context.output.text(&text(&report, arguments.mode))?;
     }
     if report.unread.count == 0 {
+        if arguments.snapshots.is_empty() {
+            repository.require_newest()?;
+        }
         return Ok(Exit::Success);
     }
     let count = size::counted(report.unread.count, "snapshot or directory", "snapshots and directories");

@@ -102,6 +102,8 @@ fn ago(time: Time, now: Time) -> String {
 /// When the repository cannot be opened.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let repository = open::repository(context, "status")?;
+    // Nobody is safe by an older state.
+    repository.require_newest()?;
     let (now, zone) = (Time::now(), clock::local_zone());
     let book = store::book_if_any(context, repository.id())?;
     let mirrors = book.as_ref().map(MirrorBook::all).transpose()?.unwrap_or_default();

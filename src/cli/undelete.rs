@@ -121,6 +121,8 @@ fn list(repository: &Repository, context: &Context) -> Result<Exit, CliError> {
         output.text(&table.render())?;
     }
     if damaged.is_empty() {
+        // What an older state says of removed snapshots may be over by now.
+        repository.require_newest()?;
         return Ok(Exit::Success);
     }
     let count = size::counted(damaged.len() as u64, "removed snapshot", "removed snapshots");

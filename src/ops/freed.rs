@@ -53,6 +53,8 @@ pub struct Report {
 /// As [`select::argument`] for what is named; [`Error::Refused`] when the paths are in none of the snapshots; anything of a live
 /// snapshot that cannot be read; [`Error::Interrupted`].
 pub fn run(repository: &Repository, wanted: &Wanted, pack_bytes: u64, monitor: &dyn Monitor) -> Result<Report> {
+    // What only a newer state needs would be called free.
+    repository.require_newest()?;
     let cuts = cuts(repository, wanted)?;
     monitor.phase(Phase::Mark);
     let table = ChunkTable::read(repository)?;

@@ -55,6 +55,8 @@ pub struct Report {
 /// # Errors
 /// A disk that cannot be read at all; [`Error::Interrupted`].
 pub fn plan(view: &PublicView, monitor: &dyn Monitor) -> Result<Plan> {
+    // What only a newer head needs would be called sound.
+    view.tip().require_sound()?;
     monitor.phase(Phase::CheckData);
     let needs = match view.needs() {
         Ok(needs) => needs,

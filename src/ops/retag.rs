@@ -58,6 +58,7 @@ pub struct Plan {
 /// # Errors
 /// As [`select::many`].
 pub fn plan(repository: &Repository, names: &[SnapshotRef], filter: &Filter, change: &Change) -> Result<Plan> {
+    repository.require_newest()?;
     let selection = select::many(repository, names, filter)?;
     let mut plan = Plan { damaged: selection.damaged, ..Plan::default() };
     for mut chosen in selection.chosen {

@@ -3,6 +3,9 @@
 //!
 //! `latest` counts in the order that [`order`] gives. A snapshot that cannot be read is never chosen by `latest`, and never
 //! passed over in silence: it comes back beside those that can ([`Selection::damaged`]), or as a warning of the repository.
+//!
+//! When a newer head cannot be read, no snapshot is `latest`: the one that is meant may be in that head only. An id is still an id; who lists all
+//! snapshots shows what can be read, and ends with [`Repository::require_newest`].
 
 use std::ffi::OsString;
 use std::fmt;
@@ -336,6 +339,11 @@ pub fn argument(repository: &Repository, argument: &SnapshotArgument, filter: &F
 fn latest<'a>(repository: &Repository, everything: &'a Selection, back: usize, filter: &Filter) -> Result<&'a Chosen> {
     let name = SnapshotRef::Latest { back };
     let fitting = || everything.chosen.iter().rev().filter(|chosen| filter.admits(&chosen.snapshot));
+    if let Err(source) = repository.require_newest() {
+        let Some(found) = fitting().next().map(|chosen| chosen.id.short()) else { return Err(source.into()) };
+        let sentence = format!("which snapshot is {name} cannot be determined");
+        return Err(Error::NewestUnreadable { sentence, found, source: Box::new(source) });
+    }
     if let Some(chosen) = fitting().nth(back) {
         return Ok(chosen);
     }

@@ -24,6 +24,7 @@ mod key;
 mod limits;
 mod ls;
 mod mirror;
+mod newest;
 mod nothing;
 mod own;
 mod owner;

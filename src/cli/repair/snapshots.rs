@@ -36,6 +36,7 @@ pub struct Arguments {
 /// When the repository cannot be opened, or the repair cannot be published.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let repository = open::repository(context, "repair snapshots")?;
+    repository.require_newest()?;
     let selection = select::many(&repository, &arguments.snapshots, &arguments.filter.resolve())?;
     tell_warnings(&repository, context.output);
     let output = context.output;

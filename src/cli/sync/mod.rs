@@ -84,6 +84,7 @@ fn parse_percent(text: &str) -> Result<f64, String> {
 /// The worst of what befell the mirrors: each is tried.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let view = open::public_view(context, "sync")?;
+    view.tip().require_sound()?;
     let book = store::book(context, view.id())?;
     let mirrors = store::chosen(&book, &arguments.mirrors)?;
     if mirrors.is_empty() {

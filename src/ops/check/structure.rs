@@ -175,6 +175,12 @@ impl Structure {
                 }
             }
         }
+        if let (Some((name, checkpoint)), Err(_)) = (tip.incomplete, repository.require_newest()) {
+            let message = format!(
+                "damaged: {name}: its checkpoint {checkpoint} is not there; it is newer than the newest head that can be read: snapshots may be missing from what is shown"
+            );
+            self.finding(message, COPY_BACK);
+        }
         let first = present.iter().copied().filter(|generation| *generation + HEADS_KEPT > newest.generation).min();
         for generation in first.unwrap_or(newest.generation)..newest.generation {
             if !present.contains(&generation) {

@@ -108,6 +108,7 @@ pub struct Report {
 /// [`Error::Refused`] when a name stands for nothing or for a held snapshot, or when a group would lose all of its
 /// snapshots.
 pub fn plan(repository: &Repository, wanted: &Wanted, moment: &Moment) -> Result<Plan> {
+    repository.require_newest()?;
     match wanted {
         Wanted::Named { names, filter } => named(repository, names, filter),
         Wanted::ByRules { filter, group_by, rules, allow_remove_all } => {
