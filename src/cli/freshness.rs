@@ -5,16 +5,36 @@ use crate::base::escape::escape;
 use crate::codec::head::HeadRef;
 use crate::codec::head_code::HeadCode;
 use crate::repository::freshness::{Freshness, Grade};
+use std::path::Path;
+
+/// What is said about what was opened, and how the user can prove that it is new.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    /// Where it lies.
+    pub place: &'a Path,
+    /// The option that takes a state code of it.
+    pub option: &'static str,
+}
+
+impl<'a> About<'a> {
+    /// What is opened by most commands.
+    #[must_use]
+    pub const fn new(place: &'a Path) -> Self {
+        Self { place, option: "--expect-head" }
+    }
+}
 
 /// Says on the standard error what is not known, once: what was seen is remembered.
-pub fn tell(freshness: &Freshness, head: HeadRef, output: Output) {
-    for sentence in sentences(freshness, head) {
+pub fn tell(freshness: &Freshness, head: HeadRef, about: About<'_>, output: Output) {
+    for sentence in sentences(freshness, head, about) {
         output.warn(&sentence);
     }
 }
 
-fn sentences(freshness: &Freshness, head: HeadRef) -> Vec<String> {
+fn sentences(freshness: &Freshness, head: HeadRef, about: About<'_>) -> Vec<String> {
     let mut sentences: Vec<String> = Vec::new();
+    let About { place, option } = about;
+    let place = escape(place.as_os_str().as_encoded_bytes());
     for unreadable in &freshness.unreadable {
         let file = escape(unreadable.file.as_os_str().as_encoded_bytes());
         sentences.push(format!("what this machine remembers cannot be read: {file}: {}", unreadable.why));
@@ -24,15 +44,15 @@ fn sentences(freshness: &Freshness, head: HeadRef) -> Vec<String> {
         Grade::Proven | Grade::Remembered | Grade::Unasked => {}
         Grade::Behind(seen) => {
             let seen = seen.generation;
-            sentences.push(format!("the mirror shows generation {generation}; this machine has seen generation {seen}"));
+            sentences.push(format!("{place} shows generation {generation}; this machine has seen generation {seen}"));
         }
         Grade::Forked(seen) => sentences.push(format!(
-            "generation {generation} there is of another history than generation {}, which this machine has seen",
+            "{place}: generation {generation} is of another history than generation {}, which this machine has seen",
             seen.generation
         )),
         Grade::NotProven => sentences.push(format!(
-            "freshness NOT proven: this may be an older state. It is generation {generation}, state code {code}; to prove it, give the newest \
-             state code that was noted elsewhere: --expect-head CODE"
+            "freshness NOT proven: {place} may show an older state than its newest. It shows generation {generation}, state code {code}; to prove that it is new \
+             enough, give the newest state code that was noted elsewhere: {option} CODE"
         )),
     }
     sentences
@@ -47,11 +67,14 @@ mod tests {
     #[test]
     fn only_what_is_not_known_is_said() {
         let head = |generation| HeadRef { generation, id: ObjectId([7; 32]) };
-        let said = |grade, unreadable| sentences(&Freshness { grade, unreadable }, head(5)).join("\n");
+        let said = |grade, unreadable| {
+            sentences(&Freshness { grade, unreadable }, head(5), About::new(Path::new("/srv/x"))).join("\n")
+        };
         for grade in [Grade::Proven, Grade::Remembered, Grade::Unasked] {
             assert_eq!(said(grade, Vec::new()), "");
         }
-        assert!(said(Grade::NotProven, Vec::new()).contains(&HeadCode::of(&head(5)).to_string()));
+        let said_once = said(Grade::NotProven, Vec::new());
+        assert!(said_once.contains(&HeadCode::of(&head(5)).to_string()) && said_once.contains("/srv/x"), "{said_once}");
         assert!(said(Grade::Behind(head(9)), Vec::new()).contains("generation 9"));
         let unreadable = vec![Unreadable { file: "/state/\u{1b}".into(), why: "it is empty".to_owned() }];
         assert!(said(Grade::Proven, unreadable).contains("/state/\\x1b: it is empty"));

@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::exit::{CliError, Exit};
-use super::freshness;
+use super::freshness::{self, About};
 use super::mirror::store;
 use super::options::from_repository;
 use super::passphrase::Passphrase;
@@ -25,6 +25,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What takes a state code of the source of a copy.
+const FROM_EXPECT_HEAD: &str = "--from-expect-head";
 
 /// The repository's directory as an absolute path.
 ///
@@ -161,7 +164,7 @@ pub fn source(
     } else {
         Access { remembered: Some(memory.of(&place)), ..access }
     };
-    open_and_tell(context, access, secret).map_err(|error| error.about(&about))
+    open_and_tell(context, access, secret, FROM_EXPECT_HEAD).map_err(|error| error.about(&about))
 }
 
 /// Opens the mirror that is copied from. What this machine remembers is not asked: a mirror of the repository that is copied into may have
@@ -185,7 +188,8 @@ pub fn source_mirror(
     // The cache of one history knows nothing of the other.
     let cache = if is_same { None } else { access.cache.clone() };
     let secret = context.secret_from(options, Question::Open("Passphrase or recovery code of the source"))?;
-    open_mirror(context, &place, Access { cache, ..access }, secret).map_err(|error| error.about(&about))
+    open_mirror(context, &place, Access { cache, ..access }, secret, FROM_EXPECT_HEAD)
+        .map_err(|error| error.about(&about))
 }
 
 /// How the mirror at `place` is reached, to read from it. What a command would write there is refused by the storage.
@@ -230,13 +234,20 @@ fn open_at(
     command: &str,
     secret: secret::Secret,
 ) -> Result<Repository, CliError> {
-    open_and_tell(context, access(context, place, storage, command)?, secret)
+    open_and_tell(context, access(context, place, storage, command)?, secret, "--expect-head")
 }
 
 /// Opens, and says what there is to say about it.
-fn open_and_tell(context: &Context, access: Access, secret: secret::Secret) -> Result<Repository, CliError> {
+/// `option` takes a state code of it.
+fn open_and_tell(
+    context: &Context,
+    access: Access,
+    secret: secret::Secret,
+    option: &'static str,
+) -> Result<Repository, CliError> {
     let (opened, _) = open(access, secret)?;
-    freshness::tell(opened.freshness(), opened.tip().reference(), context.output);
+    let about = About { place: opened.place(), option };
+    freshness::tell(opened.freshness(), opened.tip().reference(), about, context.output);
     for warning in opened.take_warnings() {
         context.output.warn(&warning);
     }
@@ -248,9 +259,10 @@ fn open_mirror(
     place: &store::Place,
     access: Access,
     secret: secret::Secret,
+    option: &'static str,
 ) -> Result<Repository, CliError> {
     let seen = access.clone();
-    open_and_tell(context, access, secret).map_err(|error| store::explained(error, place, &seen))
+    open_and_tell(context, access, secret, option).map_err(|error| store::explained(error, place, &seen))
 }
 
 /// Opens a mirror to read from it.
@@ -258,7 +270,7 @@ fn from_mirror(context: &mut Context, mirror: &str, stdin_taken: bool) -> Result
     let place = store::find(context, mirror)?;
     let access = mirror_access(context, &place, context.global.expected(), false)?;
     let secret = context.secret(Question::Open("Passphrase or recovery code"), stdin_taken)?;
-    open_mirror(context, &place, access, secret)
+    open_mirror(context, &place, access, secret, "--expect-head")
 }
 
 /// The id of the repository that options and environment name, when there is one.
@@ -291,8 +303,10 @@ pub fn id_at(place: &Path) -> Option<RepositoryId> {
 /// # Errors
 /// When there is none, or its heads cannot be believed.
 pub fn public_view(context: &Context, command: &str) -> Result<PublicView, CliError> {
-    let view = PublicView::open(closed(context, command)?)?;
-    freshness::tell(view.freshness(), view.tip().reference(), context.output);
+    let access = closed(context, command)?;
+    let place = access.place.clone();
+    let view = PublicView::open(access)?;
+    freshness::tell(view.freshness(), view.tip().reference(), About::new(&place), context.output);
     Ok(view)
 }
 

@@ -1,13 +1,14 @@
 //! `recover`: a repository from a mirror alone.
 
 use super::exit::{CliError, Exit};
+use super::freshness::{self, About};
 use super::mirror::store;
 use super::options::parse_head_code;
 use super::output::Output;
 use super::progress::Work;
 use super::secret::Question;
 use super::watch::Watch;
-use super::{Context, freshness, open, own, size};
+use super::{Context, open, own, size};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
 use crate::codec::head::HeadRef;
@@ -117,7 +118,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     if let Grade::Behind(seen) = known.grade {
         return Err(behind(seen, head));
     }
-    freshness::tell(known, head, context.output);
+    freshness::tell(known, head, About::new(&access.place), context.output);
     let secret = context.secret(Question::Open("Passphrase or recovery code"), false)?;
     let (_, secret) = open::open(access, secret)?;
     let fresh = match known.grade {

@@ -25,24 +25,26 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::OFlags;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
 use super::expected::Expected;
+pub use super::memory_file::{Recalled, Unreadable};
+use super::memory_file::{hex, make, read, remove, write};
+use crate::base::escape::escape;
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::private;
 use crate::codec::head::HeadRef;
 use crate::codec::live_state::LiveState;
 
-/// Longest file that is read, in bytes. A path has at most 4 KiB, which JSON may make six times as long.
-const BYTES_MAX: u64 = 64 << 10;
+/// So long another process that remembers something is waited for, and so long between two looks.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What is remembered of a head. Ids are hex; the path is stored as text where it is UTF-8 and as hex of its bytes besides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,45 +62,6 @@ struct Lies {
     place: String,
     place_bytes: String,
     repository: String,
-}
-
-/// The answer of a memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Recalled<T> {
-    /// Nothing was ever written down.
-    Nothing,
-    /// This was.
-    Known(T),
-    /// Something was, and nobody knows what.
-    Unreadable(Unreadable),
-}
-
-/// A file of the memory that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
-    /// Where it is.
-    pub file: PathBuf,
-    /// Why not.
-    pub why: String,
-}
-
-impl<T> Recalled<T> {
-    fn map<U>(self, change: impl FnOnce(T) -> U) -> Recalled<U> {
-        match self {
-            Self::Known(known) => Recalled::Known(change(known)),
-            Self::Nothing => Recalled::Nothing,
-            Self::Unreadable(why) => Recalled::Unreadable(why),
-        }
-    }
-
-    /// What is known, if anything is.
-    #[must_use]
-    pub fn known(self) -> Option<T> {
-        match self {
-            Self::Known(known) => Some(known),
-            Self::Nothing | Self::Unreadable(_) => None,
-        }
-    }
 }
 
 /// What the memory is asked about.
@@ -144,10 +107,6 @@ impl Memory {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn hash(place: &Path) -> String {
     blake3::hash(place.as_os_str().as_encoded_bytes()).to_hex().chars().take(16).collect()
 }
@@ -163,68 +122,6 @@ fn names(place: &Path) -> Vec<PathBuf> {
     let real = if place.is_absolute() { real() } else { None };
     let typed = Some(place.to_path_buf()).filter(|typed| real.as_ref() != Some(typed));
     real.into_iter().chain(typed).collect()
-}
-
-/// Reads one file. What is no regular file is not waited for.
-fn read<T: DeserializeOwned>(path: &Path) -> Recalled<T> {
-    let unreadable = |why: String| Recalled::Unreadable(Unreadable { file: path.to_path_buf(), why });
-    let mut options = fs::OpenOptions::new();
-    options.read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
-    let file = match options.open(path) {
-        Ok(file) => file,
-        Err(error) if is_absent(&error) => return Recalled::Nothing,
-        Err(error) => return unreadable(error.to_string()),
-    };
-    if !file.metadata().is_ok_and(|found| found.is_file()) {
-        return unreadable("it is no file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    match file.take(BYTES_MAX + 1).read_to_end(&mut bytes) {
-        Ok(_) if bytes.len() as u64 > BYTES_MAX => unreadable("it is too long".to_owned()),
-        Ok(_) => match serde_json::from_slice(&bytes) {
-            Ok(value) => Recalled::Known(value),
-            Err(_) if bytes.is_empty() => unreadable("it is empty".to_owned()),
-            Err(_) => unreadable("its content is damaged".to_owned()),
-        },
-        Err(error) => unreadable(error.to_string()),
-    }
-}
-
-/// Puts a file in place of whatever has its name. A crash leaves the old one or the new one.
-fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::NotFound)?;
-    if !folder.is_dir() {
-        private::make_directories(folder)?;
-        // Its own name has to last as well.
-        folder.parent().map_or(Ok(()), |above| fs::File::open(above)?.sync_all())?;
-    }
-    // An empty directory in its place says nothing that could be lost.
-    if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
-        fs::remove_dir(path)?;
-    }
-    // Processes of two containers may have one number.
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let temporary = folder.join(format!(".{}.{}.tmp", std::process::id(), hex(&random)));
-    let store = || {
-        let mut file = private::create(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(value)?)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        fs::File::open(folder)?.sync_all()
-    };
-    store().inspect_err(|_| drop(fs::remove_file(&temporary)))
-}
-
-fn is_absent(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if !is_absent(&error) => Err(error),
-        _ => Ok(()),
-    }
 }
 
 impl Remembered {
@@ -368,12 +265,12 @@ impl Remembered {
 
     /// The repositories that were last seen under the names of a place, and what cannot be read of that.
     fn at_names(&self, place: &Path) -> (BTreeSet<RepositoryId>, Option<Unreadable>) {
-        let (mut ids, mut unreadable, names) = (BTreeSet::new(), None, names(place));
+        let (mut ids, mut unreadable) = (BTreeSet::new(), None);
         if self.is_nowhere {
             return (ids, unreadable);
         }
-        for name in &names {
-            let file = self.place_file(name);
+        for name in names(place) {
+            let file = self.place_file(&name);
             match read::<Lies>(&file) {
                 Recalled::Known(lies) => match lies.repository.parse() {
                     Ok(id) if lies.place_bytes == hex(name.as_os_str().as_encoded_bytes()) => drop(ids.insert(id)),
@@ -383,14 +280,16 @@ impl Remembered {
                 Recalled::Nothing => {}
             }
         }
-        if ids.is_empty() {
-            // A file of its own it has since this version; before, only that of the repository knew it.
-            let wanted: Vec<String> = names.iter().map(|name| hex(name.as_os_str().as_encoded_bytes())).collect();
-            let memories = self.all().into_iter().filter_map(|file| read::<Memory>(&file).known());
-            let here = memories.filter(|memory| wanted.contains(&memory.place_bytes));
-            ids.extend(here.filter_map(|memory| memory.repository.parse::<RepositoryId>().ok()));
-        }
         (ids, unreadable)
+    }
+
+    /// The repositories that were seen at a place by a version that wrote this into the files of the repositories only. Of several the last one was
+    /// there last, and nobody knows which that is.
+    fn at_once(&self, place: &Path) -> BTreeSet<RepositoryId> {
+        let wanted: Vec<String> = names(place).iter().map(|name| hex(name.as_os_str().as_encoded_bytes())).collect();
+        let memories = self.all().into_iter().filter_map(|file| read::<Memory>(&file).known());
+        let here = memories.filter(|memory| wanted.contains(&memory.place_bytes));
+        here.filter_map(|memory| memory.repository.parse().ok()).collect()
     }
 
     fn all(&self) -> Vec<PathBuf> {
@@ -409,14 +308,15 @@ impl Remembered {
     #[must_use]
     pub fn at(&self, place: &Path) -> Recalled<RepositoryId> {
         let (ids, unreadable) = self.at_names(place);
-        if let Some(id) = ids.first() {
+        if let Some(id) = ids.first().or(self.at_once(place).first()) {
             return Recalled::Known(*id);
         }
         if let Some(unreadable) = unreadable {
             return Recalled::Unreadable(unreadable);
         }
         if let Err(error) = fs::read_dir(&self.folder)
-            && !(is_absent(&error) || self.is_nowhere)
+            && error.kind() != io::ErrorKind::NotFound
+            && !self.is_nowhere
         {
             return Recalled::Unreadable(Unreadable { file: self.folder.clone(), why: error.to_string() });
         }
@@ -437,7 +337,10 @@ impl Remembered {
         if self.expected.require_id(found, &known)? {
             return Ok(None);
         }
-        let exchanged = |remembered| Err(Error::Exchanged { place: place.display().to_string(), remembered, found });
+        let exchanged = |remembered| {
+            let place = escape(place.as_os_str().as_encoded_bytes());
+            Err(Error::Exchanged { place, remembered, found })
+        };
         if let Subject::Copy { listed, .. } = &self.subject
             && let Some((remembered, _)) = listed.first()
             && !listed.iter().any(|(id, _)| *id == found)
@@ -448,7 +351,13 @@ impl Remembered {
         if !place.is_absolute() {
             return Ok(None);
         }
-        let (ids, unreadable) = self.at_names(place);
+        let (mut ids, unreadable) = self.at_names(place);
+        if ids.is_empty() {
+            ids = self.at_once(place);
+            if ids.contains(&found) {
+                return Ok(unreadable);
+            }
+        }
         ids.into_iter().find(|id| *id != found).map_or(Ok(unreadable), exchanged)
     }
 
@@ -488,11 +397,29 @@ impl Remembered {
     /// The file cannot be written; the caller says so and goes on, because the backup itself is safe.
     pub fn store(&self, repository: RepositoryId, place: &Path, head: HeadRef) -> io::Result<()> {
         let (memory, file) = (Memory::of(repository, place, head), self.file(repository));
-        match Self::recall_from(&file, repository) {
-            Recalled::Known((_, known)) if known.generation > head.generation => Ok(()),
-            Recalled::Known((known, _)) if known == memory => Ok(()),
-            _ => self.write(&file, &memory),
+        let is_news = || match Self::recall_from(&file, repository) {
+            Recalled::Known((known, seen)) => seen.generation <= head.generation && known != memory,
+            Recalled::Nothing | Recalled::Unreadable(_) => true,
+        };
+        if self.is_nowhere || !is_news() {
+            return Ok(());
         }
+        let _alone = self.alone();
+        if is_news() { self.write(&file, &memory) } else { Ok(()) }
+    }
+
+    /// Keeps other processes from remembering something newer between a look and a write. One that was stopped in between is not waited for: then
+    /// the memory may be a head behind, until the next look.
+    fn alone(&self) -> Option<fs::File> {
+        make(&self.folder).ok()?;
+        let lock = private::open(&self.folder.join("lock")).ok()?;
+        for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+            if !matches!(lock.try_lock(), Err(fs::TryLockError::WouldBlock)) {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Some(lock)
     }
 
     /// Remembers a head in place of whatever was remembered, because the user takes an older state for the right one.
@@ -523,6 +450,7 @@ pub fn follows(seen: HeadRef, found: HeadRef, state: &LiveState) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+    use crate::repository::memory_file::BYTES_MAX;
 
     fn head(generation: u64, text: &str) -> HeadRef {
         HeadRef { generation, id: ObjectId::of(text.as_bytes()) }
@@ -642,6 +570,48 @@ mod tests {
         memory("elsewhere/repository").set_apart(one, &path("elsewhere/repository"), head(3, "c")).unwrap();
         assert_eq!((apart("link/repository"), apart("elsewhere/repository")), (Some(head(3, "c")), Some(head(3, "c"))));
         assert_eq!(apart("disk/repository"), None);
+    }
+
+    #[test]
+    fn of_many_at_once_the_newest_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Remembered::new(folder.path().join("state"));
+        let id = RepositoryId([7; 32]);
+        for round in 0..20 {
+            std::thread::scope(|scope| {
+                for generation in 1..=8 {
+                    let memory = memory.clone();
+                    let head = head(round * 8 + generation, "x");
+                    scope.spawn(move || memory.store(id, Path::new("/x"), head).unwrap());
+                }
+            });
+            assert_eq!(memory.head(id).unwrap().generation, round * 8 + 8);
+        }
+        // One that was stopped in the middle stops nobody.
+        let stopped = memory.alone();
+        memory.store(id, Path::new("/x"), head(1_000, "x")).unwrap();
+        drop(stopped);
+        assert_eq!(memory.head(id), Some(head(1_000, "x")));
+    }
+
+    /// A version that knew places by the files of the repositories only, and a place where one was made after another.
+    #[test]
+    fn of_two_that_were_once_there_either_may_be_the_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Remembered::new(folder.path().to_path_buf());
+        let [one, two, three] = [1, 2, 3].map(|number| RepositoryId([number; 32]));
+        let place = Path::new("/x");
+        for id in [one, two] {
+            memory.store(id, place, head(3, "c")).unwrap();
+            assert!(matches!(memory.at(place), Recalled::Known(_)));
+        }
+        for (found, is_it) in [(one, true), (two, true), (three, false)] {
+            assert_eq!(memory.require_identity(place, found).is_ok(), is_it);
+        }
+        memory.set_place(two, place).unwrap();
+        for (found, is_it) in [(one, false), (two, true), (three, false)] {
+            assert_eq!(memory.require_identity(place, found).is_ok(), is_it, "known from the first use on");
+        }
     }
 
     #[test]

@@ -326,6 +326,7 @@ fn a_machine_that_has_seen_nothing_says_so_once() {
     let mut command = into.command(&["copy", "--from-repo", world.text(&world.repository())]);
     let ran: Ran = command.env("PACKSTONE_FROM_KEY_FILE", world.key()).output().unwrap().into();
     assert_eq!((ran.code, said(&ran)), (Some(0), 1), "{}", ran.err);
+    assert!(ran.err.contains("--from-expect-head") && ran.err.contains(world.text(&world.repository())), "{}", ran.err);
 }
 
 #[test]

@@ -3,11 +3,12 @@
 mod history;
 
 use super::exit::{CliError, Exit};
+use super::freshness::{self, About};
 use super::mirror::store;
 use super::progress::Work;
 use super::secret::{Question, Secret};
 use super::snapshot_argument::SnapshotRef;
-use super::{Context, clock, duration, freshness, open, own, size, words};
+use super::{Context, clock, duration, open, own, size, words};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
 use crate::base::time::Time;
@@ -265,7 +266,7 @@ fn hold(
     let report = report.map_err(|error| store::explained(error, place, &mirror));
     if let Some((freshness, head)) = report.as_ref().ok().and_then(|report| report.freshness.as_ref().zip(report.head))
     {
-        freshness::tell(freshness, head, context.output);
+        freshness::tell(freshness, head, About::new(&mirror.place), context.output);
     }
     let kept = if arguments.keep {
         Some(ground.keep())

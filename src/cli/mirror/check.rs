@@ -4,8 +4,9 @@ use super::store;
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::freshness::{self, About};
 use crate::cli::progress::Work;
-use crate::cli::{Context, clock, freshness, open, size};
+use crate::cli::{Context, clock, open, size};
 use crate::ops::check::Data;
 use crate::ops::check_mirror::{self, Options, Report, Which};
 use crate::repository::Access;
@@ -32,7 +33,7 @@ pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<E
     let access = Access { remembered: Some(memory), ..bare };
     // What was seen there before must be what is there now, or be followed by it.
     let view = PublicView::open(access.clone()).map_err(|error| store::refused(error, &place, &access))?;
-    freshness::tell(view.freshness(), view.tip().reference(), context.output);
+    freshness::tell(view.freshness(), view.tip().reference(), About::new(&access.place), context.output);
     // By its address a mirror is checked on any machine, whatever that one remembers.
     let book = store::book(context, view.id()).ok().map(Mutex::new);
     let known = book.as_ref().and_then(|book| lock(book).get(mirror).ok());

@@ -2,8 +2,9 @@
 
 use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
+use crate::cli::freshness::{self, About};
 use crate::cli::progress::Work;
-use crate::cli::{Context, clock, freshness, open, size};
+use crate::cli::{Context, clock, open, size};
 use crate::ops::repair_heads;
 use crate::repository;
 use crate::repository::broken_heads::BrokenHeads;
@@ -39,7 +40,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let mut broken = find(context)?;
     if let Some((head, known)) = broken.freshness() {
-        freshness::tell(&known, head, context.output);
+        freshness::tell(&known, head, About::new(&open::place(context)?), context.output);
     }
     show(&broken, arguments.dry_run, context)?;
     if broken.wrong.is_empty() {
