@@ -33,7 +33,7 @@ const CALLS: [&str; 16] = [
 struct Case {
     name: &'static str,
     words: &'static [&'static str],
-    /// The short form takes one of so many faults.
+    /// The short form takes one of so many faults: an odd number, so that both kinds have their turn.
     step: usize,
     prepare: fn() -> World,
     /// The world after the command was given again, and what that one said.
@@ -126,7 +126,7 @@ fn sweep(case: &Case) {
         }
     }
     // Threads do not share their calls alike in every run: some of the faults befall nobody.
-    assert!(runs > 10 && refused * 4 < runs && killed * 4 > runs, "{runs} runs, {refused} refused, {killed} killed");
+    assert!(runs > 8 && refused * 4 < runs && killed * 4 > runs, "{runs} runs, {refused} refused, {killed} killed");
     println!("{}: given again after {runs} of {number} faults ({killed} kills), {refused} found it done", case.name);
 }
 
@@ -315,7 +315,7 @@ fn restore_is_given_again() {
     sweep(&Case {
         name: "restore",
         words: &["restore", "latest", "--target", "back", "--verify"],
-        step: 5,
+        step: 3,
         prepare: || {
             let world = World::with_repository();
             world.write("letters/one", "dear one\n".repeat(2_000));
