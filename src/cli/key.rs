@@ -165,7 +165,7 @@ fn list(context: &mut Context) -> Result<(), CliError> {
         let key = |slot: &SlotInfo| Key {
             current: slot.current,
             id: slot.id.to_string(),
-            kind: if slot.damage.is_some() { "damaged" } else { slot.kind.describe() },
+            kind: slot.describe(),
             label: slot.label.clone(),
             created: clock::show(slot.created, &zone),
         };
@@ -178,7 +178,7 @@ fn list(context: &mut Context) -> Result<(), CliError> {
         let mark = if slot.current { "*" } else { " " };
         let id = format!("{mark}{}", slot.id.short());
         match &slot.damage {
-            Some(damage) => table.row([id, format!("damaged: {}", escape(damage.as_bytes()))]),
+            Some(damage) => table.row([id, format!("{}: {}", slot.describe(), escape(damage.as_bytes()))]),
             None => table.row([
                 id,
                 slot.kind.describe().to_owned(),
@@ -358,7 +358,7 @@ fn replaceable(repository: &Repository, prefix: &str) -> Result<SlotInfo, CliErr
     if slot.kind == SecretKind::RecoveryCode && slot.damage.is_none() {
         return Ok(slot);
     }
-    let kind = if slot.damage.is_some() { "damaged" } else { slot.kind.describe() };
+    let kind = slot.describe();
     let refused = CliError::usage(format!("key {} ({kind}) is no recovery code", slot.id.short()));
     Err(refused.hint("packstone key list shows which are; packstone key remove removes any key"))
 }

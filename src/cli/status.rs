@@ -145,7 +145,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     for slot in slots.iter().filter(|slot| slot.damage.is_some()) {
         complain(&mut complaints, false, &format!("key {} cannot be used", slot.id.short()), "packstone key list");
     }
-    if !slots.iter().any(|slot| slot.kind == SecretKind::RecoveryCode && slot.damage.is_none()) {
+    // One that cannot be read now may be one.
+    if !slots.iter().any(|slot| slot.is_unreadable || (slot.kind == SecretKind::RecoveryCode && slot.damage.is_none()))
+    {
         complain(&mut complaints, false, "there is no recovery code", "packstone key recovery-code");
     }
     let disk = rustix::fs::statvfs(repository.place()).ok().map(|disk| {

@@ -39,6 +39,18 @@ pub struct SlotInfo {
     pub is_unreadable: bool,
 }
 
+impl SlotInfo {
+    /// What opens it, or that nobody can say that: "damaged" or "unreadable".
+    #[must_use]
+    pub const fn describe(&self) -> &'static str {
+        match (self.is_unreadable, self.damage.is_some()) {
+            (true, _) => "unreadable",
+            (false, true) => "damaged",
+            (false, false) => self.kind.describe(),
+        }
+    }
+}
+
 /// What a new slot is made of.
 #[derive(Debug)]
 pub struct NewSlot<'a> {

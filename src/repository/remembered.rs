@@ -222,7 +222,9 @@ impl Remembered {
     /// The newest head that was seen of the repository itself, where a copy of it is asked about.
     pub(super) fn recall_original(&self, repository: RepositoryId) -> Recalled<HeadRef> {
         match self.subject {
-            Subject::Copy { .. } if !self.is_nowhere => Self::recall_from(&self.main(repository), repository).map(|(_, head)| head),
+            Subject::Copy { .. } if !self.is_nowhere => {
+                Self::recall_from(&self.main(repository), repository).map(|(_, head)| head)
+            }
             _ => Recalled::Nothing,
         }
     }

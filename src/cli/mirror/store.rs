@@ -3,6 +3,7 @@
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
 use crate::base::private;
+use crate::base::shortage;
 use crate::cli::Context;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::secret;
@@ -38,14 +39,18 @@ impl From<BookError> for CliError {
 }
 
 /// What to do about a list of mirrors that cannot be read or written.
-fn hint_about(error: &BookError) -> &'static str {
-    if error.is_damage() {
-        "the file is damaged: move it away and add the mirrors again: nothing on them hangs on it. What is lost is which state \
-         each was last left with, and the drills' history"
-    } else {
-        "the file could not be read or written now; the mirrors are untouched. Look at who owns it, at its disk, and at the \
-         limits of this process, and run the command again"
-    }
+fn hint_about(error: &BookError) -> String {
+    let shortage = if let BookError::Io(error) = error { shortage::describe(error) } else { None };
+    shortage.unwrap_or_else(|| {
+        let hint = if error.is_damage() {
+            "the file is damaged. Move it away and add the mirrors again; the mirrors are untouched. What is lost is which state \
+             each was last left with, and the history of drills"
+        } else {
+            "the file could not be read or written now; the mirrors are untouched. Look at who owns it, at its disk, and at the \
+             limits of this process, and run the command again"
+        };
+        hint.to_owned()
+    })
 }
 
 /// Where a mirror lies, and where its secrets come from.

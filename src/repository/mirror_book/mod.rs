@@ -21,6 +21,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::private;
+use crate::base::shortage::is_shortage;
 use crate::base::time::Time;
 use crate::codec::head::HeadRef;
 use crate::storage::ObjectName;
@@ -151,6 +152,14 @@ pub fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(fits)
 }
 
+/// SQLite does not hand on what the system said: where this process may open no more files at all, an attempt of its own tells.
+fn explain(error: BookError, file: &Path) -> BookError {
+    match std::fs::File::open(file) {
+        Err(shortage) if !error.is_damage() && is_shortage(&shortage) => BookError::Io(shortage),
+        _ => error,
+    }
+}
+
 fn time(seconds: Option<i64>) -> Option<Time> {
     seconds.map(|seconds| Time { seconds, ..Time::default() })
 }
@@ -190,6 +199,10 @@ impl MirrorBook {
         if !file.exists() {
             drop(private::open(&file)?);
         }
+        Self::open_file(&file).map_err(|error| explain(error, &file))
+    }
+
+    fn open_file(file: &Path) -> Result<Self> {
         let database = Connection::open(file)?;
         database.busy_timeout(BUSY)?;
         database.pragma_update(None, "journal_mode", "wal")?;
