@@ -31,6 +31,8 @@ const FOLDERS: [&str; 8] = ["keys", "packs", "index", "snapshots", "heads", "loc
 const PARTS: [&str; 5] = ["keys", "packs", "index", "snapshots", "heads"];
 /// Folders of this machine's memory.
 const STATE_FOLDERS: [&str; 2] = ["repositories", "mirrors"];
+/// What lies in them besides.
+const STATE_FILES: [&[u8]; 2] = [b"lock", b"places"];
 /// One of these beside a `config` makes a directory a repository.
 const SIGNS: [&[u8]; 2] = [b"heads", b"packs"];
 
@@ -191,8 +193,13 @@ impl OwnPlaces {
                 }
                 names => names.unwrap_or_default(),
             };
-            // Every file in them begins with the id of the repository that it is about.
+            // Every file in them begins with the id of the repository that it is about, but for these; and a killed process
+            // may have left one under its temporary name.
             let is_state = |name: &Vec<u8>| {
+                let is_temporary = name.starts_with(b".") && name.ends_with(b".tmp");
+                if is_temporary || STATE_FILES.contains(&name.as_slice()) {
+                    return true;
+                }
                 let id = name.get(..64).and_then(|id| std::str::from_utf8(id).ok());
                 id.is_some_and(|id| id.parse::<RepositoryId>().is_ok())
             };

@@ -201,7 +201,11 @@ impl<D: Disk> Shared<D> {
     fn list(&self, path: &str) -> Result<Vec<DiskEntry>> {
         match self.disk.list(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            other => other.map_err(|error| Error::new("list", if path.is_empty() { "." } else { path }, error)),
+            other => other.map_err(|error| {
+                let error = Error::new("list", if path.is_empty() { "." } else { path }, error);
+                // Another kind of thing in a folder's place says nothing of any object.
+                if error.kind == ErrorKind::NoFile { error.with_kind(ErrorKind::Other) } else { error }
+            }),
         }
     }
 

@@ -392,7 +392,7 @@ fn what_cannot_be_read_is_not_gone() {
     world.write("gone", "gone");
     let is_root = rustix::process::geteuid().is_root();
     let program = world.path("program");
-    fs::copy(env!("CARGO_BIN_EXE_packstone"), &program).unwrap();
+    super::support::copy_program(&program);
     if is_root {
         give_to(NOBODY, &world.path(""));
     }

@@ -154,6 +154,8 @@ fn run(case: &Case<'_>) -> bool {
         let is_right = match ran.code {
             Some(0) => true,
             Some(11) => expects("waits") && other.code != Some(11),
+            // The key that is named is gone.
+            Some(2) => expects("loses") && other.code == Some(0) && ran.err.contains("of no key's id"),
             // The passphrase is another one by now.
             Some(12) => expects("loses") && other.code == Some(0),
             // Of two who change the same thing one loses; and who asks for a snapshot that the other has just removed, or

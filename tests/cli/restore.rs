@@ -137,7 +137,7 @@ fn of_nobody(test: &str) -> Option<World> {
     fs::set_permissions(world.tree().join("other"), fs::Permissions::from_mode(0o6755)).unwrap();
     world.backup();
     give(&world.path(""), NOBODY);
-    fs::copy(env!("CARGO_BIN_EXE_packstone"), world.path("packstone")).unwrap();
+    super::support::copy_program(&world.path("packstone"));
     Some(world)
 }
 

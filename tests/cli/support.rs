@@ -125,7 +125,7 @@ pub fn ran_as_ordinary_user(test: &str) -> bool {
     // A child of another thread would inherit the copy while it is open for writing, and a file that is cannot be run.
     let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     fs::copy(std::env::current_exe().unwrap(), &tests).unwrap();
-    fs::copy(env!("CARGO_BIN_EXE_packstone"), &program).unwrap();
+    copy_program(&program);
     let mut command = Command::new(tests);
     command.args(["--exact", test]).env("PACKSTONE_TEST_PROGRAM", program);
     let output = command.uid(NOBODY).gid(NOBODY).current_dir("/").output().unwrap();
@@ -133,6 +133,13 @@ pub fn ran_as_ordinary_user(test: &str) -> bool {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
     true
+}
+
+/// A copy of the program. Not by this process: a descriptor that is open for writing here could be inherited by what another test
+/// starts at that moment, and then nobody may run the file.
+pub fn copy_program(path: &Path) {
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_packstone")).arg(path).status();
+    assert!(copied.unwrap().success());
 }
 
 /// All files beneath a folder, sorted. What vanishes meanwhile is passed over.

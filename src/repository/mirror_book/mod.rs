@@ -152,9 +152,13 @@ pub fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(fits)
 }
 
-/// SQLite does not hand on what the system said: where this process may open no more files at all, an attempt of its own tells.
+/// Files that SQLite has open for one database: itself, its log, the memory that is shared, the folder, temporary ones.
+const FILES_OF_SQLITE: usize = 8;
+
+/// SQLite does not hand on what the system said: where this process may not open as many files more, an attempt of its own tells.
 fn explain(error: BookError, file: &Path) -> BookError {
-    match std::fs::File::open(file) {
+    let opened: std::io::Result<Vec<_>> = (0..FILES_OF_SQLITE).map(|_| std::fs::File::open(file)).collect();
+    match opened {
         Err(shortage) if !error.is_damage() && is_shortage(&shortage) => BookError::Io(shortage),
         _ => error,
     }
