@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
 
 use super::{Ran, packstone};
 
@@ -114,7 +113,6 @@ impl World {
 /// ordinary user already.
 pub fn ran_as_ordinary_user(test: &str) -> bool {
     const NOBODY: u32 = 65_534;
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     if !rustix::process::geteuid().is_root() {
         return false;
     }
@@ -122,24 +120,25 @@ pub fn ran_as_ordinary_user(test: &str) -> bool {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let (tests, program) = (place.path().join("tests"), place.path().join("packstone"));
-    // A child of another thread would inherit the copy while it is open for writing, and a file that is cannot be run.
-    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    fs::copy(std::env::current_exe().unwrap(), &tests).unwrap();
+    copy_executable(&std::env::current_exe().unwrap(), &tests);
     copy_program(&program);
     let mut command = Command::new(tests);
     command.args(["--exact", test]).env("PACKSTONE_TEST_PROGRAM", program);
     let output = command.uid(NOBODY).gid(NOBODY).current_dir("/").output().unwrap();
-    drop(alone);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
     true
 }
 
-/// A copy of the program. Not by this process: a descriptor that is open for writing here could be inherited by what another test
-/// starts at that moment, and then nobody may run the file.
+/// A copy of the program.
 pub fn copy_program(path: &Path) {
-    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_packstone")).arg(path).status();
-    assert!(copied.unwrap().success());
+    copy_executable(Path::new(env!("CARGO_BIN_EXE_packstone")), path);
+}
+
+/// Not by this process: a descriptor that is open for writing here could be inherited by what another test starts at that moment, and
+/// then nobody may run the file.
+fn copy_executable(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
 }
 
 /// All files beneath a folder, sorted. What vanishes meanwhile is passed over.
