@@ -1,5 +1,6 @@
 //! Words that every floor may use: ids, times, and the one way to print text that somebody else wrote.
 
+pub mod command;
 pub mod escape;
 pub mod id;
 #[cfg(feature = "program")]

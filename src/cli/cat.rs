@@ -67,7 +67,7 @@ pub struct Arguments {
 /// A failure when the object is not there or the id stands for several; [`Exit::Damage`] when it cannot be read.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let text = arguments.id.as_ref().map(|id| id.to_string_lossy().into_owned());
-    let id = || text.clone().ok_or_else(|| CliError::usage("cat needs an id here: packstone cat KIND ID"));
+    let id = || text.clone().ok_or_else(|| CliError::usage("cat needs an id here, after the kind"));
     let repository = open::repository(context, "cat")?;
     let zone = clock::local_zone();
     let fields = match arguments.kind {

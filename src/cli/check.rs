@@ -8,6 +8,7 @@ use super::mirror::store;
 use super::open;
 use super::progress::Work;
 use super::size;
+use crate::base::command::{stored, suggest};
 use crate::base::escape::{Escaped, escape};
 use crate::base::time::Time;
 use crate::ops::check::{self, Data, Finding, Options, Report};
@@ -125,7 +126,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         let mirrors = store::names(context, repository.id());
         if report.damage().is_some() && !mirrors.is_empty() {
             let names = mirrors.join(", ");
-            context.output.line(format_args!("{names} may have good copies.  First: packstone repair objects"))?;
+            context
+                .output
+                .line(format_args!("{names} may have good copies.  First: {}", suggest!("repair objects")))?;
         }
     }
     Ok(exit(&report))
@@ -147,7 +150,7 @@ fn remember(report: &Report, data: Data, repository: &Repository, context: &Cont
     let place = store::place_name(repository.place());
     match report.damage() {
         Some(finding) => {
-            let (by_reading, what) = (data != Data::None, finding.message.clone());
+            let (by_reading, what) = (data != Data::None, stored(&finding.message));
             if let Some(book) = store::book_if_any(context, repository.id())? {
                 book.set_damage(&place, &Damage { found: Time::now(), by_reading, what })?;
             }
@@ -217,7 +220,7 @@ fn say_json(report: &Report, options: &Options, context: &Context) -> Result<(),
             message.push_str("; ");
             message.push_str(&line);
         }
-        context.output.json_to_stderr(&CheckMessage::Error { message: &message });
+        context.output.json_to_stderr(&CheckMessage::Error { message: &context.output.with_commands(&message) });
     }
     for note in &report.notes {
         context.output.warn(note);
@@ -242,13 +245,13 @@ fn affected(finding: &Finding) -> Vec<String> {
     }
     let files = size::counted(affected.paths, "path", "paths");
     let snapshots = size::counted(affected.snapshots, "snapshot", "snapshots");
-    let list = finding.pack.map_or(String::new(), |pack| format!(": packstone check --list {}", pack.short()));
-    let mut lines = vec![format!("needed by {files} in {snapshots}{list}")];
+    let mut lines = vec![format!("needed by {files} in {snapshots}")];
     lines.extend(affected.first.iter().map(|(path, snapshot)| format!("{}:{}", snapshot.short(), escape(path))));
     let more = affected.paths - affected.first.len() as u64;
     if more > 0 {
         lines.push(format!("and {} more", size::count(more)));
     }
+    lines.extend(finding.pack.map(|pack| format!("all of them: {}", suggest!("check --list {}", pack.short()))));
     lines
 }
 
@@ -290,7 +293,10 @@ fn say(report: &Report, options: &Options, context: &Context) -> Result<(), CliE
     if report.findings.is_empty() {
         output.info(format_args!("No damage found  {checked}"))?;
         if options.data == Data::None {
-            output.info("The packs' contents were not read: packstone check --read-data")?;
+            output.info(concat!(
+                "The packs' contents were not read. To read them too: ",
+                suggest!("check --read-data")
+            ))?;
         }
         return Ok(());
     }

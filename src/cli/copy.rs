@@ -6,6 +6,7 @@ use super::secret::FromOptions;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use super::watch::tell_warnings;
 use super::{Context, clock, duration, open, size};
+use crate::base::command::{suggest, suggest_all};
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::ops::copy::{self, Copied, Copying, Done, Options, Plan};
@@ -106,11 +107,15 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             Ok(Exit::Success)
         }
         (failed, damage) => {
+            let check = match &arguments.from.mirror {
+                Some(mirror) => suggest!("check --from {}", mirror),
+                None => suggest_all("-r", [source.place().as_os_str().as_encoded_bytes(), b"check"]),
+            };
             let snapshots = size::counted(failed, "snapshot was", "snapshots were");
             let exit = if damage { Exit::Damage } else { Exit::Failed };
-            Err(CliError::new(exit, format!("{snapshots} not copied: the source could not be read")).hint(
-                "packstone check on the source names everything that is damaged; then run the same command again",
-            ))
+            Err(CliError::new(exit, format!("{snapshots} not copied: the source could not be read")).hint(format!(
+                "to see everything that is damaged in the source: {check}  Then run the same command again"
+            )))
         }
     }
 }

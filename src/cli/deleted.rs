@@ -1,19 +1,19 @@
 //! `deleted`: what vanished from the sources, and how to get it back.
 
-use super::backup::{repository_words, shell_word};
 use super::exit::{CliError, Exit};
+use super::failure::HEAL;
 use super::json::{Raw, Text};
 use super::snapshot_argument::SnapshotFilter;
 use super::table::{Align, Table};
 use super::watch::{Watch, tell_warnings};
 use super::{Context, clock, open, size};
+use crate::base::command::{suggest, suggest_all};
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::deletion_log::{DeletedKind, Deletion};
 use crate::files::pattern::{Patterns, is_glob};
 use crate::ops::backup;
 use crate::ops::deleted::{self, Cursor, Page, Part, Row, Wanted, Way};
-use crate::repository::Repository;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -112,7 +112,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         stream.finish()?;
     } else {
         context.output.text(&table(&page, &zone))?;
-        hints(&page, &repository, context)?;
+        hints(&page, context)?;
     }
     match page.damaged.split_first() {
         None => {
@@ -128,7 +128,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
                 Exit::of_unread(page.has_damage),
                 format!("some of it cannot be determined: {first}{more}"),
             )
-            .hint("packstone check names everything that is damaged"))
+            .hint(HEAL))
         }
     }
 }
@@ -211,8 +211,7 @@ fn table(page: &Page, zone: &TimeZone) -> String {
 }
 
 /// What to type next.
-fn hints(page: &Page, repository: &Repository, context: &Context) -> Result<(), CliError> {
-    let words = repository_words(repository.place(), context.global.repository_is_default());
+fn hints(page: &Page, context: &Context) -> Result<(), CliError> {
     let live = page.rows.iter().find_map(|row| match &row.way {
         // A name that is shown otherwise than it is cannot be typed.
         Way::Live { id, .. } if escape(&row.deletion.path).as_bytes() == row.deletion.path => {
@@ -221,11 +220,12 @@ fn hints(page: &Page, repository: &Repository, context: &Context) -> Result<(), 
         _ => None,
     });
     if let Some((id, path)) = live {
-        let (id, path) = (id.short(), shell_word(&path));
-        context.output.info(format_args!("Get one back: packstone{words} restore {id}:{path} --target ./back"))?;
+        let part = [id.short().as_bytes(), b":", &path].concat();
+        let restore = suggest_all("restore", [part.as_slice(), b"--target", b"./back"]);
+        context.output.info(format_args!("Get one back: {restore}"))?;
     }
     if let Some(next) = page.next {
-        context.output.info(format_args!("Older ones: packstone{words} deleted --after {next}"))?;
+        context.output.info(format_args!("Older ones: {}", suggest!("deleted --after {}", next)))?;
     }
     Ok(())
 }

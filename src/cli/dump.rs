@@ -73,7 +73,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             "{} is a directory, and an archive is nothing for a terminal",
             escape(plan.path())
         ))
-        .hint("write it to a file with --target FILE, or into a pipe: packstone dump ... | tar -t"));
+        .hint("write it to a file with --target FILE, or into a pipe, for example to tar -t"));
     }
     let form = match arguments.archive {
         Archive::Tar => dump::Archive::Tar,

@@ -3,6 +3,7 @@
 //! The codes are restic's where restic has one. Scripts may rely on them: a code never changes its meaning, new
 //! ones may be added, and an unknown code is a failure. The help text's table is rendered from here.
 
+use crate::base::command::unmarked;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -229,7 +230,7 @@ impl CliError {
         let mut text = self.message.clone();
         let mut next = self.source();
         while let Some(error) = next {
-            let cause = error.to_string();
+            let cause = unmarked(&error.to_string());
             if !text.ends_with(&cause) {
                 text.push_str(": ");
                 text.push_str(&cause);

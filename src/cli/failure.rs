@@ -3,6 +3,7 @@
 use std::io;
 
 use super::exit::{CliError, Exit};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::shortage;
 use crate::codec::head_code::HeadCode;
@@ -13,8 +14,10 @@ use crate::repository::lock::LockError;
 use crate::storage::{ErrorKind, ObjectName};
 
 /// What helps against damage of any kind.
-const HEAL: &str =
-    "packstone check names everything that is damaged; any copy of the file under the same name heals it";
+pub(super) const HEAL: &str = concat!(
+    "any copy of a damaged file under the same name heals it. To see everything that is damaged: ",
+    suggest!("check")
+);
 
 /// What helps where the system does not let us.
 const OWNER: &str = "check who owns the repository's directory and how it is mounted";
@@ -24,15 +27,15 @@ impl From<repository::Error> for CliError {
         use repository::Error as E;
         if let E::Exchanged { found, .. } = &error {
             return Self::new(Exit::Rollback, error.to_string()).hint(format!(
-                "nothing was read or stored. Was another disk mounted there, or a directory exchanged? If it is the one that you mean, from now on: \
-                 packstone --repo-id {} ...",
-                found.short()
+                "nothing was read or stored. Was another disk mounted there, or a directory exchanged? If it is the one that you mean from now \
+                 on, name it once: {}",
+                suggest!("snapshots --repo-id {}", found.short())
             ));
         }
         let (exit, hint) = match &error {
             E::NoRepository { .. } => (
                 Exit::NoRepository,
-                "name its directory with --repo or PACKSTONE_REPOSITORY, or make one: packstone init",
+                concat!("name its directory with --repo or PACKSTONE_REPOSITORY, or make one: ", suggest!("init")),
             ),
             E::Occupied { .. } => (Exit::Failed, "choose an empty or a new directory"),
             E::WrongSecret { .. } => (
@@ -48,12 +51,18 @@ impl From<repository::Error> for CliError {
             ),
             E::Rollback { .. } => (
                 Exit::Rollback,
-                "an older copy was put in its place, or a disk image was set back. If you did that yourself, packstone repair heads \
-                 brings newer heads from a mirror, or with --set-back goes on from this state; if not, do not trust this copy",
+                concat!(
+                    "an older copy was put in its place, or a disk image was set back. If it was not you, do not trust this copy. To bring \
+                     newer heads from a mirror, or with --set-back go on from this state: ",
+                    suggest!("repair heads")
+                ),
             ),
             E::OtherRepository { .. } => (
                 Exit::Rollback,
-                "nothing was read or stored. Check --repo and --repo-id; packstone cat config shows a repository's id",
+                concat!(
+                    "nothing was read or stored. Check --repo and --repo-id. To see the id: ",
+                    suggest!("cat config")
+                ),
             ),
             E::BehindCode { .. } => (
                 Exit::Rollback,
@@ -74,12 +83,18 @@ impl From<repository::Error> for CliError {
             | E::Missing { object: ObjectName::Head { .. }, .. }
             | E::Damaged { object: ObjectName::Head { .. }, .. } => (
                 Exit::Damage,
-                "packstone repair heads brings it back from a mirror, or goes on from the newest one that can be read",
+                concat!(
+                    "to bring it back from a mirror, or go on from the newest one that can be read: ",
+                    suggest!("repair heads")
+                ),
             ),
             E::NoHead { .. } => (
                 Exit::Damage,
-                "packstone repair heads brings them back from a mirror; from any other copy of the repository, copy the files back \
-                 under the same names: they never change",
+                concat!(
+                    "from any other copy of the repository, copy the files back under the same names: they never change. To bring them \
+                     back from a mirror: ",
+                    suggest!("repair heads")
+                ),
             ),
             E::ForeignConfig => (Exit::Damage, "bring the config file back from another copy of the repository"),
             E::Threads(source) => {
@@ -125,44 +140,67 @@ fn of_system(source: &io::Error) -> String {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             OWNER.to_owned()
         }
-        _ => "the disk, or the file system on it, failed; no damage is known. Look at the kernel's log and at the disk's health, \
-              and run the command again. What the disk has lost comes back from a mirror: packstone repair objects"
-            .to_owned(),
+        _ => concat!(
+            "the disk, or the file system on it, failed; no damage is known. Look at the kernel's log and at the disk's health, \
+             and run the command again. What the disk has lost comes back from a mirror: ",
+            suggest!("repair objects")
+        )
+        .to_owned(),
     })
 }
 
 impl From<MirrorError> for CliError {
     fn from(error: MirrorError) -> Self {
+        Self::of_mirror(&error, "NAME")
+    }
+}
+
+impl CliError {
+    /// The same where it is known which mirror is meant.
+    pub(super) fn of_mirror(error: &MirrorError, name: &str) -> Self {
         use MirrorError as E;
-        let (exit, hint) = match &error {
+        let (exit, hint) = match error {
             E::Foreign { .. } => (Exit::Failed, "choose an empty place; nothing there was touched".to_owned()),
             E::OtherRepository => (Exit::Failed, "a mirror belongs to one repository; choose another place".to_owned()),
             E::Ahead { .. } => (
                 Exit::Stale,
-                "the repository here was set back, or another machine has a newer copy of it. Nothing there was touched. \
-                 To go on from the mirror: packstone recover into a new directory"
-                    .to_owned(),
+                format!(
+                    "the repository here was set back, or another machine has a newer copy of it. Nothing there was touched. \
+                     To go on from the mirror, in a new directory: {}",
+                    suggest!("recover {} --to DIRECTORY", name)
+                ),
             ),
             E::Rollback { found: None, .. } => (
                 Exit::Rollback,
-                "is its disk mounted? If you emptied it yourself: packstone mirror accept NAME --head none".to_owned(),
+                format!(
+                    "is its disk mounted? If you emptied it yourself: {}",
+                    suggest!("mirror accept {} --head none", name)
+                ),
             ),
             E::Rollback { found: Some(head), .. } => (
                 Exit::Rollback,
                 format!(
-                    "somebody put an older state in its place. If that was you: packstone mirror accept NAME --head {}",
-                    HeadCode::of(head)
+                    "somebody put an older state in its place. If that was you: {}",
+                    suggest!("mirror accept {} --head {}", name, HeadCode::of(head))
                 ),
             ),
             E::UnreadableHead { .. } => (Exit::Damage, HEAL.to_owned()),
             E::WrongConfig => (
                 Exit::Damage,
-                "nothing was sent. packstone repair mirror NAME puts it aside there and sends the right one".to_owned(),
+                format!(
+                    "nothing was sent. To put it aside there and send the right one: {}",
+                    suggest!("repair mirror {}", name)
+                ),
             ),
             E::Incomplete { .. } => (
                 Exit::MirrorIncomplete,
-                "its state is the one of before. Run packstone sync again; packstone mirror list shows what failed and why"
-                    .to_owned(),
+                concat!(
+                    "its state is the one of before. To see what failed and why: ",
+                    suggest!("mirror list"),
+                    "  Then again: ",
+                    suggest!("sync")
+                )
+                .to_owned(),
             ),
         };
         Self::new(exit, error.to_string()).hint(hint)
@@ -180,7 +218,7 @@ impl From<ops::Error> for CliError {
             ops::Error::NewestUnreadable { ref found, .. } => {
                 let heal = match error.repository() {
                     Some(repository::Error::UnreadableHead { .. }) => {
-                        "packstone repair heads brings the head back from a mirror"
+                        concat!("To bring the head back from a mirror: ", suggest!("repair heads"))
                     }
                     _ => HEAL,
                 };

@@ -1,6 +1,7 @@
 //! `find`: files by name in all snapshots.
 
 use super::exit::{CliError, Exit};
+use super::failure::HEAL;
 use super::json::FindGroup;
 use super::ls::incomplete;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
@@ -118,7 +119,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             Exit::of_unread(is_damage),
             format!("{count} cannot be read: {} ({error})", id.short()),
         )
-        .hint("packstone check names everything that is damaged"));
+        .hint(HEAL));
     }
     if arguments.snapshots.is_empty() {
         repository.require_newest()?;

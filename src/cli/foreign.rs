@@ -2,6 +2,7 @@
 //! an answer, never "unknown command".
 
 use super::exit::Exit;
+use crate::base::command::suggest;
 
 /// A command of another program, and what is said to it.
 #[derive(Debug, Clone, Copy)]
@@ -35,26 +36,30 @@ pub const FOREIGN: [Foreign; 17] = [
         "look with ls and find, take one file with dump, many with restore ID:path --target DIRECTORY",
     ),
     instead("umount", "there is no mount, so nothing to unmount", "look with ls and find"),
-    instead("create", "a snapshot is made by backup", "packstone backup PATH..."),
-    instead("extract", "files are written back by restore", "packstone restore latest:PATH --target DIRECTORY"),
-    instead("export-tar", "a directory is written as an archive by dump", "packstone dump latest:PATH --archive tar"),
-    instead("list", "snapshots are listed by snapshots, files by ls", "packstone snapshots, or packstone ls latest"),
-    instead("log", "snapshots are listed by snapshots", "packstone snapshots"),
-    instead("info", "facts are shown by show and stats", "packstone show latest, or packstone stats"),
+    instead("create", "a snapshot is made by backup", suggest!("backup PATH")),
+    instead("extract", "files are written back by restore", suggest!("restore latest:PATH --target DIRECTORY")),
+    instead("export-tar", "a directory is written as an archive by dump", suggest!("dump latest:PATH --archive tar")),
+    instead(
+        "list",
+        "snapshots are listed by snapshots, files by ls",
+        concat!(suggest!("snapshots"), "  or: ", suggest!("ls latest")),
+    ),
+    instead("log", "snapshots are listed by snapshots", suggest!("snapshots")),
+    instead("info", "facts are shown by show and stats", concat!(suggest!("show latest"), "  or: ", suggest!("stats"))),
     instead(
         "cache",
         "the cache needs no care: delete its directory whenever you like",
-        "it is made again by the next command, or by packstone repair index",
+        concat!("it is made again by the next command, or by: ", suggest!("repair index")),
     ),
     instead(
         "generate",
         "scripts and pages have a command each",
-        "packstone completions SHELL, or packstone man --directory DIRECTORY",
+        concat!(suggest!("completions SHELL"), "  or: ", suggest!("man --directory DIRECTORY")),
     ),
-    instead("rebuild-index", "the index is made again by repair", "packstone repair index"),
+    instead("rebuild-index", "the index is made again by repair", suggest!("repair index")),
     instead("self-update", "this program does not change itself", "update it the way you installed it"),
-    instead("delete", "snapshots are removed by forget", "packstone forget ID"),
-    instead("compact", "freeing space is prune here", "packstone prune"),
+    instead("delete", "snapshots are removed by forget", suggest!("forget ID")),
+    instead("compact", "freeing space is prune here", suggest!("prune")),
 ];
 
 /// The answer to a foreign command.
@@ -87,7 +92,10 @@ const OPTIONS: [(&str, &str); 10] = [
     ),
     (
         "--insecure-no-password",
-        "there are no repositories without a key; for unattended use make a key file: packstone key add --new-key-file FILE",
+        concat!(
+            "there are no repositories without a key; for unattended use make a key file: ",
+            suggest!("key add --new-key-file FILE")
+        ),
     ),
     ("--from-insecure-no-password", "there are no repositories without a key; one is opened with --from-key-file"),
     (
@@ -100,7 +108,7 @@ const OPTIONS: [(&str, &str); 10] = [
     ),
     ("--with-atime", "access times are not stored: reading a file for the backup may change them"),
     ("--repository-version", "there is one repository format"),
-    ("--pack", "packs are shown by: packstone cat pack ID"),
+    ("--pack", concat!("packs are shown by: ", suggest!("cat pack ID"))),
     ("--cleanup-cache", "the cache needs no care: delete its directory whenever you like"),
 ];
 

@@ -8,6 +8,7 @@ use super::prune::PruneOptions;
 use super::snapshot_argument::{GroupBy, SnapshotFilter, SnapshotRef, TagList};
 use super::watch::tell_warnings;
 use super::{Context, clock, open, size, snapshot_json, snapshot_table};
+use crate::base::command::suggest;
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::ops::forget::policy::{Moment, Period, Quota, Rules};
@@ -179,7 +180,7 @@ fn wanted(arguments: &Arguments) -> Result<Wanted, CliError> {
     }
     if rules.is_empty() && !allow_remove_all {
         return Err(CliError::usage("no rule says what to keep, and no snapshot is named: nothing was removed")
-            .hint("for example: packstone forget --keep-daily 7 --keep-weekly 4 --dry-run"));
+            .hint(concat!("for example: ", suggest!("forget --keep-daily 7 --keep-weekly 4 --dry-run"))));
     }
     Ok(Wanted::ByRules { filter, group_by: arguments.group_by, rules, allow_remove_all })
 }
@@ -198,7 +199,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         for (id, error) in &plan.damaged {
             let id = id.short();
             context.output.warn(&format!(
-                "snapshot {id} cannot be read ({error}): no rule removes it; packstone forget {id} does"
+                "snapshot {id} cannot be read ({error}): no rule removes it. To remove it: {}",
+                suggest!("forget {}", id)
             ));
         }
         if !context.output.json {
@@ -215,7 +217,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         return Ok(Exit::Success);
     }
     if arguments.dry_run {
-        context.output.info("What prune would do is known when they are removed: then packstone prune --dry-run")?;
+        context
+            .output
+            .info(concat!("What prune would do is known when they are removed. Then: ", suggest!("prune --dry-run")))?;
         return Ok(Exit::Success);
     }
     let options = arguments.prune_options.resolve(context);
@@ -256,12 +260,11 @@ fn tell(plan: &Plan, report: &Report, arguments: &Arguments, context: &Context) 
     }
     output.info(format_args!("{kept}removed {}", count(report.removed.len())))?;
     let Some(first) = report.removed.first() else { return Ok(()) };
-    let space = if arguments.prune { "" } else { "Their space comes back with packstone prune. " };
-    output.info(format_args!(
-        "{space}Until it is swept, packstone undelete {} brings {} back",
-        first.short(),
-        if report.removed.len() == 1 { "it" } else { "that one" }
-    ))
+    if !arguments.prune {
+        output.info(concat!("To get their space back: ", suggest!("prune")))?;
+    }
+    let which = if report.removed.len() == 1 { "it" } else { "that one" };
+    output.info(format_args!("To bring {which} back, until it is swept: {}", suggest!("undelete {}", first.short())))
 }
 
 /// Why a snapshot stays or goes, as restic writes it.

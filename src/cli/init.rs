@@ -9,6 +9,7 @@ use super::recovery;
 use super::secret::Question;
 use super::size;
 use super::terminal::Terminal;
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::chunker::Parameters;
@@ -67,7 +68,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     if context.output.json {
         context.output.json(&Initialized::new(repository.id().to_string(), place.as_os_str().as_bytes()))?;
     }
-    context.output.info(format!("Next: packstone -r {shown} backup PATH"))?;
+    context.output.info(concat!("Next: ", suggest!("backup PATH")))?;
     Ok(Exit::Success)
 }
 
@@ -91,7 +92,7 @@ pub fn create(
             return Ok(repository);
         }
         return Err(CliError::failed(format!("{shown} cannot become a new repository: there is one already"))
-            .hint("open it: packstone snapshots; or choose another directory with --repo"));
+            .hint(concat!("choose another directory with --repo, or open it: ", suggest!("snapshots"))));
     }
     own::refuse_beneath(context, place)?;
     if let Some(path) = &arguments.new_key_file {
@@ -151,7 +152,7 @@ fn say_no_code(arguments: &Arguments, context: &Context, repository: &Repository
     if arguments.no_recovery_code || !repository.recovery_codes().is_empty() {
         return Ok(());
     }
-    context.output.info("No recovery code yet. Make one on a terminal: packstone key recovery-code")
+    context.output.info(concat!("No recovery code yet. Make one on a terminal: ", suggest!("key recovery-code")))
 }
 
 /// A new key file, or the one that an interrupted `init` at this place has made.

@@ -12,6 +12,7 @@ use super::secret::{Question, Source};
 use super::size;
 use super::table::{Align, Table};
 use super::terminal::Terminal;
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
@@ -264,7 +265,7 @@ fn add(arguments: &AddArguments, context: &mut Context) -> Result<(), CliError> 
 
 fn find(repository: &Repository, prefix: &str) -> Result<SlotInfo, CliError> {
     let mut found = repository.slots().into_iter().filter(|slot| slot.id.to_string().starts_with(prefix));
-    let hint = "packstone key list shows the keys and their ids";
+    let hint = concat!("to see the keys and their ids: ", suggest!("key list"));
     match (found.next(), found.next()) {
         (Some(slot), None) if !prefix.is_empty() => Ok(slot),
         (Some(_), _) => Err(CliError::usage(format!("{prefix:?} is the beginning of several keys' ids")).hint(hint)),
@@ -277,8 +278,12 @@ fn remove(arguments: &RemoveArguments, context: &mut Context) -> Result<(), CliE
     let slot = find(&repository, &arguments.id)?;
     let what = format!("key {} ({})", slot.id.short(), slot.kind.describe());
     if slot.current {
-        return Err(CliError::failed(format!("{what} is the one in use"))
-            .hint("open the repository with another key to remove it, or change it: packstone key passwd"));
+        let error = CliError::failed(format!("{what} is the one in use"));
+        let error = error.hint("to remove it, open the repository with another key");
+        return Err(match slot.kind {
+            SecretKind::Passphrase => error.hint(concat!("to change it: ", suggest!("key passwd"))),
+            _ => error,
+        });
     }
     if arguments.dry_run {
         return context.output.info(format!("would remove {what}"));
@@ -304,7 +309,10 @@ fn passwd(arguments: &PasswdArguments, context: &mut Context) -> Result<(), CliE
             "the repository was opened with a {}, not with a passphrase",
             old.kind.describe()
         ))
-        .hint("open it with the passphrase that is to be changed, or add another one: packstone key add"));
+        .hint(concat!(
+            "open it with the passphrase that is to be changed, or add another one: ",
+            suggest!("key add")
+        )));
     }
     if arguments.dry_run {
         return context.output.info(format!("would change the passphrase of key {}", old.id.short()));
@@ -321,7 +329,8 @@ fn recovery_code(arguments: &RecoveryCodeArguments, context: &mut Context) -> Re
     let terminal = if shown { Terminal::open(&context.interrupt) } else { None };
     if terminal.is_none() && !arguments.dry_run {
         return Err(CliError::failed("a recovery code is shown on a terminal only, never in JSON, a pipe or a file")
-            .hint("run packstone key recovery-code on a terminal; for unattended use make a key file: packstone key add --new-key-file FILE"));
+            .hint(concat!("on a terminal: ", suggest!("key recovery-code")))
+            .hint(concat!("for unattended use make a key file: ", suggest!("key add --new-key-file FILE"))));
     }
     let repository = open::repository(context, "key recovery-code")?;
     let replaced = arguments.replace.as_deref().map(|prefix| replaceable(&repository, prefix)).transpose()?;
@@ -360,5 +369,6 @@ fn replaceable(repository: &Repository, prefix: &str) -> Result<SlotInfo, CliErr
     }
     let kind = slot.describe();
     let refused = CliError::usage(format!("key {} ({kind}) is no recovery code", slot.id.short()));
-    Err(refused.hint("packstone key list shows which are; packstone key remove removes any key"))
+    let refused = refused.hint(concat!("to see which are: ", suggest!("key list")));
+    Err(refused.hint(format!("to remove it, whatever it is: {}", suggest!("key remove {}", slot.id.short()))))
 }

@@ -3,7 +3,8 @@
 use super::exit::CliError;
 use super::mirror::store::{self, Place};
 use super::terminal::Terminal;
-use super::{Context, clock, init, open, recovery, size, words};
+use super::{Context, clock, init, open, recovery, size};
+use crate::base::command::{quote, suggest};
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
@@ -58,7 +59,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
         return Err(CliError::failed(
             "a kit holds a recovery code: it is shown on a terminal, or written into a file of yours",
         )
-        .hint("packstone key kit --output kit.html"));
+        .hint(concat!("for example: ", suggest!("key kit --output kit.html"))));
     }
     let repository = open::repository(context, "key kit")?;
     let date = clock::show(Time::now(), &clock::local_zone());
@@ -133,12 +134,13 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
     }
     recovery::say_others(context, &others, None)?;
     if page.mirrors.is_empty() {
-        output.warn(
-            "there is no mirror yet: the page has nowhere to bring the data back from. Next: packstone mirror add",
-        );
+        output.warn(concat!(
+            "there is no mirror yet: the page has nowhere to bring the data back from. Next: ",
+            suggest!("mirror add NAME s3://BUCKET/PATH")
+        ));
         return Ok(());
     }
-    output.info("Next: packstone sync    (until then the mirrors do not know this kit)")
+    output.info(concat!("The mirrors do not know this kit yet. Next: ", suggest!("sync")))
 }
 
 fn begin(path: &Path) -> Result<SecretFile, CliError> {
@@ -163,7 +165,7 @@ impl Page {
     fn commands(&self) -> [String; 3] {
         let (address, expect) = match self.mirrors.first() {
             Some((_, address, state, _)) => {
-                (words::quote(address), state.map_or_else(String::new, |code| format!(" --expect-head {code}")))
+                (quote(address.as_bytes()), state.map_or_else(String::new, |code| format!(" --expect-head {code}")))
             }
             None => ("ADDRESS".to_owned(), String::new()),
         };

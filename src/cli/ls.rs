@@ -1,6 +1,7 @@
 //! `ls`: the files of a snapshot.
 
 use super::exit::{CliError, Exit};
+use super::failure::HEAL;
 use super::json::LsMessage;
 use super::output::Stream;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
@@ -136,7 +137,7 @@ pub(super) fn incomplete(unread: Unread) -> CliError {
         Exit::of_unread(unread.is_damage),
         format!("{count} cannot be read: what is shown above is not everything"),
     )
-    .hint("packstone check names everything that is damaged; any copy of the file under the same name heals it")
+    .hint(HEAL)
 }
 
 /// Largest and newest first, as restic and `ls` have it; names and extensions ascending.

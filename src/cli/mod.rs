@@ -5,6 +5,7 @@
 //! [`crate::ops`], shows it, runs it and shows the report. Everything such a function needs is in its [`Context`].
 //! Nothing below this floor prints, asks, or knows an exit code.
 
+pub mod about;
 pub mod bar;
 pub mod clock;
 pub mod directories;
@@ -70,6 +71,7 @@ pub mod version;
 
 use crate::base::{shortage, threads};
 use crate::files::sys;
+use about::About;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
 use exit::{CliError, Exit};
@@ -174,12 +176,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     // A dump of this process would hold keys. Failing to forbid it stops nobody from backing up.
     let _ = sys::forbid_core_dumps();
     sys::raise_open_files();
-    let cli = match parse(arguments) {
+    let words: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match parse(&words) {
         Ok(Parsed::Ours(cli)) => *cli,
-        Ok(Parsed::Foreign(foreign)) => return answer(foreign),
-        Err(error) => return refuse(&error),
+        Ok(Parsed::Foreign(foreign)) => return answer(foreign, About::of_words(&words)),
+        Err(error) => return refuse(&error, About::of_words(&words)),
     };
-    let output = cli.global.output();
+    let output = cli.global.output(About::of(&cli));
     match start(cli, environment, output) {
         Ok(exit) => exit,
         Err(error) => {
@@ -267,7 +270,7 @@ enum Parsed {
     Foreign(&'static Foreign),
 }
 
-fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, clap::Error> {
+fn parse(arguments: &[OsString]) -> Result<Parsed, clap::Error> {
     let mut command = Cli::command().subcommands(foreign::commands());
     let matches = command.try_get_matches_from_mut(arguments)?;
     if let Some(foreign) = matches.subcommand_name().and_then(foreign::find) {
@@ -278,8 +281,8 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, clap::
 }
 
 /// Answers a habit from another program.
-fn answer(foreign: &Foreign) -> Exit {
-    let output = Output::new(false, false, 0);
+fn answer(foreign: &Foreign, about: About) -> Exit {
+    let output = Output::new(false, false, 0, about);
     if foreign.exit == Exit::Success {
         return output.line(foreign.message).map_or(Exit::Failed, |()| Exit::Success);
     }
@@ -292,13 +295,13 @@ fn answer(foreign: &Foreign) -> Exit {
 }
 
 /// Shows help, or what is wrong with the command line.
-fn refuse(error: &clap::Error) -> Exit {
+fn refuse(error: &clap::Error, about: About) -> Exit {
     let _ = error.print();
     if let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg)
         && error.kind() == clap::error::ErrorKind::UnknownArgument
         && let Some(hint) = foreign::option_hint(option)
     {
-        eprintln!("\n{hint}");
+        eprintln!("\n{}", about.show(hint, str::to_owned));
     }
     if error.use_stderr() { Exit::Usage } else { Exit::Success }
 }
@@ -309,7 +312,7 @@ mod tests {
     use super::*;
 
     fn line(words: &[&str]) -> Result<Parsed, clap::Error> {
-        parse([&["packstone"], words].concat().into_iter().map(OsString::from))
+        parse(&[&["packstone"], words].concat().into_iter().map(OsString::from).collect::<Vec<_>>())
     }
 
     fn ours(words: &[&str]) -> Cli {

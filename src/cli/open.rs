@@ -7,6 +7,7 @@ use super::mirror::store;
 use super::options::from_repository;
 use super::passphrase::Passphrase;
 use super::secret::{self, FromOptions, Question};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
 use crate::codec::config::Config;
@@ -98,7 +99,7 @@ pub fn nothing_at(context: &Context, place: &Path) -> CliError {
             Exit::NoRepository,
             format!("repository {} was at {shown} and is not there now", id.short()),
         )
-        .hint("is its disk mounted? A new repository is only made there by packstone init, on purpose"),
+        .hint(concat!("is its disk mounted? To make a new repository there, on purpose: ", suggest!("init"))),
         Recalled::Unreadable(unreadable) => CliError::new(
             Exit::NoRepository,
             format!(
@@ -107,10 +108,10 @@ pub fn nothing_at(context: &Context, place: &Path) -> CliError {
                 unreadable.why
             ),
         )
-        .hint("is its disk mounted? A new repository is only made there by packstone init, on purpose"),
-        Recalled::Nothing => CliError::new(Exit::NoRepository, format!("no repository at {shown}: there is no config file")).hint(
-            "name its directory with --repo or PACKSTONE_REPOSITORY, or make one: packstone init, or packstone backup --init",
-        ),
+        .hint(concat!("is its disk mounted? To make a new repository there, on purpose: ", suggest!("init"))),
+        Recalled::Nothing => CliError::new(Exit::NoRepository, format!("no repository at {shown}: there is no config file"))
+            .hint(concat!("name its directory with --repo or PACKSTONE_REPOSITORY, or make one: ", suggest!("init")))
+            .hint(concat!("or make it with its first snapshot: ", suggest!("backup --init PATH"))),
     }
 }
 
@@ -373,8 +374,10 @@ fn with_passphrase(access: &Access, passphrase: &Passphrase) -> Result<(Reposito
 /// When it is none of ours.
 pub fn key_file(content: &[u8]) -> Result<Secret, CliError> {
     KeyFile::parse(content).map(Secret::KeyFile).map_err(|error| {
-        CliError::new(Exit::WrongPassword, format!("this is no key file of packstone: {}", error.reason))
-            .hint("a key file is made by packstone key add --new-key-file FILE; a passphrase in a file is given with --password-file")
+        CliError::new(Exit::WrongPassword, format!("this is no key file of packstone: {}", error.reason)).hint(concat!(
+            "a passphrase in a file is given with --password-file. To make a key file: ",
+            suggest!("key add --new-key-file FILE")
+        ))
     })
 }
 

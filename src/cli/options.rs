@@ -1,5 +1,6 @@
 //! The options that every command takes, and where things are by default.
 
+use super::about::About;
 use super::directories;
 use super::duration;
 use super::exit::CliError;
@@ -96,10 +97,10 @@ impl GlobalOptions {
         PackOptions { pack_bytes, compression: self.compression.level(), ..default }
     }
 
-    /// The form of output asked for.
+    /// The form of output asked for, by a command line that is about this.
     #[must_use]
-    pub fn output(&self) -> Output {
-        Output::new(self.json, self.quiet, self.verbosity())
+    pub fn output(&self, about: About) -> Output {
+        Output::new(self.json, self.quiet, self.verbosity(), about)
     }
 
     /// The repository's directory.

@@ -1,8 +1,10 @@
 //! Where text leaves the program: results on the standard output, everything else on the standard error.
 //!
 //! Results are lines of text or of JSON. Text that somebody else wrote is made safe before it gets here
-//! ([`crate::base::escape`]); error messages, which quote such text, are made safe here.
+//! ([`crate::base::escape`]); error messages, which quote such text, are made safe here. Commands that a text suggests become what
+//! this user types ([`About`]).
 
+use super::about::About;
 use super::exit::CliError;
 use super::json;
 use crate::base::escape::escape;
@@ -21,14 +23,28 @@ pub struct Output {
     pub verbosity: u8,
     /// Standard output and standard error are both a terminal: progress may be drawn and questions asked.
     pub terminal: bool,
+    /// What suggested commands are about.
+    pub about: About,
 }
 
 impl Output {
     /// The form asked for, on the streams that this process has.
     #[must_use]
-    pub fn new(json: bool, quiet: bool, verbosity: u8) -> Self {
+    pub fn new(json: bool, quiet: bool, verbosity: u8, about: About) -> Self {
         let terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
-        Self { json, quiet, verbosity, terminal }
+        Self { json, quiet, verbosity, terminal, about }
+    }
+
+    /// A message as it is shown: in one line that is safe, with its commands as this user types them.
+    #[must_use]
+    pub fn shown(&self, message: &str) -> String {
+        self.about.show(message, safe)
+    }
+
+    /// Text that is safe already, with its commands as this user types them. For cells of a table, and texts in JSON.
+    #[must_use]
+    pub fn with_commands(&self, text: &str) -> String {
+        self.about.show(text, str::to_owned)
     }
 
     /// Prints one line of the result.
@@ -36,7 +52,7 @@ impl Output {
     /// # Errors
     /// When the standard output cannot be written; see [`CliError::output`].
     pub fn line(&self, text: impl Display) -> Result<(), CliError> {
-        writeln!(io::stdout(), "{text}").map_err(CliError::output)
+        writeln!(io::stdout(), "{}", self.with_commands(&text.to_string())).map_err(CliError::output)
     }
 
     /// Prints text that already ends its lines, such as a rendered table.
@@ -44,7 +60,7 @@ impl Output {
     /// # Errors
     /// As [`Output::line`].
     pub fn text(&self, text: &str) -> Result<(), CliError> {
-        io::stdout().write_all(text.as_bytes()).map_err(CliError::output)
+        io::stdout().write_all(self.with_commands(text).as_bytes()).map_err(CliError::output)
     }
 
     /// Prints a line of explanation: not with `--quiet` or `--json`.
@@ -67,7 +83,7 @@ impl Output {
 
     /// Warns on the standard error: a line that begins with `!`. A warning that cannot be written is lost.
     pub fn warn(&self, text: &str) {
-        let text = safe(text);
+        let text = self.shown(text);
         if self.json {
             self.json_to_stderr(&json::Warning::new(&text));
         } else {
@@ -89,12 +105,12 @@ impl Output {
             return;
         }
         if self.json {
-            self.json_to_stderr(&json::ExitError::new(error));
+            self.json_to_stderr(&json::ExitError::new(error, *self));
             return;
         }
-        let mut text = format!("Error: {}\n", safe(&error.chain()));
+        let mut text = format!("Error: {}\n", self.shown(&error.chain()));
         for hint in error.hints() {
-            text.push_str(&format!("  {}\n", safe(hint)));
+            text.push_str(&format!("  {}\n", self.shown(hint)));
         }
         let _ = io::stderr().write_all(text.as_bytes());
     }
@@ -102,7 +118,7 @@ impl Output {
     /// A buffered way to the standard output for many lines. Call [`Stream::finish`] at the end.
     #[must_use]
     pub fn stream(&self) -> Stream {
-        Stream { to: BufWriter::with_capacity(64 * 1024, io::stdout().lock()) }
+        Stream { to: BufWriter::with_capacity(64 * 1024, io::stdout().lock()), about: self.about }
     }
 }
 
@@ -110,6 +126,7 @@ impl Output {
 #[derive(Debug)]
 pub struct Stream {
     to: BufWriter<StdoutLock<'static>>,
+    about: About,
 }
 
 impl Stream {
@@ -118,6 +135,7 @@ impl Stream {
     /// # Errors
     /// As [`Output::line`].
     pub fn line(&mut self, text: impl Display) -> Result<(), CliError> {
+        let text = self.about.show(&text.to_string(), str::to_owned);
         writeln!(self.to, "{text}").map_err(CliError::output)
     }
 

@@ -10,7 +10,7 @@ use super::json::{
     BackupMessage, BackupStatus, BackupVerbose, CheckMessage, ItemError, Raw, RestoreCounts, RestoreMessage,
     RestoreStatus, RestoreVerbose, Text, Warning,
 };
-use super::output::{Output, safe};
+use super::output::Output;
 use super::rate::Rate;
 use super::size;
 use crate::base::escape::escape;
@@ -377,7 +377,7 @@ impl Monitor for Progress {
         } else if shared.output.verbosity == 0 {
             return; // notes are kept in the result; one line there counts them
         }
-        let message = safe(message);
+        let message = shared.output.shown(message);
         let line = if path.is_empty() { message.clone() } else { format!("{}: {message}", escape(path)) };
         shared.above_bar(|| match (shared.output.json, severity, shared.work) {
             (false, ..) => shared.output.warn(&line),
@@ -404,8 +404,9 @@ impl Monitor for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::about::About;
 
-    const QUIET: Output = Output { json: false, quiet: true, verbosity: 0, terminal: false };
+    const QUIET: Output = Output { json: false, quiet: true, verbosity: 0, terminal: false, about: About::NONE };
 
     #[test]
     fn counters_add_up_and_begin_anew_with_a_phase() {

@@ -7,6 +7,7 @@ use super::exit::{CliError, Exit};
 use super::open;
 use super::progress::Work;
 use super::size::{self, counted};
+use crate::base::command::suggest;
 use crate::base::time::Time;
 use crate::ops::prune::{self, Limits, MaxUnused, Options, Report, sum};
 use std::time::Duration;
@@ -179,7 +180,10 @@ pub fn show(report: &Report, dry_run: bool, context: &Context) -> Result<Exit, C
             .info(format_args!("{} {would}merged", counted(merged, "segment of the index", "segments of the index")))?;
     }
     if let Some(busy) = &report.busy {
-        output.warn(&format!("packs were not rewritten: {busy}. Next: packstone prune, or --retry-lock 1h to wait"));
+        output.warn(&format!(
+            "packs were not rewritten: {busy}. Next, or with --retry-lock 1h to wait: {}",
+            suggest!("prune")
+        ));
     }
     if removed > 0 {
         output.info(format_args!("{} removed: {}", counted(removed, "file", "files"), size::show(removed_bytes)))?;
@@ -202,13 +206,15 @@ fn waiting(report: &Report, context: &Context) -> Result<(), CliError> {
     let bytes = size::show(report.waiting_bytes);
     if let Some(holder) = &report.waiting.holder {
         return output.info(format_args!(
-            "{bytes} stay until this has ended, which began before they were marked: {holder}. Then: packstone prune"
+            "{bytes} stay until this has ended, which began before they were marked: {holder}. Then: {}",
+            suggest!("prune")
         ));
     }
     if let Some((_, last)) = report.waiting.grace_ends.filter(|_| report.waiting_bytes > 0) {
         let until = clock::show(last, &clock::local_zone());
         output.info(format_args!(
-            "{bytes} free by the first prune after {until} (undelete until then); now: packstone prune --instant"
+            "{bytes} free by the first prune after {until} (undelete until then). Now: {}",
+            suggest!("prune --instant")
         ))?;
     }
     Ok(())

@@ -9,6 +9,7 @@ use super::progress::Work;
 use super::secret::Question;
 use super::watch::Watch;
 use super::{Context, open, own, size};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
 use crate::codec::head::HeadRef;
@@ -74,7 +75,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let shown = escape(place.as_os_str().as_bytes());
     let occupied = || {
         CliError::failed(format!("{shown} holds a repository already"))
-            .hint("choose another directory with --to; packstone check says how this one is")
+            .hint(concat!("choose another directory with --to. To see how this one is: ", suggest!("check")))
     };
     let here = if open::exists(&place) { Some(open::id_at(&place).ok_or_else(occupied)?) } else { None };
     own::refuse_beneath(context, &place)?;
@@ -134,7 +135,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let target: &dyn Storage = made.as_ref().map_or(&empty, |local| local);
     let plan = recover::plan(&mirror, &tip, target)?;
     if here.is_some() && !plan.is_done() {
-        return Err(occupied().hint("something is damaged or missing in it: packstone repair objects"));
+        return Err(occupied().hint(concat!("something is damaged or missing in it: ", suggest!("repair objects"))));
     }
     let objects = size::counted(plan.fetch.len() as u64, "object", "objects");
     context.output.info(format_args!("{objects}, {} to fetch into {shown}", size::show(plan.bytes())))?;
@@ -269,6 +270,6 @@ fn finish(place: &Path, secret: crate::codec::key_slot::Secret, context: &Contex
     if exit != Exit::Success {
         return Ok(exit);
     }
-    output.info(format_args!("{snapshots}, check clean.  Next: packstone restore latest --target DIRECTORY"))?;
+    output.info(format_args!("{snapshots}, check clean.  Next: {}", suggest!("restore latest --target DIRECTORY")))?;
     Ok(Exit::Success)
 }

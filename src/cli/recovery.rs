@@ -3,6 +3,7 @@
 use super::exit::CliError;
 use super::terminal::Terminal;
 use super::{Context, clock};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::codec::recovery_code::RecoveryCode;
@@ -70,7 +71,7 @@ pub fn say_others(context: &Context, codes: &[SlotInfo], removed: Option<ObjectI
     if !some {
         return Ok(());
     }
-    context.output.info("To remove one that was lost or seen: packstone key remove ID")
+    context.output.info(concat!("To remove one that was lost or seen: ", suggest!("key remove ID")))
 }
 
 /// Crockford's base 32 forgives case, O for 0, and I or L for 1.

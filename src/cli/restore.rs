@@ -8,6 +8,7 @@ use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::tell_warnings;
 use super::{Context, duration, open, own, size};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::codec::snapshot::Outcome;
 use crate::files::apply::Severity;
@@ -140,7 +141,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     if chosen.snapshot.outcome == Outcome::Partial && matches!(arguments.snapshot.snapshot, SnapshotRef::Latest { .. })
     {
         let id = chosen.id.short();
-        context.output.warn(&format!("snapshot {id} is partial: packstone show {id} lists what is missing in it"));
+        context
+            .output
+            .warn(&format!("snapshot {id} is partial. To see what is missing in it: {}", suggest!("show {}", id)));
     }
     let part = if found.path == b"/" { String::new() } else { format!(":{}", escape(&found.path)) };
     let source = format!("{}{part}", chosen.id.short());
@@ -349,7 +352,10 @@ fn show_report(
         output.warn(&format!("damaged: pack {} holds parts of {files} that are not restored", pack.short()));
     }
     if report.damage_count > 0 {
-        output.warn("the rest is restored. Next: packstone check --read-data; a good copy of the file under the same name heals it, then run the same command again");
+        output.warn(concat!(
+            "the rest is restored. A good copy of the file under the same name heals it; run the same command again then. Next: ",
+            suggest!("check --read-data")
+        ));
     } else if report.problem_count > 0 {
         let problems = size::counted(report.problem_count, "entry was", "entries were");
         let mut line = format!("{problems} not restored as in the snapshot");

@@ -5,6 +5,7 @@ use super::patterns::ExcludeOptions;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use super::watch::{Watch, tell_warnings};
 use super::{Context, open, size};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::ops::rewrite::{self, Change, Options, Report};
 use crate::ops::select;
@@ -105,10 +106,13 @@ fn show(report: &Report, arguments: &Arguments, context: &Context) -> Result<(),
         (0, ..) => output.info(format_args!("Nothing in {of} matches")),
         (_, None, _) => output.info(format_args!("{changed} of {of} would be rewritten; nothing was changed")),
         (_, Some(_), false) => output.info(format_args!(
-            "{changed} of {of} rewritten; the old ones stay. To free the space: packstone forget with their ids, then packstone prune"
+            "{changed} of {of} rewritten; the old ones stay. To free the space: {}  Then: {}",
+            suggest!("forget ID"),
+            suggest!("prune")
         )),
         (_, Some(_), true) => output.info(format_args!(
-            "{changed} of {of} rewritten, the old ones removed. To free the space: packstone prune (undelete brings them back until then)"
+            "{changed} of {of} rewritten, the old ones removed (undelete brings them back). To free the space: {}",
+            suggest!("prune")
         )),
     }
 }

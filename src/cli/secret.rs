@@ -12,6 +12,7 @@
 use super::exit::{CliError, Exit};
 use super::passphrase::Passphrase;
 use super::words;
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::codec::head_code::HeadCode;
 use crate::files::sys::remove_environment_variable;
@@ -292,8 +293,10 @@ impl Source {
             Self::Ask => ask(question, stdin_taken)?,
         };
         if passphrase.is_empty() {
-            return Err(CliError::failed("the passphrase is empty")
-                .hint("an empty passphrase protects nothing; for unattended use make a key file: packstone key add --new-key-file FILE"));
+            return Err(CliError::failed("the passphrase is empty").hint(concat!(
+                "an empty passphrase protects nothing. For unattended use make a key file: ",
+                suggest!("key add --new-key-file FILE")
+            )));
         }
         Ok(Secret::Passphrase(passphrase))
     }

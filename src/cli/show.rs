@@ -5,6 +5,7 @@ use super::json::{Raw, Snapshot as JsonSnapshot, Text};
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use super::watch::tell_warnings;
 use super::{Context, clock, open, size, snapshot_json};
+use crate::base::command::suggest;
 use crate::base::escape::{Escaped, escape};
 use crate::codec::snapshot::{Problem, ProblemKind};
 use crate::ops::select::Chosen;
@@ -133,7 +134,10 @@ fn facts(chosen: &Chosen, zone: &TimeZone) -> Vec<(&'static str, String)> {
         facts.push(("tags", list(&snapshot.tags)));
     }
     if snapshot.held {
-        facts.push(("held", "yes: no rule removes it; packstone release lets it go".to_owned()));
+        facts.push((
+            "held",
+            format!("yes: no rule removes it. To let it go: {}", suggest!("release {}", chosen.id.short())),
+        ));
     }
     if !snapshot.label.is_empty() {
         facts.push(("label", text(&snapshot.label)));
@@ -179,7 +183,7 @@ fn facts(chosen: &Chosen, zone: &TimeZone) -> Vec<(&'static str, String)> {
     ));
     if snapshot.deleted_count > 0 {
         let deletions = size::counted(snapshot.deleted_count, "deletion", "deletions");
-        facts.push(("log", format!("{deletions} so far: packstone deleted lists them")));
+        facts.push(("log", format!("{deletions} so far. To see them: {}", suggest!("deleted"))));
     }
     for option in &snapshot.options {
         facts.push(("option", text(option)));

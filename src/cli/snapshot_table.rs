@@ -2,6 +2,7 @@
 
 use super::table::{Align, Table};
 use super::{clock, size, snapshot_json};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::codec::snapshot::Outcome;
 use crate::ops::order::{Doubt, Order};
@@ -54,7 +55,7 @@ pub fn show<'a>(
     table.footer(size::counted(snapshots.clone().count() as u64, "snapshot", "snapshots"));
     let mut flawed = snapshots.clone().filter(|(chosen, _)| is_flawed(chosen)).map(|(chosen, _)| chosen.id.short());
     if let Some(id) = flawed.by_ref().last() {
-        table.footer(format!("! not everything was read as it was: packstone show {id}"));
+        table.footer(format!("! not everything was read as it was: {}", suggest!("show {}", id)));
     }
     for doubt in [Doubt::Ahead, Doubt::Contradicted] {
         let mut doubted = snapshots.clone().filter(|(chosen, _)| order.doubt(&chosen.id) == Some(doubt));

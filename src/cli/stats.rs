@@ -1,6 +1,7 @@
 //! `stats`: how much there is.
 
 use super::exit::{CliError, Exit};
+use super::failure::HEAL;
 use super::json;
 use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
@@ -144,7 +145,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         Exit::of_unread(report.unread.is_damage),
         format!("{count} cannot be read and could not be counted"),
     )
-    .hint("packstone check names everything that is damaged; any copy of the file under the same name heals it"))
+    .hint(HEAL))
 }
 
 fn freed(arguments: &Arguments, repository: &OpenRepository, context: &Context) -> Result<Exit, CliError> {

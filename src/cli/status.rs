@@ -4,7 +4,8 @@ use super::exit::{CliError, Exit};
 use super::mirror::store;
 use super::prune::parse_grace;
 use super::table::{Align, Table};
-use super::{Context, clock, duration, open, size, snapshot_json, words};
+use super::{Context, clock, duration, open, size, snapshot_json};
+use crate::base::command::{suggest, suggest_all};
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
@@ -45,8 +46,8 @@ pub struct Arguments {
 struct Source {
     host: String,
     paths: Vec<String>,
-    /// They are shown as they are.
-    is_plain: bool,
+    /// The same as bytes.
+    exact: Vec<Vec<u8>>,
     snapshots: u64,
     newest: Time,
     newest_id: String,
@@ -115,7 +116,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         && let Some(damage) = book.damage(&store::place_name(repository.place()))?
     {
         let (ago, what) = (ago(damage.found, now), escape(damage.what.as_bytes()));
-        let next = if mirrors.is_empty() { "packstone check" } else { "packstone repair objects" };
+        let next = if mirrors.is_empty() { suggest!("check") } else { suggest!("repair objects") };
         complain(&mut complaints, true, &format!("the last check, {ago}, found damage: {what}"), next);
     }
     for mirror in &mirrors {
@@ -126,29 +127,29 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         if shares_disk(mirror, repository.place()) {
             // A note: the copy is as good as asked for, and nothing that is done later makes it better.
             let sentence = format!("{} is on the same file system as the repository: {}", mirror.name, store::NO_COPY);
-            let next = "packstone mirror add NAME s3://BUCKET/PATH, or a directory on another disk";
+            let next = suggest!("mirror add NAME s3://BUCKET/PATH");
             complain(&mut complaints, false, &sentence, next);
         }
     }
     if book.is_none() {
         let sentence = "which mirrors this repository has is not known without a directory of this machine's state";
-        complain(&mut complaints, false, sentence, "packstone status --state-dir DIRECTORY");
+        complain(&mut complaints, false, sentence, suggest!("status --state-dir DIRECTORY"));
     } else if mirrors.is_empty() {
         complain(
             &mut complaints,
             false,
             "this repository is the only copy",
-            "packstone mirror add NAME s3://BUCKET/PATH",
+            suggest!("mirror add NAME s3://BUCKET/PATH"),
         );
     }
     let slots = repository.slots();
     for slot in slots.iter().filter(|slot| slot.damage.is_some()) {
-        complain(&mut complaints, false, &format!("key {} cannot be used", slot.id.short()), "packstone key list");
+        complain(&mut complaints, false, &format!("key {} cannot be used", slot.id.short()), suggest!("key list"));
     }
     // One that cannot be read now may be one.
     if !slots.iter().any(|slot| slot.is_unreadable || (slot.kind == SecretKind::RecoveryCode && slot.damage.is_none()))
     {
-        complain(&mut complaints, false, "there is no recovery code", "packstone key recovery-code");
+        complain(&mut complaints, false, "there is no recovery code", suggest!("key recovery-code"));
     }
     let disk = rustix::fs::statvfs(repository.place()).ok().map(|disk| {
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
@@ -158,7 +159,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     {
         let sentence =
             format!("the repository's disk is nearly full: {} of {} are free", size::show(free), size::show(whole));
-        complain(&mut complaints, true, &sentence, "packstone prune, or packstone forget --prune");
+        complain(&mut complaints, true, &sentence, suggest!("prune"));
     }
     complaints.sort_by_key(|complaint| !complaint.overdue);
     let overdue = complaints.iter().any(|complaint| complaint.overdue);
@@ -188,7 +189,7 @@ fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Result<V
     let found = select::all(repository, &Filter::default())?;
     for (id, error) in &found.damaged {
         let sentence = format!("snapshot {} cannot be read: {error}", id.short());
-        complain(complaints, true, &sentence, "packstone check");
+        complain(complaints, true, &sentence, suggest!("check"));
     }
     ahead(&found, complaints);
     let mut sources: BTreeMap<_, Source> = BTreeMap::new();
@@ -197,7 +198,7 @@ fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Result<V
         let source = sources.entry(GroupBy::HOST_AND_PATHS.key(snapshot)).or_insert_with(|| Source {
             host: escape(snapshot.host.as_bytes()),
             paths: snapshot.paths.iter().map(|path| escape(path)).collect(),
-            is_plain: snapshot.paths.iter().all(|path| escape(path).as_bytes() == path.as_slice()),
+            exact: snapshot.paths.iter().map(|path| path.to_vec()).collect(),
             snapshots: 0,
             newest: snapshot.time,
             newest_id: String::new(),
@@ -226,21 +227,21 @@ fn ahead(found: &Selection, complaints: &mut Vec<Complaint>) {
         0 => format!("the time of snapshot {} is ahead of this machine's clock", first.id.short()),
         more => format!("the times of {} snapshots are ahead of this machine's clock", more + 1),
     };
-    complain(complaints, false, &sentence, "compare the clock with date, and the times with packstone snapshots");
+    complain(
+        complaints,
+        false,
+        &sentence,
+        concat!("compare the clock with date, and the times with: ", suggest!("snapshots")),
+    );
 }
 
 fn next_backup(source: &Source) -> String {
-    if !source.is_plain {
-        // What is shown of such a name is not what it is.
-        return "packstone backup PATH...".to_owned();
-    }
-    let paths: Vec<String> = source.paths.iter().map(|path| words::quote(path)).collect();
-    format!("packstone backup {}", paths.join(" "))
+    suggest_all("backup", &source.exact)
 }
 
 fn overdue_sources(sources: &[Source], max_age: Duration, now: Time, complaints: &mut Vec<Complaint>) {
     if sources.is_empty() {
-        complain(complaints, true, "there is no snapshot yet", "packstone backup PATH...");
+        complain(complaints, true, "there is no snapshot yet", suggest!("backup PATH"));
     }
     for source in sources {
         let (paths, next) = (source.paths.join(", "), next_backup(source));
@@ -257,7 +258,7 @@ fn overdue_sources(sources: &[Source], max_age: Duration, now: Time, complaints:
                     );
                 } else if source.outcome == Outcome::Partial {
                     let sentence = format!("{paths}: the newest snapshot is not complete");
-                    complain(complaints, false, &sentence, &format!("packstone show {}", source.newest_id));
+                    complain(complaints, false, &sentence, &suggest!("show {}", source.newest_id));
                 }
                 if let Some((sentence, next)) = too_little(complete) {
                     complain(complaints, false, &format!("{paths}: snapshot {id} {sentence}"), &next);
@@ -271,11 +272,11 @@ fn overdue_sources(sources: &[Source], max_age: Duration, now: Time, complaints:
 fn too_little(complete: &Complete) -> Option<(String, String)> {
     let Complete { id, entries, before, .. } = complete;
     if *entries == 0 {
-        return Some(("has no files".to_owned(), format!("packstone show {id}")));
+        return Some(("has no files".to_owned(), suggest!("show {}", id)));
     }
     let (other, held) = before.as_ref().filter(|(_, held)| backup::has_lost_nearly_all(*held, *entries))?;
     let (now, held) = (size::counted(*entries, "file", "files"), size::count(*held));
-    Some((format!("has {now}, the one before it had {held}"), format!("packstone diff {other} {id}")))
+    Some((format!("has {now}, the one before it had {held}"), suggest!("diff {} {}", other, id)))
 }
 
 /// Why the newest complete snapshot is not young enough. What cannot be determined is not young.
@@ -303,7 +304,7 @@ fn overdue_mirror(
     complaints: &mut Vec<Complaint>,
 ) -> Result<(), CliError> {
     let (name, head) = (&mirror.name, repository.tip().reference());
-    let next = format!("packstone sync {name}");
+    let next = suggest!("sync {}", name);
     let failed = book.counts(name)?.failed;
     if failed > 0 {
         let sentence = format!("{name}: {} could not be sent", size::counted(failed, "object", "objects"));
@@ -325,7 +326,7 @@ fn overdue_mirror(
 
 fn overdue_drill(mirror: &str, drills: &[Drill], max_age: Duration, now: Time, complaints: &mut Vec<Complaint>) {
     let mut here = drills.iter().filter(|drill| drill.mirror == mirror);
-    let next = format!("packstone drill {mirror}");
+    let next = suggest!("drill {}", mirror);
     let ended = here.clone().find(|drill| matches!(drill.outcome, DrillOutcome::Passed | DrillOutcome::Failed));
     if let Some(failed) = ended.filter(|drill| drill.outcome == DrillOutcome::Failed) {
         let reason = escape(failed.reason.as_deref().unwrap_or_default().as_bytes());
@@ -476,7 +477,7 @@ impl Screen<'_> {
         let complaints: Vec<_> = self
             .complaints
             .iter()
-            .map(|it| serde_json::json!({ "sentence": it.sentence, "next": it.next, "overdue": it.overdue }))
+            .map(|it| serde_json::json!({ "sentence": it.sentence, "next": context.output.with_commands(&it.next), "overdue": it.overdue }))
             .collect();
         context.output.json(&serde_json::json!({
             "message_type": "status",

@@ -3,7 +3,7 @@
 
 use super::Context;
 use super::interrupt::Interrupt;
-use super::output::{Output, safe};
+use super::output::Output;
 use crate::base::escape::escape;
 use crate::ops::{Item, Monitor, Phase, Severity};
 use crate::repository::Repository;
@@ -30,7 +30,7 @@ impl Monitor for Watch {
     fn item(&self, _: &Item<'_>) {}
 
     fn problem(&self, _: Severity, path: &[u8], message: &str) {
-        let message = safe(message);
+        let message = self.output.shown(message);
         self.output.warn(&if path.is_empty() { message } else { format!("{}: {message}", escape(path)) });
     }
 

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use super::directory::Directory;
 use super::source::as_path;
 use super::stat::{Kind, Stat};
+use crate::base::command::suggest;
 use crate::base::escape::Escaped;
 use crate::base::id::RepositoryId;
 use crate::base::time::Time;
@@ -444,8 +445,9 @@ pub enum OwnError {
     },
     /// A place cannot be looked at.
     #[error(
-        "{0}: what belongs to it cannot be recognised, so nothing is removed. Next: run as a user who may read it, mount its disk, or \
-         take a mirror that is gone off the list with packstone mirror remove"
+        "{0}: what belongs to it cannot be recognised, so nothing is removed. Run as a user who may read it, mount its disk, or \
+         take a mirror that is gone off the list: {remove}",
+        remove = suggest!("mirror remove NAME")
     )]
     Places(String),
 }

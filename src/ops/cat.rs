@@ -3,6 +3,7 @@
 use super::select::{self, Filter, SnapshotArgument, SnapshotRef};
 use super::tree_walk::Visited;
 use super::{Error, Result};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::head::{Head, HeadRef};
@@ -38,7 +39,7 @@ fn listed(repository: &Repository, folder: Folder) -> Result<Vec<(ObjectName, u6
 fn find(repository: &Repository, folder: Folder, text: &str, kind: &str) -> Result<(ObjectName, ObjectId, u64)> {
     let all = listed(repository, folder)?;
     let ids: Vec<ObjectId> = all.iter().filter_map(|(name, _)| name.id()).collect();
-    let next = format!("the files under {}/ of the repository are named by their ids", folder.as_str());
+    let next = format!("The files under {}/ of the repository are named by their ids", folder.as_str());
     let id = by_id(&ids, text, kind, &next)?;
     let found = all.into_iter().find(|(name, _)| name.id() == Some(id));
     found.map(|(name, length)| (name, id, length)).ok_or_else(|| Error::Refused(format!("no {kind} {text}")))
@@ -100,9 +101,10 @@ fn read_head(repository: &Repository, name: ObjectName) -> Result<Head> {
 pub fn key(repository: &Repository, text: &str) -> Result<SlotInfo> {
     let slots = repository.slots();
     let ids: Vec<ObjectId> = slots.iter().map(|slot| slot.id).collect();
-    let id = by_id(&ids, text, "key", "packstone key list shows them")?;
+    let next = concat!("To see them: ", suggest!("key list"));
+    let id = by_id(&ids, text, "key", next)?;
     let slot = slots.into_iter().find(|slot| slot.id == id);
-    slot.ok_or_else(|| Error::Refused(format!("no key {text}: packstone key list shows them")))
+    slot.ok_or_else(|| Error::Refused(format!("no key {text}. {next}")))
 }
 
 /// A segment, live or not.
@@ -170,7 +172,9 @@ fn chunk_by_beginning(repository: &Repository, digits: &str) -> Result<ChunkId> 
     found.sort_unstable();
     found.dedup();
     let ids: Vec<ObjectId> = found.iter().map(|id| ObjectId(*id.as_bytes())).collect();
-    let id = by_id(&ids, digits, "chunk", "packstone cat segment ID and cat tree SNAPSHOT:PATH name chunks")?;
+    let next =
+        concat!("Chunks are named by: ", suggest!("cat segment ID"), "  and by: ", suggest!("cat tree SNAPSHOT:PATH"));
+    let id = by_id(&ids, digits, "chunk", next)?;
     Ok(ChunkId(*id.as_bytes()))
 }
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::select::Chosen;
 use super::{Error, Result};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::Snapshot;
@@ -239,8 +240,9 @@ fn look_for(repository: &Repository, chosen: &Chosen, path: &[u8]) -> Result<std
     Ok(match found.pop_first() {
         Some((path, part)) => Ok(Found { path, part }),
         None => Err(format!(
-            "no {shown} in snapshot {id}: {}; packstone ls {id} lists what is there",
+            "no {shown} in snapshot {id}: {}. To see what is there: {}",
             missing.sentence,
+            suggest!("ls {}", chosen.id.short()),
             id = chosen.id.short()
         )),
     })

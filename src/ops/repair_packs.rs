@@ -23,6 +23,7 @@ use rayon::prelude::*;
 
 use super::check::verify_pack;
 use super::{Error, Monitor, Phase, Result};
+use crate::base::command::suggest;
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::block;
 use crate::codec::chunk_list::ChunkRef;
@@ -183,7 +184,10 @@ pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) ->
         }
     }
     if let Some(name) = names.iter().find(|name| !seen.iter().any(|id| id.to_string().starts_with(name.as_str()))) {
-        return Err(Error::Refused(format!("no live pack has an id that begins with {name:?}: see packstone check")));
+        return Err(Error::Refused(format!(
+            "no live pack has an id that begins with {name:?}. Next: {}",
+            suggest!("check")
+        )));
     }
     count_lost(repository, &mut plan, &there, monitor)?;
     Ok(plan)
@@ -196,7 +200,7 @@ fn listed(repository: &Repository) -> Result<BTreeMap<ObjectId, u64>> {
 
 fn segment(repository: &Repository, id: ObjectId, length: u64, generation: u64) -> Result<Vec<SegmentPack>> {
     let read = index::read_segment(repository.storage(), repository.keys(), id, length, generation);
-    Ok(read.map_err(|error| Error::Refused(format!("{error}; packstone repair index comes first")))?.packs)
+    Ok(read.map_err(|error| Error::Refused(format!("{error}. First: {}", suggest!("repair index"))))?.packs)
 }
 
 /// Looks for other copies of the chunks that do not open: in live packs, and then in marked ones, which can be brought back.

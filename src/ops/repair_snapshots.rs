@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use super::rewrite_tree::{Rewritten, Rules, TreeRewriter};
 use super::select::{Chosen, Selection};
 use super::{Error, Monitor, Phase, Result};
+use crate::base::command::suggest;
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::deletion_log::encode_deletion;
@@ -184,7 +185,7 @@ pub fn run(
 fn require_known(repository: &Repository) -> Result<()> {
     let index = repository.index();
     if let Some(error) = index.broken().first() {
-        return Err(Error::Refused(format!("{error}; packstone repair index comes first")));
+        return Err(Error::Refused(format!("{error}. First: {}", suggest!("repair index"))));
     }
     let listed = repository.storage().list(Folder::Packs).map_err(repository::Error::from)?;
     let there: BTreeMap<ObjectId, u64> =
@@ -193,9 +194,10 @@ fn require_known(repository: &Repository) -> Result<()> {
     match bad {
         None => Ok(()),
         Some((id, _)) => Err(Error::Refused(format!(
-            "{} is missing or has another length: copy it back from any other copy of the repository, or packstone \
-             repair packs first",
-            ObjectName::Pack(*id)
+            "{} is missing or has another length: copy it back from any other copy of the repository. Without one, \
+             first: {}",
+            ObjectName::Pack(*id),
+            suggest!("repair packs")
         ))),
     }
 }

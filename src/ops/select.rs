@@ -15,6 +15,7 @@ use std::str::FromStr;
 use super::order::{self, Order};
 pub use super::part::{Found, Part, find_path};
 use super::{Error, Result};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::{ID_BYTES, ObjectId};
 use crate::codec::snapshot::{Snapshot, many_beneath};
@@ -22,6 +23,8 @@ use crate::repository::{self, Repository};
 
 /// Candidates of an ambiguous id that are named.
 const CANDIDATES_SHOWN: usize = 8;
+/// Where all of them are shown.
+const LISTED: &str = concat!("To see them: ", suggest!("snapshots"));
 
 /// One snapshot, as it was typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -349,18 +352,18 @@ fn latest<'a>(repository: &Repository, everything: &'a Selection, back: usize, f
     }
     let sentence = match (everything.chosen.len(), fitting().count()) {
         (0, _) if everything.damaged.is_empty() => format!(
-            "no snapshot {name}: the repository at {} holds none yet; packstone backup PATH makes one",
-            repository.place().display()
+            "no snapshot {name}: the repository at {} holds none yet. To make one: {}",
+            escape(repository.place().as_os_str().as_encoded_bytes()),
+            suggest!("backup PATH")
         ),
         (0, _) => {
             let damaged: Vec<String> = everything.damaged.iter().map(|(id, _)| id.short()).collect();
-            format!("no snapshot {name}: none can be read ({}); packstone check says more", damaged.join(", "))
+            format!("no snapshot {name}: none can be read ({}). Next: {}", damaged.join(", "), suggest!("check"))
         }
-        (held, 0) => format!(
-            "no snapshot {name}: none of the {held} snapshots has this host, these tags and paths; \
-             packstone snapshots lists them"
-        ),
-        (_, fit) => format!("no snapshot {name}: only {fit} to choose from; packstone snapshots lists them"),
+        (held, 0) => {
+            format!("no snapshot {name}: none of the {held} snapshots has this host, these tags and paths. {LISTED}")
+        }
+        (_, fit) => format!("no snapshot {name}: only {fit} to choose from. {LISTED}"),
     };
     Err(Error::Refused(sentence))
 }
@@ -374,7 +377,7 @@ fn by_prefix(repository: &Repository, digits: &str) -> Result<ObjectId> {
         }
         Err(_) => format!("{} (cannot be read)", id.short()),
     };
-    by_beginning(tip.state.snapshots.keys(), digits, "snapshot", "packstone snapshots lists them", describe)
+    by_beginning(tip.state.snapshots.keys(), digits, "snapshot", LISTED, describe)
 }
 
 /// The one of `ids` that begins with these hex digits. `kind` and `next` are for the message: what is looked for, and
@@ -392,7 +395,7 @@ pub fn by_beginning<'a>(
     let found: Vec<&ObjectId> = ids.filter(|id| id.to_string().starts_with(digits)).collect();
     match found.as_slice() {
         [id] => Ok(**id),
-        [] => Err(Error::Refused(format!("no {kind} {digits}: {next}"))),
+        [] => Err(Error::Refused(format!("no {kind} {digits}. {next}"))),
         several => {
             let mut names: Vec<String> = several.iter().take(CANDIDATES_SHOWN).map(|id| describe(id)).collect();
             if several.len() > CANDIDATES_SHOWN {

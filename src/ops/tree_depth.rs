@@ -37,7 +37,7 @@ pub fn check_depth(path: &[u8], beneath: usize) -> Result<()> {
 pub fn too_deep(what: &str) -> String {
     format!(
         "{DIRECTORY_DEPTH_MAX} is the limit of the format: {what} is refused. Nothing of it is damaged; what lies higher comes back \
-         with packstone restore and --exclude for what is too deep"
+         by a restore that leaves out with --exclude what is too deep"
     )
 }
 

@@ -16,6 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use super::order::{Order, Stamp};
 use super::select::by_beginning;
 use super::{Error, Monitor, Result};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
@@ -184,10 +185,11 @@ fn lost(tip: &Tip, id: ObjectId, error: Error) -> Error {
     let has_swept = tip.state.swept.values().any(|sweep| sweep.kind == MarkedKind::Pack);
     match error.repository() {
         Some(repository::Error::ChunkMissing { chunk }) if has_swept => Error::Refused(format!(
-            "snapshot {} cannot come back: chunk {} is in no pack that a live segment lists; prune has swept it, unless packstone repair \
-             index finds it in a pack that none lists",
+            "snapshot {} cannot come back: chunk {} is in no pack that a live segment lists. Prune has swept it, unless it is \
+             found in a pack that none lists: {}",
             id.short(),
-            chunk.short()
+            chunk.short(),
+            suggest!("repair index")
         )),
         _ => error,
     }
@@ -197,10 +199,11 @@ fn lost(tip: &Tip, id: ObjectId, error: Error) -> Error {
 fn not_yet(id: ObjectId, error: Error) -> Error {
     match error.repository() {
         Some(repository::Error::ChunkMissing { chunk }) => Error::Refused(format!(
-            "snapshot {} cannot come back now: chunk {} is in no pack that a live segment lists; packstone repair index takes \
-             over packs that none lists",
+            "snapshot {} cannot come back now: chunk {} is in no pack that a live segment lists. To take over packs that none \
+             lists: {}",
             id.short(),
-            chunk.short()
+            chunk.short(),
+            suggest!("repair index")
         )),
         _ => error,
     }
@@ -233,7 +236,8 @@ fn find(repository: &Repository, tip: &Tip, unlisted: &[ObjectId], digits: &str)
         Ok(snapshot) => format!("{} of {}", id.short(), escape(snapshot.host.as_bytes())),
         Err(_) => format!("{} (cannot be read)", id.short()),
     };
-    by_beginning(there, digits, "removed snapshot", "packstone undelete lists what can come back", describe)
+    let next = concat!("To see what can come back: ", suggest!("undelete"));
+    by_beginning(there, digits, "removed snapshot", next, describe)
 }
 
 /// Publishes the head in which the snapshots, and the packs that they need, are live.

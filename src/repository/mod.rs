@@ -53,6 +53,7 @@ use self::keyring::NewSlot;
 use self::lock::{AppendGuard, LockError, Locks, WriterGuard};
 use self::pin::{Pin, Pinned};
 use self::remembered::Remembered;
+use crate::base::command::suggest;
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::shortage::is_shortage;
 use crate::base::time::Time;
@@ -238,9 +239,9 @@ impl Repository {
         let mut warnings = Vec::new();
         let is_mirror = access.is_mirror();
         let mend = if is_mirror {
-            "packstone repair mirror sends it there again"
+            concat!("to send it there again: ", suggest!("repair mirror NAME"))
         } else {
-            "packstone repair heads brings it back"
+            concat!("to bring it back: ", suggest!("repair heads"))
         };
         if let Some((object, error)) = &tip.unreadable {
             warnings.push(format!(
@@ -526,7 +527,7 @@ impl Repository {
             None => {
                 let opened = Arc::new(self.open_index());
                 for error in opened.broken() {
-                    self.warn(format!("{error}; reading goes on without it. Next: packstone check"));
+                    self.warn(format!("{error}; reading goes on without it. Next: {}", suggest!("check")));
                 }
                 *index = Some(Arc::clone(&opened));
                 opened

@@ -32,6 +32,8 @@ use std::io;
 
 use rustix::io::Errno;
 
+use crate::base::command::unmarked;
+
 /// What kind of failure a storage met; decides what a person can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -101,7 +103,8 @@ impl ErrorKind {
 
 /// A failed operation on one object.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation} {object}: {source}")]
+// What a store answers may hold anything.
+#[error("{operation} {object}: {}", unmarked(&.source.to_string()))]
 pub struct Error {
     /// What was tried: "read", "write", "rename", "fsync", "list", "remove".
     pub operation: &'static str,

@@ -77,7 +77,7 @@ impl ReadOnly {
 }
 
 fn refuse<T>(operation: &'static str, object: impl std::fmt::Display) -> Result<T> {
-    let message = "a mirror is only read here: write to the repository, and packstone sync sends it";
+    let message = "a mirror is only read here; leave --from out to write to the repository";
     Err(Error::new(operation, object, io::Error::other(message)).with_kind(ErrorKind::Denied))
 }
 

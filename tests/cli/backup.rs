@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
 
+use super::plain;
 use super::support::{World, snapshot_id};
 
 fn last_json(text: &str) -> serde_json::Value {
@@ -57,7 +58,7 @@ fn a_place_without_a_repository_has_its_own_exit_code() {
     let world = World::new();
     let ran = world.run(&["backup", "tree"]);
     assert_eq!(ran.code, Some(10), "{}", ran.err);
-    assert!(ran.err.contains("packstone init"), "{}", ran.err);
+    assert!(plain(&ran.err).contains("packstone init"), "{}", ran.err);
 }
 
 #[test]

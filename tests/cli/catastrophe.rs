@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Ran;
+use super::plain;
 use super::prune::noise;
 use super::support::{World, files_beneath};
 
@@ -434,14 +435,14 @@ fn befall(catastrophe: &Catastrophe) -> Result<Ran, String> {
     if ran.err.contains("until it is taken out") {
         remove(&newest(&world.path("mirror/heads")));
     }
-    if ran.err.contains("packstone repair mirror") {
+    if plain(&ran.err).contains("packstone repair mirror") {
         world.run(&["repair", "mirror", "offsite"]);
         let again = world.run(&["sync"]);
         if again.code != Some(0) {
             return Err(format!("repaired, and still: {}{}", again.out, again.err));
         }
     }
-    if !catastrophe.of_mirror || ran.code == Some(0) || ran.err.contains("packstone repair mirror") {
+    if !catastrophe.of_mirror || ran.code == Some(0) || plain(&ran.err).contains("packstone repair mirror") {
         let address = world.path("mirror");
         let checked = world.run(&["check", "--mirror", world.text(&address), "--read-data"]);
         if checked.code != Some(0) {

@@ -89,7 +89,7 @@ fn what_vanished_is_listed_with_its_last_snapshot() {
     assert!(out.contains(&line) && out.contains("/tree/directory/deeper/\n"), "{out}");
     assert!(out.contains("7 deletions"), "{out}");
     // What it says to type works.
-    let hint = format!(" restore {}:'/tree/becomes a directory' --target ./back\n", &all[0][..8]);
+    let hint = format!(" restore '{}:/tree/becomes a directory' --target ./back\n", &all[0][..8]);
     assert!(out.contains("\nGet one back: packstone") && out.contains(&hint), "{out}");
     world.ok(&["restore", &format!("{}:/tree/becomes a directory", &all[0][..8]), "--target", "back"]);
     assert!(world.ok(&["show", "latest"]).out.contains("7 deletions so far"));

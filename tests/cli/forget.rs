@@ -1,5 +1,6 @@
 //! `forget` from outside: what stays and goes, why, and that nothing goes by mistake.
 
+use super::plain;
 use super::reading::{json, lines, spoil_snapshot};
 use super::support::{World, snapshot_id};
 
@@ -39,7 +40,11 @@ fn rules_say_what_stays_and_why() {
     assert_eq!(ids(&world), all);
     let ran = world.ok(&["forget", "-d", "2", "-y", "1", "-c"]);
     assert!(ran.out.contains("kept 2, removed 4 snapshots"), "{}", ran.out);
-    assert!(ran.out.contains("packstone prune") && ran.out.contains("packstone undelete "), "{}", ran.out);
+    assert!(
+        plain(&ran.out).contains("packstone prune") && plain(&ran.out).contains("packstone undelete "),
+        "{}",
+        ran.out
+    );
     assert_eq!(ids(&world), [all[3].as_str(), &all[5]]);
     let again = world.ok(&["forget", "-d", "2", "-y", "1"]);
     assert!(again.out.contains("kept 2, removed 0 snapshots"), "{}", again.out);
@@ -131,7 +136,7 @@ fn flawed_held_and_future_snapshots_are_looked_after() {
     let held = ids(&world)[1].clone();
     let ran = world.run(&["forget", &held]);
     assert_eq!(ran.code, Some(1));
-    assert!(ran.err.contains("is held: nothing was removed. To let it go: packstone release "), "{}", ran.err);
+    assert!(plain(&ran.err).contains("is held: nothing was removed. To let it go: packstone release "), "{}", ran.err);
     let out = world.ok(&["forget", "--keep-last", "1", "--group-by", ""]).out;
     for word in ["newest complete snapshot", "held", "time in the future", "last snapshot"] {
         assert!(out.contains(word), "{word}: {out}");

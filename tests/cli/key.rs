@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::Ran;
+use super::plain;
 use super::support::World;
 use super::terminal::{self, Answer};
 
@@ -186,9 +187,9 @@ fn a_kit_brings_everything_back() {
     world.ok(&["mirror", "add", "offsite", "mirror"]);
     world.ok(&["sync"]);
     let ran = world.run(&["key", "kit"]);
-    assert!(ran.code == Some(1) && ran.err.contains("packstone key kit --output kit.html"), "{}", ran.err);
+    assert!(ran.code == Some(1) && plain(&ran.err).contains("packstone key kit --output kit.html"), "{}", ran.err);
     let ran = world.ok(&["key", "kit", "--output", "kit.txt"]);
-    assert!(ran.out.contains("Next: packstone sync"), "{}", ran.out);
+    assert!(plain(&ran.out).contains("Next: packstone sync"), "{}", ran.out);
     let page = fs::read_to_string(world.path("kit.txt")).unwrap();
     assert_eq!(fs::metadata(world.path("kit.txt")).unwrap().permissions().mode() & 0o777, 0o600);
     let code = page.lines().skip_while(|line| *line != "Recovery code").nth(2).unwrap().trim().to_owned();

@@ -40,6 +40,7 @@ mod show;
 mod snapshots;
 mod stats;
 mod status;
+mod suggested;
 mod support;
 mod tag;
 mod terminal;
@@ -71,6 +72,14 @@ impl From<Output> for Ran {
         let text = |bytes| String::from_utf8(bytes).expect("the program prints UTF-8 only");
         Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
+}
+
+/// What was printed, with suggested commands as they are where the repository is the default one. Its path has no blank in the worlds
+/// of the tests that ask; `suggested` is about the others.
+pub fn plain(text: &str) -> String {
+    let mut parts = text.split("packstone -r ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + "packstone " + part.split_once(' ').map_or("", |(_, rest)| rest))
 }
 
 /// Runs it to the end.

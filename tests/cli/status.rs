@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::plain;
 use super::reading::json;
 use super::support::World;
 
@@ -10,12 +11,12 @@ fn an_empty_repository_and_a_lonely_one_say_what_is_missing() {
     let world = World::with_repository();
     let ran = world.run(&["status"]);
     assert_eq!(ran.code, Some(18), "{}", ran.err);
-    assert!(ran.out.contains("! there is no snapshot yet.  Next: packstone backup PATH..."), "{}", ran.out);
+    assert!(plain(&ran.out).contains("! there is no snapshot yet.  Next: packstone backup PATH"), "{}", ran.out);
     world.write("a", "a");
     world.backup();
     let ran = world.ok(&["status"]);
-    assert!(ran.out.contains("this repository is the only copy.  Next: packstone mirror add"), "{}", ran.out);
-    assert!(ran.out.contains("there is no recovery code.  Next: packstone key recovery-code"), "{}", ran.out);
+    assert!(plain(&ran.out).contains("this repository is the only copy.  Next: packstone mirror add"), "{}", ran.out);
+    assert!(plain(&ran.out).contains("there is no recovery code.  Next: packstone key recovery-code"), "{}", ran.out);
 }
 
 #[test]
@@ -29,7 +30,7 @@ fn what_is_overdue_is_told_with_what_to_do() {
     let told = json(&ran);
     assert_eq!(told["overdue"].as_bool(), Some(true));
     assert!(told["sources"][0]["age_seconds"].as_u64().unwrap() > 5 * 365 * 86_400, "{told}");
-    assert!(told["complaints"][0]["next"].as_str().unwrap().starts_with("packstone backup /"), "{told}");
+    assert!(told["complaints"][0]["next"].as_str().unwrap().contains(" backup /"), "{told}");
     world.ok(&["status", "--max-age", "100y"]);
     world.backup();
     world.ok(&["status"]);
@@ -37,7 +38,7 @@ fn what_is_overdue_is_told_with_what_to_do() {
     world.ok(&["mirror", "add", "offsite", "mirror"]);
     let ran = world.run(&["status"]);
     assert!(
-        ran.code == Some(18) && ran.out.contains("! offsite was never synced.  Next: packstone sync offsite"),
+        ran.code == Some(18) && plain(&ran.out).contains("! offsite was never synced.  Next: packstone sync offsite"),
         "{}",
         ran.out
     );

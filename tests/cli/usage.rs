@@ -12,8 +12,8 @@ fn habits_from_elsewhere_get_a_hint() {
         (&["mount", "/mnt"][..], "packstone"),
         (&["compact"], "packstone prune"),
         (&["delete", "::name"], "packstone forget ID"),
-        (&["create", "::name", "/home"], "packstone backup PATH..."),
-        (&["-r", "/x", "list", "locks"], "packstone snapshots"),
+        (&["create", "::name", "/home"], "packstone backup PATH"),
+        (&["-r", "/x", "list", "locks"], "packstone -r /x snapshots  or: packstone -r /x ls latest"),
     ] {
         let ran = run(words);
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{words:?}");

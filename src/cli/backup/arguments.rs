@@ -1,5 +1,6 @@
 //! What `backup` is asked: what to store, and how to look at it.
 
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::cli::clock;
@@ -135,7 +136,7 @@ impl Arguments {
             sources.extend(list::files_from_raw(file)?);
         }
         if sources.is_empty() {
-            return Err(CliError::usage("nothing to back up: no path is given").hint("packstone backup PATH..."));
+            return Err(CliError::usage("nothing to back up: no path is given").hint(suggest!("backup PATH")));
         }
         Ok(sources)
     }

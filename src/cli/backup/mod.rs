@@ -4,7 +4,6 @@ mod arguments;
 mod summary;
 
 pub use arguments::Arguments;
-pub use summary::{repository_words, shell_word};
 
 use super::Context;
 use super::exit::{CliError, Exit};
@@ -13,6 +12,7 @@ use super::mirror::store;
 use super::open;
 use super::own;
 use super::progress::{Progress, Work};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::threads;
 use crate::codec::snapshot::Outcome;
@@ -169,7 +169,7 @@ fn refuse_own(sources: &[Vec<u8>], own: &OwnPlaces, context: &Context) -> Result
     }
     if let (Some((source, owner)), 0) = (owned.first(), others) {
         return Err(CliError::failed(format!("nothing to back up: {} is {owner}, or lies in it", escape(source)))
-            .hint("a repository is copied with packstone mirror add and sync, never by backing it up"));
+            .hint(concat!("a repository is never backed up. To copy it: ", suggest!("mirror add NAME ADDRESS"))));
     }
     for (source, owner) in owned {
         context.output.warn(&format!("{} is {owner}, or lies in it: it is left out", escape(source)));
@@ -215,8 +215,10 @@ fn stream_backup(
         return Ok(backup::run_stream(repository, &mut input, &mut || Ok(()), name, labels, options, progress)?);
     }
     let Some((program, rest)) = arguments.paths.split_first() else {
-        return Err(CliError::usage("--stdin-from-command needs a command")
-            .hint("packstone backup --stdin-from-command --stdin-filename db.sql -- pg_dump db"));
+        return Err(CliError::usage("--stdin-from-command needs a command").hint(concat!(
+            "for example: ",
+            suggest!("backup --stdin-from-command --stdin-filename db.sql -- pg_dump db")
+        )));
     };
     let shown = escape(program.as_bytes());
     let failed = |error| CliError::failed(format!("cannot run {shown}")).caused_by(error);
@@ -282,10 +284,11 @@ fn say(
         Some(first) => in_snapshot(first),
         None => Some(arguments.stdin_filename.as_bytes().to_vec()),
     };
-    let words = repository_words(repository.place(), context.global.repository_is_default());
     let mirrors = store::names(context, repository.id());
-    let sources: Vec<Vec<u8>> = given.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
-    for line in summary::text(report, arguments.dry_run, example.as_deref(), &words, (&mirrors, &sources)) {
+    // The command is typed in another directory.
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let sources: Vec<Vec<u8>> = given.iter().map(|path| absolute(path).into_os_string().into_encoded_bytes()).collect();
+    for line in summary::text(report, arguments.dry_run, example.as_deref(), (&mirrors, &sources)) {
         context.output.info(line)?;
     }
     Ok(())

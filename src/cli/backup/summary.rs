@@ -1,5 +1,6 @@
 //! What a backup says at its end: what happened, whether it is safe now, what to type next.
 
+use crate::base::command::{suggest, suggest_all};
 use crate::base::escape::escape;
 use crate::cli::clock;
 use crate::cli::duration;
@@ -8,7 +9,6 @@ use crate::cli::size;
 use crate::codec::snapshot::{Outcome, ProblemKind};
 use crate::ops::backup::Report;
 use std::borrow::Cow;
-use std::path::Path;
 
 /// Problems that are repeated in the summary; the rest is in the snapshot.
 const NAMED: usize = 5;
@@ -58,14 +58,12 @@ pub fn json(report: &Report, dry_run: bool) -> BackupMessage<'static> {
     })
 }
 
-/// The lines for people. `example` is a path in the snapshot, `repository` what to add to commands, empty for the
-/// default one, `mirrors` the names of the mirrors, `sources` what was asked for.
+/// The lines for people. `example` is a path in the snapshot, `mirrors` the names of the mirrors, `sources` what was asked for.
 #[must_use]
 pub fn text(
     report: &Report,
     dry_run: bool,
     example: Option<&[u8]>,
-    repository: &str,
     (mirrors, sources): (&[String], &[Vec<u8>]),
 ) -> Vec<String> {
     let mut lines = Vec::new();
@@ -86,7 +84,7 @@ pub fn text(
     );
     if let (Some(id), true) = (report.snapshot, report.problem_count > 0) {
         let notes = size::counted(report.problem_count, "note", "notes");
-        line.push_str(&format!("  {notes}: packstone{repository} show {}", id.short()));
+        line.push_str(&format!("  {notes}: {}", suggest!("show {}", id.short())));
     }
     lines.push(line);
     lines.push(format!(
@@ -100,7 +98,7 @@ pub fn text(
     ));
     if report.deletions > 0 {
         let (count, verb) = (size::count(report.deletions), if report.deletions == 1 { "is" } else { "are" });
-        let listed = if report.snapshot.is_some() { format!(": packstone{repository} deleted") } else { String::new() };
+        let listed = if report.snapshot.is_some() { concat!(": ", suggest!("deleted")) } else { "" };
         lines.push(format!("{count} of what the snapshot before holds {verb} gone{listed}"));
     }
     if report.written.adopted_packs > 0 {
@@ -112,22 +110,24 @@ pub fn text(
         lines.push(format!("! The snapshot {verb} partial, because of {}", failures(report)));
     }
     if !report.emptied.is_empty() {
-        let paths: Vec<String> = sources.iter().map(|path| shell_word(path)).collect();
-        lines.push(format!("  If that is right: packstone{repository} backup --allow-empty {}", paths.join(" ")));
+        lines.push(format!("  If that is right: {}", suggest_all("backup --allow-empty", sources)));
     }
     if report.snapshot.is_some() {
         lines.push(if mirrors.is_empty() {
-            format!(
-                "! Only copy: if its disk fails, the snapshots are gone. Next: packstone{repository} mirror add NAME \
-                 s3://BUCKET/PATH"
+            concat!(
+                "! Only copy: if its disk fails, the snapshots are gone. Next: ",
+                suggest!("mirror add NAME s3://BUCKET/PATH")
             )
+            .to_owned()
         } else {
-            format!("Not on {} yet. Next: packstone{repository} sync", mirrors.join(", "))
+            format!("Not on {} yet. Next: {}", mirrors.join(", "), suggest!("sync"))
         });
     }
     if let Some(id) = report.snapshot {
-        let part = example.map(|example| format!(":{}", shell_word(example))).unwrap_or_default();
-        lines.push(format!("Get it back: packstone{repository} restore {}{part} --target ./back", id.short()));
+        let part = example.map(|example| [b":", example].concat()).unwrap_or_default();
+        let restore =
+            suggest_all("restore", [[id.short().as_bytes(), &part].concat().as_slice(), b"--target", b"./back"]);
+        lines.push(format!("Get it back: {restore}"));
     }
     lines
 }
@@ -138,22 +138,4 @@ fn failures(report: &Report) -> String {
     let names: Vec<String> = failed.take(NAMED).map(|problem| escape(&problem.path)).collect();
     let more = if report.problem_count as usize > names.len() { ", ..." } else { "" };
     format!("{}{more}", names.join(", "))
-}
-
-/// A path as it can be typed into a shell, when nothing in it needs more than quotes.
-#[must_use]
-pub fn shell_word(path: &[u8]) -> String {
-    let text = escape(path);
-    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+,@%=:".contains(&byte)) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
-}
-
-/// `" -r PATH"` for commands on another repository than the default one.
-#[must_use]
-pub fn repository_words(place: &Path, is_default: bool) -> String {
-    use std::os::unix::ffi::OsStrExt;
-    if is_default { String::new() } else { format!(" -r {}", shell_word(place.as_os_str().as_bytes())) }
 }

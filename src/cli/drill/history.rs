@@ -1,5 +1,6 @@
 //! `drill history`: how the drills of before ended.
 
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::cli::exit::{CliError, Exit};
@@ -56,6 +57,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
         Some(id) => vec![id],
         None => store::known(context)?,
     };
+    let has_mirrors = ids.iter().any(|id| !store::names(context, *id).is_empty());
     let mut drills = Vec::new();
     for id in ids {
         drills.extend(store::book(context, id)?.drills(arguments.mirror.as_deref())?);
@@ -123,7 +125,9 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
         return Ok(Exit::Success);
     }
     if drills.is_empty() {
-        output.info("No drill yet: whether a mirror can bring the data back is not proven. Next: packstone drill")?;
+        let next = if has_mirrors { suggest!("drill --all") } else { suggest!("mirror add NAME s3://BUCKET/PATH") };
+        output
+            .info(format_args!("No drill yet: whether a mirror can bring the data back is not proven. Next: {next}"))?;
         return Ok(Exit::Success);
     }
     let full = rate

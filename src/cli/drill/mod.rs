@@ -9,6 +9,7 @@ use super::progress::Work;
 use super::secret::{Question, Secret};
 use super::snapshot_argument::SnapshotRef;
 use super::{Context, clock, duration, open, own, size, words};
+use crate::base::command::{stored, suggest};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
 use crate::base::time::Time;
@@ -118,7 +119,7 @@ fn mirrors(arguments: &Arguments, context: &Context) -> Result<Vec<String>, CliE
     let known = open::required_id(context)?.map(|id| store::names(context, id)).unwrap_or_default();
     match known.as_slice() {
         [] => Err(CliError::usage("there is no mirror to drill")
-            .hint("name one by its address, or add one: packstone mirror add NAME s3://BUCKET/PATH")),
+            .hint(concat!("name one by its address, or add one: ", suggest!("mirror add NAME s3://BUCKET/PATH")))),
         [_] => Ok(known),
         _ if arguments.all => Ok(known),
         _ => {
@@ -174,7 +175,7 @@ impl Record {
         // A drill that this process could not hold says nothing of the mirror.
         let interrupted = error.exit() == Exit::Interrupted || error.is_of_process();
         self.drill.outcome = if interrupted { DrillOutcome::Interrupted } else { DrillOutcome::Failed };
-        self.drill.reason = Some(error.chain());
+        self.drill.reason = Some(stored(&error.chain()));
         Ok(self.book.end_drill(&self.drill)?)
     }
 }

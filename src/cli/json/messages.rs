@@ -2,7 +2,7 @@
 
 use super::{Raw, Text};
 use crate::cli::exit::CliError;
-use crate::cli::output::safe;
+use crate::cli::output::Output;
 use serde::Serialize;
 
 /// A command ends with an error; written on the standard error.
@@ -19,14 +19,14 @@ pub struct ExitError {
 }
 
 impl ExitError {
-    /// The line for `error`.
+    /// The line for `error`, in the words that `output` shows.
     #[must_use]
-    pub fn new(error: &CliError) -> Self {
+    pub fn new(error: &CliError, output: Output) -> Self {
         Self {
             message_type: "exit_error",
             code: error.exit().code(),
-            message: safe(&error.chain()),
-            hints: error.hints().iter().map(|hint| safe(hint)).collect(),
+            message: output.shown(&error.chain()),
+            hints: error.hints().iter().map(|hint| output.shown(hint)).collect(),
         }
     }
 }
@@ -372,13 +372,14 @@ fn is_false(value: &bool) -> bool {
 mod tests {
     use super::super::tests::json;
     use super::*;
+    use crate::cli::about::About;
     use crate::cli::exit::Exit;
 
     #[test]
     fn lines_have_restics_shape() {
         let error = CliError::new(Exit::NoRepository, "no repository at /x");
         assert_eq!(
-            json(&ExitError::new(&error)),
+            json(&ExitError::new(&error, Output::new(true, false, 0, About::NONE))),
             r#"{"message_type":"exit_error","code":10,"message":"no repository at /x"}"#
         );
         let status = BackupStatus { files_done: 1, current_files: vec![Text(b"/a")], ..BackupStatus::default() };

@@ -1,6 +1,7 @@
 //! `check --mirror`: is everything there that the mirror's own head promises?
 
 use super::store;
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::cli::exit::{CliError, Exit};
@@ -39,7 +40,7 @@ pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<E
     let known = book.as_ref().and_then(|book| lock(book).get(mirror).ok());
     if known.is_none() && matches!(which, Which::Older { .. }) {
         return Err(CliError::usage("when something was last read back is known of mirrors with a name only")
-            .hint("packstone mirror list shows them"));
+            .hint(concat!("to see them: ", suggest!("mirror list"))));
     }
     let progress = context.progress(Work::Other);
     let options = Options { which, seed, parallel: CONNECTIONS, now: Time::now() };
@@ -105,7 +106,7 @@ fn show(report: &Report, which: Which, mirror: &str, context: &Context) -> Resul
         let files = size::counted(report.strays.len() as u64, "file is", "files are");
         output.info(format_args!("Note: {files} not part of the repository, such as {}", report.strays[0]))?;
     }
-    let mirror = escape(mirror.as_bytes());
+    let (name, mirror) = (mirror, escape(mirror.as_bytes()));
     let objects = size::counted(report.objects, "object", "objects");
     let read = format!("{} read back ({})", size::count(report.read), size::show(report.read_bytes));
     if report.is_whole() {
@@ -131,5 +132,6 @@ fn show(report: &Report, which: Which, mirror: &str, context: &Context) -> Resul
     }
     let problems = size::counted(lines.len() as u64, "problem", "problems");
     output.line(format_args!("{mirror}  {problems} at generation {generation}: {objects}, {read}"))?;
-    output.line(format_args!("  Next: packstone repair mirror {mirror}, then packstone sync {mirror}"))
+    output.line(format_args!("  Next: {}", suggest!("repair mirror {}", name)))?;
+    output.line(format_args!("  Then: {}", suggest!("sync {}", name)))
 }

@@ -6,6 +6,7 @@ pub mod store;
 use super::exit::{CliError, Exit};
 use super::table::{Align, Table};
 use super::{Context, clock, open, own, size};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
@@ -105,7 +106,7 @@ fn parse_name(text: &str) -> Result<String, String> {
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let view = open::public_view(context, "mirror")?;
     if let Err(error) = view.tip().require_sound() {
-        context.output.warn(&format!("{error}; packstone repair heads brings it back from a mirror"));
+        context.output.warn(&format!("{error}. To bring it back from a mirror: {}", suggest!("repair heads")));
     }
     let mut book = store::book(context, view.id())?;
     match &arguments.command {
@@ -187,7 +188,7 @@ fn added(arguments: &AddArguments, address: &Address, done: &str, context: &Cont
     let name = &arguments.name;
     output.info(format_args!("mirror {name} {done}: {}", escape(address.to_string().as_bytes())))?;
     if !arguments.dry_run {
-        output.info(format_args!("Next: packstone sync {name}"))?;
+        output.info(format_args!("Next: {}", suggest!("sync {}", name)))?;
     }
     Ok(Exit::Success)
 }
@@ -290,8 +291,9 @@ fn list(view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit,
         if counts.pending > 0 {
             let waiting = size::counted(counts.pending, "object waits", "objects wait");
             output.info(format_args!(
-                "{name}: {waiting} ({})  Next: packstone sync {name}",
-                size::show(counts.pending_bytes)
+                "{name}: {waiting} ({})  Next: {}",
+                size::show(counts.pending_bytes),
+                suggest!("sync {}", name)
             ))?;
         }
     }
@@ -299,9 +301,10 @@ fn list(view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit,
         return Ok(Exit::Success);
     }
     if mirrors.is_empty() {
-        output.info(
-            "No mirror yet: this repository is the only copy. Next: packstone mirror add NAME s3://BUCKET/PATH",
-        )?;
+        output.info(concat!(
+            "No mirror yet: this repository is the only copy. Next: ",
+            suggest!("mirror add NAME s3://BUCKET/PATH")
+        ))?;
         return Ok(Exit::Success);
     }
     table.footer(size::counted(mirrors.len() as u64, "mirror", "mirrors"));

@@ -1,5 +1,6 @@
 //! From a mirror's name or address to the store itself, with the secrets that it needs.
 
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
 use crate::base::private;
@@ -240,7 +241,8 @@ pub fn refused(error: repository::Error, place: &Place, access: &Access) -> CliE
     let hint = match (&place.name, memory_file(access)) {
         (Some(name), _) => {
             format!(
-                "somebody put an older state in its place. If that was you: packstone mirror accept {name} --head {code}"
+                "somebody put an older state in its place. If that was you: {}",
+                suggest!("mirror accept {} --head {}", name, code)
             )
         }
         (None, Some(file)) => {
@@ -361,7 +363,7 @@ fn local(directory: &Path, make: bool) -> Result<Local, CliError> {
     }
     Local::open(directory).map_err(|error| {
         CliError::new(Exit::Failed, format!("{error}"))
-            .hint("is its disk mounted? A new directory is made by packstone mirror add")
+            .hint(concat!("is its disk mounted? A new directory is made by: ", suggest!("mirror add NAME DIRECTORY")))
     })
 }
 

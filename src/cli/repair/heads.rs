@@ -1,5 +1,6 @@
 //! `repair heads`: heads that cannot be read come back from a mirror, or are left behind.
 
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::freshness::{self, About};
@@ -71,32 +72,43 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     }
     let output = context.output;
     if broken.wrong.is_empty() {
-        output.info(
-            "Every head that matters can be read. Damaged ones that were here are in quarantine/. Next: packstone check",
-        )?;
+        output.info(concat!(
+            "Every head that matters can be read. Damaged ones that were here are in quarantine/. Next: ",
+            suggest!("check")
+        ))?;
         return Ok(Exit::Success);
     }
     let Some(newest) = broken.sound.as_ref().map(|tip| tip.reference().generation) else {
-        return Err(CliError::new(Exit::Damage, "no head here can be read, and no mirror has one of those that are here").hint(
-            "packstone recover brings the repository back from a mirror; from any other copy of it, copy the files under heads/ back",
-        ));
+        return Err(CliError::new(
+            Exit::Damage,
+            "no head here can be read, and no mirror has one of those that are here",
+        )
+        .hint(concat!(
+            "from any other copy of the repository, copy the files under heads/ back. To bring it back from a mirror: ",
+            suggest!("recover MIRROR --to DIRECTORY")
+        )));
     };
     if !arguments.set_back {
         let files = size::counted(broken.unlisted_snapshots, "file", "files");
         return Err(CliError::new(
             Exit::Damage,
-            format!("the newest head that can be read is of generation {newest}, and later ones cannot be brought back"),
+            format!(
+                "the newest head that can be read is of generation {newest}, and later ones cannot be brought back"
+            ),
         )
         .hint(format!(
-            "packstone repair heads --set-back goes on from generation {newest}. It says nothing of {files} under snapshots/; \
-             packstone undelete then lists what can come back"
-        )));
+            "to go on from generation {newest}, which says nothing of {files} under snapshots/: {}",
+            suggest!("repair heads --set-back")
+        ))
+        .hint(concat!("to see then what can come back: ", suggest!("undelete"))));
     }
     if !silent.is_empty() {
         let names: Vec<&str> = silent.iter().map(String::as_str).collect();
-        return Err(CliError::failed(format!("{} did not answer, and may have the later heads", names.join(", "))).hint(
-            "run the command again when it answers; one that is gone for good is forgotten with packstone mirror remove NAME",
-        ));
+        return Err(CliError::failed(format!("{} did not answer, and may have the later heads", names.join(", ")))
+            .hint(concat!(
+                "run the command again when it answers. To forget one that is gone for good: ",
+                suggest!("mirror remove NAME")
+            )));
     }
     let elsewhere = open::remembered(context);
     let place = open::place(context)?;
@@ -113,9 +125,12 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         output.info(format_args!("moved: {place}"))?;
     }
     output.info(format_args!(
-        "Set back to generation {}. Next, before the next prune: packstone repair index, packstone undelete, packstone check",
-        head.generation
+        "Set back to generation {}. Next, before the next prune: {}",
+        head.generation,
+        suggest!("repair index")
     ))?;
+    output.info(concat!("Then: ", suggest!("undelete")))?;
+    output.info(concat!("Then: ", suggest!("check")))?;
     Ok(Exit::Success)
 }
 

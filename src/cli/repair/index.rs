@@ -1,5 +1,6 @@
 //! `repair index`: make the cache again from segments, and missing segments from packs.
 
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Work;
@@ -59,7 +60,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         None if repository.cache_folder().is_some() => context.output.info("The cache was made again")?,
         None => {}
     }
-    context.output.info("Next: packstone check")?;
+    context.output.info(concat!("Next: ", suggest!("check")))?;
     Ok(exit)
 }
 
@@ -100,13 +101,13 @@ fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
         output.line(format_args!("missing: {}; backups go on without it", repair_index::pack_name(*id)))?;
     }
     if plan.leaves_damage() {
-        output.line(
-            "  Next: copy files of these names back from any other copy of the repository, then packstone repair index \
-             --read-all-packs",
-        )?;
+        output.line(concat!(
+            "  Next: copy files of these names back from any other copy of the repository. Then: ",
+            suggest!("repair index --read-all-packs")
+        ))?;
     }
     if !plan.damaged.is_empty() || !plan.wrong_length.is_empty() {
-        output.line("  without one: packstone repair packs, which saves what can still be read")?;
+        output.line(concat!("  without one, save what can still be read: ", suggest!("repair packs")))?;
     }
     let would = if dry_run { "would be " } else { "" };
     if plan.keeps_segments() && plan.wrong_length.is_empty() {

@@ -1,5 +1,6 @@
 //! `repair mirror`: what is damaged there is sent again.
 
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::mirror::store;
@@ -81,7 +82,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     }
     let mended = size::counted(report.mended.len() as u64, "object", "objects");
     output.info(format_args!(
-        "{name}  {mended} sent again; what was there is in quarantine/ on the mirror. Next: packstone sync {name}"
+        "{name}  {mended} sent again; what was there is in quarantine/ on the mirror. Next: {}",
+        suggest!("sync {}", name)
     ))?;
     Ok(if report.lost.is_empty() { Exit::Success } else { Exit::Damage })
 }

@@ -1,5 +1,6 @@
 //! `repair objects`: what is damaged here comes back from a mirror.
 
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Work;
@@ -43,7 +44,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         let (mirrors, _) = super::mirrors(&arguments.mirrors, view.id(), context)?;
         if mirrors.is_empty() {
             return Err(CliError::failed("there is no mirror to fetch from")
-                .hint("packstone repair packs saves what can be read of damaged packs"));
+                .hint(concat!("to save what can be read of damaged packs: ", suggest!("repair packs"))));
         }
         let progress = context.progress(Work::Other);
         let report = repair_objects::execute(&view, &mirrors, &plan, &progress);
@@ -67,7 +68,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         rounds += 1;
         let all = view.tip().state.segments.len();
         if !plan.is_partial || !report.lost.is_empty() || rounds > all {
-            let next = if exit == Exit::Success { "packstone check --read-data" } else { "packstone repair packs" };
+            let next = if exit == Exit::Success { suggest!("check --read-data") } else { suggest!("repair packs") };
             output.info(format_args!("What was damaged here is in quarantine/. Next: {next}"))?;
             return Ok(exit);
         }

@@ -1,5 +1,6 @@
 //! `repair packs`: save what still opens in damaged packs.
 
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Work;
@@ -122,10 +123,10 @@ fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
         ))?;
     }
     if plan.lost().chunks > 0 {
-        output.line(
-            "  Next: if any other copy of the repository has these files, copy them back under the same names, then packstone \
-             repair index --read-all-packs",
-        )?;
+        output.line(concat!(
+            "  Next: if any other copy of the repository has these files, copy them back under the same names. Then: ",
+            suggest!("repair index --read-all-packs")
+        ))?;
     }
     if plan.is_empty() {
         return output.info(format_args!("{} read, none is damaged", size::counted(plan.packs_read, "pack", "packs")));
@@ -162,14 +163,16 @@ fn done(report: &Report, plan: &Plan, context: &Context) -> Result<(), CliError>
     if let Some(holder) = &report.holder {
         output.info(format_args!(
             "The damaged files stay until this has ended, which may be reading them: {holder}. The first prune after the grace \
-             removes them; to keep them: packstone repair packs PACK"
+             removes them. To keep them: {}",
+            suggest!("repair packs PACK")
         ))?;
     }
     if plan.lost().chunks > 0 {
-        output.info(
-            "Next: a backup stores again what is still on this machine; then packstone repair snapshots --dry-run",
-        )
+        output.info(concat!(
+            "Next: a backup stores again what is still on this machine. Then: ",
+            suggest!("repair snapshots --dry-run")
+        ))
     } else {
-        output.info("Next: packstone check")
+        output.info(concat!("Next: ", suggest!("check")))
     }
 }

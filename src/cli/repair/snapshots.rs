@@ -1,5 +1,6 @@
 //! `repair snapshots`: new snapshots without what is lost.
 
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::snapshot_argument::{SnapshotFilter, SnapshotRef};
@@ -102,8 +103,9 @@ fn show(report: &Report, arguments: &Arguments, context: &Context) -> Result<(),
         );
         match new_id(*id) {
             _ if *all_lost => output.line(format_args!(
-                "{0}  nothing of it can be read. Next, when it cannot be healed: packstone forget {0}",
-                id.short()
+                "{}  nothing of it can be read. Next, when it cannot be healed: {}",
+                id.short(),
+                suggest!("forget {}", id.short())
             ))?,
             Some(new) => output.info(format_args!("{}  {lost}: {} has the rest", id.short(), new.short()))?,
             None => output.info(format_args!("{}  {lost}; a new snapshot would have the rest", id.short()))?,
@@ -125,9 +127,11 @@ fn show(report: &Report, arguments: &Arguments, context: &Context) -> Result<(),
     match (&report.published, arguments.forget) {
         (None, _) if arguments.dry_run => output.info("Nothing was changed"),
         (None, _) => Ok(()),
-        (Some(_), true) => output
-            .info("The old snapshots were removed; until prune has swept them, packstone undelete brings them back"),
+        (Some(_), true) => output.info(concat!(
+            "The old snapshots were removed. To bring them back, until prune has swept them: ",
+            suggest!("undelete")
+        )),
         (Some(_), false) => output
-            .info("The old snapshots stay. Next, when nothing more can be healed: packstone forget with their ids"),
+            .info(concat!("The old snapshots stay. Next, when nothing more can be healed: ", suggest!("forget ID"))),
     }
 }

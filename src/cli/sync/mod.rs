@@ -6,6 +6,7 @@ use super::exit::{CliError, Exit};
 use super::mirror::store;
 use super::progress::{Progress, Work};
 use super::{Context, clock, open, size};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::threads;
 use crate::base::time::Time;
@@ -88,7 +89,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let book = store::book(context, view.id())?;
     let mirrors = store::chosen(&book, &arguments.mirrors)?;
     if mirrors.is_empty() {
-        return Err(CliError::failed("there is no mirror yet").hint("packstone mirror add NAME s3://BUCKET/PATH"));
+        return Err(CliError::failed("there is no mirror yet").hint(suggest!("mirror add NAME s3://BUCKET/PATH")));
     }
     if let Some(damage) = book.damage(&store::place_name(&open::place(context)?))?.filter(|_| !arguments.force) {
         return Err(refused(&damage));
@@ -142,14 +143,14 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
 
 fn refused(damage: &Damage) -> CliError {
     let found = clock::show(damage.found, &clock::local_zone());
-    let check = if damage.by_reading { "packstone check --read-data" } else { "packstone check" };
+    let check = if damage.by_reading { suggest!("check --read-data") } else { suggest!("check") };
     CliError::new(
         Exit::Damage,
         format!("nothing was sent: the check of {found} found damage here ({})", escape(damage.what.as_bytes())),
     )
-    .hint(format!(
-        "packstone repair objects fetches good copies from a mirror; then {check}. To send all the same: --force"
-    ))
+    .hint(concat!("to fetch good copies from a mirror: ", suggest!("repair objects")))
+    .hint(format!("then: {check}"))
+    .hint(concat!("to send all the same: ", suggest!("sync --force")))
 }
 
 /// How bad it is. What another run may find well again is less than what it will find as it is; a mirror from which nothing was deleted is
@@ -177,12 +178,13 @@ struct Done {
 /// Another history there is no reason to doubt what this machine remembers.
 fn explained(error: ops::Error, mirror: &str) -> CliError {
     match &error {
-        ops::Error::Repository(repository::Error::Fork { .. }) => {
-            CliError::new(Exit::Fork, error.to_string()).hint(format!(
-                "somebody wrote to a copy of this repository and synced it there. Its snapshots come here with packstone copy --from-mirror \
-                 {mirror}; then this history needs a mirror of its own: packstone mirror add NAME ADDRESS"
+        ops::Error::Repository(repository::Error::Fork { .. }) => CliError::new(Exit::Fork, error.to_string())
+            .hint(format!(
+                "somebody wrote to a copy of this repository and synced it there. To bring its snapshots here: {}",
+                suggest!("copy --from-mirror {}", mirror)
             ))
-        }
+            .hint(concat!("then this history needs a mirror of its own: ", suggest!("mirror add NAME ADDRESS"))),
+        ops::Error::Mirror(error) => CliError::of_mirror(error, mirror),
         _ => error.into(),
     }
 }

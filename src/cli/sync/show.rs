@@ -1,6 +1,7 @@
 //! What is said of a sync.
 
 use super::Done;
+use crate::base::command::suggest;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::{Context, duration, size};
 use crate::codec::head_code::HeadCode;
@@ -68,7 +69,7 @@ pub(super) fn complain(mirror: &Mirror, plan: &DeletionPlan, deleted: Option<&De
                 size::show(plan.cap),
             ),
         )
-        .hint(format!("if that is right: packstone sync {name} --max-delete 100")));
+        .hint(format!("if that is right: {}", suggest!("sync {} --max-delete 100", name))));
     }
     let failed = deleted.map(|deleted| deleted.failed.as_slice()).unwrap_or_default();
     match failed.first() {
@@ -77,7 +78,7 @@ pub(super) fn complain(mirror: &Mirror, plan: &DeletionPlan, deleted: Option<&De
             "the mirror is whole, but {} could not be deleted there: {why}",
             objects(failed.len() as u64)
         ))
-        .hint(format!("if its credentials must not delete: packstone sync {name} --no-delete"))),
+        .hint(format!("if its credentials must not delete: {}", suggest!("sync {} --no-delete", name)))),
     }
 }
 

@@ -5,6 +5,7 @@
 //! one before it and finds the same again.
 
 use super::{Labels, lacks_source};
+use crate::base::command::suggest;
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::deletion_log::{Deletion, encode_deletion};
@@ -106,8 +107,9 @@ impl Log {
     fn begin_anew(&mut self, run: &mut Run<'_>, error: &repository::Error) {
         run.warn(format!(
             "the log of deletions cannot be read ({error}): its {} records stay behind in earlier snapshots, and a new one \
-             begins. Next: packstone check",
-            self.count
+             begins. Next: {}",
+            self.count,
+            suggest!("check")
         ));
         *self = Self { writer: Some(StreamWriter::default()), ..Self::default() };
     }

@@ -16,6 +16,7 @@ use super::group::{Group, Job, Jobs, Work};
 use super::listing_cursor::{ListingCursor, Lookup};
 use super::round::{Again, Scanned, Stored, compare_directory, directory_of, is_same_inode};
 use super::store::GROUPS_WAITING;
+use crate::base::command::suggest;
 use crate::base::id::ObjectId;
 use crate::base::shortage::{is_shortage, share_of_open_files};
 use crate::base::time::Time;
@@ -428,7 +429,8 @@ impl<'r> Scan<'r> {
         if !std::mem::replace(&mut self.told_unread, true) {
             self.work.push(Work::Unread(format!(
                 "the snapshot before cannot be read in full ({error}): what is gone since then may be missing in the log of \
-                 deletions. Next: packstone check"
+                 deletions. Next: {}",
+                suggest!("check")
             )));
         }
     }

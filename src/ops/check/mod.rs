@@ -27,6 +27,7 @@ pub(super) use self::trees::reason;
 use self::trees::{Cause, Source, Trees};
 use super::tree_depth::too_deep;
 use super::{Error, Monitor, Phase, Result};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::ChunkList;
@@ -42,17 +43,31 @@ use crate::storage::ObjectName;
 pub(crate) const COPY_BACK: &str =
     "copy the file of that name back from any other copy of the repository: it is the same there and never changes";
 /// What to do about a pack that no other copy has.
-const GIVE_UP: &str = "without one: packstone repair packs, which saves what can still be read; backups then store again \
-    what they meet";
+const GIVE_UP: &str = concat!(
+    "without one, save what can still be read; backups then store again what they meet: ",
+    suggest!("repair packs")
+);
+/// What to do about a key slot that opens nothing any more.
+const OTHER_KEY: &str = concat!(
+    "copy the file back from any other copy of the repository, or make another key: ",
+    suggest!("key add"),
+    "  and remove this one: ",
+    suggest!("key remove ID")
+);
 
 /// What to do about an object that this user may not read.
-const LOOK_AT_OWNER: &str = "check who owns the repository's files, and run packstone check as that user";
+const LOOK_AT_OWNER: &str =
+    concat!("check who owns the repository's files, and check them again as that user: ", suggest!("check"));
 /// What to do about an object that the disk does not give.
-const LOOK_AT_DISK: &str = "look at the kernel's log and at the disk's health, and run packstone check again; what the disk has \
-    lost comes back from a mirror: packstone repair objects";
+const LOOK_AT_DISK: &str = concat!(
+    "look at the kernel's log and at the disk's health, and check again: ",
+    suggest!("check"),
+    "  What the disk has lost comes back from a mirror: ",
+    suggest!("repair objects")
+);
 /// What to do where it may be the one or the other.
 const LOOK_AT_FILES: &str =
-    "check who owns the repository's files, look at the kernel's log, and run packstone check again";
+    concat!("check who owns the repository's files, look at the kernel's log, and check again: ", suggest!("check"));
 /// How often a check begins anew that found damage while heads were published.
 const ROUNDS_MAX: usize = 3;
 
@@ -327,7 +342,7 @@ fn check_once(repository: &Repository, options: &Options, monitor: &dyn Monitor)
     report_packs(&places, found.packs, (&found.missing, &found.unread), &mut impacts, &mut report);
     report_causes(impacts, (found.broken_segments, found.unread_segments), &mut report);
     let suggests = |command: &str| report.findings.iter().any(|finding| finding.next.contains(command));
-    (report.repair_index, report.repair_packs) = (suggests("packstone repair index"), suggests("repair packs"));
+    (report.repair_index, report.repair_packs) = (suggests("repair index"), suggests("repair packs"));
     report.repair_snapshots = suggests("repair snapshots");
     Ok(report)
 }
@@ -359,8 +374,8 @@ fn check_problems(source: &Source<'_>, snapshots: &[(ObjectId, Snapshot)], impac
 fn check_depths(trees: &Trees, snapshots: &[(ObjectId, Snapshot)], report: &mut Report) {
     for (id, _) in snapshots.iter().filter(|(_, snapshot)| trees.is_too_deep(&snapshot.root)) {
         let next = format!(
-            "an older version or another program wrote it: restore what you need of it, then packstone forget {}",
-            id.short()
+            "an older version or another program wrote it: restore what you need of it. Then: {}",
+            suggest!("forget {}", id.short())
         );
         let message =
             format!("refused: {}: a directory is too deep; {}", ObjectName::Snapshot(*id), too_deep("the snapshot"));
@@ -439,17 +454,26 @@ fn report_causes(impacts: BTreeMap<Cause, Impact>, (broken, unread): (usize, usi
             }
             Cause::ChunkMissing if broken > 0 => (
                 "missing: chunks that are in no segment that can be read".to_owned(),
-                "packstone repair index: it reads what the packs hold from the packs themselves",
+                concat!("read from the packs themselves what they hold: ", suggest!("repair index")),
             ),
             Cause::ChunkMissing => (
                 "missing: chunks that are in no live pack".to_owned(),
-                "packstone repair index --read-all-packs, after copying missing packs back from any other copy; \
-                 a backup with --force stores again what is still on this machine; for the rest packstone repair snapshots",
+                concat!(
+                    "copy missing packs back from any other copy. Then: ",
+                    suggest!("repair index --read-all-packs"),
+                    "  To store again what is still on this machine: ",
+                    suggest!("backup --force PATH"),
+                    "  For the rest: ",
+                    suggest!("repair snapshots")
+                ),
             ),
             Cause::Digest => (
                 "damaged: files whose chunks are all right, and whose digest is not: together they are not what was backed up"
                     .to_owned(),
-                "restore leaves these files out; packstone backup --force stores again what is still on this machine",
+                concat!(
+                    "restore leaves these files out. To store again what is still on this machine: ",
+                    suggest!("backup --force PATH")
+                ),
             ),
             Cause::Refused(why) => (
                 format!("refused: {why}"),

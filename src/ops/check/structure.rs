@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use super::places::{Bad, Places};
 use super::trees::reason;
-use super::{COPY_BACK, Finding, read_twice};
+use super::{COPY_BACK, Finding, OTHER_KEY, read_twice};
+use crate::base::command::suggest;
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::head::{self, Head, HeadRef};
@@ -212,9 +213,7 @@ impl Structure {
             self.object((ObjectName::Key(id), error), is_needed, |why| {
                 let name = ObjectName::Key(id);
                 let message = format!("damaged: {name}: {why}: what opened this key slot opens the repository no more");
-                let next = "copy the file back from any other copy of the repository, or make another key \
-                            (packstone key add) and remove this one (packstone key remove)";
-                (message, next)
+                (message, OTHER_KEY)
             })?;
         }
         Ok(())
@@ -244,7 +243,7 @@ impl Structure {
                         let is_needed = || newest(repository, tip).state.segments.contains_key(&id);
                         self.object((name, error), is_needed, |why| {
                             let message = format!("damaged: {name}: {why}; what its packs hold cannot be found");
-                            (message, "packstone repair index")
+                            (message, suggest!("repair index"))
                         })?;
                     }
                 }

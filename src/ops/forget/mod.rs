@@ -17,6 +17,7 @@ use self::policy::{Candidate, Moment, Rules, Verdict};
 use super::order::Order;
 use super::select::{self, Chosen, Filter, GroupBy, GroupKey, SnapshotRef};
 use super::{Error, Result};
+use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::codec::head::HeadRef;
@@ -122,7 +123,8 @@ fn named(repository: &Repository, names: &[SnapshotRef], filter: &Filter) -> Res
     if let Some(held) = selection.chosen.iter().find(|chosen| chosen.snapshot.held) {
         let id = held.id.short();
         return Err(Error::Refused(format!(
-            "snapshot {id} is held: nothing was removed. To let it go: packstone release {id}"
+            "snapshot {id} is held: nothing was removed. To let it go: {}",
+            suggest!("release {}", id)
         )));
     }
     let remove = selection.chosen.iter().map(|chosen| chosen.id);

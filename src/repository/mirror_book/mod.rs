@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::base::command::suggest;
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::private;
 use crate::base::shortage::is_shortage;
@@ -66,10 +67,10 @@ pub enum BookError {
     #[error("the list of mirrors: {0}")]
     Io(#[from] std::io::Error),
     /// A mirror of that name is there.
-    #[error("there is a mirror {0} already: packstone mirror remove {0} takes it off the list and leaves its files")]
+    #[error("there is a mirror {0} already. To take it off the list and leave its files: {next}", next = suggest!("mirror remove {}", .0))]
     Exists(String),
     /// None of that name is.
-    #[error("there is no mirror {0}: packstone mirror list shows them")]
+    #[error("there is no mirror {0}. To see them: {next}", next = suggest!("mirror list"))]
     Unknown(String),
 }
 
