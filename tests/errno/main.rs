@@ -5,7 +5,8 @@
 //! them, and strace makes that call fail. strace counts calls thread by thread, so that the n-th call of several threads may
 //! fail in one run. Afterwards, without any failure, `sync` and `check` must end with 0: what passed has left nothing behind.
 //!
-//! The short form takes a sample of the cases, `PACKSTONE_FULL=1` all of them. "N of N" is printed.
+//! The short form takes a sample of the cases, `PACKSTONE_FULL=1` as many as end in three hours: every call, with several classes. "N of N" is
+//! printed, and how many cases there are; `PACKSTONE_ERRNO_COMMAND` names one command of which all are tried.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,6 +96,8 @@ const COMMANDS: [(&str, &[&str]); 30] = [
 
 /// Cases of the short form.
 const SAMPLE: usize = 120;
+/// Cases of the full form, at most: what two processors do in three hours. Every call is met by several classes.
+const FULL: usize = 60_000;
 
 struct World {
     root: tempfile::TempDir,
@@ -300,7 +303,9 @@ fn a_failing_call_is_what_it_is_and_leaves_nothing_behind() {
         }
     }
     let all = cases.len();
-    let step = if std::env::var_os("PACKSTONE_FULL").is_some() { 1 } else { (all / SAMPLE).max(1) };
+    let is_full = std::env::var_os("PACKSTONE_FULL").is_some();
+    let wanted = if is_full { FULL } else { SAMPLE };
+    let step = all.div_ceil(wanted).max(1);
     // Not a multiple of the number of classes: each comes to every call in its turn.
     let step = if step > 1 && step % CLASSES.len() == 0 { step + 1 } else { step };
     let chosen: Vec<&Case> = cases.iter().step_by(step).collect();
@@ -331,6 +336,6 @@ fn a_failing_call_is_what_it_is_and_leaves_nothing_behind() {
     });
     let [tried, hit_the_start, faults] = [tried, hit_the_start, faults].map(AtomicUsize::into_inner);
     let right = tried - faults;
-    println!("errno: {right} of {tried} cases ({all} in the full form; {hit_the_start} before the program began)");
+    println!("errno: {right} of {tried} cases ({all} there are; {hit_the_start} before the program began)");
     assert_eq!(faults, 0);
 }
