@@ -4,8 +4,7 @@
 //! unless none was named and the default one is meant; and the mirror that was read from, where the suggested command reads too.
 
 use super::options::GlobalOptions;
-use super::{Cli, Command};
-use crate::base::command::{quote, render};
+use crate::base::command::{BEGIN, END, quote, render};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -15,11 +14,44 @@ const WITHOUT: [&str; 4] = ["completions", "help", "man", "version"];
 /// Commands that can read from a mirror (`--from`).
 const READING: [&str; 10] = ["cat", "check", "deleted", "diff", "dump", "find", "ls", "restore", "show", "snapshots"];
 
-/// The options that suggested commands repeat: `repository` holds where its state lies too. They stay until the process ends.
+/// The options that suggested commands repeat. They stay until the process ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct About {
     repository: &'static str,
+    /// Where the lists of mirrors and what this machine remembers lie, when that was said.
+    state: &'static str,
     mirror: &'static str,
+}
+
+/// `text` where it is about the repository at `place`, and not about the one of the command line.
+#[must_use]
+pub fn of_repository(text: &str, place: &Path) -> String {
+    let place = absolute(place);
+    render(text, str::to_owned, |words| match words.starts_with('-') {
+        true => format!("{BEGIN}{words}{END}"),
+        false => format!("{BEGIN}-r {} {words}{END}", quote(place.as_os_str().as_bytes())),
+    })
+}
+
+/// `text` where it is about what was read from a mirror.
+#[must_use]
+pub fn of_mirror(text: &str, mirror: &str) -> String {
+    render(text, str::to_owned, |words| match reads(words) {
+        true => format!("{BEGIN}{words} --from {}{END}", quote(source(mirror).as_os_str().as_bytes())),
+        false => format!("{BEGIN}{words}{END}"),
+    })
+}
+
+/// True when the command can read from a mirror, and names none.
+fn reads(words: &str) -> bool {
+    let names_one = [" --from ", " --mirror "].iter().any(|option| words.contains(option));
+    READING.contains(&words.split(' ').next().unwrap_or_default()) && !names_one
+}
+
+/// A mirror's name or address, for another directory.
+fn source(mirror: &str) -> PathBuf {
+    let is_path = !mirror.contains("://") && mirror.contains('/');
+    if is_path { absolute(Path::new(mirror)) } else { PathBuf::from(mirror) }
 }
 
 fn option(name: &str, value: &OsStr) -> &'static str {
@@ -32,22 +64,11 @@ fn absolute(path: &Path) -> PathBuf {
 
 impl About {
     /// The default repository.
-    pub const NONE: Self = Self { repository: "", mirror: "" };
+    pub const NONE: Self = Self { repository: "", state: "", mirror: "" };
 
-    /// What `cli` is about: for `recover` the repository that it makes, for every other command the one that is named.
+    /// What options and environment name.
     #[must_use]
-    pub fn of(cli: &Cli) -> Self {
-        match &cli.command {
-            Command::Recover(arguments) if arguments.to.is_some() => {
-                let about = Self { repository: arguments.to.as_deref().map_or("", Self::place), mirror: "" };
-                about.with_state(&cli.global)
-            }
-            Command::Recover(_) => Self { mirror: "", ..Self::of_options(&cli.global) },
-            _ => Self::of_options(&cli.global),
-        }
-    }
-
-    fn of_options(global: &GlobalOptions) -> Self {
+    pub fn of(global: &GlobalOptions) -> Self {
         let repository = match (global.repository_is_default(), global.repository(), &global.repository_file) {
             (true, ..) => "",
             (_, Ok(place), _) => Self::place(&place),
@@ -55,21 +76,11 @@ impl About {
             (_, Err(_), Some(file)) => option("--repository-file", absolute(file).as_os_str()),
             (_, Err(_), None) => option("-r", global.repo.as_deref().unwrap_or(Path::new("")).as_os_str()),
         };
-        let mirror = global.from_mirror.as_deref().map_or("", |mirror| {
-            let is_path = !mirror.contains("://") && mirror.contains('/');
-            let mirror = if is_path { absolute(Path::new(mirror)) } else { PathBuf::from(mirror) };
-            option("--from", mirror.as_os_str())
-        });
-        Self { repository, mirror }.with_state(global)
-    }
-
-    /// The list of mirrors, and what this machine remembers, lie where they were said to lie.
-    fn with_state(self, global: &GlobalOptions) -> Self {
+        let mirror = global.from_mirror.as_deref();
+        let mirror = mirror.map_or("", |mirror| option("--from", source(mirror).as_os_str()));
         let state = global.state_dir.as_deref().filter(|directory| !directory.as_os_str().is_empty());
         let state = state.map_or("", |directory| option("--state-dir", absolute(directory).as_os_str()));
-        let repository =
-            if state.is_empty() { self.repository } else { String::leak(format!("{}{state}", self.repository)) };
-        Self { repository, ..self }
+        Self { repository, state, mirror }
     }
 
     /// What a command line is about that is none of ours, as far as its words show it.
@@ -98,7 +109,13 @@ impl About {
                 (None, None) => "",
             },
         };
-        Self { repository, mirror: "" }
+        Self { repository, ..Self::NONE }
+    }
+
+    /// The repository at another place, with the same state.
+    #[must_use]
+    pub fn at(self, place: &Path) -> Self {
+        Self { repository: Self::place(place), mirror: "", ..self }
     }
 
     fn place(place: &Path) -> &'static str {
@@ -113,11 +130,11 @@ impl About {
     fn command(self, words: &str) -> String {
         let name = words.split(' ').next().unwrap_or_default();
         if name.starts_with('-') || WITHOUT.contains(&name) {
-            return format!("packstone {words}");
+            let state = if name.starts_with('-') { self.state } else { "" };
+            return format!("packstone{state} {words}");
         }
-        let names_one = [" --from ", " --mirror "].iter().any(|option| words.contains(option));
-        let mirror = if READING.contains(&name) && !names_one { self.mirror } else { "" };
-        format!("packstone{}{mirror} {words}", self.repository)
+        let mirror = if reads(words) { self.mirror } else { "" };
+        format!("packstone{}{}{mirror} {words}", self.repository, self.state)
     }
 }
 
@@ -126,10 +143,11 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::base::command::suggest;
+    use crate::cli::Cli;
     use clap::Parser;
 
     fn shown(words: &[&str], text: &str) -> String {
-        About::of(&Cli::try_parse_from([&["packstone"], words].concat()).unwrap()).show(text, str::to_owned)
+        About::of(&Cli::try_parse_from([&["packstone"], words].concat()).unwrap().global).show(text, str::to_owned)
     }
 
     #[test]
@@ -141,8 +159,6 @@ mod tests {
             (&["-r", "s3://bucket", "status"], check, "packstone -r s3://bucket check"),
             (&["-r", "/a", "status"], suggest!("man --directory DIRECTORY"), "packstone man --directory DIRECTORY"),
             (&["-r", "/a", "status"], suggest!("-r /b check"), "packstone -r /b check"),
-            (&["-r", "/a", "recover", "m", "--to", "/b c"], check, "packstone -r '/b c' check"),
-            (&["-r", "/a", "recover", "m"], check, "packstone -r /a check"),
             (&["-r", "/a", "--state-dir", "/s t", "status"], check, "packstone -r /a --state-dir '/s t' check"),
             (&["-r", "/a", "--from", "off", "status"], suggest!("ls 1a"), "packstone -r /a --from off ls 1a"),
             (&["-r", "/a", "--from", "off", "status"], suggest!("prune"), "packstone -r /a prune"),
@@ -161,6 +177,19 @@ mod tests {
         }
         let here = std::env::current_dir().unwrap().join("relative");
         assert_eq!(shown(&["-r", "relative", "status"], check), format!("packstone -r {} check", here.display()));
+    }
+
+    #[test]
+    fn a_text_may_be_about_another_one() {
+        let words = &["-r", "/a", "status"];
+        let text = concat!(suggest!("check"), "\n", suggest!("prune"));
+        assert_eq!(
+            shown(words, &of_repository(text, Path::new("/b c"))),
+            "packstone -r '/b c' check\npackstone -r '/b c' prune"
+        );
+        assert_eq!(shown(words, &of_mirror(text, "off")), "packstone -r /a check --from off\npackstone -r /a prune");
+        let twice = of_repository(&of_repository(text, Path::new("/b")), Path::new("/c"));
+        assert_eq!(shown(words, &twice), "packstone -r /b check\npackstone -r /b prune");
     }
 
     #[test]

@@ -100,7 +100,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     if let Some(mirror) = &arguments.mirror {
         let Options { data, seed, .. } = options(arguments);
-        return super::mirror::check::run(mirror, of_mirror(data, arguments), seed, context);
+        let checked = super::mirror::check::run(mirror, of_mirror(data, arguments), seed, context);
+        return checked.map_err(|error| error.reading_from(mirror));
     }
     let repository = open::repository(context, "check")?;
     if let Some(pack) = &arguments.list {

@@ -1,6 +1,7 @@
 //! `copy`: snapshots of another repository into this one.
 
 use super::exit::{CliError, Exit};
+use super::output::Output;
 use super::progress::{Progress, Work};
 use super::secret::FromOptions;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
@@ -62,11 +63,16 @@ struct Tally {
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let destination = open::repository(context, "copy")?;
     let source = match &arguments.from.mirror {
-        Some(mirror) => open::source_mirror(mirror, &arguments.from, destination.id(), context)?,
+        Some(mirror) => open::source_mirror(mirror, &arguments.from, destination.id(), context)
+            .map_err(|error| error.reading_from(mirror))?,
         None => open::source(&arguments.from, destination.id(), context, "copy")?,
     };
+    let of_source = match &arguments.from.mirror {
+        Some(_) => context.output,
+        None => Output { about: context.output.about.at(source.place()), ..context.output },
+    };
     let mut plan = copy::plan(&source, &destination, &arguments.snapshots, &arguments.filter.resolve())?;
-    tell_warnings(&source, context.output);
+    tell_warnings(&source, of_source);
     tell_warnings(&destination, context.output);
     let mut tally = Tally { failed: plan.damaged.len() as u64, damage: !plan.damaged.is_empty(), ..Tally::default() };
     for (id, error) in &plan.damaged {
@@ -94,7 +100,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         let mut copying = Copying::new(&source, &destination, &mut plan, options, &progress);
         let result = plan.copy.iter().try_for_each(|chosen| one(chosen, &mut copying, &mut tally, &progress, context));
         progress.finish();
-        tell_warnings(&source, context.output);
+        tell_warnings(&source, of_source);
         tell_warnings(&destination, context.output);
         result?;
     }

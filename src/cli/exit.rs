@@ -3,10 +3,12 @@
 //! The codes are restic's where restic has one. Scripts may rely on them: a code never changes its meaning, new
 //! ones may be added, and an unknown code is a failure. The help text's table is rendered from here.
 
+use super::about;
 use crate::base::command::unmarked;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 /// How the program ends. `as u8` is the code that the shell sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -189,6 +191,24 @@ impl CliError {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
+        self
+    }
+
+    /// The same where it is about the repository at `place`, and not about the one of the command line.
+    #[must_use]
+    pub fn at(self, place: &Path) -> Self {
+        self.map_texts(|text| about::of_repository(text, place))
+    }
+
+    /// The same where it is about what was read from a mirror.
+    #[must_use]
+    pub fn reading_from(self, mirror: &str) -> Self {
+        self.map_texts(|text| about::of_mirror(text, mirror))
+    }
+
+    fn map_texts(mut self, change: impl Fn(&str) -> String) -> Self {
+        self.message = change(&self.message);
+        self.hints = self.hints.iter().map(|hint| change(hint)).collect();
         self
     }
 

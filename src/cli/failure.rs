@@ -184,7 +184,10 @@ impl CliError {
                     suggest!("mirror accept {} --head {}", name, HeadCode::of(head))
                 ),
             ),
-            E::UnreadableHead { .. } => (Exit::Damage, HEAL.to_owned()),
+            E::UnreadableHead { .. } => (
+                Exit::Damage,
+                format!("to see everything that is damaged there: {}", suggest!("check --mirror {}", name)),
+            ),
             E::WrongConfig => (
                 Exit::Damage,
                 format!(

@@ -182,7 +182,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(Parsed::Foreign(foreign)) => return answer(foreign, About::of_words(&words)),
         Err(error) => return refuse(&error, About::of_words(&words)),
     };
-    let output = cli.global.output(About::of(&cli));
+    let output = cli.global.output(About::of(&cli.global));
     match start(cli, environment, output) {
         Ok(exit) => exit,
         Err(error) => {

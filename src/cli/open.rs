@@ -148,22 +148,32 @@ pub fn source(
     command: &str,
 ) -> Result<Repository, CliError> {
     let place = absolute(&from_repository(options)?)?;
+    source_at(&place, options, destination, context, command).map_err(|error| error.at(&place))
+}
+
+fn source_at(
+    place: &Path,
+    options: &FromOptions,
+    destination: RepositoryId,
+    context: &mut Context,
+    command: &str,
+) -> Result<Repository, CliError> {
     let shown = escape(place.as_os_str().as_bytes());
-    if !exists(&place) && !is_closed(&place) && !has_heads(&place) {
+    if !exists(place) && !is_closed(place) && !has_heads(place) {
         let message = format!("no repository at {shown}: there is no config file");
         return Err(CliError::new(Exit::NoRepository, message)
             .hint("name the directory to copy from with --from-repo or PACKSTONE_FROM_REPOSITORY"));
     }
-    let storage = storage(context, &place)?;
+    let storage = storage(context, place)?;
     let secret = context.secret_from(options, Question::Open("Passphrase or recovery code of the source"))?;
     let about = format!("the source {shown}");
     let memory = remembered(context).expecting(options.expected());
-    let access = access(context, &place, storage, command)?;
-    let access = if id_at(&place) == Some(destination) {
+    let access = access(context, place, storage, command)?;
+    let access = if id_at(place) == Some(destination) {
         // Another history of the same repository: what is known of that one, and its cache, say nothing of it.
-        Access { cache: None, remembered: Some(memory.of_copy(&place, Vec::new(), true)), ..access }
+        Access { cache: None, remembered: Some(memory.of_copy(place, Vec::new(), true)), ..access }
     } else {
-        Access { remembered: Some(memory.of(&place)), ..access }
+        Access { remembered: Some(memory.of(place)), ..access }
     };
     open_and_tell(context, access, secret, FROM_EXPECT_HEAD).map_err(|error| error.about(&about))
 }

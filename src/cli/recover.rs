@@ -61,6 +61,10 @@ pub struct Arguments {
 /// # Errors
 /// [`Exit::Rollback`] for a state that is older than is known; [`Exit::WrongPassword`]; damage; storage errors.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+    recover(arguments, context).map_err(|error| error.reading_from(&arguments.mirror))
+}
+
+fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
     let expected = context.global.expected();
     if arguments.head.is_some() && expected.head.is_some() {
         return Err(CliError::usage(
@@ -76,6 +80,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let occupied = || {
         CliError::failed(format!("{shown} holds a repository already"))
             .hint(concat!("choose another directory with --to. To see how this one is: ", suggest!("check")))
+            .at(&place)
     };
     let here = if open::exists(&place) { Some(open::id_at(&place).ok_or_else(occupied)?) } else { None };
     own::refuse_beneath(context, &place)?;
@@ -161,7 +166,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         }
         (Ok(()), _) => {}
     }
-    finish(&place, secret, context)
+    context.output.about = context.output.about.at(&place);
+    finish(&place, secret, context).map_err(|error| error.at(&place))
 }
 
 /// What comes back is the repository, and the place is its. It is no copy of before that lay there.

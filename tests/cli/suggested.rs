@@ -324,14 +324,16 @@ impl Stage {
     fn spoilt(&mut self, folder: &str, act: impl FnOnce(&mut Self)) {
         self.aside(|stage| {
             for file in files_beneath(&stage.repository().join(folder)) {
-                damage(&file, |bytes| {
-                    let middle = bytes.len() / 2;
-                    bytes[middle] ^= 1;
-                });
+                damage(&file, spoil);
             }
             act(stage);
         });
     }
+}
+
+fn spoil(bytes: &mut Vec<u8>) {
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
 }
 
 /// A suggestion without what differs from run to run: repository, ids, paths, state codes.
@@ -634,6 +636,8 @@ fn damaged_with_mirror(stage: &mut Stage) {
 
 fn damaged_objects(stage: &mut Stage) {
     stage.spoilt("packs", |stage| {
+        stage.say(&["--json", "restore", "latest", "--target", "other"]);
+        stage.say(&["--json", "status"]);
         for words in [
             &["check", "--read-data"][..],
             &["--json", "check", "--read-data"],
@@ -720,19 +724,40 @@ fn recovering(stage: &mut Stage) {
         let command = stage.program(&["-r", "back $HOME", "backup", "tree"]);
         stage.hear(command, &to, "a backup of what was recovered");
     });
-    stage.aside(|stage| {
-        for file in files_beneath(&stage.repository().join("packs")) {
-            damage(&file, |bytes| {
-                let middle = bytes.len() / 2;
-                bytes[middle] ^= 1;
-            });
-        }
-        let mut made = stage.program(&["-r", "destination", "init"]);
-        assert!(made.output().unwrap().status.success());
-        let mut copy = stage.program(&["-r", "destination", "copy", "--from-repo", REPOSITORY]);
-        copy.env("PACKSTONE_FROM_KEY_FILE", stage.path("key"));
-        stage.hear(copy, &stage.repository(), "copy");
-    });
+    stage.say(&["recover", "nowhere", "--to", "new"]);
+    let mut made = stage.program(&["-r", "destination", "init"]);
+    assert!(made.output().unwrap().status.success());
+    for folder in ["packs", "index", "heads"] {
+        stage.spoilt(folder, |stage| {
+            let mut copy = stage.program(&["-r", "destination", "copy", "--from-repo", REPOSITORY]);
+            copy.env("PACKSTONE_FROM_KEY_FILE", stage.path("key"));
+            stage.hear(copy, &stage.repository(), "copy");
+        });
+    }
+    // And about the mirror that is read.
+    for folder in ["packs", "index", "heads"] {
+        stage.aside(|stage| {
+            for file in stage.files(&format!("mirror/{folder}")) {
+                damage(&file, spoil);
+            }
+            for words in [
+                &["recover", "offsite", "--to", "new"][..],
+                &["check", "--mirror", "offsite"],
+                &["drill", "offsite"],
+                &["--from", "offsite", "ls", "latest"],
+                &["--from", "offsite", "check"],
+                &["sync"],
+                &["mirror", "list"],
+            ] {
+                stage.say(words);
+            }
+            let destination = stage.path("destination");
+            let copy = ["-r", "destination", "copy", "--from-mirror", &stage.text("mirror")];
+            let mut copy = stage.program(&copy);
+            copy.env("PACKSTONE_FROM_KEY_FILE", stage.path("key"));
+            stage.hear(copy, &destination, "copy from a mirror");
+        });
+    }
 }
 
 /// Whatever names a command by hand drops the repository: only the module that renders them may.

@@ -200,7 +200,7 @@ fn one(mirror: &str, arguments: &Arguments, secret: &Secret, context: &Context) 
         Some(id) => Record::begin(id, &label, arguments.sample, context)?,
         None => None,
     };
-    let held = hold(store, &place, arguments, secret, context);
+    let held = hold(store, &place, arguments, secret, context).map_err(|error| error.reading_from(mirror));
     let (report, seed, kept) = match held {
         Ok(held) => held,
         Err(error) => {
