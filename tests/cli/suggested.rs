@@ -324,14 +324,14 @@ impl Stage {
     fn spoilt(&mut self, folder: &str, act: impl FnOnce(&mut Self)) {
         self.aside(|stage| {
             for file in files_beneath(&stage.repository().join(folder)) {
-                damage(&file, spoil);
+                damage(&file, |bytes| spoil(bytes));
             }
             act(stage);
         });
     }
 }
 
-fn spoil(bytes: &mut Vec<u8>) {
+fn spoil(bytes: &mut [u8]) {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
 }
@@ -738,7 +738,7 @@ fn recovering(stage: &mut Stage) {
     for folder in ["packs", "index", "heads"] {
         stage.aside(|stage| {
             for file in stage.files(&format!("mirror/{folder}")) {
-                damage(&file, spoil);
+                damage(&file, |bytes| spoil(bytes));
             }
             for words in [
                 &["recover", "offsite", "--to", "new"][..],
