@@ -455,6 +455,16 @@ fn snapshots(stage: &mut Stage) {
         stage.say(&["forget", "latest"]);
     });
     stage.say(&["status", "--max-age", "0"]);
+    // What acts on a terminal is typed by printf.
+    stage.aside(|stage| {
+        let hostile = "line\nbreak  it's \u{1b}[31m%s $HOME";
+        fs::create_dir(stage.path(hostile)).unwrap();
+        fs::write(stage.path(hostile).join("file"), "content").unwrap();
+        let ran = stage.ok(&["backup", hostile]);
+        assert!(ran.out.contains("\"$(printf '"), "{}", ran.out);
+        stage.say(&["status", "--max-age", "0"]);
+        stage.say(&["--json", "status", "--max-age", "0"]);
+    });
 }
 
 fn removing(stage: &mut Stage) {
