@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use packstone::files::target::{Target, TargetDirectory};
 
@@ -28,7 +28,6 @@ fn root_of(path: &Path) -> Arc<TargetDirectory> {
 /// the test is run by an ordinary user already.
 fn ran_as_ordinary_user(test: &str) -> bool {
     const NOBODY: u32 = 65_534;
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     if !is_root() {
         return false;
     }
@@ -36,12 +35,12 @@ fn ran_as_ordinary_user(test: &str) -> bool {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let binary = place.path().join("tests");
-    // A child of another thread would inherit the copy while it is open for writing, and a file that is cannot be run.
-    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+    // Not by this process: a child of another thread would inherit the copy while it is open for writing, and a file that is cannot
+    // be run.
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&binary).status();
+    assert!(copied.unwrap().success());
     let output =
         Command::new(binary).args(["--exact", test]).uid(NOBODY).gid(NOBODY).current_dir("/").output().unwrap();
-    drop(alone);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
     true

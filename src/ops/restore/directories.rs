@@ -15,7 +15,7 @@ use crate::files::target::{TargetDirectory, TargetError};
 /// Directories that are kept open, at most.
 const OPEN_MAX: usize = 384;
 /// What they take of the open files that are left for keeping.
-const OPEN_SHARE: (usize, usize) = (3, 4);
+const OPEN_SHARE: (usize, usize) = (1, 2);
 
 #[derive(Debug, Default)]
 struct Kept {

@@ -8,8 +8,8 @@ use crate::files::new_file::{Detached, NewFile};
 
 /// Files that are kept open. One that is in use is not closed, so there may be as many more as there are workers.
 const OPEN_MAX: usize = 128;
-/// What they take of the open files that are left for keeping.
-const OPEN_SHARE: (usize, usize) = (1, 4);
+/// What they take of the open files that are left for keeping: each holds its directory too.
+const OPEN_SHARE: (usize, usize) = (1, 8);
 
 #[derive(Debug)]
 enum State {

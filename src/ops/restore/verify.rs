@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::compare::{self, CompareError, Verdict};
 use super::execute::Shared;
-use super::limits::workers;
+use super::limits::{kept_open, workers};
 use super::plan::Start;
 use super::planner::Decision;
 use super::report::ProblemKind;
@@ -25,6 +25,8 @@ use crate::ops::{Error, Result};
 
 /// Files that wait to be read.
 const WAITING_MAX: usize = 256;
+/// What they take of the open files that are left for keeping: each holds its directory.
+const WAITING_SHARE: (usize, usize) = (1, 8);
 
 /// A file to read.
 struct Job {
@@ -48,7 +50,7 @@ pub(super) fn all(
     root: Arc<TargetDirectory>,
 ) -> Result<()> {
     let verified = AtomicU64::new(0);
-    let (jobs, waiting) = crossbeam_channel::bounded::<Job>(WAITING_MAX);
+    let (jobs, waiting) = crossbeam_channel::bounded::<Job>(kept_open(WAITING_MAX, WAITING_SHARE));
     let result = std::thread::scope(|scope| {
         let worker = || {
             let waiting = waiting.clone();
