@@ -221,13 +221,14 @@ impl From<ops::Error> for CliError {
             ops::Error::NewestUnreadable { ref found, .. } => {
                 let heal = match error.repository() {
                     Some(repository::Error::UnreadableHead { .. }) => {
-                        concat!("To bring the head back from a mirror: ", suggest!("repair heads"))
+                        concat!("To bring the head back from a mirror: ", suggest!("repair heads")).to_owned()
                     }
-                    _ => HEAL,
+                    // Nothing is known of its bytes.
+                    Some(repository::Error::Storage(storage)) if !error.is_damage() => of_system(&storage.source),
+                    _ => HEAL.to_owned(),
                 };
-                let hint = format!("name the one you want by its id: {found} is the newest that can be read. {heal}");
-                let is_damage = error.is_damage();
-                Self::new(if is_damage { Exit::Damage } else { Exit::Failed }, error.to_string()).hint(hint)
+                let this = Self::new(Exit::of_unread(error.is_damage()), error.to_string());
+                this.hint(format!("name the one you want by its id: {found} is the newest that can be read")).hint(heal)
             }
             ops::Error::Shortage { ref source, .. } | ops::Error::Threads(ref source) => {
                 let hint = shortage::describe(source);

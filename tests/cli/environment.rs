@@ -107,7 +107,7 @@ fn without_a_home_everything_but_mirrors_works_and_what_is_lost_is_said_once() {
     let state = world.path("memory");
     let about = fs::read_dir(state.join("repositories")).unwrap().flatten();
     let about = about.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "json"));
-    assert!(about.count() == 1 && state.join("mirrors").is_dir());
+    assert!(about.count() > 0 && state.join("mirrors").is_dir());
     // A repository that is not named is not guessed.
     let ran: Ran = packstone(&["snapshots"]).uid(STRANGER).output().unwrap().into();
     assert!(ran.code == Some(1) && ran.err.contains("--repo or PACKSTONE_REPOSITORY"), "{}", ran.err);

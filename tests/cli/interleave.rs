@@ -123,7 +123,9 @@ fn run(case: &Case<'_>) -> bool {
     let cell = cell(case.row, case.column);
     let log = cell.world.path("trace");
     let rule = format!("inject={}:signal=SIGSTOP:when={}", case.call, case.number);
-    let options = ["-o", log.to_str().unwrap(), "-e", "trace=none", "-e", "signal=SIGSTOP", "-e", &rule];
+    // What is not traced is not stopped either.
+    let filter = format!("trace={}", case.call);
+    let options = ["-o", log.to_str().unwrap(), "-e", &filter, "-e", "signal=SIGSTOP", "-e", &rule];
     let mut command = traced(&cell.command(case.first, false), &options);
     let mut first = Group(Some(command.process_group(0).spawn().unwrap()));
     let stopped = wait_for_stop(first.0.as_mut().unwrap(), &log);

@@ -603,7 +603,11 @@ fn a_mirror_on_the_repositorys_own_disk_is_said() {
     world.ok(&["sync"]);
     // A note: nothing that is done later makes it better, and the mirror is as good as was asked for.
     let ran = world.ok(&["status"]);
-    assert!(ran.out.contains(&format!("  {said}.  Next: packstone mirror add NAME s3://BUCKET/PATH")), "{}", ran.out);
+    assert!(
+        plain(&ran.out).contains(&format!("  {said}.  Next: packstone mirror add NAME s3://BUCKET/PATH")),
+        "{}",
+        ran.out
+    );
     let told = json(&world.ok(&["status", "--json"]));
     assert!(told["mirrors"][0]["same_file_system"] == true && told["overdue"] == false, "{told}");
     // Its disk is not mounted: where it would lie then is not asked.

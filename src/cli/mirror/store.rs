@@ -196,10 +196,11 @@ pub fn find(context: &Context, text: &str) -> Result<Place, CliError> {
         return Ok(Place { name: None, address: typed(text, &[])?, credentials_command: None });
     }
     let unknown = |error: CliError| {
-        let hint = "packstone mirror list shows the names; an address looks like s3://BUCKET/PATH";
+        let error =
+            error.hint(concat!("an address looks like s3://BUCKET/PATH. To see the names: ", suggest!("mirror list")));
         match Path::new(text).is_dir() {
-            true => error.hint(format!("{hint}; the directory of this name is ./{text}")),
-            false => error.hint(hint),
+            true => error.hint(format!("the directory of this name is ./{text}")),
+            false => error,
         }
     };
     // The repository that is meant knows its mirrors; only where there is none, any repository's may be meant.
@@ -362,6 +363,9 @@ fn local(directory: &Path, make: bool) -> Result<Local, CliError> {
         };
     }
     Local::open(directory).map_err(|error| {
+        if !error.kind.is_about_object() {
+            return repository::Error::from(error).into();
+        }
         CliError::new(Exit::Failed, format!("{error}"))
             .hint(concat!("is its disk mounted? A new directory is made by: ", suggest!("mirror add NAME DIRECTORY")))
     })
