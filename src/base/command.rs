@@ -1,7 +1,7 @@
 //! Commands of this program that a text suggests.
 //!
 //! Who writes the text knows what to run next, and does not know how the user named the repository. So a command stands in a text
-//! between two marks, without the program's name: [`suggest!`]. Where the text is printed, the floor that knows the command line
+//! between two marks, without the program's name: `suggest!`. Where the text is printed, the floor that knows the command line
 //! puts name and repository in front of it ([`render`]). No other text names a command of this program.
 //!
 //! The marks are control characters for private use. [`escape`] never lets them through, so text that somebody else wrote cannot

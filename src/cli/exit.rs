@@ -155,7 +155,7 @@ impl CliError {
         self
     }
 
-    /// See [`CliError::of_process`].
+    /// See `CliError::of_process`.
     #[must_use]
     pub const fn is_of_process(&self) -> bool {
         self.of_process
