@@ -49,11 +49,12 @@ pub fn exists(place: &Path) -> bool {
     place.join("config").symlink_metadata().is_ok()
 }
 
-/// True when nobody can say whether a repository lies there: its directory may not be entered, or the disk does not answer.
-fn is_closed(place: &Path) -> bool {
+/// True when the disk says that no repository lies there. It is false as well when nobody can say: the directory may not be
+/// entered, or the disk does not answer. One look decides: two can be answered differently.
+fn is_absent(place: &Path) -> bool {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     let looked = place.join("config").symlink_metadata();
-    looked.is_err_and(|error| !matches!(error.kind(), NotFound | NotADirectory))
+    looked.is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
 }
 
 /// How the repository at `place` is reached. `command` is what another process is told while this one holds a lock.
@@ -159,7 +160,7 @@ fn source_at(
     command: &str,
 ) -> Result<Repository, CliError> {
     let shown = escape(place.as_os_str().as_bytes());
-    if !exists(place) && !is_closed(place) && !has_heads(place) {
+    if is_absent(place) && !has_heads(place) {
         let message = format!("no repository at {shown}: there is no config file");
         return Err(CliError::new(Exit::NoRepository, message)
             .hint("name the directory to copy from with --from-repo or PACKSTONE_FROM_REPOSITORY"));
@@ -229,7 +230,7 @@ pub fn memory_of_mirror(context: &Context, place: &store::Place, any_history: bo
 }
 
 fn storage(context: &Context, place: &Path) -> Result<Local, CliError> {
-    if !exists(place) && !is_closed(place) {
+    if is_absent(place) {
         return Err(nothing_at(context, place));
     }
     Local::open(place).map_err(|error| match error.kind {
@@ -333,7 +334,7 @@ pub fn elsewhere(memory: &Remembered, id: RepositoryId, place: &Path) -> Option<
 /// When there is none, or the disk refuses.
 pub fn closed(context: &Context, command: &str) -> Result<Access, CliError> {
     let place = place(context)?;
-    if !exists(&place) && !is_closed(&place) {
+    if is_absent(&place) {
         return Err(nothing_at(context, &place));
     }
     let storage = Local::open(&place).map_err(repository::Error::from)?;
