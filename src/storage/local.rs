@@ -31,8 +31,8 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::disk::{Disk, DiskEntry, EntryKind, OsDisk, split};
 use super::{Error, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Stored, Upload};
@@ -68,8 +68,8 @@ struct Shared<D: Disk> {
     durable_folders: Mutex<BTreeSet<String>>,
     /// Number of the next temporary file.
     next: AtomicU64,
-    /// An fsync or close has failed: nothing is acknowledged any more.
-    failed: AtomicBool,
+    /// Why an fsync or close has failed: nothing is acknowledged any more.
+    failed: OnceLock<String>,
 }
 
 impl Local {
@@ -119,7 +119,7 @@ impl<D: Disk> Local<D> {
     /// As [`Local::open`], in the root of any disk. Touches nothing.
     pub fn open_with_disk(disk: D) -> Self {
         let shared =
-            Shared { disk, durable_folders: Mutex::default(), next: AtomicU64::new(0), failed: AtomicBool::new(false) };
+            Shared { disk, durable_folders: Mutex::default(), next: AtomicU64::new(0), failed: OnceLock::new() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -162,9 +162,10 @@ struct Listing {
 impl<D: Disk> Shared<D> {
     /// Refuses to go on after a failed fsync.
     fn check_not_failed(&self, operation: &'static str, object: impl std::fmt::Display) -> Result<()> {
-        if self.failed.load(Ordering::SeqCst) {
-            let message =
-                "an earlier fsync failed: what the disk holds is not known; nothing more is written in this run";
+        if let Some(why) = self.failed.get() {
+            let message = format!(
+                "an earlier fsync failed ({why}): what the disk holds is not known; nothing more is written in this run"
+            );
             return Err(Error::new(operation, object, io::Error::other(message)).with_kind(ErrorKind::Durability));
         }
         Ok(())
@@ -173,7 +174,7 @@ impl<D: Disk> Shared<D> {
     /// Turns a failed fsync or close into the error that ends the run.
     fn durable(&self, object: impl std::fmt::Display, result: io::Result<()>) -> Result<()> {
         result.map_err(|error| {
-            self.failed.store(true, Ordering::SeqCst);
+            let _ = self.failed.set(error.to_string());
             Error::new("fsync", object, error).with_kind(ErrorKind::Durability)
         })
     }
