@@ -28,6 +28,8 @@ pub struct Wrong {
     pub needed: Needed,
     /// Why; none when it is not there at all.
     pub damage: Option<String>,
+    /// The disk does not give its bytes, which says nothing of them.
+    pub is_unreadable: bool,
 }
 
 /// What has to be mended.
@@ -88,13 +90,16 @@ pub fn plan(view: &PublicView, monitor: &dyn Monitor) -> Result<Plan> {
 }
 
 fn look(view: &PublicView, needed: &Needed) -> Result<Option<Wrong>> {
-    let wrong = |damage| Ok(Some(Wrong { needed: *needed, damage }));
+    let wrong = |damage| Ok(Some(Wrong { needed: *needed, damage, is_unreadable: false }));
     match public_view::read_verified(view.storage(), needed, view.config_bytes()) {
         Ok(_) => Ok(None),
         Err(repository::Error::Storage(error)) => match error.kind {
             ErrorKind::Absent => wrong(None),
             // A sector that cannot be read: another copy is what helps.
-            ErrorKind::Device | ErrorKind::Length | ErrorKind::NoFile => wrong(Some(error.to_string())),
+            ErrorKind::Device => {
+                Ok(Some(Wrong { needed: *needed, damage: Some(error.to_string()), is_unreadable: true }))
+            }
+            ErrorKind::Length | ErrorKind::NoFile => wrong(Some(error.to_string())),
             // Nothing is known of its bytes, and a good object must not be put aside for that.
             _ => Err(repository::Error::from(error).into()),
         },
@@ -115,7 +120,7 @@ pub fn execute(
     monitor.phase(Phase::Fetch);
     monitor.expect(plan.wrong.len() as u64, plan.wrong.iter().filter_map(|wrong| wrong.needed.length).sum(), true);
     let mut report = Report::default();
-    for Wrong { needed, damage } in &plan.wrong {
+    for Wrong { needed, damage, .. } in &plan.wrong {
         let mut said = Vec::new();
         for (name, mirror) in mirrors {
             if monitor.interrupted() {

@@ -78,7 +78,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
 fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
     let output = context.output;
     let missing = plan.wrong.iter().filter(|wrong| wrong.damage.is_none()).count() as u64;
-    let damaged = plan.wrong.len() as u64 - missing;
+    let unreadable = plan.wrong.iter().filter(|wrong| wrong.is_unreadable).count() as u64;
+    let damaged = plan.wrong.len() as u64 - missing - unreadable;
     if output.json {
         return output.json(&serde_json::json!({
             "message_type": "repair_objects_plan",
@@ -87,15 +88,20 @@ fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
             "wrong": plan.wrong.iter().map(|wrong| wrong.needed.name.to_string()).collect::<Vec<_>>(),
             "damaged_objects": damaged,
             "missing_objects": missing,
+            "unreadable_objects": unreadable,
             "partial": plan.is_partial,
         }));
     }
     for wrong in &plan.wrong {
         match &wrong.damage {
             None => output.line(format_args!("missing: {}", wrong.needed.name))?,
+            Some(why) if wrong.is_unreadable => {
+                output.line(format_args!("unreadable: {}: {}", wrong.needed.name, escape(why.as_bytes())))?;
+            }
             Some(why) => output.line(format_args!("damaged: {}: {}", wrong.needed.name, escape(why.as_bytes())))?,
         }
     }
     let read = size::counted(plan.read, "object", "objects");
-    output.info(format_args!("{read} read, {damaged} damaged, {missing} missing"))
+    let unreadable = if unreadable > 0 { format!(", {unreadable} unreadable") } else { String::new() };
+    output.info(format_args!("{read} read, {damaged} damaged, {missing} missing{unreadable}"))
 }
