@@ -246,7 +246,7 @@ fn judge(world: &World, case: &Case, base: i32) -> Option<Vec<String>> {
         }
         // SQLite does not hand on what the system said.
         let is_of_list = said.contains("the list of mirrors") && said.contains("could not be read or written now");
-        if code == Some(1) && !said.contains(class.word) && !is_of_list {
+        if code == Some(1) && !said.to_lowercase().contains(&class.word.to_lowercase()) && !is_of_list {
             wrong.push("does not say why".to_owned());
         }
     }
