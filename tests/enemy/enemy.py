@@ -27,6 +27,11 @@ PREFIX = ".packstone-restore-"
 HELD_MAX = 400
 
 
+def open_to_write(path):
+    """Never waits: another hand of his may have put a pipe there, which nobody reads."""
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK, 0o666))
+
+
 def quietly(action, *words, **options):
     """Nearly everything may fail: others are at work, and the system guards root."""
     try:
@@ -77,7 +82,7 @@ class Enemy:
     # What stands in the target before the restore.
 
     def file(self, path, entry, content, right_time=True):
-        with open(path, "wb") as file:
+        with open_to_write(path) as file:
             file.write(content)
         if right_time:
             os.utime(path, ns=(entry["mtime"], entry["mtime"]))
@@ -182,7 +187,7 @@ class Enemy:
                 quietly(os.link, f"{self.canary}/{name}", f"{at}/{os.path.basename(name)}", follow_symlinks=False)
             quietly(os.symlink, "../../../canary", f"{at}/up")
         else:
-            with open(self.fresh(), "wb") as file:
+            with open_to_write(self.fresh()) as file:
                 file.write(EVIL)
             quietly(os.rename, file.name, at)
 
