@@ -78,8 +78,16 @@ impl From<repository::Error> for CliError {
                 "two machines wrote to copies of one repository. Keep both copies, and use the one whose snapshots you want; \
                  to go on with the other one, remove this machine's memory of it in the state directory",
             ),
+            // Nothing is known of its bytes.
+            E::UnreadableHead { is_damage: false, .. } => (
+                Exit::Failed,
+                concat!(
+                    "the disk failed under this head. Run the command again. If it stays so, bring the head back from a mirror: ",
+                    suggest!("repair heads")
+                ),
+            ),
             // A checkpoint is a head too.
-            E::UnreadableHead { .. }
+            E::UnreadableHead { is_damage: true, .. }
             | E::Missing { object: ObjectName::Head { .. }, .. }
             | E::Damaged { object: ObjectName::Head { .. }, .. } => (
                 Exit::Damage,

@@ -115,7 +115,7 @@ impl BrokenHeads {
                 Ok(Some(head)) => head,
                 Ok(None) => continue,
                 Err(found) if found.is_newer => {
-                    return Err(Error::UnreadableHead { object: *name, error: found.why });
+                    return Err(found.of(*name));
                 }
                 Err(found) => {
                     // Beside a sound one of its generation it is none of this history.

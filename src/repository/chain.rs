@@ -34,8 +34,8 @@ pub struct Tip {
     checkpoint: (Arc<Head>, Arc<LiveState>),
     /// Files under `heads/` that are none of ours.
     pub junk: Vec<ObjectName>,
-    /// A newer head that cannot be read: damage. Who wants the newest state is refused, and so is who writes.
-    pub unreadable: Option<(ObjectName, String)>,
+    /// A newer head that cannot be read. Who wants the newest state is refused, and so is who writes.
+    pub unreadable: Option<(ObjectName, Unreadable)>,
     /// All of them, and those that cannot be completed.
     hidden: Vec<ObjectName>,
     /// A newer head whose checkpoint is not there. On a mirror it is on its way: the head is sent before it, because the
@@ -71,7 +71,8 @@ impl Tip {
         match self.incomplete {
             None => Ok(()),
             Some((object, checkpoint)) => {
-                Err(Error::UnreadableHead { object, error: format!("its checkpoint {checkpoint} is not there") })
+                let error = format!("its checkpoint {checkpoint} is not there");
+                Err(Error::UnreadableHead { object, error, is_damage: true })
             }
         }
     }
@@ -83,7 +84,7 @@ impl Tip {
     pub fn require_readable(&self) -> Result<()> {
         match &self.unreadable {
             None => Ok(()),
-            Some((object, error)) => Err(Error::UnreadableHead { object: *object, error: error.clone() }),
+            Some((object, found)) => Err(found.clone().of(*object)),
         }
     }
 }
@@ -124,10 +125,27 @@ fn examine(
 }
 
 /// A file under `heads/` that may be a head of ours, and cannot be read.
-pub(super) struct Unreadable {
+#[derive(Debug, Clone)]
+pub struct Unreadable {
+    /// What refused it.
     pub(super) why: String,
-    /// A newer program wrote it: that is no damage.
+    /// A newer program wrote it.
     pub(super) is_newer: bool,
+    /// False when the disk failed under it, which says nothing of its bytes.
+    is_damage: bool,
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl Unreadable {
+    /// The error that names the head.
+    pub(super) fn of(self, object: ObjectName) -> Error {
+        Error::UnreadableHead { object, error: self.why, is_damage: self.is_damage }
+    }
 }
 
 /// One head; none for a file that was never ours.
@@ -144,11 +162,13 @@ pub(super) fn readable(
         Ok(Candidate::Valid(head)) => Ok(Ok(Some(head))),
         Ok(Candidate::Junk) => Ok(Ok(None)),
         Ok(Candidate::Unreadable(error)) => {
-            Ok(Err(Unreadable { why: error.to_string(), is_newer: error.reason.needs_newer_program() }))
+            let is_newer = error.reason.needs_newer_program();
+            Ok(Err(Unreadable { why: error.to_string(), is_newer, is_damage: true }))
         }
         // A bad sector in one head must not keep the others from being read.
         Err(Error::Storage(error)) if !is_silent(error.kind) => {
-            Ok(Err(Unreadable { why: format!("it cannot be read: {}", error.source), is_newer: false }))
+            let is_damage = error.kind.is_about_object();
+            Ok(Err(Unreadable { why: format!("it cannot be read: {}", error.source), is_newer: false, is_damage }))
         }
         Err(error) => Err(error),
     }
@@ -202,7 +222,7 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
             }
             Err(found) if newest.is_none() => {
                 hidden.push(name);
-                unreadable = unreadable.or(Some((name, found.why)));
+                unreadable = unreadable.or(Some((name, found)));
             }
             _ => junk.push(name),
         }
@@ -211,7 +231,7 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
         Some(tip) => Ok(Tip { junk, hidden, unreadable, incomplete, ..tip }),
         None => Err(match (unreadable, incomplete) {
             (_, Some((name, checkpoint))) => Error::Missing { object: checkpoint, generation: generation(&name) },
-            (Some((object, error)), None) => Error::UnreadableHead { object, error },
+            (Some((object, found)), None) => found.of(object),
             (None, None) => Error::NoHead { found },
         }),
     }

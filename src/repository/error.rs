@@ -81,12 +81,14 @@ pub enum Error {
         chunk: ChunkId,
     },
     /// A head above the newest valid one cannot be read.
-    #[error("damaged: {object} is newer than the newest head that can be verified ({error})")]
+    #[error("{}{object} is newer than the newest head that can be verified ({error})", if *is_damage { "damaged: " } else { "" })]
     UnreadableHead {
         /// Its name.
         object: ObjectName,
         /// Why it was refused.
         error: String,
+        /// False when the disk failed under it, which says nothing of its bytes.
+        is_damage: bool,
     },
     /// No head verifies.
     #[error("no valid head under heads/: {found} files there, none signed by this repository's key")]
@@ -174,9 +176,9 @@ impl Error {
             | Self::Stream { .. }
             | Self::PackLength { .. }
             | Self::ChunkMissing { .. }
-            | Self::UnreadableHead { .. }
             | Self::NoHead { .. }
             | Self::ForeignConfig => true,
+            Self::UnreadableHead { is_damage, .. } => *is_damage,
             Self::Storage(error) => matches!(error.kind, ErrorKind::Length | ErrorKind::NoFile),
             _ => false,
         }

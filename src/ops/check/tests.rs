@@ -20,7 +20,7 @@ use crate::repository::{Access, Repository, fixture};
 use crate::storage::memory::Memory;
 use crate::storage::{self, ErrorKind, Folder, Listed, ObjectName, Storage, Upload};
 
-/// A storage that fails at the objects of one folder, as often as it is told.
+/// A storage that fails at the objects of one folder. Its rule says how often.
 #[derive(Debug)]
 struct Failing {
     inner: Memory,
@@ -156,6 +156,10 @@ const fn is_checkpoint(name: &ObjectName, _: &[Listed]) -> bool {
     matches!(name, ObjectName::Head { generation: 1, .. })
 }
 
+const fn is_newest_head(name: &ObjectName, _: &[Listed]) -> bool {
+    matches!(name, ObjectName::Head { generation: 3, .. })
+}
+
 /// What a check makes of it.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
@@ -215,6 +219,22 @@ fn each_class_of_failure_is_what_it_is_and_no_more() {
     let rule = Rule { folder: Folder::Heads, kind: E::Absent, times: None, only: is_checkpoint };
     assert_eq!(verdict(check(&failing, &repository, rule)), Verdict::Damage);
     assert_eq!(verdict(run(&repository, &Options::default(), &Silent)), Verdict::Nothing);
+}
+
+/// Whoever opens the repository is refused either way, and hears of damage only where the bytes are wrong or gone.
+#[test]
+fn the_newest_head_is_damaged_only_when_something_is_known_of_it() {
+    use ErrorKind as E;
+    let (failing, repository) = world();
+    let kinds = [(E::Device, false), (E::Other, false), (E::Absent, true), (E::NoFile, true), (E::Length, true)];
+    for (kind, expected) in kinds {
+        let rule = Rule { folder: Folder::Heads, kind, times: None, only: is_newest_head };
+        *failing.rule.lock().unwrap() = Some(rule);
+        let error = repository.refresh().and_then(|()| repository.require_newest()).unwrap_err();
+        *failing.rule.lock().unwrap() = None;
+        assert_eq!(error.is_damage(), expected, "{kind:?}");
+        assert_eq!(error.to_string().starts_with("damaged: heads/"), expected, "{error}");
+    }
 }
 
 #[test]
