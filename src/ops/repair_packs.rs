@@ -193,15 +193,9 @@ pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) ->
     Ok(plan)
 }
 
-/// The packs that are there. They are listed twice: a folder that is moved back this very moment, by whoever copies packs,
-/// is empty for one look, and what it holds must not be given up for that.
 fn listed(repository: &Repository) -> Result<BTreeMap<ObjectId, u64>> {
-    let mut there = BTreeMap::new();
-    for _ in 0..2 {
-        let listed = repository.storage().list(Folder::Packs).map_err(repository::Error::from)?;
-        there.extend(listed.into_iter().filter_map(|found| Some((found.name.id()?, found.length))));
-    }
-    Ok(there)
+    let listed = repository.storage().list(Folder::Packs).map_err(repository::Error::from)?;
+    Ok(listed.into_iter().filter_map(|found| Some((found.name.id()?, found.length))).collect())
 }
 
 fn segment(repository: &Repository, id: ObjectId, length: u64, generation: u64) -> Result<Vec<SegmentPack>> {

@@ -374,13 +374,19 @@ impl Disk for OsDisk {
     }
 
     fn length(&self, path: &str) -> io::Result<u64> {
-        let (directory, name) = self.parent(path)?;
-        let stat = || uninterrupted(|| rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW));
-        regular_length(&read_again(|| Ok(stat()?))?)
+        let stat = read_again(|| {
+            let (directory, name) = self.parent(path)?;
+            Ok(uninterrupted(|| rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW))?)
+        })?;
+        regular_length(&stat)
     }
 
     fn list(&self, path: &str) -> io::Result<Vec<DiskEntry>> {
-        read_again(|| self.list_once(path))
+        match read_again(|| self.list_once(path)) {
+            // A directory that is exchanged this very moment is absent for one look. What it holds must not be called lost for that.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.list_once(path),
+            other => other,
+        }
     }
 }
 
