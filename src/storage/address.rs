@@ -358,10 +358,17 @@ fn service_for(text: &str) -> String {
     let (before, rest) = text.split_once(':').unwrap_or((text, ""));
     let rest = rest.trim_start_matches('/');
     let url = |scheme: &str, rest: &str| format!("the service write {scheme}://{}", escape(rest.as_bytes()));
+    // Other programs write bucket:path, and some bucket:/path.
+    let (bucket, path) = rest.split_once(':').unwrap_or((rest, ""));
+    let separate = || match path.trim_start_matches('/') {
+        "" => bucket.to_owned(),
+        path => format!("{bucket}/{path}"),
+    };
     match before.to_ascii_lowercase().as_str() {
-        "s3" | "b2" | "gdrive" | "gcs" if !rest.is_empty() => url(&before.to_ascii_lowercase(), rest),
-        "gs" if !rest.is_empty() => url("gcs", rest),
-        "azure" | "azblob" if !rest.is_empty() => url("azblob", rest),
+        "s3" | "gdrive" if !rest.is_empty() => url(&before.to_ascii_lowercase(), rest),
+        "b2" if !bucket.is_empty() => url("b2", &separate()),
+        "gs" | "gcs" if !bucket.is_empty() => url("gcs", &separate()),
+        "azure" | "azblob" if !bucket.is_empty() => url("azblob", &separate()),
         "sftp" | "ssh" => "the service write sftp://USER@HOST/PATH".to_owned(),
         "dav" | "davs" | "webdav" => "the service write webdav://HOST/PATH".to_owned(),
         "file" => "a directory elsewhere write file:///PATH".to_owned(),
@@ -457,9 +464,10 @@ mod tests {
             ("s3:bucket", "s3://bucket,"),
             ("s3:bucket/a:b", "s3://bucket/a:b,"),
             ("S3:/bucket", "s3://bucket,"),
-            ("b2:bucket:path", "b2://bucket:path,"),
-            ("gs:bucket:/", "gcs://bucket:/,"),
-            ("azure:c:/", "azblob://c:/,"),
+            ("b2:bucket:path", "b2://bucket/path,"),
+            ("gs:bucket:/", "gcs://bucket,"),
+            ("gs:bucket:/a:b", "gcs://bucket/a:b,"),
+            ("azure:c:/", "azblob://c,"),
             ("gdrive:backup", "gdrive://backup,"),
             ("user@host:/srv/backup", "sftp://user@host/srv/backup,"),
             ("sftp:user@host:/srv/x", "sftp://USER@HOST/PATH"),
