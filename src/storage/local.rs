@@ -94,9 +94,7 @@ impl Local {
         let error = |error| Error::new("open", escape(path.as_os_str().as_encoded_bytes()), error);
         Ok(Self::open_with_disk(OsDisk::open(path).map_err(error)?))
     }
-}
 
-impl Local {
     /// True once it has turned out that names are given by a look and a rename here, which only processes of one machine do
     /// one after the other.
     #[must_use]
