@@ -8,6 +8,7 @@
 use super::chain::Tip;
 use super::error::{Error, Result, damaged};
 use super::{Repository, random};
+use crate::base::command::suggest;
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::time::Time;
 use crate::codec::head::HeadRef;
@@ -139,7 +140,7 @@ pub(super) fn unlock(
 /// nothing. Other secrets are not tried, since each try costs their stretching.
 ///
 /// # Errors
-/// They cannot be listed, or one cannot be read for now.
+/// The folder cannot be listed, or this process cannot read one of the slots.
 pub fn opened_by(storage: &dyn Storage, secret: &Secret) -> Result<Vec<ObjectId>> {
     let mut opened = Vec::new();
     if secret.kind() != SecretKind::KeyFile {
@@ -210,7 +211,7 @@ impl Repository {
         slots
     }
 
-    /// Refuses a further slot when there are as many as there may be, for who shows a secret before it is stored.
+    /// Refuses a further slot when there are as many as there may be. Who shows a secret before it is stored asks first.
     ///
     /// # Errors
     /// [`Error::Refused`] at 16 slots.
@@ -220,7 +221,8 @@ impl Repository {
             return Ok(());
         }
         Err(Error::Refused(format!(
-            "a repository has at most {SLOTS_MAX} keys: remove one first (key list, key remove)"
+            "a repository has at most {SLOTS_MAX} keys: remove one first. To see them: {}",
+            suggest!("key list")
         )))
     }
 
