@@ -115,11 +115,20 @@ fn rename_new(parent: BorrowedFd<'_>, from: &str, to: impl Arg + Copy) -> Result
     }
 }
 
-/// A name that nobody has.
-fn temporary_name() -> Result<String, Errno> {
+/// 16 random hex digits, for a name that nobody has. The number of a process is none: processes of two containers may have one, and so may a
+/// later process, which finds what a killed one has left.
+///
+/// # Errors
+/// The kernel's generator failed.
+pub fn random_digits() -> Result<String, Errno> {
     let mut number = [0; 8];
     getrandom::fill(&mut number).map_err(|_| Errno::AGAIN)?;
-    Ok(format!("{TEMPORARY_PREFIX}{:016x}", u64::from_le_bytes(number)))
+    Ok(format!("{:016x}", u64::from_le_bytes(number)))
+}
+
+/// A name that nobody has.
+fn temporary_name() -> Result<String, Errno> {
+    Ok(format!("{TEMPORARY_PREFIX}{}", random_digits()?))
 }
 
 /// Makes a new, empty file in `parent`. One that exists is [`Errno::EXIST`].

@@ -6,6 +6,7 @@ use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::tell_warnings;
 use super::{Context, open, own, size};
 use crate::base::escape::escape;
+use crate::base::private;
 use crate::files::own::OwnPlaces;
 use crate::ops::dump::{self, DumpError, LeftOut, Sink, Wanted};
 use std::ffi::OsString;
@@ -147,7 +148,7 @@ fn to_file(
     };
     let mut temporary = OsString::from(".");
     temporary.push(name);
-    temporary.push(format!(".packstone-{}", std::process::id()));
+    temporary.push(format!(".packstone-{}", private::random_digits().map_err(|error| refuse(error.into()))?));
     let temporary = target.with_file_name(temporary);
     let file = OpenOptions::new().write(true).create_new(true).open(&temporary).map_err(refuse)?;
     let mut to = Target { file: BufWriter::with_capacity(BUFFER_BYTES, file), hole: false };

@@ -20,6 +20,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
+use crate::base::private;
+
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 const OWN: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Where a file without a name has one for the kernel.
@@ -69,7 +71,7 @@ impl SecretFile {
             None => {
                 let mut temporary = OsString::from(".");
                 temporary.push(name);
-                temporary.push(format!(".{}.tmp", std::process::id()));
+                temporary.push(format!(".{}.tmp", private::random_digits()?));
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
                 (rustix::fs::openat(&directory, &temporary, flags, OWN)?, Some(temporary))
             }

@@ -148,9 +148,7 @@ impl Ground {
                 Self::tidy(&parent, name);
             }
         }
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let name = format!("{PREFIX}{:016x}", u64::from_le_bytes(random));
+        let name = format!("{PREFIX}{}", private::random_digits()?);
         private::make_directories(&parent.join(&name))?;
         let lock = private::create(&parent.join(&name).join("lock"))?;
         lock.try_lock()?;
