@@ -37,7 +37,13 @@ fn sentences(freshness: &Freshness, head: HeadRef, about: About<'_>) -> Vec<Stri
     let place = escape(place.as_os_str().as_encoded_bytes());
     for unreadable in &freshness.unreadable {
         let file = escape(unreadable.file.as_os_str().as_encoded_bytes());
-        sentences.push(format!("what this machine remembers cannot be read: {file}: {}", unreadable.why));
+        let remedy = match unreadable.refusal() {
+            None => "",
+            Some(_) => {
+                ". It is left as it is: make it readable, or remove it to start again from the state that is seen now"
+            }
+        };
+        sentences.push(format!("what this machine remembers cannot be read: {file}: {}{remedy}", unreadable.why));
     }
     let (generation, code) = (head.generation, HeadCode::of(&head));
     match freshness.grade {
@@ -76,7 +82,7 @@ mod tests {
         let said_once = said(Grade::NotProven, Vec::new());
         assert!(said_once.contains(&HeadCode::of(&head(5)).to_string()) && said_once.contains("/srv/x"), "{said_once}");
         assert!(said(Grade::Behind(head(9)), Vec::new()).contains("generation 9"));
-        let unreadable = vec![Unreadable { file: "/state/\u{1b}".into(), why: "it is empty".to_owned() }];
+        let unreadable = vec![Unreadable::wrong("/state/\u{1b}".as_ref(), "it is empty")];
         assert!(said(Grade::Proven, unreadable).contains("/state/\\x1b: it is empty"));
     }
 }

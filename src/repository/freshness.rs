@@ -13,8 +13,11 @@ use super::chain::Tip;
 use super::error::Result;
 use super::remembered::{Recalled, Remembered, Subject, Unreadable, follows};
 use super::{Access, Repository};
+use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
+use crate::base::shortage::is_shortage;
 use crate::codec::head::HeadRef;
+use crate::storage;
 
 /// What is known about how new a state is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +93,12 @@ impl Known<'_> {
             }
         };
         let (original, here) = (known(self.original), known(self.here));
+        // What this process has run out of ends a command: it says nothing of what was seen.
+        let shortage = unreadable.iter().find_map(|it| Some((it, it.refusal().filter(is_shortage)?)));
+        if let Some((unreadable, error)) = shortage {
+            let file = escape(unreadable.file.as_os_str().as_encoded_bytes());
+            return Err(storage::Error::new("read", file, error).into());
+        }
         let (listed, any_history) = match &memory.subject {
             Subject::Copy { listed, any_history, .. } => {
                 (listed.iter().find(|(id, _)| *id == self.id).and_then(|(_, head)| *head), *any_history)

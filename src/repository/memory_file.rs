@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -32,6 +33,42 @@ pub struct Unreadable {
     pub file: PathBuf,
     /// Why not.
     pub why: String,
+    /// What the system answered, when it did not give the content: that may be as it was. None for content that was read and is wrong.
+    errno: Option<i32>,
+}
+
+impl Unreadable {
+    /// What was read is not what was written.
+    pub(crate) fn wrong(file: &Path, why: &str) -> Self {
+        Self { file: file.to_path_buf(), why: why.to_owned(), errno: None }
+    }
+
+    /// The system did not give it.
+    pub(super) fn refused(file: &Path, error: &io::Error) -> Self {
+        let errno = error.raw_os_error().or(Some(Errno::IO.raw_os_error()));
+        Self { file: file.to_path_buf(), why: error.to_string(), errno }
+    }
+
+    /// Why it must not be written over: its content was not read, and may be right.
+    #[must_use]
+    pub fn refusal(&self) -> Option<io::Error> {
+        self.errno.map(io::Error::from_raw_os_error)
+    }
+}
+
+/// The link on the way to `path`, or in its place, that leads nowhere: to a disk that is not there now. What lies behind it is not absent.
+fn dangling(path: &Path) -> Option<PathBuf> {
+    let is_absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    for above in path.ancestors() {
+        match above.symlink_metadata() {
+            Err(error) if is_absent(&error) => {}
+            Ok(found) if found.is_symlink() => {
+                return above.metadata().is_err_and(|error| is_absent(&error)).then(|| above.to_path_buf());
+            }
+            _ => return None,
+        }
+    }
+    None
 }
 
 impl<T> Recalled<T> {
@@ -60,26 +97,37 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 /// Reads one file. What is no regular file is not waited for.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Recalled<T> {
-    let unreadable = |why: String| Recalled::Unreadable(Unreadable { file: path.to_path_buf(), why });
+    let unreadable = |why: &str| Recalled::Unreadable(Unreadable::wrong(path, why));
+    let refused = |error: &io::Error| Recalled::Unreadable(Unreadable::refused(path, error));
     let mut options = fs::OpenOptions::new();
     options.read(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
     let file = match options.open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Recalled::Nothing,
-        Err(error) => return unreadable(error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match dangling(path) {
+                None => Recalled::Nothing,
+                Some(link) => Recalled::Unreadable(Unreadable {
+                    why: "a link that leads nowhere".to_owned(),
+                    ..Unreadable::refused(&link, &error)
+                }),
+            };
+        }
+        Err(error) => return refused(&error),
     };
-    if !file.metadata().is_ok_and(|found| found.is_file()) {
-        return unreadable("it is no file".to_owned());
+    match file.metadata() {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return unreadable("it is no file"),
+        Err(error) => return refused(&error),
     }
     let mut bytes = Vec::new();
     match file.take(BYTES_MAX + 1).read_to_end(&mut bytes) {
-        Ok(_) if bytes.len() as u64 > BYTES_MAX => unreadable("it is too long".to_owned()),
+        Ok(_) if bytes.len() as u64 > BYTES_MAX => unreadable("it is too long"),
         Ok(_) => match serde_json::from_slice(&bytes) {
             Ok(value) => Recalled::Known(value),
-            Err(_) if bytes.is_empty() => unreadable("it is empty".to_owned()),
-            Err(_) => unreadable("its content is damaged".to_owned()),
+            Err(_) if bytes.is_empty() => unreadable("it is empty"),
+            Err(_) => unreadable("its content is damaged"),
         },
-        Err(error) => unreadable(error.to_string()),
+        Err(error) => refused(&error),
     }
 }
 
@@ -91,10 +139,7 @@ pub(super) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
         fs::remove_dir(path)?;
     }
-    // Processes of two containers may have one number.
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let temporary = folder.join(format!(".{}.{}.tmp", std::process::id(), hex(&random)));
+    let temporary = folder.join(format!(".{}.tmp", private::random_digits()?));
     let store = || {
         let mut file = private::create(&temporary)?;
         file.write_all(&serde_json::to_vec_pretty(value)?)?;

@@ -107,6 +107,11 @@ impl Memory {
     }
 }
 
+/// False only for what is known to be absent.
+fn is_there(file: &Path) -> bool {
+    !file.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 fn hash(place: &Path) -> String {
     blake3::hash(place.as_os_str().as_encoded_bytes()).to_hex().chars().take(16).collect()
 }
@@ -181,7 +186,7 @@ impl Remembered {
         let kind = if matches!(self.subject, Subject::Copy { .. }) { "copy-" } else { "" };
         let file = |name: &PathBuf| self.folder.join(format!("{repository}-{kind}{}.json", hash(name)));
         let files: Vec<PathBuf> = names(place).iter().map(file).collect();
-        files.iter().find(|file| file.symlink_metadata().is_ok()).or(files.first()).cloned()
+        files.iter().find(|file| is_there(file)).or(files.first()).cloned()
     }
 
     /// The file that says which head was newest.
@@ -190,13 +195,13 @@ impl Remembered {
         let apart = self.apart(repository);
         let apart = match self.subject {
             Subject::Copy { .. } => apart,
-            _ => apart.filter(|file| file.symlink_metadata().is_ok()),
+            _ => apart.filter(|file| is_there(file)),
         };
         apart.unwrap_or_else(|| self.main(repository))
     }
 
     fn recall_from(file: &Path, repository: RepositoryId) -> Recalled<(Memory, HeadRef)> {
-        let damaged = |why: &str| Recalled::Unreadable(Unreadable { file: file.to_path_buf(), why: why.to_owned() });
+        let damaged = |why: &str| Recalled::Unreadable(Unreadable::wrong(file, why));
         match read::<Memory>(file) {
             Recalled::Known(memory) if memory.repository != repository.to_string() => {
                 damaged("it is about another repository")
@@ -276,7 +281,7 @@ impl Remembered {
             match read::<Lies>(&file) {
                 Recalled::Known(lies) => match lies.repository.parse() {
                     Ok(id) if lies.place_bytes == hex(name.as_os_str().as_encoded_bytes()) => drop(ids.insert(id)),
-                    _ => unreadable = Some(Unreadable { file, why: "its content is damaged".to_owned() }),
+                    _ => unreadable = Some(Unreadable::wrong(&file, "its content is damaged")),
                 },
                 Recalled::Unreadable(why) => unreadable = Some(why),
                 Recalled::Nothing => {}
@@ -320,7 +325,7 @@ impl Remembered {
             && error.kind() != io::ErrorKind::NotFound
             && !self.is_nowhere
         {
-            return Recalled::Unreadable(Unreadable { file: self.folder.clone(), why: error.to_string() });
+            return Recalled::Unreadable(Unreadable::refused(&self.folder, &error));
         }
         // It may be where that repository was seen by a version that wrote the place down there only.
         let broken = self.all().into_iter().find_map(|file| match read::<Memory>(&file) {
@@ -378,8 +383,10 @@ impl Remembered {
                 repository: repository.to_string(),
             };
             let file = self.place_file(&name);
-            if read(&file) != Recalled::Known(lies.clone()) {
-                self.write(&file, &lies)?;
+            match read::<Lies>(&file) {
+                Recalled::Known(known) if known == lies => {}
+                Recalled::Unreadable(unreadable) if let Some(error) = unreadable.refusal() => return Err(error),
+                _ => self.write(&file, &lies)?,
             }
         }
         Ok(())
@@ -393,21 +400,23 @@ impl Remembered {
         if self.is_nowhere { Ok(()) } else { remove(&self.file(repository)) }
     }
 
-    /// Remembers a head. Never backwards: of two processes the newer memory stays. What cannot be read is replaced.
+    /// Remembers a head. Never backwards: of two processes the newer memory stays. Content that is wrong is replaced; content that the system
+    /// did not give may be newer than this head, and stays.
     ///
     /// # Errors
     /// The file cannot be written; the caller says so and goes on, because the backup itself is safe.
     pub fn store(&self, repository: RepositoryId, place: &Path, head: HeadRef) -> io::Result<()> {
         let (memory, file) = (Memory::of(repository, place, head), self.file(repository));
         let is_news = || match Self::recall_from(&file, repository) {
-            Recalled::Known((known, seen)) => seen.generation <= head.generation && known != memory,
-            Recalled::Nothing | Recalled::Unreadable(_) => true,
+            Recalled::Known((known, seen)) => Ok(seen.generation <= head.generation && known != memory),
+            Recalled::Nothing => Ok(true),
+            Recalled::Unreadable(unreadable) => unreadable.refusal().map_or(Ok(true), Err),
         };
-        if self.is_nowhere || !is_news() {
+        if self.is_nowhere || !is_news()? {
             return Ok(());
         }
         let _alone = self.alone();
-        if is_news() { self.write(&file, &memory) } else { Ok(()) }
+        if is_news()? { self.write(&file, &memory) } else { Ok(()) }
     }
 
     /// Keeps other processes from remembering something newer between a look and a write. One that was stopped in between is not waited for: then
@@ -633,5 +642,32 @@ mod tests {
         assert!(copy(vec![(one, None)]).require_identity(place, two).is_err());
         mirror.unset_apart(one).unwrap();
         assert_eq!(mirror.recall(one), Recalled::Nothing);
+    }
+
+    /// A disk that does not answer, a stick that is pulled out: what was remembered may be right, and must not be replaced.
+    #[test]
+    fn what_the_system_does_not_give_is_neither_absent_nor_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (id, place) = (RepositoryId([7; 32]), folder.path().join("repository"));
+        let memory = Remembered::new(folder.path().join("state/repositories")).of(&place);
+        memory.set_place(id, &place).unwrap();
+        memory.store(id, &place, head(3, "c")).unwrap();
+        let file = memory.file(id);
+        fs::rename(&file, folder.path().join("kept")).unwrap();
+        std::os::unix::fs::symlink(&file, &file).unwrap();
+        let refused = |recalled| matches!(recalled, Recalled::Unreadable(why) if why.refusal().is_some());
+        assert!(refused(memory.recall(id)), "a link to itself");
+        assert!(memory.store(id, &place, head(2, "b")).is_err());
+        assert!(file.is_symlink(), "it was written over");
+        fs::rename(folder.path().join("kept"), &file).unwrap();
+        assert_eq!(memory.head(id), Some(head(3, "c")));
+        // The whole directory lies on a stick.
+        fs::rename(folder.path().join("state"), folder.path().join("stick")).unwrap();
+        std::os::unix::fs::symlink(folder.path().join("away"), folder.path().join("state")).unwrap();
+        assert!(refused(memory.recall(id)));
+        assert!(matches!(memory.at(&place), Recalled::Unreadable(_)));
+        assert!(memory.store(id, &place, head(2, "b")).is_err() && memory.set_place(id, &place).is_err());
+        fs::rename(folder.path().join("stick"), folder.path().join("away")).unwrap();
+        assert_eq!((memory.head(id), memory.at(&place)), (Some(head(3, "c")), Recalled::Known(id)));
     }
 }

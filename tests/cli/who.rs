@@ -492,9 +492,17 @@ fn a_memory_that_cannot_be_read_is_said_and_not_taken_for_none() {
             "{what}: {}",
             ran.err
         );
-        // It was said, and is replaced.
+        // It was said, and is replaced; but for what the system did not give, which may be right.
         let ran = world.ok(&["snapshots"]);
-        assert_eq!(ran.err, "", "{what}");
+        if what == "a link to itself" {
+            assert!(said(&ran) == 1 && ran.err.contains("remove it to start again"), "{}", ran.err);
+            assert!(file.is_symlink());
+            fs::remove_file(&file).unwrap();
+            assert_eq!(said(&world.ok(&["snapshots"])), 1, "nothing is known");
+        } else {
+            assert_eq!(ran.err, "", "{what}");
+        }
+        assert_eq!(world.ok(&["snapshots"]).err, "", "{what}");
         assert!(fs::read_to_string(&file).unwrap().contains(&id), "{what}");
     }
 }
@@ -523,8 +531,16 @@ fn one_broken_file_loses_neither_the_place_nor_an_unmounted_disk() {
         }
         let ran = world.ok(&["snapshots"]);
         assert!(ran.err.contains("what this machine remembers cannot be read"), "{what}: {}", ran.err);
-        let ran = world.ok(&["snapshots"]);
-        assert_eq!(ran.err, "", "{what}");
+        if what == "a link to itself" {
+            let mut links = files_beneath(&memories(&world));
+            links.retain(|file| file.is_symlink() && ran.err.contains(world.text(file)));
+            assert!(links.len() > 1, "{}", ran.err);
+            for link in links {
+                fs::remove_file(link).unwrap();
+            }
+            world.ok(&["snapshots"]);
+        }
+        assert_eq!(world.ok(&["snapshots"]).err, "", "{what}");
         // Nothing is known of a place whose own file is broken.
         for file in files_beneath(&memories(&world).join("places")) {
             harm(&file);
@@ -561,6 +577,9 @@ fn a_memory_that_may_not_be_read_is_said() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     let ran = world.ok(&["restore", "latest", "--target", "back"]);
     assert_eq!(said(&ran), 1, "{}", ran.err);
+    // It may be right, and stays as it is.
+    assert_eq!(said(&world.ok(&["snapshots"])), 1);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(world.ok(&["snapshots"]).err, "");
     // All of it: nothing can be written either, and a restore goes on.
     fs::set_permissions(memories(&world), fs::Permissions::from_mode(0o000)).unwrap();
