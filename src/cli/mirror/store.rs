@@ -114,10 +114,16 @@ pub fn book_if_any(context: &Context, repository: RepositoryId) -> Result<Option
 }
 
 /// The book of a repository that has one. None is made.
-#[must_use]
-pub fn existing_book(context: &Context, repository: RepositoryId) -> Option<MirrorBook> {
-    let file = folder(context).ok()?.join(format!("{repository}.sqlite"));
-    if file.exists() { book(context, repository).ok() } else { None }
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn existing_book(context: &Context, repository: RepositoryId) -> Result<Option<MirrorBook>, CliError> {
+    let Ok(folder) = folder(context) else { return Ok(None) };
+    let looked = folder.join(format!("{repository}.sqlite")).symlink_metadata();
+    match looked {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        _ => book(context, repository).map(Some),
+    }
 }
 
 /// The mirrors of a repository that lie in directories of this machine. No book is made.
@@ -149,7 +155,7 @@ pub fn place_name(place: &Path) -> String {
 /// The names of a repository's mirrors, for a hint.
 #[must_use]
 pub fn names(context: &Context, repository: RepositoryId) -> Vec<String> {
-    let all = existing_book(context, repository).and_then(|book| book.all().ok()).unwrap_or_default();
+    let all = existing_book(context, repository).ok().flatten().and_then(|book| book.all().ok()).unwrap_or_default();
     all.into_iter().map(|mirror| mirror.name).collect()
 }
 
@@ -227,7 +233,14 @@ pub fn listed(context: &Context, place: &Place) -> Vec<(RepositoryId, Option<Hea
     let address = place.address.to_string();
     let mut listed = Vec::new();
     for id in known(context).unwrap_or_default() {
-        let mirrors = existing_book(context, id).and_then(|book| book.all().ok()).unwrap_or_default();
+        let read = || Ok(existing_book(context, id)?.map(|book| book.all()).transpose()?.unwrap_or_default());
+        let mirrors = read().unwrap_or_else(|error: CliError| {
+            context.output.warn(&format!(
+                "whether another repository, or a newer state, was seen at this mirror cannot be determined: {}",
+                error.chain()
+            ));
+            Vec::new()
+        });
         listed.extend(mirrors.into_iter().filter(|mirror| mirror.address == address).map(|mirror| (id, mirror.head)));
     }
     listed
