@@ -8,6 +8,9 @@
 //! | 2. the checkpoint, the head | as above |
 //! | 3. the config | a repository, whole for that head: the same command finds it so ([`Plan::is_done`]) |
 //!
+//! Whoever makes a plan and carries it out holds the writer lock of the target: another recover, or a backup into what an earlier one has made
+//! meanwhile, would store what this one puts aside.
+//!
 //! What an earlier attempt stored is made durable before the config is: it may have been killed between a name and its fsync.
 
 use std::collections::BTreeSet;
@@ -53,6 +56,12 @@ impl Plan {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.is_repository && self.fetch.is_empty()
+    }
+
+    /// True when a repository lies at the target. It is left alone unless it [`is_same`] and [`Plan::is_done`].
+    #[must_use]
+    pub const fn is_repository(&self) -> bool {
+        self.is_repository
     }
 
     /// Bytes to be fetched, as far as they are known.

@@ -141,6 +141,29 @@ fn damage_ends_it_before_anything_is_marked() {
     assert!(stored(&world) > 6_000_000, "nothing was removed");
 }
 
+/// A repair marks packs that are gone. When they are back they may be the only copy of what snapshots need: a prune sweeps nothing
+/// before it has found everything that they need somewhere else.
+#[test]
+fn packs_that_are_back_are_not_swept_while_snapshots_need_them() {
+    let (world, _, second) = world();
+    let (packs, away) = (world.path("repository/packs"), world.path("away"));
+    fs::rename(&packs, &away).unwrap();
+    assert_eq!(world.run(&["repair", "index"]).code, Some(17));
+    fs::remove_dir_all(&packs).unwrap_or_default();
+    fs::rename(&away, &packs).unwrap();
+    let before = objects(&world, "packs");
+    assert!(before.len() >= 3, "{before:?}");
+    for words in [&["prune", "--instant"][..], &["forget", "--keep-last", "5", "--prune", "--instant"], &["prune"]] {
+        let ran = world.run(words);
+        assert_eq!(ran.code, Some(17), "{words:?} {}", ran.err);
+        assert_eq!(objects(&world, "packs"), before, "{words:?} removed packs");
+    }
+    world.ok(&["repair", "index", "--read-all-packs"]);
+    world.ok(&["prune", "--instant"]);
+    world.ok(&["restore", &second, "--target", "back", "--verify"]);
+    world.ok(&["check", "--read-data"]);
+}
+
 fn signal(child: &Child, name: &str) {
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());

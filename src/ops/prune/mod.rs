@@ -6,7 +6,7 @@
 //!
 //! | step | a crash before the next step leaves | who cleans it |
 //! |---|---|---|
-//! | 1. sweep what earlier prunes marked | see `repository/sweep.rs` | the next prune |
+//! | 1. when everything that live snapshots need was found in live packs: sweep what earlier prunes marked | see `repository/sweep.rs` | the next prune |
 //! | 2. a head that marks the packs that nothing needs | marked packs | the next prune |
 //! | 3. under the writer lock: new packs and segments | packs and segments that no head names | the next backup or prune |
 //! | 4. a head that names them and marks what they replace | marked packs and segments | the next prune |
@@ -14,7 +14,8 @@
 //!
 //! # Invariants
 //!
-//! - Nothing is marked by half a picture: a head, segment, snapshot or listing that cannot be read ends the prune.
+//! - Nothing is marked or swept by half a picture: a head, segment, snapshot or listing that cannot be read, or a needed chunk that no live
+//!   pack holds, ends the prune. What is marked may be the only copy then: a repair marks packs that are gone, and they may be back.
 //! - Before a head marks anything, every snapshot that this very head keeps has been gone through: those published since the
 //!   prune began too.
 //! - Packs that somebody else marked meanwhile end it, and it begins again: two prunes may each have kept the copy of a chunk that the
@@ -33,7 +34,7 @@ pub use plan::{Limits, MaxUnused, PackUse, Plan, Sum, Why, sum};
 
 use self::chunk_table::{Bits, ChunkTable};
 use self::needed::Needed;
-use super::{Error, Monitor, Phase, Result, Silent};
+use super::{ATTEMPTS, Error, Monitor, Phase, Result, Silent};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::block_verifier::BlockVerifier;
@@ -52,8 +53,6 @@ use crate::storage::{Folder, ObjectName};
 /// How long what is marked can come back before it is swept, unless something else is asked for: 7 days.
 pub const GRACE: Duration = Duration::from_secs(7 * 86_400);
 
-/// How often a prune begins again because somebody else marked packs.
-const ATTEMPTS: usize = 5;
 /// A block with fewer plain bytes than this part of a full one is made into a fuller one when its pack is rewritten.
 const SMALL_BLOCK_PART: u32 = 4;
 /// After so many bytes of blocks that were read, memory that was freed is given back to the system.
@@ -128,11 +127,10 @@ pub fn run(repository: &Repository, options: &Options, monitor: &dyn Monitor) ->
     let mut report = Report::default();
     repository.pin_newest()?;
     repository.tip().require_sound()?;
-    report.sweep(repository, options)?;
     let mut attempt = 1;
     loop {
         match once(repository, options, monitor, &mut report) {
-            Err(Error::Repository(repository::Error::Overtaken { .. })) if attempt < ATTEMPTS => attempt += 1,
+            Err(error) if error.is_overtaken() && attempt < ATTEMPTS => attempt += 1,
             other => break other,
         }
         repository.pin_newest()?;
@@ -217,6 +215,12 @@ fn once(repository: &Repository, options: &Options, monitor: &dyn Monitor, repor
     drop(repository.open_index());
     give_back_memory();
     let mut view = View::new(repository, options, monitor)?;
+    if report.swept.is_empty() {
+        report.sweep(repository, options)?;
+        // Segments that list what is swept now are merged too; none that the view does not know.
+        view.plan.merge = plan::segments_to_merge(repository, &view.plan)?;
+        view.plan.merge.retain(|id| view.base.segments.contains_key(id));
+    }
     let mut changed = false;
     let dead = std::mem::take(&mut view.plan.dead);
     if !dead.is_empty() {

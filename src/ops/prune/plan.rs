@@ -229,7 +229,7 @@ pub(in crate::ops) fn decide(
 
 /// Small segments when there are many, and every segment that lists packs that are gone for good: the name of a swept pack is
 /// forgotten one day, and no segment may list it then.
-fn segments_to_merge(repository: &Repository, plan: &Plan) -> Result<Vec<ObjectId>> {
+pub(super) fn segments_to_merge(repository: &Repository, plan: &Plan) -> Result<Vec<ObjectId>> {
     let tip = repository.tip();
     let going: BTreeSet<ObjectId> =
         plan.dead.iter().chain(plan.repack.iter().map(|(pack, _)| pack)).map(|pack| pack.id).collect();
