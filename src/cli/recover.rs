@@ -17,6 +17,7 @@ use crate::codec::head_code::HeadCode;
 use crate::ops::check;
 use crate::ops::recover;
 use crate::repository::freshness::Grade;
+use crate::repository::lock::Locks;
 use crate::repository::public_view::PublicView;
 use crate::repository::remembered::Remembered;
 use crate::repository::{self, Access, Repository};
@@ -138,8 +139,18 @@ fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let made = if arguments.dry_run && is_empty { None } else { Some(target(&place)?) };
     let empty = crate::storage::memory::Memory::new();
     let target: &dyn Storage = made.as_ref().map_or(&empty, |local| local);
+    // A dry run changes nothing, not even a lock file.
+    let locks = Locks::open(&place).for_command("recover");
+    let writer = match arguments.dry_run {
+        true => None,
+        false => Some(locks.writer(context.global.retry_lock.unwrap_or_default()).map_err(repository::Error::from)?),
+    };
     let plan = recover::plan(&mirror, &tip, target)?;
-    if here.is_some() && !plan.is_done() {
+    // Since the first look another process may have made one, while the passphrase was typed.
+    if plan.is_repository() && !recover::is_same(&mirror, &tip, target) {
+        return Err(occupied());
+    }
+    if plan.is_repository() && !plan.is_done() {
         return Err(occupied().hint(concat!("something is damaged or missing in it: ", suggest!("repair objects"))));
     }
     let objects = size::counted(plan.fetch.len() as u64, "object", "objects");
@@ -151,6 +162,7 @@ fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let fetched = recover::execute(&mirror, target, &plan, usize::from(arguments.connections), &progress);
     progress.finish();
     fetched?;
+    drop(writer);
     let remembered = match wanted {
         Some(_) => remember(&memory, mirror.id(), &place, head, context.output),
         None => came_back(&memory, mirror.id(), &place, head),
@@ -270,7 +282,7 @@ fn finish(place: &Path, secret: crate::codec::key_slot::Secret, context: &Contex
         return Ok(exit);
     }
     // Everything was hashed when it was fetched: what a check of what lay here once had found is over.
-    if let Some(book) = store::existing_book(context, repository.id()) {
+    if let Ok(Some(book)) = store::existing_book(context, repository.id()) {
         let _ = book.clear_damage(&store::place_name(place), true);
     }
     if exit != Exit::Success {

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::Ran;
 use super::plain;
-use super::support::{World, files_beneath};
+use super::support::{World, files_beneath, snapshot_id};
 
 /// What changes files; a question mark for what some machines do not have.
 const CALLS: [&str; 16] = [
@@ -420,6 +421,41 @@ fn no_foreign_key_file_is_taken() {
 fn mode(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// While the passphrase is typed another recover may end, and backups be made: what is a repository by then is left alone. And two write there
+/// one after the other.
+#[test]
+fn recover_looks_again_when_it_has_the_lock() {
+    let world = lost();
+    let question = world.path("question");
+    assert!(Command::new("mkfifo").arg(&question).status().unwrap().success());
+    let words = ["recover", "./mirror", "--to", "back"];
+    let mut command = world.command(&words);
+    let slow =
+        command.env("PACKSTONE_KEY_FILE", &question).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It waits in the kernel until it is asked for.
+    let mut answer = fs::OpenOptions::new().write(true).open(&question).unwrap();
+    world.ok(&words);
+    let snapshot = snapshot_id(&world.ok(&["--repo", "back", "backup", "--json", "tree"]));
+    let heads = files_beneath(&world.path("back/heads"));
+    answer.write_all(&fs::read(world.key()).unwrap()).unwrap();
+    drop(answer);
+    let ran: Ran = slow.wait_with_output().unwrap().into();
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(ran.err.contains("holds a repository already"), "{}", ran.err);
+    assert_eq!(files_beneath(&world.path("back/heads")), heads);
+    assert!(world.ok(&["--repo", "back", "snapshots"]).out.contains(&snapshot[..8]));
+
+    let world = lost();
+    fs::create_dir_all(world.path("back/lock")).unwrap();
+    let lock = fs::File::create(world.path("back/lock/writer")).unwrap();
+    lock.lock().unwrap();
+    let ran = world.run(&words);
+    assert_eq!(ran.code, Some(11), "{}", ran.err);
+    assert!(!world.path("back/config").exists());
+    drop(lock);
+    world.ok(&words);
 }
 
 /// A repository that is the mirror's newest state is what a recover makes. One that is not is left alone, byte for byte.
