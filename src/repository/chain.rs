@@ -220,7 +220,8 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
                     tip => newest = Some(tip?),
                 }
             }
-            Err(found) if newest.is_none() => {
+            // Beside a valid one of its generation a damaged file is nobody's. One that could not be read may be a fork.
+            Err(found) if newest.is_none() || !found.is_damage => {
                 hidden.push(name);
                 unreadable = unreadable.or(Some((name, found)));
             }

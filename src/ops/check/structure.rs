@@ -182,7 +182,11 @@ impl Structure {
             );
             self.finding(message, COPY_BACK);
         }
-        let first = present.iter().copied().filter(|generation| *generation + HEADS_KEPT > newest.generation).min();
+        let first = present
+            .iter()
+            .copied()
+            .filter(|generation| generation.saturating_add(HEADS_KEPT) > newest.generation)
+            .min();
         for generation in first.unwrap_or(newest.generation)..newest.generation {
             if !present.contains(&generation) {
                 let known = usize::try_from(generation - 1).ok().and_then(|index| tip.state.ancestors.get(index));

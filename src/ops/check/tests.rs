@@ -7,6 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use super::{Data, Options, Report, run};
+use crate::base::id::ObjectId;
 use crate::codec::chunker::Parameters;
 use crate::codec::key_file::KeyFile;
 use crate::codec::key_slot::Secret;
@@ -33,7 +34,7 @@ struct Rule {
     kind: ErrorKind,
     /// How often each object fails; none for always.
     times: Option<u32>,
-    /// Only objects of this kind of pack, or only heads that are not the newest.
+    /// Which objects of the folder.
     only: fn(&ObjectName, &[Listed]) -> bool,
 }
 
@@ -235,6 +236,22 @@ fn the_newest_head_is_damaged_only_when_something_is_known_of_it() {
         assert_eq!(error.is_damage(), expected, "{kind:?}");
         assert_eq!(error.to_string().starts_with("damaged: heads/"), expected, "{error}");
     }
+}
+
+/// Beside the newest head a file of its generation that is wrong is nobody's. One that cannot be read may be a fork.
+#[test]
+fn a_second_newest_head_that_cannot_be_read_is_not_passed_over() {
+    const fn is_other(name: &ObjectName, _: &[Listed]) -> bool {
+        matches!(name, ObjectName::Head { id: ObjectId([0, ..]), .. })
+    }
+    let (failing, repository) = world();
+    failing.inner.put(&ObjectName::Head { generation: 3, id: ObjectId([0; 32]) }, b"junk").unwrap();
+    repository.refresh().unwrap();
+    repository.require_newest().unwrap();
+    *failing.rule.lock().unwrap() =
+        Some(Rule { folder: Folder::Heads, kind: ErrorKind::Device, times: None, only: is_other });
+    repository.refresh().unwrap();
+    assert!(!repository.require_newest().unwrap_err().is_damage());
 }
 
 #[test]
