@@ -5,6 +5,7 @@
 
 use super::about;
 use crate::base::command::unmarked;
+use crate::base::shortage;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -190,7 +191,10 @@ impl CliError {
     /// The same with one more hint: what to run or to look at next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
+        let hint = hint.into();
+        if !self.hints.contains(&hint) {
+            self.hints.push(hint);
+        }
         self
     }
 
@@ -214,9 +218,23 @@ impl CliError {
 
     /// The same with the error below it.
     #[must_use]
-    pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
-        self
+    pub fn caused_by(self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let source = source.into();
+        let this = match io_error_below(&*source) {
+            Some(error) => self.because_of(error),
+            None => self,
+        };
+        Self { source: Some(source), ..this }
+    }
+
+    /// The same, where the sentence has told what the system said. When that is something that this process has run out of, it says how to get
+    /// more of it, whatever was to be read or written.
+    #[must_use]
+    pub(super) fn because_of(self, error: &io::Error) -> Self {
+        match shortage::describe(error).filter(|_| shortage::is_shortage(error)) {
+            Some(hint) => self.hint(hint).of_process(),
+            None => self,
+        }
     }
 
     /// The same with its subject in front of the sentence: the path that was being read.
@@ -261,6 +279,11 @@ impl CliError {
     }
 }
 
+/// The failure of the system that an error is, or comes from.
+fn io_error_below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    error.downcast_ref().or_else(|| io_error_below(error.source()?))
+}
+
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -296,6 +319,20 @@ mod tests {
         assert_eq!(error.chain(), "cannot read config: disk on fire");
         assert_eq!(error.hints(), ["run check"]);
         assert_eq!(error.exit().code(), 1);
+    }
+
+    #[test]
+    fn what_has_run_out_is_said_once_whatever_it_was_wanted_for() {
+        let error = || io::Error::from(rustix::io::Errno::MFILE);
+        let failed = CliError::failed("cannot read the key file k").caused_by(error());
+        let hint = failed.hints().concat();
+        assert!(failed.hints().len() == 1 && hint.contains("ulimit -n") && failed.is_of_process(), "{hint}");
+        let again = CliError::failed("x").hint(hint).caused_by(error());
+        assert_eq!(again.hints().len(), 1);
+        // An error that keeps it as its own cause.
+        let below = CliError::failed("y").caused_by(failed);
+        assert_eq!(below.hints().len(), 1);
+        assert!(CliError::failed("z").caused_by(io::Error::other("disk on fire")).hints().is_empty());
     }
 
     #[test]

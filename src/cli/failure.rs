@@ -109,7 +109,9 @@ impl From<repository::Error> for CliError {
                 let hint = shortage::describe(source);
                 return hint.into_iter().fold(Self::failed(error.to_string()).of_process(), Self::hint);
             }
-            E::Overtaken { .. } => (Exit::Failed, "run the command again"),
+            E::System { source, .. } => return Self::failed(error.to_string()).because_of(source),
+            // The sentence says what to do.
+            E::Overtaken { .. } => (Exit::Failed, ""),
             E::Storage(storage) => match storage.kind {
                 _ if storage.source.kind() == io::ErrorKind::FileTooLarge => (
                     Exit::Failed,
@@ -242,6 +244,7 @@ impl From<ops::Error> for CliError {
                 let hint = shortage::describe(source);
                 hint.into_iter().fold(Self::failed(error.to_string()).of_process(), Self::hint)
             }
+            ops::Error::System { ref source, .. } => Self::failed(error.to_string()).because_of(source),
             ops::Error::Mirror(error) => error.into(),
             ops::Error::Book(error) => error.into(),
             ops::Error::Source(error) => Self::failed(error.to_string()),

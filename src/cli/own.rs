@@ -12,7 +12,11 @@ use std::sync::Arc;
 
 impl From<OwnError> for CliError {
     fn from(error: OwnError) -> Self {
-        Self::failed(error.to_string())
+        let this = Self::failed(error.to_string());
+        match error {
+            OwnError::Unknown { source, .. } => this.because_of(&source),
+            _ => this,
+        }
     }
 }
 

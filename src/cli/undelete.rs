@@ -55,9 +55,14 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     if arguments.ids.is_empty() {
         return list(&repository, context);
     }
-    let plan = undelete::plan(&repository, &arguments.ids, &Watch::new(context))?;
+    let watch = Watch::new(context);
+    let (plan, head) = if arguments.dry_run {
+        (undelete::plan(&repository, &arguments.ids, &watch)?, None)
+    } else {
+        let (plan, head) = undelete::run(&repository, &arguments.ids, &watch)?;
+        (plan, Some(head))
+    };
     let ids: Vec<ObjectId> = plan.snapshots.iter().map(|chosen| chosen.id).collect();
-    let head = if arguments.dry_run { None } else { Some(undelete::execute(&repository, &plan)?) };
     let output = context.output;
     if output.json {
         output.json(&serde_json::json!({

@@ -53,8 +53,8 @@ impl Making {
     /// # Errors
     /// [`Error::Refused`] when another file has the name; what `opens` says; the random generator.
     pub fn begin(path: &Path, opens: impl FnOnce(&Secret) -> Result<bool>) -> Result<Self> {
-        let cannot =
-            |why: &dyn std::fmt::Display| Error::Refused(format!("cannot make the key file {}: {why}", shown(path)));
+        let what = || format!("cannot make the key file {}", shown(path));
+        let cannot = |why: &dyn std::fmt::Display| Error::Refused(format!("{}: {why}", what()));
         match SecretFile::begin(path) {
             Ok(file) => {
                 let mut random = Zeroizing::new([0; key_file::SECRET_BYTES]);
@@ -72,7 +72,7 @@ impl Making {
                 let advice = "name a file that does not exist yet, or give this key with --key-file, if it is one";
                 Err(cannot(&format!("something is there already: {advice}")))
             }
-            Err(error) => Err(cannot(&error)),
+            Err(source) => Err(Error::System { what: what(), source }),
         }
     }
 
@@ -93,15 +93,17 @@ impl Making {
     /// # Errors
     /// When that cannot be said.
     pub fn keep(&mut self) -> repository::Result<()> {
-        let refused = |why: &dyn std::fmt::Display| {
-            repository::Error::Refused(format!("cannot make the key file {}: {why}", shown(&self.path)))
-        };
+        let what = format!("cannot make the key file {}", shown(&self.path));
         match self.file.take() {
-            Some(file) => file.finish(self.key.encode().as_bytes()).map_err(|error| refused(&error)),
+            Some(file) => {
+                file.finish(self.key.encode().as_bytes()).map_err(|source| repository::Error::System { what, source })
+            }
             // It was there a moment ago, and is made durable by reading it.
             None => match made_before(&self.path) {
                 Some(Secret::KeyFile(there)) if there == self.key => Ok(()),
-                _ => Err(refused(&"what an earlier run has made is not there any more")),
+                _ => Err(repository::Error::Refused(format!(
+                    "{what}: what an earlier run has made is not there any more"
+                ))),
             },
         }
     }

@@ -146,6 +146,9 @@ pub enum Severity {
     Error,
 }
 
+/// How often an operation begins again because others changed what its plan rests on.
+pub const ATTEMPTS: usize = 5;
+
 /// Who watches an operation. Called from several threads at once and often, so every method is cheap and none
 /// can fail. Paths are raw bytes: whoever shows them escapes them.
 pub trait Monitor: Send + Sync {
@@ -238,6 +241,14 @@ pub enum Error {
     /// The user wanted an end.
     #[error("interrupted")]
     Interrupted,
+    /// The system refused something beside the repository.
+    #[error("{what}: {source}")]
+    System {
+        /// What was to be done, and with what, safe to show.
+        what: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A request that cannot be met.
     #[error("{0}")]
     Refused(String),
@@ -273,7 +284,13 @@ impl Error {
     /// The error, when it ends the command: nothing more can be read, or the snapshot itself is refused.
     pub fn passable(self) -> Result<Self> {
         let is_general = self.repository().is_some_and(crate::repository::Error::is_unavailable);
-        if is_general || matches!(self, Self::Refused(_)) { Err(self) } else { Ok(self) }
+        if is_general || matches!(self, Self::Refused(_) | Self::System { .. }) { Err(self) } else { Ok(self) }
+    }
+
+    /// True when others changed what a plan rests on, and a new plan may do ([`ATTEMPTS`]).
+    #[must_use]
+    pub const fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Repository(crate::repository::Error::Overtaken { .. }))
     }
 
     /// The repository's refusal, with the path of the snapshot that was being read.
@@ -292,6 +309,7 @@ impl Error {
             | Self::Book(_)
             | Self::Source(_)
             | Self::Shortage { .. }
+            | Self::System { .. }
             | Self::Threads(_)
             | Self::EmptyStream
             | Self::Interrupted

@@ -93,11 +93,6 @@ pub struct Report {
     pub cache_failure: Option<String>,
 }
 
-/// Damaged, missing, or on a part of the disk that cannot be read. What this process may or can not read now is none of it.
-fn is_lost(error: &repository::Error) -> bool {
-    !error.is_unreadable() || error.is_of_device()
-}
-
 fn why(error: &repository::Error) -> String {
     super::check::reason(error)
 }
@@ -137,7 +132,7 @@ pub fn plan(repository: &Repository, options: Options, monitor: &dyn Monitor) ->
                     plan.change.replaced.push(*id);
                 }
             }
-            Err(error) if !is_lost(&error) => return Err(error.into()),
+            Err(error) if !error.is_lost() => return Err(error.into()),
             Err(error) => {
                 plan.broken.push((*id, why(&error)));
                 plan.change.replaced.push(*id);
@@ -184,7 +179,7 @@ pub fn plan(repository: &Repository, options: Options, monitor: &dyn Monitor) ->
         let from_segment = known.get_mut(&id).and_then(Option::take);
         let pack = match (pack, from_segment) {
             (Ok(pack), _) => pack,
-            (Err(error), _) if !is_lost(&error) => return Err(error.into()),
+            (Err(error), _) if !error.is_lost() => return Err(error.into()),
             (Err(error), Some(pack)) => {
                 plan.damaged.push((id, why(&error)));
                 pack

@@ -126,6 +126,11 @@ pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) ->
     let there: BTreeMap<ObjectId, u64> = listed(repository)?;
     let mut plan =
         Plan { base: tip.reference(), damaged: Vec::new(), marked: Vec::new(), revived: Vec::new(), packs_read: 0 };
+    if names.iter().any(String::is_empty) {
+        return Err(Error::Refused(
+            "a pack is named by its id, or by the beginning of it: an empty name was given".to_owned(),
+        ));
+    }
     let is_named = |id: &ObjectId| {
         names.is_empty() || names.iter().any(|name| id.to_string().starts_with(&name.to_ascii_lowercase()))
     };
@@ -172,7 +177,7 @@ pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) ->
                 continue;
             }
             // What the disk does not give is lost here. What this process may or can not read now is not.
-            if let Some(error) = damage.unreadable.filter(|error| !error.is_of_device()) {
+            if let Some(error) = damage.unreadable.filter(|error| !error.is_lost()) {
                 return Err(error.into());
             }
             if tip.state.keeps(&pack.id) {
@@ -318,12 +323,14 @@ fn salvage(run: &mut Run<'_>, damaged: &DamagedPack) -> Result<u64> {
         let length = u64::from(record.stored_length);
         let read = repository.storage().read_range(&name, at, length);
         at += length;
+        let is_sound = damaged.bad_blocks.binary_search(&(number as u16)).is_err();
         let sealed = match read.map_err(repository::Error::from) {
             Ok(sealed) => sealed,
-            Err(error) if error.is_unreadable() && !error.is_of_device() => return Err(error.into()),
+            // No more is given up than the plan has said, and nothing is published yet.
+            Err(error) if is_sound || !error.is_lost() => return Err(error.into()),
             Err(_) => continue,
         };
-        if damaged.bad_blocks.binary_search(&(number as u16)).is_err() {
+        if is_sound {
             run.move_block(damaged.pack.kind, record.clone(), sealed, damaged.pack.id)?;
             saved += 1;
             continue;

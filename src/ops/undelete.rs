@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::order::{Order, Stamp};
 use super::select::by_beginning;
-use super::{Error, Monitor, Result};
+use super::{ATTEMPTS, Error, Monitor, Result};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
@@ -60,7 +60,7 @@ pub fn list(repository: &Repository) -> Result<Vec<Marked>> {
     let marked = tip.state.marked.iter().filter(|(_, mark)| mark.kind == MarkedKind::Snapshot);
     let marked = marked.map(|(id, mark)| (*id, Some(mark.since), repository.snapshot(*id)));
     // Of these nobody has said that they can be read.
-    let unlisted = unlisted(repository, &tip).into_iter().map(|id| (id, None, repository.snapshot(id)));
+    let unlisted = unlisted(repository, &tip)?.into_iter().map(|id| (id, None, repository.snapshot(id)));
     let unlisted = unlisted.filter(|(.., snapshot)| snapshot.is_ok());
     let mut all: Vec<Marked> = marked
         .chain(unlisted)
@@ -106,11 +106,11 @@ fn state_before(repository: &Repository, tip: &Tip, since: u64) -> Result<Option
     Ok(chain::earlier(repository.storage(), key, repository.id(), tip, since.saturating_sub(1))?)
 }
 
-/// Snapshots that lie there and of which the head says nothing. What cannot be listed is none.
-fn unlisted(repository: &Repository, tip: &Tip) -> Vec<ObjectId> {
-    let listed = repository.storage().list(Folder::Snapshots).unwrap_or_default();
+/// Snapshots that lie there and of which the head says nothing.
+fn unlisted(repository: &Repository, tip: &Tip) -> repository::Result<Vec<ObjectId>> {
+    let listed = repository.storage().list(Folder::Snapshots)?;
     let ids = listed.into_iter().filter_map(|found| found.name.id());
-    ids.filter(|id| !tip.state.knows(id)).collect()
+    Ok(ids.filter(|id| !tip.state.knows(id)).collect())
 }
 
 /// One snapshot that comes back.
@@ -147,7 +147,7 @@ pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) ->
     lifted.marked.retain(|_, mark| mark.kind != MarkedKind::Pack);
     let mut source = Lifted::new(repository, &tip, &lifted)?;
     let mut plan = Plan::default();
-    let unlisted = unlisted(repository, &tip);
+    let unlisted = unlisted(repository, &tip)?;
     for name in names {
         let id = find(repository, &tip, &unlisted, name)?;
         if plan.snapshots.iter().any(|chosen| chosen.id == id) {
@@ -240,11 +240,27 @@ fn find(repository: &Repository, tip: &Tip, unlisted: &[ObjectId], digits: &str)
     by_beginning(there, digits, "removed snapshot", next, describe)
 }
 
+/// Makes a plan and carries it out. When the index is replaced in between, as `repair index` and `prune` do, it begins again.
+///
+/// # Errors
+/// As [`plan`]; [`Error::Refused`] when a sweep came first, [`repository::Error::Overtaken`] when the index changed every time; any error means
+/// that nothing changed.
+pub fn run(repository: &Repository, names: &[String], monitor: &dyn Monitor) -> Result<(Plan, HeadRef)> {
+    let mut attempt = 1;
+    loop {
+        let plan = plan(repository, names, monitor)?;
+        match execute(repository, &plan) {
+            Err(error) if error.is_overtaken() && attempt < ATTEMPTS => attempt += 1,
+            head => return Ok((plan, head?)),
+        }
+        repository.refresh()?;
+    }
+}
+
 /// Publishes the head in which the snapshots, and the packs that they need, are live.
 ///
 /// # Errors
-/// [`Error::Refused`] when a sweep came first, [`repository::Error::Overtaken`] when the index changed; any error means
-/// that nothing changed.
+/// As [`run`].
 pub fn execute(repository: &Repository, plan: &Plan) -> Result<HeadRef> {
     let swept = |what: &str, id: &ObjectId| {
         repository::Error::Refused(format!("{what} {} was swept by prune meanwhile: nothing came back", id.short()))

@@ -240,7 +240,8 @@ impl BrokenHeads {
         if let Some(remembered) = &self.access.remembered {
             let (id, place) = (self.id(), &self.access.place);
             let set = if beside { remembered.set_apart(id, place, newest) } else { remembered.set(id, place, newest) };
-            set.map_err(|error| Error::Refused(format!("what this machine remembers cannot be written: {error}")))?;
+            let what = "what this machine remembers cannot be written".to_owned();
+            set.map_err(|source| Error::System { what, source })?;
         }
         Ok((newest, moved))
     }

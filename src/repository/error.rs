@@ -161,6 +161,14 @@ pub enum Error {
     /// No thread could be started.
     #[error("cannot start a thread: {0}")]
     Threads(std::io::Error),
+    /// The system refused something beside the repository.
+    #[error("{what}: {source}")]
+    System {
+        /// What was to be done, and with what, safe to show.
+        what: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A request that cannot be met.
     #[error("{0}")]
     Refused(String),
@@ -202,6 +210,13 @@ impl Error {
     #[must_use]
     pub fn is_of_device(&self) -> bool {
         matches!(self, Self::Storage(error) if error.kind == ErrorKind::Device)
+    }
+
+    /// True for what a repair gives up when no other copy has it: damaged, missing, or on a part of the disk that cannot be read. What this process
+    /// may or can not read now is none of it.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.is_damage() || matches!(self, Self::Storage(error) if error.kind.is_about_object()) || self.is_of_device()
     }
 
     /// The same failure once more, for whoever cannot give the first one away; none for anything but a storage's failure.

@@ -603,8 +603,8 @@ impl<'r> Run<'r> {
     }
 }
 
-fn spill_error(error: std::io::Error) -> Error {
-    Error::Refused(format!("the temporary file of this run's chunk ids: {error}"))
+fn spill_error(source: std::io::Error) -> Error {
+    Error::System { what: "the temporary file of this run's chunk ids".to_owned(), source }
 }
 
 fn closed() -> Error {

@@ -531,7 +531,7 @@ fn a_place_elsewhere_is_not_taken_for_a_directory() {
             "s3:bucket",
             "for the service write s3://bucket, for a directory of this name ./s3:bucket or its absolute path",
         ),
-        ("b2:bucket:path", "b2://bucket:path"),
+        ("b2:bucket:path", "for the service write b2://bucket/path, for a directory of this name ./b2:bucket:path"),
         ("ann@host:/srv/backup", "sftp://ann@host/srv/backup"),
         ("rclone:remote:x", "s3://BUCKET/PATH"),
     ] {

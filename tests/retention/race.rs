@@ -74,6 +74,21 @@ watches!(WhileMarking, None::<Phase>, true);
 struct AtRepack<'a>(Once<'a>);
 watches!(AtRepack, Some(Phase::Repack), false);
 
+/// Of an undelete: it has read the index, and goes through listings.
+struct AtWalk<'a>(Once<'a>);
+
+impl Monitor for AtWalk<'_> {
+    fn phase(&self, _: Phase) {}
+    fn expect(&self, _: u64, _: u64, _: bool) {}
+    fn advance(&self, _: u64, _: u64) {}
+    fn item(&self, _: &Item<'_>) {}
+    fn problem(&self, _: Severity, _: &[u8], _: &str) {}
+    fn interrupted(&self) -> bool {
+        self.0.now();
+        false
+    }
+}
+
 struct World {
     disk: CrashDisk,
     locks: Locks,
@@ -309,6 +324,31 @@ fn a_copy_in_a_pack_that_this_prune_has_marked_does_not_count() {
     world.prune(Duration::ZERO, &Silent);
     world.reads_back(first, &wanted);
     world.reads_back(second, &contents);
+}
+
+/// Story: a repair of the index replaced the segments that an undelete had read, and the undelete failed where nothing stood in its way.
+#[test]
+fn an_undelete_whose_segments_are_replaced_begins_again() {
+    let world = World::new();
+    let id = world.backup(&Silent);
+    let contents = world.source.contents();
+    world.source.write("later", b"later");
+    world.backup(&Silent);
+    world.forget(id);
+    let mut repairs = 0;
+    let walking = AtWalk(Once::new(|| {
+        let repository = world.open(None);
+        let options = repair_index::Options { all_packs: true, ..repair_index::Options::default() };
+        let plan = repair_index::plan(&repository, options, &Silent).unwrap();
+        assert!(plan.replaced() > 0);
+        repair_index::execute(&repository, plan).unwrap();
+        repairs += 1;
+    }));
+    let repository = world.open(None);
+    undelete::run(&repository, &[id.to_string()], &walking).unwrap();
+    drop(walking);
+    assert_eq!(repairs, 1);
+    world.reads_back(id, &contents);
 }
 
 /// Story: a prune that sweeps at once had marked what nothing needs, and was removing files. Meanwhile a snapshot was forgotten, and another

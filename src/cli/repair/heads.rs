@@ -6,7 +6,7 @@ use crate::cli::exit::{CliError, Exit};
 use crate::cli::freshness::{self, About};
 use crate::cli::progress::Work;
 use crate::cli::{Context, clock, open, size};
-use crate::ops::repair_heads;
+use crate::ops::{self, repair_heads};
 use crate::repository;
 use crate::repository::broken_heads::BrokenHeads;
 use crate::repository::chain::Tip;
@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let before = broken.sound.as_ref().map(Tip::reference);
     let mut silent = BTreeSet::new();
     // A head that came back may name a checkpoint that is not there either.
-    for _ in 0..super::ATTEMPTS {
+    for _ in 0..ops::ATTEMPTS {
         let (mirrors, closed) = super::mirrors(&arguments.mirrors, broken.id(), context)?;
         let progress = context.progress(Work::Other);
         let report = repair_heads::fetch(&broken, &mirrors, &progress);

@@ -7,7 +7,6 @@ use crate::cli::progress::Work;
 use crate::cli::{Context, open, size};
 use crate::ops;
 use crate::ops::repair_index::{self, Options, Plan};
-use crate::repository;
 
 /// Make the cache again from segments, and missing segments from packs
 ///
@@ -45,9 +44,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
             return Ok(exit);
         }
         match repair_index::execute(&repository, plan) {
-            Err(ops::Error::Repository(repository::Error::Overtaken { .. })) if attempt < super::ATTEMPTS => {
-                attempt += 1
-            }
+            Err(error) if error.is_overtaken() && attempt < ops::ATTEMPTS => attempt += 1,
             report => break (report?, exit),
         }
         context.output.info(super::ONCE_MORE)?;

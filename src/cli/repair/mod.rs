@@ -15,8 +15,6 @@ use super::mirror::store;
 use crate::base::id::RepositoryId;
 use crate::storage::MirrorStore;
 
-/// How often a repair begins again because another run published a head meanwhile.
-const ATTEMPTS: usize = 5;
 /// What is said then.
 const ONCE_MORE: &str = "The repository was changed by another run meanwhile. Once more:";
 

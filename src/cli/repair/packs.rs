@@ -7,7 +7,6 @@ use crate::cli::progress::Work;
 use crate::cli::{Context, open, size};
 use crate::ops;
 use crate::ops::repair_packs::{self, DamagedPack, Plan, Report};
-use crate::repository;
 use crate::storage::ObjectName;
 
 /// Save what can still be read in damaged packs, and put them out of the way
@@ -51,9 +50,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         let report = repair_packs::execute(&repository, &plan, context.global.pack_options(), &progress);
         progress.finish();
         match report {
-            Err(ops::Error::Repository(repository::Error::Overtaken { .. })) if attempt < super::ATTEMPTS => {
-                attempt += 1
-            }
+            Err(error) if error.is_overtaken() && attempt < ops::ATTEMPTS => attempt += 1,
             report => {
                 done(&report?, &plan, context)?;
                 return Ok(exit);

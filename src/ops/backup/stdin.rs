@@ -85,7 +85,7 @@ fn content(run: &mut Run<'_>, source: &mut dyn Read, monitor: &dyn Monitor) -> R
                 buffer.truncate(filled);
                 continue;
             }
-            other => other.map_err(|error| Error::Refused(format!("reading the stream: {error}")))?,
+            other => other.map_err(|source| Error::System { what: "reading the stream".to_owned(), source })?,
         };
         buffer.truncate(filled + got);
         size += got as u64;

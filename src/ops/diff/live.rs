@@ -120,7 +120,7 @@ pub fn execute<E: From<Error>>(
     let report = Report::default();
     let mut work = Work { repository, options, owners: Owners::new(), report, show, monitor };
     let shown = || escape(path.as_os_str().as_bytes());
-    let refuse = |error: io::Error| Error::Refused(format!("{} cannot be read: {error}", shown()));
+    let refuse = |source: io::Error| Error::System { what: format!("{} cannot be read", shown()), source };
     let Some(listing) = from.found.listing() else {
         let Some((entry, name)) = from.found.entry().zip(path.file_name()) else {
             return Err(Error::Refused(format!("{} names no file", shown())).into());

@@ -193,7 +193,7 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
     let bytes = catalog.files.iter().map(|file| file.size).fold(0, u64::saturating_add);
     monitor.expect(items as u64, bytes, true);
     let target =
-        Target::open_with(&options.target, true, systems).map_err(|error| cannot_make(&options.target, &error))?;
+        Target::open_with(&options.target, true, systems).map_err(|error| cannot_make(&options.target, error))?;
     // Where it did not exist, only now it is certain where it lies.
     require_yours(&options)?;
     let failed: Vec<AtomicBool> = catalog.files.iter().map(|_| AtomicBool::new(false)).collect();
@@ -223,7 +223,7 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
     shared.remove(&obstacles);
     shared.remove(&deletions);
     shared.check()?;
-    let sorted = pieces.sorted().map_err(|error| Error::Refused(format!("the temporary file of the plan: {error}")))?;
+    let sorted = pieces.sorted().map_err(super::planner::spill_error)?;
     let source = Source { packs: &packs, blocks: &blocks };
     write_files(&shared, Jobs::new(sorted), &source);
     shared.check()?;
@@ -252,9 +252,9 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
     Ok(report)
 }
 
-fn cannot_make(target: &Path, error: &io::Error) -> Error {
+fn cannot_make(target: &Path, source: io::Error) -> Error {
     use std::os::unix::ffi::OsStrExt;
-    Error::Refused(format!("the target {} cannot be made: {error}", Escaped(target.as_os_str().as_bytes())))
+    Error::System { what: format!("the target {} cannot be made", Escaped(target.as_os_str().as_bytes())), source }
 }
 
 fn write_files(shared: &Shared<'_>, jobs: Jobs, source: &Source<'_>) {

@@ -192,8 +192,8 @@ fn owned(owner: &Owner) -> String {
     format!("is {owner}: nothing is restored into it{next}")
 }
 
-fn spill_error(error: io::Error) -> Error {
-    Error::Refused(format!("the temporary file of this restore's plan: {error}"))
+pub(super) fn spill_error(source: io::Error) -> Error {
+    Error::System { what: "the temporary file of this restore's plan".to_owned(), source }
 }
 
 /// Says that two names of one inode hold the same.

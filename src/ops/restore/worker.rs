@@ -17,7 +17,7 @@ use crate::codec::key_tree::ChunkKind;
 use crate::codec::pack::PackKind;
 use crate::files::new_file::NewFile;
 use crate::files::target::{TargetDirectory, TargetError};
-use crate::ops::{Action, Error, Item};
+use crate::ops::{Action, Item};
 use crate::repository::index;
 use crate::repository::{self, cache::BlockPlace};
 
@@ -109,7 +109,7 @@ impl<'a> Worker<'a> {
         while !self.shared.is_stopped() {
             let taken = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take(&mut job);
             if let Err(error) = taken {
-                self.shared.end(Error::Refused(format!("the temporary file of the plan: {error}")));
+                self.shared.end(super::planner::spill_error(error));
             }
             let Some(first) = job.first().copied() else { return };
             self.block(first, &job, &mut hand);
