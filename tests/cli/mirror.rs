@@ -115,7 +115,8 @@ fn a_failed_check_stops_a_sync() {
     // Another copy is another matter.
     world.ok(&["--from", "offsite", "check", "--read-data"]);
     refused();
-    world.ok(&["sync", "--force"]);
+    let ran = world.ok(&["sync", "--force"]);
+    assert!(ran.err.contains("nothing is deleted on a mirror"), "{}", ran.err);
     let ran = world.run(&["status"]);
     assert!(ran.code == Some(18) && ran.out.contains("found damage"), "{}", ran.out);
     world.ok(&["repair", "objects"]);
@@ -130,6 +131,25 @@ fn a_failed_check_stops_a_sync() {
     fs::rename(&away, &pack).unwrap();
     world.ok(&["check"]);
     world.ok(&["sync"]);
+}
+
+/// What was damaged here was given up and swept: the mirror has the only copy, until nothing here is damaged any more.
+#[test]
+fn nothing_is_deleted_on_a_mirror_while_damage_is_known_here() {
+    let (world, [first, _], _) = world();
+    world.ok(&["forget", &first, "--prune", "--instant", "--max-unused", "0"]);
+    world.ok(&["sync"]);
+    let slot = files_beneath(&world.repository().join("packs")).remove(0);
+    fs::rename(&slot, world.path("away")).unwrap();
+    assert_eq!(world.run(&["check"]).code, Some(17));
+    let before = files_beneath(&world.path("mirror"));
+    let ran = world.ok(&["sync", "--force", "--grace", "0", "--max-delete", "100", "--json"]);
+    assert!(json(&ran)["deletion"].is_null(), "{}", ran.out);
+    assert_eq!(files_beneath(&world.path("mirror")), before);
+    fs::rename(world.path("away"), &slot).unwrap();
+    world.ok(&["check"]);
+    let ran = world.ok(&["sync", "--grace", "0", "--max-delete", "100", "--json"]);
+    assert!(json(&ran)["deletion"]["deleted"].as_u64() > Some(0), "{}", ran.out);
 }
 
 /// Another machine had a copy of the repository, wrote to it, and synced it first.

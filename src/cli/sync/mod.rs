@@ -55,7 +55,7 @@ pub struct Arguments {
     /// Delete nothing
     #[arg(long, conflicts_with_all = ["grace", "max_delete"], help_heading = "Deleting")]
     pub no_delete: bool,
-    /// Send although the last check found damage here; what is damaged is never sent
+    /// Send although the last check found damage here; what is damaged is never sent, and nothing is deleted on a mirror
     #[arg(long)]
     pub force: bool,
     /// Change nothing, only say what would be sent and deleted
@@ -91,8 +91,14 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     if mirrors.is_empty() {
         return Err(CliError::failed("there is no mirror yet").hint(suggest!("mirror add NAME s3://BUCKET/PATH")));
     }
-    if let Some(damage) = book.damage(&store::place_name(&open::place(context)?))?.filter(|_| !arguments.force) {
-        return Err(refused(&damage));
+    let damage = book.damage(&store::place_name(&open::place(context)?))?;
+    if let Some(damage) = damage.as_ref().filter(|_| !arguments.force) {
+        return Err(refused(damage));
+    }
+    // A mirror may have the only copy of what is damaged here, also of what was given up here and swept.
+    let may_delete = !arguments.no_delete && damage.is_none();
+    if !arguments.no_delete && !may_delete {
+        context.output.warn("nothing is deleted on a mirror: the last check found damage here");
     }
     let progress = context.progress(Work::Other);
     if mirrors.len() > 1 {
@@ -100,6 +106,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     }
     let crew = Crew {
         arguments,
+        may_delete,
         view: &view,
         book: Mutex::new(book),
         pass: Pass::new(&view, arguments.limit_upload),
@@ -192,6 +199,7 @@ fn explained(error: ops::Error, mirror: &str) -> CliError {
 /// All mirrors that are brought up at the same time, each in a thread and with a lock of its own.
 struct Crew<'a> {
     arguments: &'a Arguments,
+    may_delete: bool,
     view: &'a PublicView,
     book: Mutex<MirrorBook>,
     pass: Pass<'a>,
@@ -260,9 +268,9 @@ impl Crew<'_> {
         let plan = sync::plan(view, store, seen, monitor)?;
         let clock = self.book().clock(name, &Uptime::now(), Time::now())?;
         let rules = Rules { grace: arguments.grace, max_percent: arguments.max_delete };
-        let deletion = match arguments.no_delete {
-            true => None,
-            false => Some(deletion::plan(view, store, &plan, &rules, (&self.book, name), clock)?),
+        let deletion = match self.may_delete {
+            false => None,
+            true => Some(deletion::plan(view, store, &plan, &rules, (&self.book, name), clock)?),
         };
         if arguments.dry_run {
             return Ok(Done { plan, report: None, deletion, deleted: None });
