@@ -139,7 +139,7 @@ pub fn plan(repository: &Repository, options: Options, monitor: &dyn Monitor) ->
             }
         }
     }
-    let there: BTreeMap<ObjectId, u64> = repository
+    let mut there: BTreeMap<ObjectId, u64> = repository
         .storage()
         .list(Folder::Packs)
         .map_err(repository::Error::from)?
@@ -200,8 +200,13 @@ pub fn plan(repository: &Repository, options: Options, monitor: &dyn Monitor) ->
             continue;
         }
         if state.keeps(&id) {
-            plan.gone.push(id);
-            plan.change.gone.push(id);
+            match repository.length_if_there(&ObjectName::Pack(id))? {
+                Some(length) => drop(there.insert(id, length)),
+                None => {
+                    plan.gone.push(id);
+                    plan.change.gone.push(id);
+                }
+            }
         }
         // Its entry stays as it is: the pack may come back from another copy.
         if let Some(pack) = entry.filter(|_| !listed.contains(&id)) {

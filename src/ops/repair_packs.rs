@@ -123,7 +123,7 @@ pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) ->
     repository.refresh()?;
     let tip = repository.tip();
     tip.require_sound()?;
-    let there: BTreeMap<ObjectId, u64> = listed(repository)?;
+    let mut there: BTreeMap<ObjectId, u64> = listed(repository)?;
     let mut plan =
         Plan { base: tip.reference(), damaged: Vec::new(), marked: Vec::new(), revived: Vec::new(), packs_read: 0 };
     if names.iter().any(String::is_empty) {
@@ -142,7 +142,14 @@ pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) ->
             if !is_named(&pack.id) || tip.state.swept.contains_key(&pack.id) || !seen.insert(pack.id) {
                 continue;
             }
-            match (there.contains_key(&pack.id), tip.state.keeps(&pack.id)) {
+            let is_kept = tip.state.keeps(&pack.id);
+            if is_kept
+                && !there.contains_key(&pack.id)
+                && let Some(length) = repository.length_if_there(&ObjectName::Pack(pack.id))?
+            {
+                there.insert(pack.id, length);
+            }
+            match (there.contains_key(&pack.id), is_kept) {
                 (true, true) => wanted.push(pack),
                 // What opens in it may be wanted by an undelete: it is moved only when it is meant.
                 (true, false) if !names.is_empty() => wanted.push(pack),

@@ -190,10 +190,16 @@ fn require_known(repository: &Repository) -> Result<()> {
     let listed = repository.storage().list(Folder::Packs).map_err(repository::Error::from)?;
     let there: BTreeMap<ObjectId, u64> =
         listed.into_iter().filter_map(|found| Some((found.name.id()?, found.length))).collect();
-    let bad = index.packs().iter().find(|(id, pack)| there.get(*id) != Some(&pack.length));
+    let mut bad = None;
+    for (id, pack) in index.packs().iter().filter(|(id, pack)| there.get(*id) != Some(&pack.length)) {
+        if there.contains_key(id) || repository.length_if_there(&ObjectName::Pack(*id))? != Some(pack.length) {
+            bad = Some(id);
+            break;
+        }
+    }
     match bad {
         None => Ok(()),
-        Some((id, _)) => Err(Error::Refused(format!(
+        Some(id) => Err(Error::Refused(format!(
             "{} is missing or has another length: copy it back from any other copy of the repository. Without one, \
              first: {}",
             ObjectName::Pack(*id),

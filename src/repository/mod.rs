@@ -349,6 +349,18 @@ impl Repository {
         &*self.access.storage
     }
 
+    /// The length of an object that a listing has left out; none when it is gone. Nothing is called gone that was not asked for by its name.
+    ///
+    /// # Errors
+    /// It is not known whether it is there.
+    pub fn length_if_there(&self, name: &ObjectName) -> Result<Option<u64>> {
+        match self.storage().length(name) {
+            Ok(length) => Ok(Some(length)),
+            Err(error) if error.kind.is_about_object() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     pub(crate) fn shared_storage(&self) -> Arc<dyn Storage> {
         Arc::clone(&self.access.storage)
     }
