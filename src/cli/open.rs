@@ -63,8 +63,8 @@ fn is_absent(place: &Path) -> bool {
 /// [`Exit::NoRepository`] when there is no such directory.
 pub fn access(context: &Context, place: &Path, storage: Local, command: &str) -> Result<Access, CliError> {
     Ok(Access {
+        locks: Locks::within(place, storage.root().map_err(repository::Error::from)?).for_command(command),
         storage: Arc::new(storage),
-        locks: Locks::open(place).for_command(command),
         place: place.to_path_buf(),
         cache: context.cache_directory(),
         remembered: Some(remembered(context).of(place).expecting(context.global.expected())),

@@ -140,10 +140,13 @@ fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let empty = crate::storage::memory::Memory::new();
     let target: &dyn Storage = made.as_ref().map_or(&empty, |local| local);
     // A dry run changes nothing, not even a lock file.
-    let locks = Locks::open(&place).for_command("recover");
-    let writer = match arguments.dry_run {
-        true => None,
-        false => Some(locks.writer(context.global.retry_lock.unwrap_or_default()).map_err(repository::Error::from)?),
+    let writer = match made.as_ref().filter(|_| !arguments.dry_run) {
+        None => None,
+        Some(local) => {
+            let root = local.root().map_err(repository::Error::from)?;
+            let writer = Locks::within(&place, root).for_command("recover");
+            Some(writer.writer(context.global.retry_lock.unwrap_or_default()).map_err(repository::Error::from)?)
+        }
     };
     let plan = recover::plan(&mirror, &tip, target)?;
     // Since the first look another process may have made one, while the passphrase was typed.

@@ -4,13 +4,12 @@
 //! It is the file `lock/ballast`, of this machine only and of no meaning: it may be deleted at any time. It is let go when a head does
 //! not fit on the disk any more, and made again when there is room.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, CWD, FallocateFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FallocateFlags};
 use rustix::io::Errno;
 
-use super::lock::FOLDER;
+use super::lock::Root;
 use crate::base::private::{self, Owner};
 
 /// Its length: a head of 1 MiB, and the little that goes with it.
@@ -20,23 +19,18 @@ const FREE_BYTES_MIN: u64 = 16 * BYTES;
 
 const NAME: &str = "ballast";
 
-fn folder(root: &Path) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    rustix::fs::openat(CWD, root.join(FOLDER), flags, Mode::empty())
-}
-
 /// Lets it go. True when that made room.
-pub(super) fn release(root: &Path) -> bool {
-    folder(root).is_ok_and(|folder| rustix::fs::unlinkat(&folder, NAME, AtFlags::empty()).is_ok())
+pub(super) fn release(root: &Root) -> bool {
+    root.folder().is_ok_and(|folder| rustix::fs::unlinkat(&folder, NAME, AtFlags::empty()).is_ok())
 }
 
 /// Makes it when it is not there and there is room. Nothing depends on whether that works.
-pub(super) fn keep(root: &Path) {
+pub(super) fn keep(root: &Root) {
     let _ = try_keep(root);
 }
 
-fn try_keep(root: &Path) -> Result<(), Errno> {
-    let folder = folder(root)?;
+fn try_keep(root: &Root) -> Result<(), Errno> {
+    let folder = root.folder()?;
     let disk = rustix::fs::fstatvfs(&folder)?;
     if disk.f_bavail.saturating_mul(disk.f_frsize) < FREE_BYTES_MIN {
         return Ok(());
@@ -62,17 +56,18 @@ mod tests {
     #[test]
     fn it_takes_room_and_gives_it_back() {
         let directory = tempfile::tempdir().unwrap();
-        keep(directory.path());
-        assert!(!release(directory.path()), "without the folder of the locks there is none");
-        std::fs::create_dir(directory.path().join(FOLDER)).unwrap();
-        keep(directory.path());
-        keep(directory.path());
-        let path = directory.path().join(FOLDER).join(NAME);
+        let root = &Root::of(directory.path());
+        keep(root);
+        assert!(!release(root), "without the folder of the locks there is none");
+        std::fs::create_dir(root.path()).unwrap();
+        keep(root);
+        keep(root);
+        let path = root.path().join(NAME);
         // A file system that cannot set room aside has none.
         if let Ok(metadata) = std::fs::metadata(&path) {
             assert!(metadata.blocks() * 512 >= BYTES);
-            assert!(release(directory.path()));
+            assert!(release(root));
         }
-        assert!(!release(directory.path()) && !path.exists());
+        assert!(!release(root) && !path.exists());
     }
 }

@@ -13,6 +13,7 @@
 //!   no decision rests on it, and it is escaped when shown.
 //! - Reading needs no lock file, so a repository on a read-only file system can be read.
 //! - Two handles exclude each other in one process too: `flock` belongs to the open file, not to the process.
+//! - What is locked is the directory that is read and written: another one may lie at its path before the command has ended.
 
 use std::fmt;
 use std::io;
@@ -118,9 +119,42 @@ impl Slot {
     }
 }
 
+/// The directory of a repository.
+#[derive(Debug, Clone)]
+pub(super) struct Root {
+    path: PathBuf,
+    /// The directory itself, where it is open; else whatever lies at the path.
+    directory: Option<Arc<OwnedFd>>,
+}
+
+impl Root {
+    pub fn of(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), directory: None }
+    }
+
+    pub fn open(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match &self.directory {
+            Some(directory) => rustix::fs::openat(&**directory, ".", flags, Mode::empty()),
+            None => rustix::fs::openat(CWD, &self.path, flags, Mode::empty()),
+        }
+    }
+
+    /// The folder of the locks.
+    pub fn folder(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        rustix::fs::openat(self.open()?, FOLDER, flags, Mode::empty())
+    }
+
+    /// Its path in it, for a message.
+    pub fn path(&self) -> PathBuf {
+        self.path.join(FOLDER)
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Place {
-    Files { root: PathBuf },
+    Files { root: Root },
     Process { writer: Arc<Slot>, append: Arc<Slot>, pins: Board },
 }
 
@@ -179,7 +213,17 @@ impl Locks {
     /// The locks of the repository in the directory `root`. Touches nothing yet.
     #[must_use]
     pub fn open(root: &Path) -> Self {
-        Self { place: Place::Files { root: root.to_path_buf() }, command: "packstone".to_owned() }
+        Self::at(Root::of(root))
+    }
+
+    /// The same of a directory that is open. `root` is its path, for messages.
+    #[must_use]
+    pub fn within(root: &Path, directory: OwnedFd) -> Self {
+        Self::at(Root { path: root.to_path_buf(), directory: Some(Arc::new(directory)) })
+    }
+
+    fn at(root: Root) -> Self {
+        Self { place: Place::Files { root }, command: "packstone".to_owned() }
     }
 
     /// Locks among the threads of this process, for a storage in memory: clones exclude each other.
@@ -225,9 +269,11 @@ impl Locks {
                 };
             }
         };
-        let path = root.join(FOLDER).join(Which::Writer.as_str());
+        let name = Which::Writer.as_str();
+        let path = root.path().join(name);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = match rustix::fs::openat(CWD, &path, flags, Mode::empty()) {
+        let opened = root.folder().and_then(|folder| rustix::fs::openat(folder, name, flags, Mode::empty()));
+        let file = match opened {
             Err(Errno::NOENT) => return Ok(()),
             other => other.map_err(|error| LockError::Failed { path: path.clone(), source: error.into() })?,
         };
@@ -295,9 +341,9 @@ impl Locks {
         }
     }
 
-    fn take_file(&self, root: &Path, which: Which, wait: Duration) -> Result<Guard, LockError> {
+    fn take_file(&self, root: &Root, which: Which, wait: Duration) -> Result<Guard, LockError> {
         let failed = |error: Errno| {
-            let path = root.join(FOLDER).join(which.as_str());
+            let path = root.path().join(which.as_str());
             LockError::Failed { path, source: error.into() }
         };
         let file = open_file(root, which).map_err(failed)?;
@@ -323,13 +369,12 @@ impl Locks {
 }
 
 /// Opens a lock file, and makes it and its folder when they are not there (a copied repository may lack them).
-fn open_file(root: &Path, which: Which) -> Result<OwnedFd, Errno> {
-    let directory = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = rustix::fs::openat(CWD, root, directory, Mode::empty())?;
-    let owner = Owner::of(&root);
+fn open_file(root: &Root, which: Which) -> Result<OwnedFd, Errno> {
+    let directory = root.open()?;
+    let owner = Owner::of(&directory);
     // Whatever mkdir says of a folder that exists (EROFS, on a read-only file system), the next call tells.
-    let _ = private::make_directory_at(root.as_fd(), FOLDER, owner);
-    let folder = rustix::fs::openat(&root, FOLDER, directory | OFlags::NOFOLLOW, Mode::empty())?;
+    let _ = private::make_directory_at(directory.as_fd(), FOLDER, owner);
+    let folder = root.folder()?;
     private::open_at(folder.as_fd(), which.as_str(), owner)
 }
 
@@ -378,6 +423,25 @@ mod tests {
         waiting.join().unwrap().unwrap();
         locks.writer_free().unwrap();
         drop(locks.writer(Duration::ZERO).unwrap());
+    }
+
+    /// The directory was renamed, and another one lies at its path, or none.
+    #[test]
+    fn what_is_locked_is_the_directory_that_is_open() {
+        let above = tempfile::tempdir().unwrap();
+        let (here, moved) = (above.path().join("here"), above.path().join("moved"));
+        std::fs::create_dir(&here).unwrap();
+        let open = || OwnedFd::from(std::fs::File::open(&here).unwrap());
+        let locks = Locks::within(&here, open());
+        std::fs::rename(&here, &moved).unwrap();
+        assert!(locks.oldest_pin().unwrap().is_none());
+        let _pin = locks.pin(3).unwrap();
+        let _writer = locks.writer(Duration::ZERO).unwrap();
+        std::fs::create_dir(&here).unwrap();
+        assert_eq!(locks.oldest_pin().unwrap().map(|pinned| pinned.generation), Some(3));
+        assert!(locks.writer_free().is_err() && Locks::open(&moved).writer_free().is_err());
+        assert!(Locks::within(&here, open()).writer_free().is_ok());
+        assert_eq!(std::fs::read_dir(&here).unwrap().count(), 0, "nothing was made there");
     }
 
     #[test]

@@ -15,13 +15,12 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::lock::{FOLDER, Holder, LockError};
+use super::lock::{FOLDER, Holder, LockError, Root};
 use crate::base::private::{self, Owner};
 
 /// Folder of the pins, in the folder of the locks.
@@ -109,19 +108,15 @@ impl fmt::Display for Pinned {
     }
 }
 
-fn path(root: &Path) -> PathBuf {
-    root.join(FOLDER).join(PINS)
-}
-
-fn failed(root: &Path) -> impl Fn(Errno) -> LockError {
-    let path = path(root);
+fn failed(root: &Root) -> impl Fn(Errno) -> LockError {
+    let path = root.path().join(PINS);
     move |error| LockError::Failed { path: path.clone(), source: error.into() }
 }
 
 /// Opens the folder of the pins, and makes it and the folder of the locks when they are not there. Says also for whom a pin is made.
-fn open_folder(root: &Path) -> Result<(OwnedFd, Option<Owner>), Errno> {
+fn open_folder(root: &Root) -> Result<(OwnedFd, Option<Owner>), Errno> {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mut folder = rustix::fs::openat(CWD, root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut folder = root.open()?;
     let owner = Owner::of(&folder);
     for name in [FOLDER, PINS] {
         // Whatever mkdir says of a folder that exists, the next call tells.
@@ -154,7 +149,7 @@ fn has_name(file: &OwnedFd, folder: &OwnedFd, name: &str) -> Result<bool, Errno>
 }
 
 /// Makes a pin in the repository at `root`.
-pub(super) fn pin(root: &Path, generation: u64, holder: &Holder) -> Result<Pin, LockError> {
+pub(super) fn pin(root: &Root, generation: u64, holder: &Holder) -> Result<Pin, LockError> {
     let failed = failed(root);
     let (folder, owner) = open_folder(root).map_err(&failed)?;
     for _ in 0..ATTEMPTS {
@@ -185,10 +180,11 @@ fn parse(name: &[u8]) -> Option<u64> {
 }
 
 /// The oldest generation that any process relies on, this one included. Removes what dead processes left.
-pub(super) fn oldest(root: &Path) -> Result<Option<Pinned>, LockError> {
+pub(super) fn oldest(root: &Root) -> Result<Option<Pinned>, LockError> {
     let failed = failed(root);
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let folder = match rustix::fs::openat(CWD, path(root), flags, Mode::empty()) {
+    let opened = root.folder().and_then(|folder| rustix::fs::openat(folder, PINS, flags, Mode::empty()));
+    let folder = match opened {
         Err(Errno::NOENT) => return Ok(None),
         other => other.map_err(&failed)?,
     };

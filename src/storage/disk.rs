@@ -172,6 +172,14 @@ impl OsDisk {
         Ok(disk)
     }
 
+    /// Another handle on the root.
+    ///
+    /// # Errors
+    /// The process has no handle left.
+    pub fn root(&self) -> io::Result<OwnedFd> {
+        Ok(uninterrupted(|| rustix::fs::openat(&self.root, ".", DIRECTORY, Mode::empty()))?)
+    }
+
     /// Opens a directory beneath the root, component by component.
     fn directory(&self, path: &str) -> io::Result<OwnedFd> {
         let flags = DIRECTORY | OFlags::NOFOLLOW;

@@ -30,6 +30,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -93,6 +94,14 @@ impl Local {
     pub fn open(path: &Path) -> Result<Self> {
         let error = |error| Error::new("open", escape(path.as_os_str().as_encoded_bytes()), error);
         Ok(Self::open_with_disk(OsDisk::open(path).map_err(error)?))
+    }
+
+    /// A handle on the directory in which everything is, whatever lies at its path by now.
+    ///
+    /// # Errors
+    /// The process has no handle left.
+    pub fn root(&self) -> Result<OwnedFd> {
+        self.shared.disk.root().map_err(|error| Error::new("open", "the repository's directory", error))
     }
 
     /// True once it has turned out that names are given by a look and a rename here, which only processes of one machine do
