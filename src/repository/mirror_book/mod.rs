@@ -75,8 +75,8 @@ pub enum BookError {
 }
 
 impl BookError {
-    /// True when the file is not what was written. Anything else says nothing of its bytes: a limit of this process, a right,
-    /// a disk.
+    /// True when the file is not what was written, or the disk fails under it: SQLite calls both corrupt (`SQLITE_IOERR_CORRUPTFS`). Anything else
+    /// says nothing of its bytes: a limit of this process, a right.
     #[must_use]
     pub fn is_damage(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
