@@ -1,7 +1,6 @@
 //! `deleted`: what vanished from the sources, and how to get it back.
 
 use super::exit::{CliError, Exit};
-use super::failure::HEAL;
 use super::json::{Raw, Text};
 use super::snapshot_argument::SnapshotFilter;
 use super::table::{Align, Table};
@@ -124,11 +123,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
                 0 => String::new(),
                 more => format!(", and {more} more like it"),
             };
-            Err(CliError::new(
-                Exit::of_unread(page.has_damage),
-                format!("some of it cannot be determined: {first}{more}"),
-            )
-            .hint(HEAL))
+            Err(CliError::unread(page.has_damage, format!("some of it cannot be determined: {first}{more}")))
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::repository::lock::LockError;
 use crate::storage::{ErrorKind, ObjectName};
 
 /// What helps against damage of any kind.
-pub(super) const HEAL: &str = concat!(
+const HEAL: &str = concat!(
     "any copy of a damaged file under the same name heals it. To see everything that is damaged: ",
     suggest!("check")
 );
@@ -141,6 +141,19 @@ impl From<repository::Error> for CliError {
         };
         let this = Self::new(exit, error.to_string());
         if hint.is_empty() { this } else { this.hint(hint) }
+    }
+}
+
+impl CliError {
+    /// A command went on behind what it could not read, and says so in the end.
+    pub(super) fn unread(is_damage: bool, message: String) -> Self {
+        let hint = match is_damage {
+            true => HEAL,
+            false => {
+                "this process could not read it now: no damage is known. Look at who owns the repository's files and how they are mounted, and run the command again"
+            }
+        };
+        Self::new(Exit::of_unread(is_damage), message).hint(hint)
     }
 }
 

@@ -1,7 +1,6 @@
 //! `find`: files by name in all snapshots.
 
 use super::exit::{CliError, Exit};
-use super::failure::HEAL;
 use super::json::FindGroup;
 use super::ls::incomplete;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
@@ -115,11 +114,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     if let Some((id, error)) = selection.damaged.first() {
         let count = size::counted(selection.damaged.len() as u64, "snapshot", "snapshots");
         let is_damage = damaged.is_damage || selection.damaged.iter().any(|(_, error)| error.is_damage());
-        return Err(CliError::new(
-            Exit::of_unread(is_damage),
-            format!("{count} cannot be read: {} ({error})", id.short()),
-        )
-        .hint(HEAL));
+        return Err(CliError::unread(is_damage, format!("{count} cannot be read: {} ({error})", id.short())));
     }
     if arguments.snapshots.is_empty() {
         repository.require_newest()?;

@@ -1,7 +1,6 @@
 //! `ls`: the files of a snapshot.
 
 use super::exit::{CliError, Exit};
-use super::failure::HEAL;
 use super::json::LsMessage;
 use super::output::Stream;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
@@ -133,11 +132,7 @@ pub(super) fn headline(chosen: &Chosen, zone: &TimeZone) -> String {
 /// What is said at the end when some listings could not be read.
 pub(super) fn incomplete(unread: Unread) -> CliError {
     let count = size::counted(unread.count, "directory", "directories");
-    CliError::new(
-        Exit::of_unread(unread.is_damage),
-        format!("{count} cannot be read: what is shown above is not everything"),
-    )
-    .hint(HEAL)
+    CliError::unread(unread.is_damage, format!("{count} cannot be read: what is shown above is not everything"))
 }
 
 /// Largest and newest first, as restic and `ls` have it; names and extensions ascending.

@@ -1,7 +1,6 @@
 //! `snapshots`: the list of them.
 
 use super::exit::{CliError, Exit};
-use super::failure::HEAL;
 use super::output::{Output, safe};
 use super::snapshot_argument::{GroupBy, SnapshotFilter, SnapshotRef};
 use super::watch::tell_warnings;
@@ -63,7 +62,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let named: Vec<String> = report.damaged.iter().map(|(id, error)| format!("{} ({error})", id.short())).collect();
     let count = size::counted(named.len() as u64, "snapshot", "snapshots");
     let is_damage = report.damaged.iter().any(|(_, error)| error.is_damage());
-    Err(CliError::new(Exit::of_unread(is_damage), format!("{count} cannot be read: {}", named.join(", "))).hint(HEAL))
+    Err(CliError::unread(is_damage, format!("{count} cannot be read: {}", named.join(", "))))
 }
 
 /// What the snapshots of a group have in common, as restic writes it.

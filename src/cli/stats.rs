@@ -1,7 +1,6 @@
 //! `stats`: how much there is.
 
 use super::exit::{CliError, Exit};
-use super::failure::HEAL;
 use super::json;
 use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
@@ -141,11 +140,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         return Ok(Exit::Success);
     }
     let count = size::counted(report.unread.count, "snapshot or directory", "snapshots and directories");
-    Err(CliError::new(
-        Exit::of_unread(report.unread.is_damage),
-        format!("{count} cannot be read and could not be counted"),
-    )
-    .hint(HEAL))
+    Err(CliError::unread(report.unread.is_damage, format!("{count} cannot be read and could not be counted")))
 }
 
 fn freed(arguments: &Arguments, repository: &OpenRepository, context: &Context) -> Result<Exit, CliError> {

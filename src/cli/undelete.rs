@@ -131,5 +131,5 @@ fn list(repository: &Repository, context: &Context) -> Result<Exit, CliError> {
         return Ok(Exit::Success);
     }
     let count = size::counted(damaged.len() as u64, "removed snapshot", "removed snapshots");
-    Err(CliError::new(Exit::of_unread(is_damage), format!("{count} cannot be read: {}", damaged.join(", "))))
+    Err(CliError::unread(is_damage, format!("{count} cannot be read: {}", damaged.join(", "))))
 }

@@ -161,8 +161,12 @@ fn signalled(world: &World, setting: &str, signal: &str) -> Option<i32> {
     let program = env!("CARGO_BIN_EXE_packstone");
     let line = format!("{setting} exec {program} backup --stdin");
     assert_eq!(fs::read_dir(world.repository().join("lock/pins")).map_or(0, Iterator::count), 0, "of another run");
-    let mut command = Command::new("sh");
-    command.args(["-c", &line]).env("HOME", world.path("home")).env("PACKSTONE_REPOSITORY", world.repository());
+    // Whoever runs the tests may ignore the signal himself, and a shell cannot take that back.
+    let mut command = Command::new("env");
+    command
+        .args(["--default-signal=HUP,INT,TERM", "sh", "-c", &line])
+        .env("HOME", world.path("home"))
+        .env("PACKSTONE_REPOSITORY", world.repository());
     command.env("PACKSTONE_KEY_FILE", world.key()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     // It has set everything up when it waits for what is to come: the pin of its generation is there.

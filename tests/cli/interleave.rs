@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::Ran;
 use super::support::World;
@@ -82,22 +82,19 @@ struct Group(Option<Child>);
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(child) = &mut self.0 {
-            let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
+            let _ = kill_process_group(Pid::from_child(child), Signal::KILL);
             let _ = child.wait();
         }
     }
 }
 
-/// The stopped process, as strace says it; none when it has ended before.
-fn wait_for_stop(strace: &mut Child, log: &Path) -> Option<Pid> {
+/// Waits until strace says that the process is stopped; false when it has ended before.
+fn wait_for_stop(strace: &mut Child, log: &Path) -> bool {
     loop {
         let has_ended = strace.try_wait().unwrap().is_some();
         let text = String::from_utf8_lossy(&fs::read(log).unwrap_or_default()).into_owned();
-        if let Some(line) = text.lines().find(|line| line.contains("stopped by SIGSTOP")) {
-            return Pid::from_raw(line.split(' ').next()?.parse().ok()?);
-        }
-        if has_ended {
-            return None;
+        if text.contains("stopped by SIGSTOP") || has_ended {
+            return text.contains("stopped by SIGSTOP");
         }
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -108,11 +105,11 @@ fn names_what_is_gone(ran: &Ran) -> bool {
     ["no snapshot ", "is not a live key", "no removed snapshot"].iter().any(|word| ran.err.contains(word))
 }
 
-/// Lets a stopped process go on to its end: another of its threads may come to its own call of that number, and stop it again. A signal that
-/// comes while strace is about to report a stop is lost, so it is sent again; to whoever runs it is nothing.
-fn let_go(strace: &mut Child, stopped: Pid) {
+/// Lets a stopped process go on to its end: another of its threads may come to its own call of that number, and stop it again. The signal goes
+/// to the whole group: the thread that was stopped first may have ended. To whoever runs it is nothing.
+fn let_go(strace: &mut Child) {
     while strace.try_wait().unwrap().is_none() {
-        let _ = kill_process(stopped, Signal::CONT);
+        let _ = kill_process_group(Pid::from_child(strace), Signal::CONT);
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -134,17 +131,17 @@ fn run(case: &Case<'_>) -> bool {
     let rule = format!("inject={}:signal=SIGSTOP:when={}", case.call, case.number);
     // What is not traced is not stopped either.
     let filter = format!("trace={}", case.call);
-    let options = ["-o", log.to_str().unwrap(), "-e", &filter, "-e", "signal=SIGSTOP", "-e", &rule];
+    let options = ["--seccomp-bpf", "-o", log.to_str().unwrap(), "-e", &filter, "-e", "signal=SIGSTOP", "-e", &rule];
     let mut command = traced(&cell.command(case.first, false), &options);
     let mut first = Group(Some(command.process_group(0).spawn().unwrap()));
-    let stopped = wait_for_stop(first.0.as_mut().unwrap(), &log);
+    let is_stopped = wait_for_stop(first.0.as_mut().unwrap(), &log);
     let mut second = cell.command(case.second, false).spawn().unwrap();
     let began = Instant::now();
-    while stopped.is_some() && began.elapsed() < PATIENCE && second.try_wait().unwrap().is_none() {
+    while is_stopped && began.elapsed() < PATIENCE && second.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(2));
     }
-    if let Some(stopped) = stopped {
-        let_go(first.0.as_mut().unwrap(), stopped);
+    if is_stopped {
+        let_go(first.0.as_mut().unwrap());
     }
     let second = ended(&second.wait_with_output().unwrap());
     let first = ended(&first.0.take().unwrap().wait_with_output().unwrap());
@@ -183,7 +180,7 @@ fn run(case: &Case<'_>) -> bool {
         }
     }
     cell.judge(&|ran: &Ran| format!("{said}\nafterwards: {:?}\n{}\n{}", ran.code, ran.out, ran.err));
-    stopped.is_some()
+    is_stopped
 }
 
 #[test]
