@@ -124,7 +124,8 @@ fn show_text(report: &Report, arguments: &Arguments, is_grouped: bool, context: 
         output.text(&snapshot_table::show(std::iter::empty(), &report.order, arguments.compact))?;
     }
     for (id, error) in &report.damaged {
-        output.line(format!("! {}  damaged: {}", id.short(), safe(&error.to_string())))?;
+        let what = if error.is_damage() { "damaged" } else { "unreadable" };
+        output.line(format!("! {}  {what}: {}", id.short(), safe(&error.to_string())))?;
     }
     Ok(())
 }
