@@ -274,7 +274,7 @@ pub fn all(repository: &Repository, filter: &Filter) -> Result<Selection> {
 /// As [`one`], for the first name that stands for nothing. A named snapshot that cannot be read is in
 /// [`Selection::damaged`].
 pub fn many(repository: &Repository, names: &[SnapshotRef], filter: &Filter) -> Result<Selection> {
-    let everything = all(repository, &Filter::default())?;
+    let mut everything = all(repository, &Filter::default())?;
     if names.is_empty() {
         let chosen = everything.chosen.into_iter().filter(|chosen| filter.admits(&chosen.snapshot)).collect();
         return Ok(Selection { chosen, ..everything });
@@ -282,7 +282,7 @@ pub fn many(repository: &Repository, names: &[SnapshotRef], filter: &Filter) -> 
     let mut wanted = std::collections::BTreeSet::new();
     for name in names {
         wanted.insert(match name {
-            SnapshotRef::Latest { back } => latest(repository, &everything, *back, filter)?.id,
+            SnapshotRef::Latest { back } => latest(repository, &mut everything, *back, filter)?.id,
             SnapshotRef::Prefix(digits) => by_prefix(repository, digits)?,
         });
     }
@@ -306,18 +306,7 @@ pub fn one(repository: &Repository, name: &SnapshotRef, filter: &Filter) -> Resu
         }
         SnapshotRef::Latest { back } => {
             let mut everything = all(repository, &Filter::default())?;
-            let chosen = latest(repository, &everything, *back, filter)?.clone();
-            // What arrived before it is older; what arrived after it may be what is meant, and older data must not pass for it.
-            let state = repository.tip().state;
-            let arrival = |id: &ObjectId| state.snapshots.get(id).map_or(0, |entry| entry.arrival);
-            if let Some(newer) = everything.damaged.iter().position(|(id, _)| arrival(id) > arrival(&chosen.id)) {
-                let (newer, source) = everything.damaged.swap_remove(newer);
-                let (found, newer) = (chosen.id.short(), newer.short());
-                let sentence = format!(
-                    "which snapshot is {name} cannot be determined: {newer}, stored after {found}, cannot be read"
-                );
-                return Err(Error::NewestUnreadable { sentence, found, source: Box::new(source) });
-            }
+            let chosen = latest(repository, &mut everything, *back, filter)?;
             for (id, error) in &everything.damaged {
                 repository.warn(format!(
                     "snapshot {} cannot be read ({error}): {name} is chosen among the others",
@@ -339,26 +328,42 @@ pub fn argument(repository: &Repository, argument: &SnapshotArgument, filter: &F
     Ok((chosen, found))
 }
 
-fn latest<'a>(repository: &Repository, everything: &'a Selection, back: usize, filter: &Filter) -> Result<&'a Chosen> {
+/// What arrived before the chosen one is older; what arrived after it and cannot be read may be what is meant, and older data must not pass for
+/// it.
+fn latest(repository: &Repository, everything: &mut Selection, back: usize, filter: &Filter) -> Result<Chosen> {
     let name = SnapshotRef::Latest { back };
-    let fitting = || everything.chosen.iter().rev().filter(|chosen| filter.admits(&chosen.snapshot));
+    let (all, unread) = (&everything.chosen, &mut everything.damaged);
+    let fitting = || all.iter().rev().filter(|chosen| filter.admits(&chosen.snapshot));
     if let Err(source) = repository.require_newest() {
         let Some(found) = fitting().next().map(|chosen| chosen.id.short()) else { return Err(source.into()) };
         let sentence = format!("which snapshot is {name} cannot be determined");
         return Err(Error::NewestUnreadable { sentence, found, source: Box::new(source) });
     }
-    if let Some(chosen) = fitting().nth(back) {
-        return Ok(chosen);
+    let state = repository.tip().state;
+    let arrival = |id: &ObjectId| state.snapshots.get(id).map_or(0, |entry| entry.arrival);
+    let chosen = fitting().nth(back);
+    let older = chosen.map_or(0, |chosen| arrival(&chosen.id));
+    if let Some(found) = chosen.or_else(|| fitting().next())
+        && let Some(newer) = unread.iter().position(|(id, _)| chosen.is_none() || arrival(id) > older)
+    {
+        let (newer, source) = unread.swap_remove(newer);
+        let (found, newer) = (found.id.short(), newer.short());
+        let after = if chosen.is_none() { String::new() } else { format!(", stored after {found},") };
+        let sentence = format!("which snapshot is {name} cannot be determined: {newer}{after} cannot be read");
+        return Err(Error::NewestUnreadable { sentence, found, source: Box::new(source) });
     }
-    let sentence = match (everything.chosen.len(), fitting().count()) {
-        (0, _) if everything.damaged.is_empty() => format!(
+    if let Some(chosen) = chosen {
+        return Ok(chosen.clone());
+    }
+    let sentence = match (all.len(), fitting().count()) {
+        (0, _) if unread.is_empty() => format!(
             "no snapshot {name}: the repository at {} holds none yet. To make one: {}",
             escape(repository.place().as_os_str().as_encoded_bytes()),
             suggest!("backup PATH")
         ),
         (0, _) => {
-            let damaged: Vec<String> = everything.damaged.iter().map(|(id, _)| id.short()).collect();
-            format!("no snapshot {name}: none can be read ({}). Next: {}", damaged.join(", "), suggest!("check"))
+            let named: Vec<String> = unread.iter().map(|(id, _)| id.short()).collect();
+            format!("no snapshot {name}: none can be read ({}). Next: {}", named.join(", "), suggest!("check"))
         }
         (held, 0) => {
             format!("no snapshot {name}: none of the {held} snapshots has this host, these tags and paths. {LISTED}")

@@ -103,3 +103,33 @@ fn a_mirror_whose_newest_head_is_damaged_has_no_latest_either() {
         }
     }
 }
+
+/// Story: the newest snapshot could not be read, and `tag` and `forget` took the one before for the latest.
+#[test]
+fn a_snapshot_that_cannot_be_read_may_be_the_latest() {
+    let world = mirrored();
+    let old = world.backup();
+    world.write("file-2", "text");
+    let newest = world.backup();
+    let name = files_beneath(&world.repository().join("snapshots"));
+    let file = name.into_iter().find(|path| path.to_string_lossy().contains(&newest)).unwrap();
+    damage(&file, |bytes| bytes[40] ^= 1);
+    let before = files_beneath(&world.repository().join("heads"));
+    for words in [
+        &["tag", "--add", "x", "latest"][..],
+        &["hold", "latest"],
+        &["forget", "latest"],
+        &["snapshots", "latest"],
+        &["stats", "latest"],
+        &["restore", "latest", "--target", "back"],
+        &["ls", "latest~1"],
+        &["diff", "latest~1", "latest"],
+        &["diff", "latest~9", "latest"],
+    ] {
+        let ran = world.run(words);
+        assert_eq!(ran.code, Some(17), "{words:?}: {}{}", ran.out, ran.err);
+        assert!(ran.err.contains("cannot be determined") && ran.err.contains(&newest[..8]), "{words:?}: {}", ran.err);
+    }
+    assert_eq!(files_beneath(&world.repository().join("heads")), before);
+    world.ok(&["tag", "--add", "x", &old]);
+}
