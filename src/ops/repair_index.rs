@@ -21,7 +21,7 @@ use crate::codec::head::HeadRef;
 use crate::codec::segment::SegmentPack;
 use crate::repository::reindex::Reindex;
 use crate::repository::{self, Repository, index, pack_reader};
-use crate::storage::{Folder, ObjectName};
+use crate::storage::{ErrorKind, Folder, ObjectName};
 
 /// How to go about it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -122,7 +122,9 @@ pub fn plan(repository: &Repository, options: Options, monitor: &dyn Monitor) ->
     let mut known: HashMap<ObjectId, Option<SegmentPack>> = HashMap::new();
     let mut lengths: BTreeMap<ObjectId, u64> = BTreeMap::new();
     for (id, length) in &state.segments {
-        match index::read_segment(repository.storage(), repository.keys(), *id, *length, plan.base.generation) {
+        let read = || index::read_segment(repository.storage(), repository.keys(), *id, *length, plan.base.generation);
+        // What is right the second time is not broken.
+        match read().or_else(|_| read()) {
             Ok(segment) => {
                 for pack in segment.packs {
                     lengths.insert(pack.id, pack.length);
@@ -164,11 +166,11 @@ pub fn plan(repository: &Repository, options: Options, monitor: &dyn Monitor) ->
                 return None;
             }
             let full = options.read_data || (in_full && !known.contains_key(id));
-            let pack = if full {
-                pack_reader::examine(repository, *id, *length)
-            } else {
-                pack_reader::read_directory(repository, *id, *length)
+            let read = || match full {
+                true => pack_reader::examine(repository, *id, *length),
+                false => pack_reader::read_directory(repository, *id, *length),
             };
+            let pack = read().or_else(|_| read());
             monitor.advance(1, *length);
             Some((*id, pack))
         })
@@ -180,6 +182,12 @@ pub fn plan(repository: &Repository, options: Options, monitor: &dyn Monitor) ->
         let pack = match (pack, from_segment) {
             (Ok(pack), _) => pack,
             (Err(error), _) if !error.is_lost() => return Err(error.into()),
+            // It was listed a moment ago: what it held must not be left out because it is somewhere else now.
+            (Err(repository::Error::Storage(error)), _)
+                if matches!(error.kind, ErrorKind::Absent | ErrorKind::NoFile) =>
+            {
+                return Err(repository::Error::from(error).into());
+            }
             (Err(error), Some(pack)) => {
                 plan.damaged.push((id, why(&error)));
                 pack

@@ -251,7 +251,7 @@ fn judge(world: &World, case: &Case, base: i32) -> Option<Vec<String>> {
         }
         // SQLite does not hand on what the system said.
         let is_of_list = said.contains("the list of mirrors")
-            && ["could not be read or written now", "the disk failed under the file", "unable to open database file"]
+            && ["could not be read or written now", "the disk failed under it", "unable to open database file"]
                 .iter()
                 .any(|word| said.contains(word));
         if code == Some(1) && !said.to_lowercase().contains(&class.word.to_lowercase()) && !is_of_list {

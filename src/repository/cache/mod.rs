@@ -124,7 +124,7 @@ pub enum CacheError {
     #[error("the cache belongs to another repository")]
     OtherRepository,
     /// It is not what was written. It is rebuilt from the segments by the next command that may write it.
-    #[error("the cache is damaged: {0}")]
+    #[error("the cache cannot be used: {0}")]
     Damaged(&'static str),
     /// What was to be put into it does not fit its format.
     #[error("the cache cannot take this: {0}")]
