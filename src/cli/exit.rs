@@ -149,7 +149,7 @@ impl CliError {
         self
     }
 
-    /// This process, or the machine under it, has run out of something: nothing is known of what the command was about.
+    /// This process, or the machine under it, lacks something: nothing is known of what the command was about.
     #[must_use]
     pub(super) fn of_process(mut self) -> Self {
         self.of_process = true;

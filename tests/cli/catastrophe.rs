@@ -103,7 +103,7 @@ const CATASTROPHES: &[Catastrophe] = &[
         "the list of mirrors is noise",
         |world| each(&state(world), scramble),
         1,
-        "Move it away and add the mirrors again",
+        "move the file away and add the mirrors again",
     ),
     home("the cache is noise", |world| each(&world.path("home/.cache"), scramble), 0, "whole at generation"),
     home("a sync was killed", killed_sync, 0, "whole at generation"),

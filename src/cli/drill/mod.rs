@@ -246,6 +246,7 @@ fn hold(
     let ground = Ground::make(&parent).map_err(|error| {
         CliError::failed(format!("no folder for the drill can be made in {}", escape(parent.as_os_str().as_bytes())))
             .caused_by(error)
+            .of_process()
     })?;
     let random = Time::now().as_nanoseconds().unsigned_abs() as u64;
     let sample = arguments.sample.map(|percent| Sample { percent, seed: arguments.seed.unwrap_or(random) });
