@@ -110,7 +110,7 @@ pub struct Told {
 }
 
 impl Context {
-    /// Where this machine remembers things, for a command that goes on without it. The user is told once what that means.
+    /// Where this machine remembers things, for a command that goes on without it. What that means is said once.
     pub fn state_directory(&self) -> Option<PathBuf> {
         let directory = self.global.state_directory();
         let lost = "Nothing is remembered: an older copy in the repository's place would not be noticed, and no mirrors are known";

@@ -40,7 +40,7 @@ pub fn place(context: &Context) -> Result<PathBuf, CliError> {
 
 fn absolute(place: &Path) -> Result<PathBuf, CliError> {
     std::path::absolute(place)
-        .map_err(|error| CliError::failed("the current directory cannot be told").caused_by(error))
+        .map_err(|error| CliError::failed("the current directory cannot be determined").caused_by(error))
 }
 
 /// True when a repository lies there.

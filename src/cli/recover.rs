@@ -74,7 +74,7 @@ fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     }
     let place = match &arguments.to {
         Some(to) => std::path::absolute(to)
-            .map_err(|error| CliError::failed("the current directory cannot be told").caused_by(error))?,
+            .map_err(|error| CliError::failed("the current directory cannot be determined").caused_by(error))?,
         None => open::place(context)?,
     };
     let shown = escape(place.as_os_str().as_bytes());

@@ -58,7 +58,7 @@ pub fn describe(slot: &SlotInfo) -> String {
     }
 }
 
-/// Says which codes go on opening the repository beside the one that was just made, and how one is made worthless.
+/// Lists the other recovery codes that still open the repository, and the command that removes one.
 ///
 /// # Errors
 /// When the output is gone.

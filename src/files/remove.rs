@@ -97,7 +97,7 @@ impl TargetDirectory {
         Ok(())
     }
 
-    /// Whether something is mounted on the directory of this name, a bind mount included. What cannot be told counts as
+    /// Whether something is mounted on the directory of this name, a bind mount included. What cannot be determined counts as
     /// mounted.
     #[must_use]
     pub fn is_mount_point(&self, name: &[u8]) -> bool {

@@ -67,7 +67,7 @@ impl SecretFile {
         };
         let (file, temporary) = match unnamed {
             Some(file) => (file, None),
-            // Not every file system has them. What is wrong with the directory is told by this.
+            // Not every file system has them. The error then names what is wrong with the directory.
             None => {
                 let mut temporary = OsString::from(".");
                 temporary.push(name);

@@ -84,7 +84,7 @@ fn cuts(repository: &Repository, wanted: &Wanted) -> Result<BTreeMap<ObjectId, C
     let mut parts: Vec<(Chosen, Vec<u8>)> = Vec::new();
     if wanted.snapshots.is_empty() {
         let selection = select::all(repository, &wanted.filter)?;
-        // Which of the others need what it needs cannot be told either.
+        // Which of the others need what it needs cannot be determined either.
         if let Some((_, error)) = selection.damaged.into_iter().next() {
             return Err(error.into());
         }

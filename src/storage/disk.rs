@@ -11,8 +11,8 @@
 //! - A write call writes all of its bytes or fails. Nothing is durable before the matching sync call returned.
 //! - [`Disk::rename_new`] never replaces anything. Where the file system has neither `RENAME_NOREPLACE` nor hard links (exFAT, sshfs to
 //!   many servers), it looks and renames while it holds a lock on the root, so no process of this machine can take the name in between.
-//!   Another machine could. Every name but `config` is the hash of the bytes, so it would replace them by the same ones; and two machines that
-//!   make a repository in one directory at one instant are told apart by its heads, which do not fit the other's config.
+//!   Another machine could. Every name but `config` is the hash of the bytes, so it would replace them by the same ones; and when two machines
+//!   make a repository in one directory at one instant, the heads of one do not fit the config of the other.
 
 use std::fmt::Debug;
 use std::io;

@@ -168,8 +168,8 @@ fn run(case: &Case<'_>) -> bool {
             Some(2) => expects("loses") && other.code == Some(0) && ran.err.contains("of no key's id"),
             // The passphrase is another one by now.
             Some(12) => expects("loses") && other.code == Some(0),
-            // Of two who change the same thing one loses; and who asks for a snapshot that the other has just removed, or
-            // written anew with other tags, is told so.
+            // Of two that change the same thing one loses. And a snapshot that the other has just removed, or written anew with other tags, is
+            // not found.
             Some(1) => other.code == Some(0) && (expects("loses") || names_what_is_gone(ran)),
             _ => false,
         };

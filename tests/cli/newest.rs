@@ -1,4 +1,4 @@
-//! The newest head cannot be read: what is older passes for the newest nowhere, with or without a memory of it, and can be had by its id.
+//! The newest head cannot be read: what is older passes for the newest nowhere, with or without a memory of it, and is found by its id.
 
 use std::fs;
 

@@ -42,7 +42,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let excludes = arguments.excludes()?;
     let given = if stream { Vec::new() } else { arguments.sources()? };
     let current = std::env::current_dir()
-        .map_err(|error| CliError::failed("the current directory cannot be told").caused_by(error))?;
+        .map_err(|error| CliError::failed("the current directory cannot be determined").caused_by(error))?;
     // What cannot be read is found before anything is created or asked.
     let sources = if stream {
         None
@@ -101,7 +101,7 @@ fn labels(arguments: &Arguments, given: &[PathBuf], current: &Path) -> Result<La
         Some(host) => host.clone(),
         None => nix::unistd::gethostname()
             .map(|name| name.to_string_lossy().into_owned())
-            .map_err(|error| CliError::failed("the system's host name cannot be told").caused_by(error))?,
+            .map_err(|error| CliError::failed("the system's host name cannot be determined").caused_by(error))?,
     };
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
     let paths = if given.is_empty() {

@@ -92,7 +92,7 @@ pub struct Wanted {
     pub after: Option<Cursor>,
 }
 
-/// How something that was deleted can be had back.
+/// How something that was deleted is restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Way {
     /// From a live snapshot, as long as it is kept.
@@ -428,7 +428,7 @@ pub fn page(repository: &Repository, wanted: &Wanted, monitor: &dyn Monitor) -> 
     Ok(page)
 }
 
-/// How each row can be had back.
+/// How each row is restored.
 fn ways(
     repository: &Repository,
     sources: &[Source],

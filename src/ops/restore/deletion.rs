@@ -60,7 +60,7 @@ impl Sources {
                         break;
                     }
                     Some(false) => {}
-                    // Where the source lies cannot be told: it covers nothing.
+                    // Where the source lies cannot be determined: it covers nothing.
                     None => continue 'sources,
                 }
             }

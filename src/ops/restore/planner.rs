@@ -288,7 +288,7 @@ impl Planner<'_> {
                     if tree.depth() == 1 && self.report.total_entries == 0 {
                         return Err(Error::at(b"/", error));
                     }
-                    let message = format!("{error}: what else this directory holds cannot be told");
+                    let message = format!("{error}: what else this directory holds cannot be determined");
                     self.repository_problem(tree.path(), error, message)?;
                 }
                 Step::Leave => self.leave(tree.path())?,
