@@ -157,7 +157,7 @@ fn remember(report: &Report, data: Data, repository: &Repository, context: &Cont
             }
         }
         None => {
-            if let Ok(Some(book)) = store::existing_book(context, repository.id()) {
+            if let Some(book) = store::existing_book(context, repository.id())? {
                 book.clear_damage(&place, data == Data::All)?;
             }
         }

@@ -48,6 +48,9 @@ struct WhileMarking<'a>(Once<'a>);
 
 macro_rules! watches {
     ($name:ident, $phase:expr, $advance:expr) => {
+        watches!($name, $phase, $advance, false);
+    };
+    ($name:ident, $phase:expr, $advance:expr, $asked:expr) => {
         impl Monitor for $name<'_> {
             fn phase(&self, phase: Phase) {
                 if Some(phase) == $phase {
@@ -63,6 +66,9 @@ macro_rules! watches {
             fn item(&self, _: &Item<'_>) {}
             fn problem(&self, _: Severity, _: &[u8], _: &str) {}
             fn interrupted(&self) -> bool {
+                if $asked {
+                    self.0.now();
+                }
                 false
             }
         }
@@ -76,18 +82,7 @@ watches!(AtRepack, Some(Phase::Repack), false);
 
 /// Of an undelete: it has read the index, and goes through listings.
 struct AtWalk<'a>(Once<'a>);
-
-impl Monitor for AtWalk<'_> {
-    fn phase(&self, _: Phase) {}
-    fn expect(&self, _: u64, _: u64, _: bool) {}
-    fn advance(&self, _: u64, _: u64) {}
-    fn item(&self, _: &Item<'_>) {}
-    fn problem(&self, _: Severity, _: &[u8], _: &str) {}
-    fn interrupted(&self) -> bool {
-        self.0.now();
-        false
-    }
-}
+watches!(AtWalk, None::<Phase>, false, true);
 
 struct World {
     disk: CrashDisk,

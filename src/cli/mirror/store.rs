@@ -45,7 +45,7 @@ fn hint_about(error: &BookError) -> String {
     shortage.unwrap_or_else(|| {
         let hint = if error.is_damage() {
             "the file is damaged, or the disk failed under it; the mirrors are untouched. Run the command again. If that does \
-             not help, move the file away and add the mirrors again: what is lost then is which state each was last left with, and the history of drills"
+             not help, move the file away and add the mirrors again (it is in mirrors/ of the state directory, and has the repository's id): what is lost then is which state each was last left with, and the history of drills"
         } else {
             "the file could not be read or written now; the mirrors are untouched. Look at who owns it, at its disk, and at the \
              limits of this process, and run the command again"
