@@ -197,12 +197,14 @@ fn make_all(path: &Path, mode: Mode, wanted: &dyn Fn(u32) -> u32) -> io::Result<
         }
         other => other,
     };
-    match made {
-        Ok(()) => Ok(set_directory_mode(CWD, path, wanted)?),
+    let Err(error) = made else { return Ok(set_directory_mode(CWD, path, wanted)?) };
+    match path.metadata() {
         // A link to one will do: the user made it.
-        Err(_) if path.is_dir() => Ok(()),
-        Err(Errno::EXIST) => Err(Errno::NOTDIR.into()),
-        Err(error) => Err(error.into()),
+        Ok(there) if there.is_dir() => Ok(()),
+        // What is there cannot be determined.
+        Err(why) if error == Errno::EXIST && why.kind() != io::ErrorKind::NotFound => Err(why),
+        _ if error == Errno::EXIST => Err(Errno::NOTDIR.into()),
+        _ => Err(error.into()),
     }
 }
 
