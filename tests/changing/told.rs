@@ -148,7 +148,10 @@ impl Judge {
     /// What is under the names of `replaced` and `linked` now.
     pub fn generations(&self, tree: &Path) -> Generations {
         let mut found = Generations::new();
-        for path in self.always.iter().filter(|path| path.starts_with("replaced/") || path.starts_with("linked/")) {
+        let ours = self.always.iter().filter(|path| path.starts_with("replaced/") || path.starts_with("linked/"));
+        // A name that is linked anew between two looks has a generation of the second one, or a later one: so files come before their further names.
+        let (pool, rest): (Vec<_>, Vec<_>) = ours.partition(|path| path.starts_with("linked/pool/"));
+        for path in pool.into_iter().chain(rest) {
             if tree.join(path).is_file() {
                 let content = fs::read(tree.join(path)).unwrap();
                 let line = line(&content).unwrap_or_else(|| panic!("{path}: the writers are broken"));
