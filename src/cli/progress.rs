@@ -191,7 +191,8 @@ impl Shared {
     fn tick(&self, rate: &mut PhaseRate) {
         let current = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if rate.phase != current.phase {
-            *rate = PhaseRate { phase: current.phase, rate: Rate::default() };
+            let begun = if current.phase == Some(Phase::Send) { Rate::of_line() } else { Rate::default() };
+            *rate = PhaseRate { phase: current.phase, rate: begun };
         }
         let counts = self.counts();
         rate.rate.update(current.since.elapsed(), counts.measure().0);

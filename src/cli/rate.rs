@@ -4,20 +4,40 @@ use std::time::Duration;
 
 /// After this many seconds an old speed counts for a third (e⁻¹): long enough not to jump with every large file.
 const MEMORY_SECONDS: f64 = 8.0;
+/// The same for a line: a slow one takes minutes for a part of an object, and nothing moves between two of them.
+const LINE_MEMORY_SECONDS: f64 = 120.0;
+/// For so long a line takes what it does not send yet.
+const LINE_IGNORED_SECONDS: f64 = 3.0;
 
 /// A smoothed rate, fed with how much is done at which time since the start.
 ///
 /// An exponentially weighted mean that starts at zero and is divided by the weight seen so far (bias correction as in
 /// Kingma and Ba, Adam, 2015, section 3), so that a burst in the first instant counts for an instant only.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Rate {
+    /// After so many seconds an old speed counts for a third.
+    memory: f64,
+    /// What is done in so many seconds at the beginning says nothing.
+    ignored: f64,
     seconds: f64,
     done: u64,
     weighted: f64,
     weight: f64,
 }
 
+impl Default for Rate {
+    fn default() -> Self {
+        Self { memory: MEMORY_SECONDS, ignored: 0.0, seconds: 0.0, done: 0, weighted: 0.0, weight: 0.0 }
+    }
+}
+
 impl Rate {
+    /// One for bytes that leave over a line: the system takes half a megabyte at once and sends it later, and waits for answers between.
+    #[must_use]
+    pub fn of_line() -> Self {
+        Self { memory: LINE_MEMORY_SECONDS, ignored: LINE_IGNORED_SECONDS, ..Self::default() }
+    }
+
     /// Takes in that `done` is done after `elapsed`.
     pub fn update(&mut self, elapsed: Duration, done: u64) {
         let seconds = elapsed.as_secs_f64();
@@ -25,8 +45,12 @@ impl Rate {
         if span <= 0.0 {
             return;
         }
+        if seconds < self.ignored {
+            (self.seconds, self.done) = (seconds, done);
+            return;
+        }
         let now = done.saturating_sub(self.done) as f64 / span;
-        let gained = -(-span / MEMORY_SECONDS).exp_m1();
+        let gained = -(-span / self.memory).exp_m1();
         self.weighted += (now - self.weighted) * gained;
         self.weight += (1.0 - self.weight) * gained;
         self.seconds = seconds;
@@ -66,6 +90,22 @@ mod tests {
         assert!(rate.per_second().unwrap() < 1.0, "a standstill of 50 s is noticed");
         rate.update(Duration::from_secs(60), 2000);
         assert!(rate.per_second().unwrap() < 1.0, "no time, no rate");
+    }
+
+    /// 40 kB/s in parts of 8 MB: half a MB leaves at once, and at the end of a part nothing for as long as that takes.
+    #[test]
+    fn what_the_system_holds_does_not_spoil_an_estimate() {
+        let (mut rate, all) = (Rate::of_line(), 64_000_000_u64);
+        for tick in 1..6_000_u64 {
+            let sent = tick * 10_000;
+            let (parts, of_part) = (sent / 8_000_000, sent % 8_000_000);
+            let done = parts * 8_000_000 + (of_part + 500_000).min(8_000_000);
+            rate.update(Duration::from_millis(tick * 250), done);
+            if tick > 240 {
+                let (said, right) = (rate.time_for(all - done).unwrap().as_secs_f64(), (all - sent) as f64 / 40_000.0);
+                assert!((right * 0.8..=right * 1.2).contains(&said), "after {} s: {said} s, not {right}", tick / 4);
+            }
+        }
     }
 
     #[test]
