@@ -209,14 +209,14 @@ fn tell_fetches(plan: &Plan, output: Output) -> Result<(), CliError> {
             "message_type": "plan",
             "objects": totals.packs,
             "bytes_to_fetch": totals.stored_bytes,
-            "requests": totals.blocks,
+            "requests": totals.requests,
         }));
     }
     output.info(format!(
         "To fetch: {} of {}, in {}",
         size::show(totals.stored_bytes),
         size::counted(totals.packs, "pack", "packs"),
-        size::counted(totals.blocks, "request", "requests")
+        size::counted(totals.requests, "request", "requests")
     ))
 }
 

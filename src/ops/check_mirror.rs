@@ -147,6 +147,7 @@ pub fn run(
     monitor.phase(Phase::ListMirror);
     view.tip().require_readable()?;
     let needs = view.needs()?;
+    mirror.expect_objects(needs.len() as u64);
     let (listed, strays) = mirror.list_all().map_err(repository::Error::from)?;
     let there: BTreeMap<ObjectName, u64> = listed.into_iter().map(|found| (found.name, found.length)).collect();
     let names: BTreeSet<ObjectName> = needs.iter().map(|needed| needed.name).collect();
@@ -265,8 +266,8 @@ pub(super) fn read(
         while !monitor.interrupted() {
             let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(needed) = next else { return };
-            match public_view::read_verified(storage, needed, config) {
-                Ok(_) => right(needed.name),
+            match public_view::verify(storage, needed, config) {
+                Ok(()) => right(needed.name),
                 Err(repository::Error::Storage(error)) if error.kind != ErrorKind::Length => {
                     failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                     return;

@@ -26,7 +26,7 @@ use crate::codec::head_code::HeadCode;
 use crate::repository;
 use crate::repository::chain::{self, Tip};
 use crate::repository::public_view::{self, Needed, PublicView};
-use crate::storage::{ErrorKind, Folder, ObjectName, Storage};
+use crate::storage::{self, ErrorKind, Folder, ObjectName, Storage};
 
 /// The newest head on a mirror that is whole.
 ///
@@ -107,9 +107,9 @@ pub fn plan(mirror: &PublicView, tip: &Tip, target: &dyn Storage) -> Result<Plan
         Err(error) => return Err(repository::Error::from(error).into()),
     }
     // A key slot that the mirror has lost, or never got, must not keep the others from opening what comes back.
+    let keys = mirror.storage().list(Folder::Keys).map_err(repository::Error::from)?;
     needs.retain(|needed| {
-        !matches!(needed.name, ObjectName::Key(_))
-            || !matches!(mirror.storage().length(&needed.name), Err(error) if error.kind == ErrorKind::Absent)
+        !matches!(needed.name, ObjectName::Key(_)) || keys.iter().any(|found| found.name == needed.name)
     });
     // Without any, nobody could open it.
     if !needs.iter().any(|needed| matches!(needed.name, ObjectName::Key(_))) {
@@ -126,9 +126,7 @@ pub fn plan(mirror: &PublicView, tip: &Tip, target: &dyn Storage) -> Result<Plan
     // What lies there may be what is left of a damaged repository: its length says nothing.
     let is_there = |needed: &&Needed| {
         let listed = needed.length.is_none_or(|length| there.get(&needed.name) == Some(&length));
-        there.contains_key(&needed.name)
-            && listed
-            && public_view::read_verified(target, needed, mirror.config_bytes()).is_ok()
+        there.contains_key(&needed.name) && listed && public_view::verify(target, needed, mirror.config_bytes()).is_ok()
     };
     let fetch = needs.iter().filter(|needed| !is_there(needed)).copied().collect();
     let is_repository = there.contains_key(&ObjectName::Config);
@@ -202,7 +200,20 @@ fn settle(target: &dyn Storage, plan: &Plan, monitor: &dyn Monitor) -> Result<()
 }
 
 fn fetch(mirror: &PublicView, target: &dyn Storage, plan: &Plan, needed: &Needed, monitor: &dyn Monitor) -> Result<()> {
-    let bytes = match public_view::read_verified(mirror.storage(), needed, &plan.config) {
+    let mut upload = target.create().map_err(repository::Error::from)?;
+    let mut written = Ok(());
+    let read = public_view::stream_verified(mirror.storage(), needed, &plan.config, &mut |piece| {
+        if monitor.interrupted() {
+            return Err(interrupted(needed));
+        }
+        written = upload.append(piece);
+        monitor.advance(0, piece.len() as u64);
+        // What is wrong here is told below.
+        if written.is_ok() { Ok(()) } else { Err(interrupted(needed)) }
+    });
+    written.map_err(repository::Error::from)?;
+    match read {
+        Err(_) if monitor.interrupted() => return Err(Error::Interrupted),
         Err(repository::Error::Storage(error)) if error.kind == ErrorKind::Absent => {
             let generation = plan.head.generation;
             return Err(repository::Error::Missing { object: needed.name, generation }.into());
@@ -213,9 +224,13 @@ fn fetch(mirror: &PublicView, target: &dyn Storage, plan: &Plan, needed: &Needed
     if target.length(&needed.name).is_ok() {
         target.set_aside(&needed.name).map_err(repository::Error::from)?;
     }
-    target.put(&needed.name, &bytes).map_err(repository::Error::from)?;
-    monitor.advance(1, bytes.len() as u64);
+    upload.finish(&needed.name).map_err(repository::Error::from)?;
+    monitor.advance(1, 0);
     Ok(())
+}
+
+fn interrupted(needed: &Needed) -> storage::Error {
+    storage::Error::new("read", needed.name, std::io::ErrorKind::Interrupted.into())
 }
 
 /// The head on a mirror that a state code names.

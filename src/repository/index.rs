@@ -199,6 +199,8 @@ impl Index {
                 Err(error) => broken.push(error),
             }
         }
+        let lengths = packs.iter().map(|(id, pack)| (ObjectName::Pack(*id), pack.length));
+        sources.storage.learn_lengths(&mut { lengths });
         Self {
             cache,
             cache_folder: folder.map(Path::to_path_buf),

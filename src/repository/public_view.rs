@@ -13,7 +13,7 @@ use crate::codec::config::{CONFIG_BYTES, Config};
 use crate::codec::key_slot::{KeySlot, SLOT_BYTES};
 use crate::codec::segment::{self, SegmentTable};
 use crate::codec::{self, Reason};
-use crate::storage::{ErrorKind, ObjectName, Storage};
+use crate::storage::{self, ErrorKind, ObjectName, Storage};
 
 /// See the module.
 #[derive(Debug)]
@@ -163,6 +163,45 @@ pub(super) fn segment_table(
         return Err(damaged(name)(codec::Error::new("segment", Reason::ObjectId)));
     }
     SegmentTable::parse(&bytes, repository).map_err(damaged(name))
+}
+
+/// Reads an object piece by piece, hands the pieces over, and checks at the end that it is what its name says: what was handed over before that
+/// may be anything.
+///
+/// # Errors
+/// As [`read_verified`]; what `sink` returns.
+pub fn stream_verified(
+    storage: &dyn Storage,
+    needed: &Needed,
+    config: &[u8],
+    sink: &mut dyn FnMut(&[u8]) -> storage::Result<()>,
+) -> Result<u64> {
+    let name = needed.name;
+    let Some(id) = name.id() else {
+        let bytes = read_verified(storage, needed, config)?;
+        sink(&bytes)?;
+        return Ok(bytes.len() as u64);
+    };
+    let mut hasher = blake3::Hasher::new();
+    let limit = needed.length.unwrap_or(chain::HEAD_BYTES_MAX);
+    let length = storage.stream(&name, limit, &mut |piece| {
+        hasher.update(piece);
+        sink(piece)
+    })?;
+    let is_right = *hasher.finalize().as_bytes() == id.0;
+    if is_right { Ok(length) } else { Err(damaged(name)(codec::Error::new("object", Reason::ObjectId))) }
+}
+
+/// Reads an object, and checks that it is what its name says; once more when it is not: a reading that broke off and went on may have mixed two.
+///
+/// # Errors
+/// As [`read_verified`].
+pub fn verify(storage: &dyn Storage, needed: &Needed, config: &[u8]) -> Result<()> {
+    let look = || stream_verified(storage, needed, config, &mut |_| Ok(())).map(drop);
+    match look() {
+        Err(Error::Damaged { .. }) => look(),
+        seen => seen,
+    }
 }
 
 /// Reads a stored object and hashes it; a config is compared with `config`.

@@ -29,8 +29,37 @@ pub struct Service {
     pub options: &'static [&'static str],
     /// What must come from elsewhere.
     pub secrets: &'static [&'static str],
+    /// How it takes an object.
+    pub sending: Sending,
     /// A write that is cut off leaves part of the object under its name: it is written under another one and renamed.
     pub renames: bool,
+}
+
+/// How the options begin by which S3 is shown a key with each request.
+pub const CUSTOMER_KEY: &str = "server_side_encryption_customer_";
+/// Why they are not taken.
+pub const NO_CUSTOMER_KEY: &str = "keys of the customer (SSE-C) are not supported: everything is encrypted before it leaves, and whoever lost that \
+    key too would have lost the mirror. The store can encrypt once more with keys of its own: server_side_encryption=AES256 or aws:kms";
+
+/// How a service takes the bytes of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sending {
+    /// A small one in one request, a large one in parts (multipart upload, block list): it is there when they are put together.
+    Parts,
+    /// In one request, whose body comes piece by piece.
+    Stream,
+    /// In one request that is made as a whole.
+    Whole,
+    /// In pieces over a connection that is no HTTP.
+    Pieces,
+}
+
+impl Service {
+    /// Its requests are HTTP.
+    #[must_use]
+    pub fn is_http(&self) -> bool {
+        self.sending != Sending::Pieces
+    }
 }
 
 /// The services that this program is built with.
@@ -57,13 +86,15 @@ pub const SERVICES: [Service; 8] = [
             "enable_request_payer",
             "default_acl",
         ],
-        secrets: &["secret_access_key", "session_token", "server_side_encryption_customer_key"],
+        secrets: &["secret_access_key", "session_token"],
+        sending: Sending::Parts,
         renames: false,
     },
     Service {
         scheme: "azblob",
         options: &["endpoint", "account_name"],
         secrets: &["account_key", "sas_token"],
+        sending: Sending::Parts,
         renames: false,
     },
     Service {
@@ -77,23 +108,38 @@ pub const SERVICES: [Service; 8] = [
             "skip_signature",
         ],
         secrets: &["credential", "token"],
+        sending: Sending::Parts,
         renames: false,
     },
     Service {
         scheme: "b2",
         options: &["bucket_id", "application_key_id"],
         secrets: &["application_key"],
+        sending: Sending::Parts,
         renames: false,
     },
     Service {
         scheme: "gdrive",
         options: &["client_id"],
         secrets: &["access_token", "refresh_token", "client_secret"],
+        sending: Sending::Whole,
         renames: false,
     },
-    Service { scheme: "sftp", options: &["user", "key", "known_hosts_strategy"], secrets: &[], renames: true },
-    Service { scheme: "webdav", options: &["endpoint", "username"], secrets: &["password", "token"], renames: true },
-    Service { scheme: "fs", options: &[], secrets: &[], renames: true },
+    Service {
+        scheme: "sftp",
+        options: &["user", "key", "known_hosts_strategy"],
+        secrets: &[],
+        sending: Sending::Pieces,
+        renames: true,
+    },
+    Service {
+        scheme: "webdav",
+        options: &["endpoint", "username"],
+        secrets: &["password", "token"],
+        sending: Sending::Stream,
+        renames: true,
+    },
+    Service { scheme: "fs", options: &[], secrets: &[], sending: Sending::Pieces, renames: true },
 ];
 
 /// Why a text is no address.
@@ -236,6 +282,9 @@ impl Address {
     fn set(&mut self, key: &str, value: &str) -> Result<(), AddressError> {
         if let Some(key) = self.service.secrets.iter().find(|secret| **secret == key) {
             return Err(AddressError::Secret { key });
+        }
+        if self.service.scheme == "s3" && key.starts_with(CUSTOMER_KEY) {
+            return Err(AddressError::Invalid(NO_CUSTOMER_KEY.to_owned()));
         }
         if !self.service.options.contains(&key) {
             let (key, known) = (escape(key.as_bytes()), self.service.options.join(", "));
@@ -504,5 +553,8 @@ mod tests {
         assert!(refused("webdav://u:p@h/x", "").contains("password"));
         assert!(refused("/srv/../etc", "").contains(".."));
         assert!(refused("s3://b", "x").contains("key=value"));
+        for key in ["key", "algorithm", "key_md5"] {
+            assert!(refused("s3://b", &format!("server_side_encryption_customer_{key}=x")).contains("SSE-C"));
+        }
     }
 }

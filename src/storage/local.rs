@@ -28,6 +28,7 @@
 //! - Reading needs no write access at all, so a repository on a read-only file system can be restored from. A missing
 //!   folder is an empty one: tools that copy files often leave empty folders behind.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -35,8 +36,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::body::{Body, pieces};
 use super::disk::{Disk, DiskEntry, EntryKind, OsDisk, split};
-use super::{Error, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Stored, Upload};
+use super::{
+    Error, ErrorKind, Folder, Leftovers, Listed, MirrorStore, ObjectName, Result, Storage, Stored, Uplink, Upload,
+};
 use crate::base::escape::escape;
 
 /// Folder of what is being written.
@@ -45,8 +49,8 @@ const TEMPORARY: &str = "tmp";
 const LOCK: &str = "lock";
 /// Folder of damaged objects that were moved out of the way.
 const QUARANTINE: &str = "quarantine";
-/// Bytes compared at a time when an object of the same name is there already: 1 MiB.
-const COMPARE_BYTES: u64 = 1 << 20;
+/// Bytes read or written at a time where that is enough: 1 MiB.
+const PIECE_BYTES: u64 = 1 << 20;
 /// Temporary names tried before giving up: left-overs of killed processes that had our number may be in the way.
 const NAME_ATTEMPTS: u32 = 1 << 16;
 
@@ -249,7 +253,7 @@ impl<D: Disk> Shared<D> {
         }
         let mut offset = 0;
         while offset < length {
-            let count = COMPARE_BYTES.min(length - offset);
+            let count = PIECE_BYTES.min(length - offset);
             let there = self.disk.read_range(&path, offset, count).map_err(fail)?;
             if there != self.disk.read_range(temporary, offset, count).map_err(fail)? {
                 return Err(super::other_bytes(name));
@@ -303,9 +307,23 @@ impl<D: Disk> Storage for Local<D> {
     fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>> {
         let length = self.length(name)?;
         if length > limit {
-            return Err(super::too_long(name, length, limit));
+            return Err(super::too_long(name, Some(length), limit));
         }
         self.read_range(name, 0, length)
+    }
+
+    fn stream(&self, name: &ObjectName, limit: u64, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
+        let length = self.length(name)?;
+        if length > limit {
+            return Err(super::too_long(name, Some(length), limit));
+        }
+        let mut at = 0;
+        while at < length {
+            let piece = self.read_range(name, at, PIECE_BYTES.min(length - at))?;
+            sink(&piece)?;
+            at += piece.len() as u64;
+        }
+        Ok(length)
     }
 
     fn read_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>> {
@@ -395,6 +413,24 @@ impl<D: Disk> Storage for Local<D> {
     }
 }
 
+impl<D: Disk> Local<D> {
+    /// True when this very body lies under the name.
+    fn holds(&self, name: &ObjectName, body: &dyn Body) -> Result<bool> {
+        if self.length(name)? != body.length() {
+            return Ok(false);
+        }
+        let mut at = 0;
+        for piece in pieces(body, PIECE_BYTES) {
+            let piece = piece?;
+            if self.read_range(name, at, piece.len() as u64)? != piece {
+                return Ok(false);
+            }
+            at += piece.len() as u64;
+        }
+        Ok(true)
+    }
+}
+
 impl<D: Disk> MirrorStore for Local<D> {
     fn list_all(&self) -> Result<(Vec<Listed>, Vec<String>)> {
         let mut all = Listing::default();
@@ -427,6 +463,55 @@ impl<D: Disk> MirrorStore for Local<D> {
             _ => {}
         }
         self.put(name, bytes).map(drop)
+    }
+
+    fn send(&self, name: &ObjectName, body: &dyn Body, uplink: &Uplink<'_>) -> Result<()> {
+        let stopped = || Error::new("write", name, io::ErrorKind::Interrupted.into()).with_kind(ErrorKind::Unavailable);
+        let (told, is_written) = (Cell::new(0), Cell::new(false));
+        let copy = || {
+            let (mut upload, mut written) = (self.create()?, 0);
+            for piece in pieces(body, PIECE_BYTES) {
+                let piece = piece?;
+                uplink.limit.wait(piece.len() as u64, uplink.stop);
+                if (uplink.stop)() {
+                    return Err(stopped());
+                }
+                upload.append(&piece)?;
+                written += piece.len() as u64;
+                if written > told.get() {
+                    (uplink.moved)(written - told.replace(written));
+                }
+            }
+            is_written.set(true);
+            upload.finish(name)
+        };
+        // Without a hash for a name it is small.
+        if name.id().is_none() {
+            return self.replace(name, &body.piece(0, body.length())?);
+        }
+        match copy() {
+            // It was compared.
+            Ok(Stored::Created | Stored::Exists) => return Ok(()),
+            // Only what was whole here may take the place of something, and only of what was read and is something else.
+            Err(error) if !is_written.get() || error.kind != ErrorKind::Other || self.holds(name, body)? => {
+                return Err(error);
+            }
+            Err(_) => {}
+        }
+        match self.remove(name) {
+            Err(error) if error.kind != ErrorKind::Absent => return Err(error),
+            _ => {}
+        }
+        copy().map(drop)
+    }
+
+    /// What somebody writes now is locked, and stays.
+    fn clean_leftovers(&self, _owner: &str) -> Result<Leftovers> {
+        Ok(Leftovers { removed: (self.clean_temporary()?, 0), ..Leftovers::default() })
+    }
+
+    fn room(&self, length: u64) -> u64 {
+        length.min(PIECE_BYTES)
     }
 }
 

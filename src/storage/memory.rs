@@ -51,7 +51,7 @@ impl Storage for Memory {
     fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>> {
         self.with(name, |bytes| {
             if bytes.len() as u64 > limit {
-                return Err(super::too_long(name, bytes.len() as u64, limit));
+                return Err(super::too_long(name, Some(bytes.len() as u64), limit));
             }
             Ok(bytes.to_vec())
         })

@@ -15,6 +15,8 @@
 //! 5. A storage is handed sealed or signed bytes only. It knows nothing of what they mean.
 
 pub mod address;
+pub mod body;
+pub mod budget;
 pub mod crash;
 pub mod device;
 pub mod disk;
@@ -22,16 +24,22 @@ pub mod local;
 pub mod memory;
 mod name;
 pub mod patience;
+pub mod rate_limit;
 pub mod read_only;
 pub mod remote;
+pub mod windows;
 
 pub use name::{Folder, ObjectName, ParseNameError};
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use self::body::Body;
+use self::rate_limit::RateLimit;
+use self::windows::Extent;
 use crate::base::command::unmarked;
 
 /// What kind of failure a storage met; decides what a person can do about it.
@@ -133,8 +141,9 @@ impl Error {
 }
 
 /// The object is longer than its reader allows.
-fn too_long(name: &ObjectName, length: u64, limit: u64) -> Error {
-    let message = format!("it has {length} bytes, at most {limit} were expected");
+fn too_long(name: &ObjectName, length: Option<u64>, limit: u64) -> Error {
+    let length = length.map_or_else(|| "more".to_owned(), |length| format!("{length} bytes"));
+    let message = format!("it has {length}, at most {limit} were expected");
     Error::new("read", name, io::Error::new(io::ErrorKind::InvalidData, message)).with_kind(ErrorKind::Length)
 }
 
@@ -181,8 +190,22 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Reads a whole object of at most `limit` bytes; a longer one is [`ErrorKind::Length`], before it is read.
     fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>>;
 
+    /// Reads a whole object of at most `limit` bytes piece by piece, in order and each once, and returns its length. `sink` may want an end by
+    /// an error of its own. A longer object is [`ErrorKind::Length`], maybe after some of it was handed over.
+    fn stream(&self, name: &ObjectName, limit: u64, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
+        let bytes = self.read(name, limit)?;
+        sink(&bytes)?;
+        Ok(bytes.len() as u64)
+    }
+
     /// Reads exactly `length` bytes from `offset`; an object that ends earlier is [`ErrorKind::Length`].
     fn read_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>>;
+
+    /// These ranges will be read, about in this order: a storage far away may then fetch neighbours together.
+    fn expect(&self, _ranges: &mut dyn Iterator<Item = Extent>) {}
+
+    /// These objects have these lengths, as signed ones say: a storage far away may then fetch what stands around a range.
+    fn learn_lengths(&self, _lengths: &mut dyn Iterator<Item = (ObjectName, u64)>) {}
 
     /// The stored length of an object, in bytes.
     fn length(&self, name: &ObjectName) -> Result<u64>;
@@ -220,8 +243,62 @@ pub trait MirrorStore: Storage {
     /// Every object with its length, and whatever else lies there, escaped. One request where the store has one for it.
     fn list_all(&self) -> Result<(Vec<Listed>, Vec<String>)>;
 
+    /// So many objects are to be there: a listing that has far more is given up.
+    fn expect_objects(&self, _count: u64) {}
+
+    /// Removes what interrupted writes of `owner` left, as far as the last listing showed it, and what is so old that nobody writes it any more.
+    /// Only the one process that writes to this mirror for `owner` may call it.
+    fn clean_leftovers(&self, _owner: &str) -> Result<Leftovers> {
+        Ok(Leftovers::default())
+    }
+
+    /// What interrupted writes left, as far as the last listing showed it; another process may be at work on some of it.
+    fn leftovers(&self) -> Leftovers {
+        Leftovers::default()
+    }
+
     /// Stores an object in one go, whatever lies under its name. The caller has hashed the bytes.
     fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()>;
+
+    /// The same for bytes that come piece by piece, over a line that is paced and watched. What the body does not give whole is not stored.
+    fn send(&self, name: &ObjectName, body: &dyn Body, uplink: &Uplink<'_>) -> Result<()> {
+        uplink.limit.wait(body.length(), uplink.stop);
+        self.replace(name, &body.piece(0, body.length())?)?;
+        (uplink.moved)(body.length());
+        Ok(())
+    }
+
+    /// Bytes of memory that sending an object of so many takes.
+    fn room(&self, length: u64) -> u64 {
+        length
+    }
+}
+
+/// Incomplete objects on a mirror that no listing of objects shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Those that were removed, and their bytes.
+    pub removed: (u64, u64),
+    /// Those that are there, and their bytes.
+    pub there: (u64, u64),
+}
+
+/// How bytes leave for a mirror.
+pub struct Uplink<'a> {
+    /// All that share it are no faster than this together.
+    pub limit: Arc<RateLimit>,
+    /// Hears of bytes that have left, each once, however often they are sent.
+    pub moved: &'a (dyn Fn(u64) + Sync),
+    /// True when the user wants an end: then it fails with [`ErrorKind::Unavailable`].
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+    /// Whose writes they are, for [`MirrorStore::clean_leftovers`]: letters and digits.
+    pub owner: &'a str,
+}
+
+impl Default for Uplink<'_> {
+    fn default() -> Self {
+        Self { limit: Arc::default(), moved: &|_| {}, stop: &|| false, owner: "" }
+    }
 }
 
 /// An object on its way. See [`Storage::create`].

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// What a system holds of a connection's bytes, at most: the largest buffer of a socket on Linux (`tcp_wmem`), and one of the program's own.
+const SYSTEM_BYTES_MAX: u64 = 5 << 20;
+
 /// See the module. The default is what fits a cloud and a slow line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
@@ -9,23 +12,23 @@ pub struct Patience {
     pub attempts: u32,
     /// Pause before the second attempt; each further one is twice as long, and up to a half longer by chance.
     pub pause: Duration,
-    /// How long an attempt may take, its bytes apart.
+    /// How long nothing may move in an attempt. While bytes flow it goes on.
     pub answer: Duration,
-    /// A store that takes its bytes more slowly than this does not answer.
+    /// What the system holds of a body leaves at least this fast, however slow the line.
     pub bytes_per_second: u64,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { attempts: 5, pause: Duration::from_secs(1), answer: Duration::from_secs(60), bytes_per_second: 32 << 10 }
+        Self { attempts: 5, pause: Duration::from_secs(1), answer: Duration::from_secs(60), bytes_per_second: 16 << 10 }
     }
 }
 
 impl Patience {
-    /// How long an attempt may take that moves `bytes` bytes.
+    /// How long nothing may be seen to move when `bytes` bytes of a body were handed to the system and the answer is to come.
     #[must_use]
-    pub fn attempt(&self, bytes: u64) -> Duration {
-        self.answer.saturating_add(Duration::from_secs(bytes / self.bytes_per_second.max(1)))
+    pub fn silence(&self, bytes: u64) -> Duration {
+        self.answer.saturating_add(Duration::from_secs(bytes.min(SYSTEM_BYTES_MAX) / self.bytes_per_second.max(1)))
     }
 
     /// The pause after attempt number `number`, which is 1 for the first; none when it was the last.
@@ -59,9 +62,10 @@ mod tests {
     }
 
     #[test]
-    fn bytes_take_their_time() {
-        assert_eq!(Patience::default().attempt(0), Duration::from_secs(60));
-        assert_eq!(Patience::default().attempt(32 << 20), Duration::from_secs(60 + 1024));
-        assert_eq!(Patience { bytes_per_second: 0, ..Patience::default() }.attempt(5), Duration::from_secs(65));
+    fn what_the_system_holds_takes_its_time() {
+        assert_eq!(Patience::default().silence(0), Duration::from_secs(60));
+        assert_eq!(Patience::default().silence(1 << 20), Duration::from_secs(60 + 64));
+        assert_eq!(Patience::default().silence(1 << 40), Duration::from_secs(60 + 320));
+        assert_eq!(Patience { bytes_per_second: 0, ..Patience::default() }.silence(5), Duration::from_secs(65));
     }
 }

@@ -1,11 +1,16 @@
-//! A storage that is only looked at: what a command reads straight from a mirror.
+//! A storage that is only looked at: what a command reads straight from a mirror, with few requests.
+//!
+//! Parts of packs come in windows ([`super::windows`]). A small object that is what its name says is asked for once: under that name there are no
+//! other bytes.
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::id::ObjectId;
 
+use super::windows::{Extent, Windows};
 use super::{Error, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Upload};
 
 /// See the module.
@@ -15,6 +20,20 @@ pub struct ReadOnly {
     traffic: Arc<Traffic>,
     /// The generation and id of the newest head that is shown.
     as_of: Option<(u64, ObjectId)>,
+    windows: Arc<Windows>,
+    small: Arc<Mutex<Small>>,
+}
+
+/// Bytes of an object that is kept, at most.
+const SMALL_BYTES_MAX: usize = 1 << 20;
+/// Bytes of all of them.
+const KEPT_BYTES_MAX: usize = 16 << 20;
+
+/// Objects that were read, and are what their names say.
+#[derive(Debug, Default)]
+struct Small {
+    objects: HashMap<ObjectName, Vec<u8>>,
+    bytes: usize,
 }
 
 /// What was asked of a store and came back, over all copies of one [`ReadOnly`].
@@ -51,7 +70,7 @@ impl ReadOnly {
     /// Looks at `store`.
     #[must_use]
     pub fn new(store: Arc<dyn MirrorStore>) -> Self {
-        Self { store, traffic: Arc::default(), as_of: None }
+        Self { store, traffic: Arc::default(), as_of: None, windows: Arc::default(), small: Arc::default() }
     }
 
     /// The same as it stood when this head was its newest: later ones, and others of its generation, are not listed.
@@ -67,6 +86,10 @@ impl ReadOnly {
             }
             _ => true,
         }
+    }
+
+    fn small(&self) -> MutexGuard<'_, Small> {
+        self.small.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it is used for.
@@ -87,13 +110,46 @@ impl Storage for ReadOnly {
     }
 
     fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>> {
+        if let Some(kept) = self.small().objects.get(name).filter(|kept| kept.len() as u64 <= limit) {
+            return Ok(kept.clone());
+        }
         self.traffic.ask();
-        self.store.read(name, limit).map(|bytes| self.traffic.count(bytes))
+        let bytes = self.store.read(name, limit).map(|bytes| self.traffic.count(bytes))?;
+        if bytes.len() <= SMALL_BYTES_MAX && name.id() == Some(ObjectId::of(&bytes)) {
+            let mut small = self.small();
+            if small.bytes + bytes.len() <= KEPT_BYTES_MAX && small.objects.insert(*name, bytes.clone()).is_none() {
+                small.bytes += bytes.len();
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn stream(&self, name: &ObjectName, limit: u64, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<u64> {
+        let kept = self.small().objects.get(name).filter(|kept| kept.len() as u64 <= limit).cloned();
+        if let Some(kept) = kept {
+            sink(&kept)?;
+            return Ok(kept.len() as u64);
+        }
+        self.traffic.ask();
+        self.store.stream(name, limit, &mut |piece| {
+            self.traffic.bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            sink(piece)
+        })
     }
 
     fn read_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>> {
-        self.traffic.ask();
-        self.store.read_range(name, offset, length).map(|bytes| self.traffic.count(bytes))
+        self.windows.read(name, offset, length, |offset, length| {
+            self.traffic.ask();
+            self.store.read_range(name, offset, length).map(|bytes| self.traffic.count(bytes))
+        })
+    }
+
+    fn expect(&self, ranges: &mut dyn Iterator<Item = Extent>) {
+        self.windows.expect(ranges);
+    }
+
+    fn learn_lengths(&self, lengths: &mut dyn Iterator<Item = (ObjectName, u64)>) {
+        self.windows.learn_lengths(lengths);
     }
 
     fn length(&self, name: &ObjectName) -> Result<u64> {

@@ -25,9 +25,9 @@ fn killed() -> Patience {
     Patience { attempts: 1, ..quick() }
 }
 
-/// Every request, or in the short form every tenth.
+/// Every request, or in the short form every sixth.
 fn chosen(requests: usize) -> Vec<u64> {
-    let step = if is_full() { 1 } else { 10 };
+    let step = if is_full() { 1 } else { 6 };
     (0..requests as u64).skip(step - 1).step_by(step).collect()
 }
 
@@ -55,6 +55,8 @@ fn a_recover_that_is_cut_goes_on_and_fetches_no_pack_twice() {
     let all = server.asked();
     let fetched = packs(&all).len();
     assert!(fetched > 3);
+    // The config is read twice; heads are listed twice, and keys once.
+    assert!(all.len() <= plan.needs.len() + 4, "{} requests for {} objects", all.len(), plan.needs.len());
     let mut runs = 0;
     for number in chosen(all.len()) {
         let target = Memory::new();
@@ -73,7 +75,7 @@ fn a_recover_that_is_cut_goes_on_and_fetches_no_pack_twice() {
         runs += 1;
     }
     println!("recover: {runs} of {runs} cuts in {} requests", all.len());
-    assert!(runs > 2);
+    assert!(runs >= 2);
 }
 
 /// What a fault may end in: only what the store hides is not seen, and only what it says wrongly is damage.

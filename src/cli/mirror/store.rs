@@ -15,7 +15,7 @@ use crate::ops::mirror_error::MirrorError;
 use crate::repository::mirror_book::{self, BookError, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, Access};
-use crate::storage::address::{Address, AddressError};
+use crate::storage::address::{Address, AddressError, CUSTOMER_KEY, NO_CUSTOMER_KEY};
 use crate::storage::local::Local;
 use crate::storage::remote::Remote;
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
@@ -295,6 +295,12 @@ pub fn open(context: &Context, place: &Place, make: bool) -> Result<Arc<dyn Mirr
     let Place { name, address, credentials_command } = place;
     if let Some(directory) = address.directory() {
         return Ok(Arc::new(local(directory, make)?));
+    }
+    let customer_key = format!("{CUSTOMER_KEY}key");
+    if address.service().scheme == "s3" && context.environment.mirror_secret(name.as_deref(), &customer_key).is_some() {
+        return Err(
+            CliError::failed(NO_CUSTOMER_KEY).hint(format!("unset PACKSTONE_MIRROR_{}", customer_key.to_uppercase()))
+        );
     }
     let mut secrets = BTreeMap::new();
     for key in address.service().secrets {

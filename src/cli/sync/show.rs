@@ -3,10 +3,11 @@
 use super::Done;
 use crate::base::command::suggest;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::{Context, duration, size};
+use crate::cli::{Context, Output, duration, size};
 use crate::codec::head_code::HeadCode;
 use crate::ops::sync::deletion::{Deleted, DeletionPlan};
 use crate::repository::mirror_book::Mirror;
+use crate::storage::Leftovers;
 use std::time::Duration;
 
 /// What left the mirror, and what will.
@@ -94,6 +95,23 @@ fn objects(count: u64) -> String {
     size::counted(count, "object", "objects")
 }
 
+/// What interrupted syncs had left on the mirror.
+fn show_leftovers(leftovers: &Leftovers, output: Output) -> Result<(), CliError> {
+    let (removed, bytes) = leftovers.removed;
+    if removed > 0 {
+        let size = if bytes > 0 { format!(", {}", size::show(bytes)) } else { String::new() };
+        let count = size::counted(removed, "incomplete object", "incomplete objects");
+        output.info(format!("Removed {count} of interrupted syncs from the mirror{size}"))?;
+    }
+    let (there, bytes) = leftovers.there;
+    if there > 0 {
+        let count = size::counted(there, "incomplete object", "incomplete objects");
+        let size = size::show(bytes);
+        output.info(format!("{count} of other machines on the mirror, {size}: removed when older than 7 days"))?;
+    }
+    Ok(())
+}
+
 /// What was done, or would be.
 ///
 /// # Errors
@@ -104,6 +122,9 @@ pub(super) fn show(mirror: &Mirror, done: &Done, context: &Context) -> Result<()
     let report = report.as_ref();
     for note in &plan.notes {
         output.warn(&format!("{}: {note}", mirror.name));
+    }
+    if let Some(report) = report.filter(|_| !output.json) {
+        show_leftovers(&report.leftovers, output)?;
     }
     let code = HeadCode::of(&plan.head);
     if output.json {
@@ -122,6 +143,8 @@ pub(super) fn show(mirror: &Mirror, done: &Done, context: &Context) -> Result<()
             "sent_bytes": report.map(|report| report.sent_bytes),
             "read_back": report.map(|report| report.read_back),
             "seconds": report.map(|report| report.took.as_secs_f64()),
+            "temporary_removed": report.map(|report| report.leftovers.removed.0),
+            "temporary_left": report.map(|report| report.leftovers.there.0),
             "deletion": deletion.as_ref().map(|deletion| deletion_json(deletion, deleted.as_ref())),
         }));
     }

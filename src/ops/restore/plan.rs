@@ -14,6 +14,8 @@ use crate::codec::tree::Entry;
 use crate::files::file_system::FileSystems;
 use crate::ops::Action;
 use crate::repository::cache::BlockPlace;
+use crate::storage::ObjectName;
+use crate::storage::windows::{self, Extent};
 
 /// Where the walk through a snapshot begins.
 #[derive(Debug, Clone)]
@@ -90,10 +92,23 @@ pub struct Totals {
     pub packs: u64,
     /// Stored bytes to read.
     pub stored_bytes: u64,
+    /// Requests that this takes where neighbours come together.
+    pub requests: u64,
     /// Entries wanted.
     pub entries: u64,
     /// Bytes wanted.
     pub entry_bytes: u64,
+}
+
+/// The places of blocks in packs, which are known by their rows.
+pub(super) fn ranges<'a>(
+    packs: &'a [ObjectId],
+    blocks: &'a HashMap<(u32, u16), BlockPlace>,
+) -> impl Iterator<Item = Extent> + 'a {
+    blocks.iter().filter_map(|((row, _), place)| {
+        let pack = packs.get(*row as usize)?;
+        Some((ObjectName::Pack(*pack), place.offset, u64::from(place.stored_length)))
+    })
 }
 
 impl Plan {
@@ -124,10 +139,16 @@ impl Plan {
                 + catalog.directories.iter().filter(|directory| directory.obstacle).count() as u64,
             blocks: self.blocks.len() as u64,
             packs: self.packs.len() as u64,
+            requests: windows::merge(self.ranges()).values().map(|windows| windows.len() as u64).sum(),
             stored_bytes: self.blocks.values().map(|block| u64::from(block.stored_length)).sum(),
             entries: self.report.total_entries,
             entry_bytes: self.report.total_bytes,
         }
+    }
+
+    /// What of which packs will be read.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = Extent> + '_ {
+        ranges(&self.packs, &self.blocks)
     }
 
     /// Problems that are known before anything is written, the first ones.

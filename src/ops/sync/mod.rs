@@ -21,8 +21,11 @@
 //! - A mirror of another repository or history, or one that was set back, is not written to. Before one is called so, the newest head here is
 //!   read again: whoever published and synced meanwhile has left a head there that only this sync does not know ([`with_newest`]).
 
+mod connections;
 pub mod deletion;
 mod history;
+mod lag;
+mod object;
 pub mod pass;
 mod send;
 
@@ -38,7 +41,8 @@ use crate::codec::head::HeadRef;
 use crate::repository::mirror_book::MirrorBook;
 use crate::repository::public_view::{Needed, PublicView};
 use crate::repository::{self, chain};
-use crate::storage::{Folder, MirrorStore, ObjectName};
+use crate::storage::{Folder, Leftovers, Listed, MirrorStore, ObjectName};
+use connections::Connections;
 use pass::Reader;
 
 /// Objects that a message names.
@@ -117,6 +121,8 @@ pub struct Report {
     pub sent_bytes: u64,
     /// Objects that were read back.
     pub read_back: u64,
+    /// What interrupted writes had left there.
+    pub leftovers: Leftovers,
     /// How long it took.
     pub took: Duration,
 }
@@ -159,7 +165,8 @@ pub fn plan(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>, 
             needed.length = Some(view.storage().length(&needed.name).map_err(repository::Error::from)?);
         }
     }
-    let (listed, strays) = mirror.list_all().map_err(repository::Error::from)?;
+    mirror.expect_objects(needs.len() as u64);
+    let (listed, strays) = list_with(mirror, seen, monitor)?;
     let there: BTreeMap<ObjectName, u64> = listed.into_iter().map(|found| (found.name, found.length)).collect();
     let mut notes = Vec::new();
     let was = history::compare(view, mirror, &there, &strays, seen, &mut notes)?;
@@ -173,6 +180,25 @@ pub fn plan(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>, 
     let lacks = |needed: &&Needed| there.get(&needed.name).copied() != needed.length;
     let (heads, send) = in_order(needs.iter().filter(lacks), head);
     Ok(Plan { was, head, needs, send, heads, there, notes })
+}
+
+/// A listing that shows the head that was seen, when the store has that. Some stores show for seconds after a write what was before it: that is
+/// no mirror that was set back.
+fn list_with(
+    mirror: &dyn MirrorStore,
+    seen: Option<HeadRef>,
+    monitor: &dyn Monitor,
+) -> Result<(Vec<Listed>, Vec<String>)> {
+    let name = seen.map(chain::name_of);
+    let mut pauses = lag::pauses(monitor);
+    loop {
+        let (listed, strays) = mirror.list_all().map_err(repository::Error::from)?;
+        let is_listed = |name: &ObjectName| listed.iter().any(|found| found.name == *name);
+        match name {
+            Some(name) if !is_listed(&name) && mirror.length(&name).is_ok() && pauses.next().is_some() => {}
+            _ => return Ok((listed, strays)),
+        }
+    }
 }
 
 /// What is to be sent, heads apart and the newest of them first.
@@ -204,6 +230,9 @@ pub fn execute(
     let mut report = Report::default();
     let again = send::doubtful(book, plan);
     let plan = &*if again.is_empty() { Cow::Borrowed(plan) } else { Cow::Owned(plan.with(&again)) };
+    let owner = send::owner(book);
+    // What cannot be removed is found again, and takes nothing but room.
+    report.leftovers = mirror.clean_leftovers(&owner).unwrap_or_else(|_| mirror.leftovers());
     if plan.is_empty() {
         return Ok(report);
     }
@@ -214,7 +243,9 @@ pub fn execute(
         history::confirm_config(reader.view(), mirror)?;
     }
     let book = send::Book::new(book, plan);
-    let sender = send::Sender { reader, mirror, options, book: &book, monitor };
+    let connections = Connections::new(options.parallel);
+    let sender =
+        send::Sender { reader, mirror, options, book: &book, monitor, connections: &connections, owner: &owner };
     let sent = sender.send_all(&plan.send)?;
     report.sent = sent.len() as u64;
     report.sent_bytes = sent.iter().filter_map(|needed| needed.length).sum();
@@ -222,7 +253,7 @@ pub fn execute(
         return Err(Error::Interrupted);
     }
     report.read_back = sender.read_back(&sent)?;
-    prove(reader.view(), mirror, plan)?;
+    prove(reader.view(), mirror, plan, monitor)?;
     if monitor.interrupted() {
         return Err(Error::Interrupted);
     }
@@ -241,22 +272,27 @@ pub fn execute(
 }
 
 /// Lists the mirror again: everything but heads is there, and its history is still ours.
-fn prove(view: &PublicView, mirror: &dyn MirrorStore, plan: &Plan) -> Result<()> {
-    let (listed, _) = mirror.list_all().map_err(repository::Error::from)?;
-    history::compare_again(view, mirror, listed.iter().map(|found| found.name))?;
-    let there: BTreeSet<(ObjectName, Option<u64>)> =
-        listed.into_iter().map(|found| (found.name, Some(found.length))).collect();
-    let lacks = |needed: &&Needed| !is_head(needed) && !there.contains(&(needed.name, needed.length));
-    let missing: Vec<&Needed> = plan.needs.iter().filter(lacks).collect();
-    if missing.is_empty() {
-        return Ok(());
+fn prove(view: &PublicView, mirror: &dyn MirrorStore, plan: &Plan, monitor: &dyn Monitor) -> Result<()> {
+    let mut pauses = lag::pauses(monitor);
+    loop {
+        let (listed, _) = mirror.list_all().map_err(repository::Error::from)?;
+        history::compare_again(view, mirror, listed.iter().map(|found| found.name))?;
+        let there: BTreeSet<(ObjectName, Option<u64>)> =
+            listed.into_iter().map(|found| (found.name, Some(found.length))).collect();
+        let lacks = |needed: &&Needed| !is_head(needed) && !there.contains(&(needed.name, needed.length));
+        let missing: Vec<&Needed> = plan.needs.iter().filter(lacks).collect();
+        let Some(one) = missing.first() else { return Ok(()) };
+        // A listing that lags shows it soon; what the store has not it never shows.
+        if mirror.length(&one.name).ok() == one.length && pauses.next().is_some() {
+            continue;
+        }
+        let first: Vec<String> = missing.iter().take(NAMES_SHOWN).map(|needed| needed.name.to_string()).collect();
+        return Err(MirrorError::Incomplete {
+            generation: plan.head.generation,
+            missing: missing.len(),
+            of: plan.needs.len(),
+            first: first.join(", "),
+        }
+        .into());
     }
-    let first: Vec<String> = missing.iter().take(NAMES_SHOWN).map(|needed| needed.name.to_string()).collect();
-    Err(MirrorError::Incomplete {
-        generation: plan.head.generation,
-        missing: missing.len(),
-        of: plan.needs.len(),
-        first: first.join(", "),
-    }
-    .into())
 }

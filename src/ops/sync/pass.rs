@@ -1,22 +1,30 @@
-//! One pass over the repository for several mirrors: what more than one of them lacks is read and hashed once.
+//! One pass over the repository for several mirrors: small objects that more than one of them lacks are read and hashed once.
 //!
 //! Mirrors are as fast as they are. What a fast one has read waits in memory for the slower ones, up to a bound; beyond it they read
-//! again. Nobody waits for anybody.
+//! again. Nobody waits for anybody. A large object is read piece by piece by each mirror: the system remembers it for as long as is good.
+//!
+//! All mirrors together have 64 MiB of memory for what is on its way, whatever the number of connections.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use super::Plan;
+use super::object::StoredObject;
 use crate::ops::Result;
 use crate::repository;
 use crate::repository::public_view::{Needed, PublicView, read_verified};
-use crate::storage::{ErrorKind, ObjectName};
+use crate::storage::body::Body;
+use crate::storage::budget::Budget;
+use crate::storage::rate_limit::RateLimit;
+use crate::storage::{self, ErrorKind, ObjectName};
 
 /// Bytes that wait for slower mirrors.
-const WAITING_BYTES_MAX: u64 = 128 << 20;
+const WAITING_BYTES_MAX: u64 = 16 << 20;
+/// Larger objects are read piece by piece.
+const SHARED_BYTES_MAX: u64 = 1 << 20;
+/// Bytes in memory that are on their way. With those that wait and what else a process takes it is less than 128 MiB.
+const SENDING_BYTES_MAX: u64 = 64 << 20;
 
 /// The bytes of an object, counted for as long as anybody has them.
 pub(super) struct Bytes {
@@ -37,11 +45,46 @@ impl Drop for Bytes {
     }
 }
 
-impl Deref for Bytes {
-    type Target = [u8];
+/// Bytes that several mirrors may be sending at the same time.
+struct SharedBytes(Arc<Bytes>);
 
-    fn deref(&self) -> &[u8] {
-        &self.bytes
+impl AsRef<[u8]> for SharedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
+
+/// What is sent of an object.
+pub(super) enum ObjectBody<'a> {
+    /// A small one.
+    Shared(bytes::Bytes),
+    /// A large one.
+    Stored(Box<StoredObject<'a>>),
+}
+
+impl ObjectBody<'_> {
+    /// Why it could not be given, when that is no matter of the mirror.
+    pub fn failure(&self) -> Option<repository::Error> {
+        match self {
+            Self::Shared(_) => None,
+            Self::Stored(object) => object.failure(),
+        }
+    }
+}
+
+impl Body for ObjectBody<'_> {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Shared(bytes) => bytes.length(),
+            Self::Stored(object) => object.length(),
+        }
+    }
+
+    fn piece(&self, offset: u64, length: u64) -> storage::Result<bytes::Bytes> {
+        match self {
+            Self::Shared(bytes) => bytes.piece(offset, length),
+            Self::Stored(object) => object.piece(offset, length),
+        }
     }
 }
 
@@ -58,17 +101,19 @@ struct Claim {
 /// See the module.
 pub struct Pass<'a> {
     view: &'a PublicView,
-    limit: Limit,
+    limit: Arc<RateLimit>,
     claims: Mutex<HashMap<ObjectName, Claim>>,
     alive: Arc<AtomicU64>,
+    budget: Arc<Budget>,
 }
 
 impl<'a> Pass<'a> {
     /// Over the repository of this view, sending at most `limit` bytes a second to all mirrors together.
     #[must_use]
     pub fn new(view: &'a PublicView, limit: Option<u64>) -> Self {
-        let limit = Limit { bytes_per_second: limit, free_at: Mutex::new(Instant::now()) };
-        Self { view, limit, claims: Mutex::default(), alive: Arc::default() }
+        let limit = Arc::new(RateLimit::new(limit));
+        let budget = Budget::new(SENDING_BYTES_MAX);
+        Self { view, limit, claims: Mutex::default(), alive: Arc::default(), budget }
     }
 
     /// What one mirror reads from it. The readers of all mirrors are made before the first one reads.
@@ -115,21 +160,40 @@ impl<'a> Reader<'a> {
         self.view
     }
 
+    /// What is sent of an object: a small one is read now.
+    ///
+    /// # Errors
+    /// As [`read_verified`].
+    pub(super) fn body(&self, needed: &Needed) -> Result<ObjectBody<'a>> {
+        if let (Some(id), Some(length)) = (needed.name.id(), needed.length)
+            && length > SHARED_BYTES_MAX
+        {
+            let object = StoredObject::new(self.view.storage(), needed.name, id, length);
+            return Ok(ObjectBody::Stored(Box::new(object)));
+        }
+        Ok(ObjectBody::Shared(bytes::Bytes::from_owner(SharedBytes(self.read(needed)?))))
+    }
+
+    /// What is missing here is not missing on the mirror, as a storage error would be understood.
+    pub(super) fn explain(&self, needed: &Needed, error: repository::Error) -> repository::Error {
+        match error {
+            repository::Error::Storage(error) if matches!(error.kind, ErrorKind::Absent | ErrorKind::NoFile) => {
+                let generation = self.view.tip().reference().generation;
+                repository::Error::Missing { object: needed.name, generation }
+            }
+            error => error,
+        }
+    }
+
     /// Reads an object and hashes it, unless another mirror's reader just did.
     ///
     /// # Errors
     /// As [`read_verified`].
-    pub(super) fn read(&self, needed: &Needed) -> Result<Arc<Bytes>> {
+    fn read(&self, needed: &Needed) -> Result<Arc<Bytes>> {
         let (view, alive) = (self.view, &self.pass.alive);
         let read = || -> Result<Arc<Bytes>> {
-            let bytes = read_verified(view.storage(), needed, view.config_bytes()).map_err(|error| match error {
-                // Not on the mirror, as a storage error would be understood: here.
-                repository::Error::Storage(error) if matches!(error.kind, ErrorKind::Absent | ErrorKind::NoFile) => {
-                    let generation = view.tip().reference().generation;
-                    repository::Error::Missing { object: needed.name, generation }
-                }
-                error => error,
-            })?;
+            let read = read_verified(view.storage(), needed, view.config_bytes());
+            let bytes = read.map_err(|error| self.explain(needed, error))?;
             Ok(Arc::new(Bytes::new(bytes, alive)))
         };
         let is_first = lock(&self.wants).remove(&needed.name);
@@ -145,9 +209,14 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// Waits until so much may be sent, or `stop` says so.
-    pub(super) fn wait(&self, bytes: u64, stop: impl Fn() -> bool) {
-        self.pass.limit.wait(bytes, stop);
+    /// Memory for what is on its way to all mirrors together.
+    pub(super) fn budget(&self) -> &'a Arc<Budget> {
+        &self.pass.budget
+    }
+
+    /// What all mirrors together may send.
+    pub(super) fn limit(&self) -> Arc<RateLimit> {
+        Arc::clone(&self.pass.limit)
     }
 }
 
@@ -155,31 +224,6 @@ impl Drop for Reader<'_> {
     fn drop(&mut self) {
         for name in lock(&self.wants).drain() {
             self.pass.take(&name);
-        }
-    }
-}
-
-/// Spreads bytes over time.
-struct Limit {
-    bytes_per_second: Option<u64>,
-    free_at: Mutex<Instant>,
-}
-
-impl Limit {
-    fn wait(&self, bytes: u64, stop: impl Fn() -> bool) {
-        let Some(rate) = self.bytes_per_second.filter(|rate| *rate > 0) else { return };
-        let until = {
-            let mut free_at = lock(&self.free_at);
-            let begins = (*free_at).max(Instant::now());
-            *free_at = begins + Duration::from_secs_f64(bytes as f64 / rate as f64);
-            begins
-        };
-        while !stop() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            std::thread::sleep(left.min(Duration::from_millis(200)));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::connections::{Connections, LARGE_BYTES};
 use super::pass::Reader;
 use super::{NAMES_SHOWN, Options, Plan};
 use crate::base::threads;
@@ -13,8 +14,8 @@ use crate::ops::sample::Sample;
 use crate::ops::{Error, Monitor, Result, Severity};
 use crate::repository;
 use crate::repository::mirror_book::{MirrorBook, SendState};
-use crate::repository::public_view::{Needed, read_verified};
-use crate::storage::{ErrorKind, MirrorStore, ObjectName};
+use crate::repository::public_view::{Needed, verify};
+use crate::storage::{ErrorKind, MirrorStore, ObjectName, Uplink};
 
 /// After so many objects have failed the rest is not tried: the store is ill.
 const FAILURES_MAX: usize = 10;
@@ -22,6 +23,11 @@ const WRONG_TWICE: &str = "reads back with other bytes than were sent, twice";
 
 /// The book, and the name of the mirror in it. A book that cannot be written stops no sync.
 pub(super) struct Book<'a>(Option<(&'a Mutex<MirrorBook>, &'a str)>);
+
+/// Whose incomplete objects this machine's are; nobody's without a book.
+pub(super) fn owner(book: Option<(&Mutex<MirrorBook>, &str)>) -> String {
+    book.and_then(|(book, _)| book.lock().unwrap_or_else(PoisonError::into_inner).tag().ok()).unwrap_or_default()
+}
 
 impl<'a> Book<'a> {
     pub fn new(book: Option<(&'a Mutex<MirrorBook>, &'a str)>, plan: &Plan) -> Self {
@@ -55,24 +61,41 @@ pub(super) struct Sender<'a> {
     pub options: &'a Options,
     pub book: &'a Book<'a>,
     pub monitor: &'a dyn Monitor,
+    pub connections: &'a Connections,
+    /// Whose incomplete objects they are on the way.
+    pub owner: &'a str,
 }
 
 impl Sender<'_> {
     /// Reads, hashes and sends one object.
     pub fn send_one(&self, needed: &Needed) -> Result<()> {
-        let bytes = self.reader.read(needed)?;
-        self.reader.wait(bytes.len() as u64, || self.monitor.interrupted());
-        if self.monitor.interrupted() {
+        let stop = || self.monitor.interrupted();
+        let length = needed.length.unwrap_or_default();
+        let connection = self.connections.begin(length, stop).ok_or(Error::Interrupted)?;
+        // None of those that are counted waits for one that waits here: it has no bytes yet.
+        let _room = self.reader.budget().take(self.mirror.room(length), stop).ok_or(Error::Interrupted)?;
+        let body = self.reader.body(needed)?;
+        if stop() {
             return Err(Error::Interrupted);
         }
         self.book.note(&needed.name, &SendState::InProgress);
-        match self.mirror.replace(&needed.name, &bytes) {
+        let moved = |bytes| {
+            self.monitor.advance(0, bytes);
+            connection.moved(bytes);
+        };
+        let uplink = Uplink { limit: self.reader.limit(), moved: &moved, stop: &stop, owner: self.owner };
+        match self.mirror.send(&needed.name, &body, &uplink) {
             Ok(()) => {
                 self.book.note(&needed.name, &SendState::Done);
-                self.monitor.advance(1, bytes.len() as u64);
+                self.monitor.advance(1, 0);
+                connection.end();
                 Ok(())
             }
+            Err(_) if stop() => Err(Error::Interrupted),
             Err(error) => {
+                if let Some(here) = body.failure() {
+                    return Err(self.reader.explain(needed, here).into());
+                }
                 let transient = error.kind == ErrorKind::Unavailable;
                 self.book.note(&needed.name, &SendState::Failed { transient, reason: error.to_string() });
                 Err(repository::Error::from(error).into())
@@ -93,15 +116,27 @@ impl Sender<'_> {
     }
 
     fn send_kind(&self, objects: &[Needed]) -> Result<Vec<Needed>> {
-        let queue = Mutex::new(objects.iter().copied().collect::<VecDeque<_>>());
+        let (large, small): (VecDeque<Needed>, VecDeque<Needed>) =
+            objects.iter().copied().partition(|needed| needed.length.is_none_or(|length| length >= LARGE_BYTES));
+        // As many as there is memory for. The others leave them alone: each thread keeps some of the memory that it once had.
+        let rooms = large.iter().map(|needed| self.mirror.room(needed.length.unwrap_or_default()));
+        let of_large = self.reader.budget().parts(rooms.max().unwrap_or_default());
+        let (large, small, begun) = (Mutex::new(large), Mutex::new(small), AtomicUsize::new(0));
+        let pop = |queue: &Mutex<VecDeque<Needed>>| queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let (sent, failed) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let (stop, failures) = (AtomicBool::new(false), AtomicUsize::new(0));
         let lock = |list: &Mutex<Vec<(Needed, Error)>>, entry| {
             list.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         };
         let work = || {
+            let number = begun.fetch_add(1, Ordering::Relaxed);
             while !stop.load(Ordering::Relaxed) && !self.monitor.interrupted() {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                let next = match number {
+                    // While large ones wait for the line small ones go.
+                    1 if of_large > 1 => pop(&small).or_else(|| pop(&large)),
+                    number if number < of_large => pop(&large).or_else(|| pop(&small)),
+                    _ => pop(&small),
+                };
                 let Some(needed) = next else { return };
                 match self.send_one(&needed) {
                     Ok(()) => sent.lock().unwrap_or_else(PoisonError::into_inner).push(needed),
@@ -181,8 +216,8 @@ impl Sender<'_> {
     }
 
     fn is_right(&self, needed: &Needed) -> Result<bool> {
-        match read_verified(self.mirror, needed, self.reader.view().config_bytes()) {
-            Ok(_) => Ok(true),
+        match verify(self.mirror, needed, self.reader.view().config_bytes()) {
+            Ok(()) => Ok(true),
             Err(repository::Error::Damaged { .. }) => Ok(false),
             Err(repository::Error::Storage(error)) if matches!(error.kind, ErrorKind::Absent | ErrorKind::Length) => {
                 Ok(false)
@@ -192,13 +227,13 @@ impl Sender<'_> {
     }
 }
 
-/// Kinds are sent one after the other.
 /// This process has run out of something: the next object would fare no better.
 fn is_shortage(error: &Error) -> bool {
     let Some(repository::Error::Storage(error)) = error.repository() else { return false };
     error.kind == ErrorKind::Shortage
 }
 
+/// Kinds are sent one after the other.
 const fn class(name: &ObjectName) -> u8 {
     match name {
         ObjectName::Config => 0,

@@ -44,6 +44,9 @@ const SCHEMA: &str = "
         objects INTEGER NOT NULL DEFAULT 0,
         bytes INTEGER NOT NULL DEFAULT 0
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS machine (
+        tag TEXT PRIMARY KEY
+    ) STRICT;
     CREATE TABLE IF NOT EXISTS object (
         mirror TEXT NOT NULL REFERENCES mirror(name) ON DELETE CASCADE,
         name TEXT NOT NULL,
@@ -218,6 +221,16 @@ impl MirrorBook {
         database.execute_batch(drill::SCHEMA)?;
         database.execute_batch(verified::SCHEMA)?;
         Ok(Self { database })
+    }
+
+    /// What tells the incomplete objects of this machine on mirrors from those of others: 16 digits, by chance.
+    ///
+    /// # Errors
+    /// See [`BookError`].
+    pub fn tag(&self) -> Result<String> {
+        let sql = "INSERT INTO machine SELECT lower(hex(randomblob(8))) WHERE NOT EXISTS (SELECT 1 FROM machine)";
+        self.database.execute(sql, [])?;
+        Ok(self.database.query_row("SELECT tag FROM machine ORDER BY tag LIMIT 1", [], |row| row.get(0))?)
     }
 
     /// Adds a mirror.

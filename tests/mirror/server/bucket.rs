@@ -7,8 +7,11 @@ use futures_util::TryStreamExt;
 use hyper::body::Bytes;
 use s3s::checksum::ChecksumHasher;
 use s3s::dto::{
-    DeleteObjectInput, DeleteObjectOutput, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
-    ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
+    CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, ETag,
+    GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListMultipartUploadsInput,
+    ListMultipartUploadsOutput, ListObjectsV2Input, ListObjectsV2Output, MultipartUpload, Object, PutObjectInput,
+    PutObjectOutput, StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
 };
 use s3s::{Body, S3, S3Request, S3Response, S3Result, s3_error};
 
@@ -23,6 +26,16 @@ struct Contents {
     before: Objects,
     /// What is seen as long as nothing else is.
     frozen: Option<Objects>,
+    /// Uploads in parts that are not put together, by their numbers.
+    uploads: BTreeMap<u64, Upload>,
+    uploads_begun: u64,
+}
+
+/// An upload in parts.
+#[derive(Debug, Clone, Default)]
+pub struct Upload {
+    pub key: String,
+    pub parts: BTreeMap<i32, Bytes>,
 }
 
 /// See the module.
@@ -49,7 +62,20 @@ impl Bucket {
 
     /// These objects and no others.
     pub fn set(&self, objects: Objects) {
-        *self.lock() = Contents { now: objects.clone(), before: objects, frozen: None };
+        *self.lock() = Contents { now: objects.clone(), before: objects, ..Contents::default() };
+    }
+
+    /// Uploads that are not put together.
+    pub fn uploads(&self) -> Vec<Upload> {
+        self.lock().uploads.values().cloned().collect()
+    }
+
+    /// Somebody's upload that nobody will put together.
+    pub fn begin_upload(&self, key: &str) {
+        let mut contents = self.lock();
+        contents.uploads_begun += 1;
+        let number = contents.uploads_begun;
+        contents.uploads.insert(number, Upload { key: key.to_owned(), ..Upload::default() });
     }
 
     /// What a request sees that meets `fault`.
@@ -82,22 +108,115 @@ fn flip(bytes: &Bytes, at: usize) -> Bytes {
     bytes.into()
 }
 
+/// All of a body, whose checksum is right.
+async fn checked(body: Option<StreamingBlob>, checksum: Option<String>) -> S3Result<Bytes> {
+    let mut body = body.ok_or_else(|| s3_error!(MissingRequestBodyError))?;
+    let mut bytes = Vec::new();
+    while let Some(some) = body.try_next().await.map_err(|_| s3_error!(IncompleteBody))? {
+        bytes.extend_from_slice(&some);
+    }
+    let mut hasher = ChecksumHasher { crc32c: Some(Default::default()), ..Default::default() };
+    hasher.update(&bytes);
+    if hasher.finalize().checksum_crc32c != checksum { Err(s3_error!(BadDigest)) } else { Ok(bytes.into()) }
+}
+
+/// A part must have so many bytes, the last one apart.
+const PART_BYTES_MIN: usize = 5 << 20;
+
+fn number(upload: &str) -> S3Result<u64> {
+    upload.parse().map_err(|_| s3_error!(NoSuchUpload))
+}
+
 #[async_trait::async_trait]
 impl S3 for Bucket {
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        self.begin_upload(&request.input.key);
+        let upload_id = Some(self.lock().uploads_begun.to_string());
+        Ok(S3Response::new(CreateMultipartUploadOutput { upload_id, ..Default::default() }))
+    }
+
+    async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        let fault = fault(&request);
+        let input = request.input;
+        let checksum = input.checksum_crc32c.clone();
+        let bytes = checked(input.body, input.checksum_crc32c).await?;
+        let stored = match fault {
+            Some(Fault::Lost) => None,
+            Some(Fault::Wrong) => Some(flip(&bytes, bytes.len() / 3)),
+            _ => Some(bytes),
+        };
+        let mut contents = self.lock();
+        let upload = contents.uploads.get_mut(&number(&input.upload_id)?).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        if let Some(stored) = stored {
+            upload.parts.insert(input.part_number, stored);
+        }
+        let e_tag = Some(ETag::Strong(format!("part-{}", input.part_number)));
+        Ok(S3Response::new(UploadPartOutput { e_tag, checksum_crc32c: checksum, ..Default::default() }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let fault = fault(&request);
+        let input = request.input;
+        let wanted = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let mut contents = self.lock();
+        let upload = contents.uploads.remove(&number(&input.upload_id)?).ok_or_else(|| s3_error!(NoSuchUpload))?;
+        let mut all = Vec::new();
+        for (position, part) in wanted.iter().enumerate() {
+            let bytes = part.part_number.and_then(|number| upload.parts.get(&number));
+            let bytes = bytes.ok_or_else(|| s3_error!(InvalidPart))?;
+            if bytes.len() < PART_BYTES_MIN && position + 1 < wanted.len() {
+                return Err(s3_error!(EntityTooSmall));
+            }
+            all.extend_from_slice(bytes);
+        }
+        let stored = match fault {
+            Some(Fault::Lost) => None,
+            Some(Fault::Wrong) => Some(flip(&all.clone().into(), all.len() / 3)),
+            _ => Some(all.into()),
+        };
+        if let Some(stored) = stored {
+            contents.before = contents.now.clone();
+            contents.now.insert(input.key, stored);
+        }
+        Ok(S3Response::new(CompleteMultipartUploadOutput::default()))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        let number = number(&request.input.upload_id)?;
+        let gone = self.lock().uploads.remove(&number);
+        gone.map(|_| S3Response::new(AbortMultipartUploadOutput::default())).ok_or_else(|| s3_error!(NoSuchUpload))
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        let prefix = request.input.prefix.unwrap_or_default();
+        let uploads = self.lock().uploads.clone();
+        let uploads = uploads.iter().filter(|(_, upload)| upload.key.starts_with(&prefix));
+        let uploads = uploads.map(|(number, upload)| MultipartUpload {
+            key: Some(upload.key.clone()),
+            upload_id: Some(number.to_string()),
+            initiated: Some(Timestamp::from(std::time::SystemTime::now())),
+            ..Default::default()
+        });
+        let uploads = Some(uploads.collect());
+        Ok(S3Response::new(ListMultipartUploadsOutput { uploads, is_truncated: Some(false), ..Default::default() }))
+    }
+
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let fault = fault(&request);
         let input = request.input;
-        let mut body = input.body.ok_or_else(|| s3_error!(MissingRequestBodyError))?;
-        let mut bytes = Vec::new();
-        while let Some(some) = body.try_next().await.map_err(|_| s3_error!(IncompleteBody))? {
-            bytes.extend_from_slice(&some);
-        }
-        let mut hasher = ChecksumHasher { crc32c: Some(Default::default()), ..Default::default() };
-        hasher.update(&bytes);
-        if hasher.finalize().checksum_crc32c != input.checksum_crc32c {
-            return Err(s3_error!(BadDigest));
-        }
-        let bytes = Bytes::from(bytes);
+        let bytes = checked(input.body, input.checksum_crc32c).await?;
         let stored = match fault {
             Some(Fault::Lost) => None,
             // Not the bit that a wrong read flips, which would mend it.

@@ -48,6 +48,12 @@ pub enum Kind {
     Get,
     Head,
     List,
+    /// An upload in parts.
+    Begin,
+    /// Its parts are put together.
+    Complete,
+    /// It is thrown away.
+    Abort,
     /// Nothing of what a sync or a recover has any business with.
     Other,
 }

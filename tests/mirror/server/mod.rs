@@ -1,7 +1,6 @@
 //! An S3 service in this process, on a port of 127.0.0.1, which fails as stores, proxies and lines fail: by script.
 //!
 //! Signatures and checksums are checked. What is above HTTP is done by `bucket.rs` (crate `s3s`), what is below by `wire.rs`.
-//! No parts are taken (multipart): the program sends every object in one request.
 
 mod bucket;
 mod fault;
@@ -134,6 +133,11 @@ impl Server {
         self.shared.plan.lock().unwrap().asked.clone()
     }
 
+    /// How many uploads are not put together.
+    pub fn uploads(&self) -> usize {
+        self.shared.bucket.uploads().len()
+    }
+
     /// What the mirror holds, by no way that could fail.
     pub fn mirror(&self) -> Memory {
         let mirror = Memory::new();
@@ -169,7 +173,10 @@ fn kind_of<B>(request: &Request<B>) -> (Kind, String) {
     let name = name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
     let query = request.uri().query().unwrap_or_default();
     let kind = match *request.method() {
-        Method::PUT if query.is_empty() || query == "x-id=PutObject" => Kind::Put,
+        Method::PUT if query.is_empty() || query == "x-id=PutObject" || query.contains("partNumber=") => Kind::Put,
+        Method::POST if query.contains("uploads") => Kind::Begin,
+        Method::POST if query.contains("uploadId=") => Kind::Complete,
+        Method::DELETE if query.contains("uploadId=") => Kind::Abort,
         Method::GET if query.contains("list-type=2") => Kind::List,
         Method::GET => Kind::Get,
         Method::HEAD => Kind::Head,

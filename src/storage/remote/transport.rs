@@ -1,0 +1,224 @@
+//! HTTP as a mirror needs it: bytes are counted when they leave, at the rate that is allowed; answers are no longer than what was asked for; and
+//! nothing goes to another host than the one that was named.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::{StreamExt, TryStreamExt};
+use http::header::LOCATION;
+use http::{Method, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use opendal::raw::parse_content_length;
+use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, Result};
+use reqwest::redirect::{Attempt, Policy};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::Sleep;
+
+use super::PAGE_BYTES_MAX;
+use super::flow::Flow;
+use crate::base::escape::escape;
+use crate::storage::patience::Patience;
+
+/// Bytes of an answer that says why something failed, at most.
+const REASON_BYTES_MAX: u64 = 64 << 10;
+/// Bytes of an answer that may always come.
+const ANSWER_BYTES_MIN: u64 = 1 << 20;
+/// Redirects that are followed for one request, on the same host.
+const REDIRECTS_MAX: usize = 5;
+/// How long a connection is waited for.
+const CONNECT: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub(super) struct Transport {
+    client: reqwest::Client,
+}
+
+impl Transport {
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn new(patience: &Patience) -> Result<Self> {
+        let client = reqwest::Client::builder()
+            .redirect(Policy::custom(follow))
+            .connect_timeout(CONNECT.min(patience.answer))
+            .tcp_user_timeout(patience.answer)
+            .build()
+            .map_err(|error| Error::new(ErrorKind::ConfigInvalid, "HTTP cannot be set up").set_source(error))?;
+        Ok(Self { client })
+    }
+}
+
+/// Credentials, and what a store is told of keys, are for the host that was named.
+fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let is_same = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
+    if is_same && attempt.previous().len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
+}
+
+/// Where a store that does not want a request says that it should go.
+fn pointed_elsewhere(response: &reqwest::Response) -> Option<String> {
+    let header = |name: &str| Some(escape(response.headers().get(name)?.as_bytes()));
+    let is_elsewhere = response.status().is_redirection() && response.status() != http::StatusCode::NOT_MODIFIED;
+    let region = header("x-amz-bucket-region").map(|region| format!("region {region}"));
+    let place = header(LOCATION.as_str());
+    is_elsewhere.then(|| region.or(place).unwrap_or_else(|| "another place".to_owned()))
+}
+
+/// Where a range begins, in the words of a header.
+fn range_start(header: Option<&http::HeaderValue>, unit: &str) -> Option<u64> {
+    header?.to_str().ok()?.strip_prefix(unit)?.split('-').next()?.trim().parse().ok()
+}
+
+/// Whether what was answered begins where it was asked to: all of an object is no part of it.
+fn is_range_right(asked: Option<u64>, response: &reqwest::Response) -> bool {
+    let came = range_start(response.headers().get(http::header::CONTENT_RANGE), "bytes ");
+    match (asked, response.status()) {
+        (Some(asked), http::StatusCode::OK) => asked == 0,
+        (Some(asked), http::StatusCode::PARTIAL_CONTENT) => came.is_none_or(|came| came == asked),
+        _ => true,
+    }
+}
+
+/// As what may pass counts what broke off; what was refused does not.
+fn failed(message: &'static str, uri: &http::Uri, error: reqwest::Error) -> Error {
+    let may_pass = error.is_request() || error.is_body() || error.is_decode() || error.is_timeout();
+    Error::new(ErrorKind::Unexpected, message)
+        .with_context("url", uri.to_string())
+        .with_temporary(may_pass)
+        .set_source(error.without_url())
+}
+
+impl HttpTransport for Transport {
+    async fn fetch(&self, request: Request<Buffer>) -> Result<Response<HttpBody>> {
+        let flow = Flow::current();
+        let (parts, body) = request.into_parts();
+        let (uri, is_head) = (parts.uri.clone(), parts.method == Method::HEAD);
+        let url = reqwest::Url::parse(&uri.to_string())
+            .map_err(|error| Error::new(ErrorKind::Unexpected, "the address of a request").set_source(error))?;
+        let given = flow.as_ref().filter(|_| parts.method == Method::PUT).and_then(|flow| flow.take_body());
+        let mut headers = parts.headers;
+        let leaving = match given {
+            Some((length, pieces)) => {
+                headers.insert(http::header::CONTENT_LENGTH, length.into());
+                Leaving { rest: Buffer::new(), more: Some(pieces), left: length, flow: flow.clone(), turn: None }
+            }
+            None => Leaving { left: body.len() as u64, rest: body, more: None, flow: flow.clone(), turn: None },
+        };
+        let asked = range_start(headers.get(http::header::RANGE), "bytes=");
+        let mut request = self.client.request(parts.method, url).headers(headers);
+        if leaving.left > 0 {
+            request = request.body(reqwest::Body::wrap(leaving));
+        }
+        if let Some(flow) = &flow {
+            flow.touch();
+        }
+        let mut response = request.send().await.map_err(|error| failed("send http request", &uri, error))?;
+        if let Some(flow) = &flow {
+            flow.touch();
+        }
+        if !is_range_right(asked, &response) {
+            let message = "the store sends another range than it was asked for: it, or what stands before it, does not keep to ranges";
+            return Err(Error::new(ErrorKind::Unexpected, message).with_context("url", uri.to_string()));
+        }
+        if let Some(place) = pointed_elsewhere(&response) {
+            let message = format!("the store points to {place}: that is not followed. Name it in the address");
+            return Err(Error::new(ErrorKind::Unexpected, message).with_context("url", uri.to_string()));
+        }
+        let is_right = response.status().is_success();
+        if flow.as_ref().is_some_and(|flow| flow.is_fruitless()) {
+            return Err(Error::new(ErrorKind::Unexpected, "the listing has no end: answers come, and no names"));
+        }
+        // A login may come before what was asked for: its answer has nothing to do with that.
+        let expected = flow.as_ref().map_or(PAGE_BYTES_MAX, |flow| flow.expected).max(ANSWER_BYTES_MIN);
+        let limit = if is_right { expected } else { REASON_BYTES_MAX };
+        let length = if is_head || !is_right { None } else { parse_content_length(response.headers())? };
+        if length.is_some_and(|length| length > limit) {
+            return Err(too_long(limit));
+        }
+        let mut answer =
+            Response::builder().status(response.status()).version(response.version()).extension(uri.clone());
+        if let Some(headers) = answer.headers_mut() {
+            std::mem::swap(headers, response.headers_mut());
+        }
+        let mut came = 0;
+        let stream = response
+            .bytes_stream()
+            .map_err(move |error| failed("read data from http response", &uri, error))
+            .map(move |bytes| {
+                let bytes = bytes?;
+                came += bytes.len() as u64;
+                if let Some(flow) = &flow {
+                    flow.received(bytes.len() as u64);
+                }
+                if came > limit { Err(too_long(limit)) } else { Ok(Buffer::from(bytes)) }
+            })
+            // The reason for a failure is cut; what was asked for is whole or refused.
+            .take_while(move |bytes| std::future::ready(is_right || bytes.is_ok()))
+            .try_filter(|bytes| std::future::ready(!bytes.is_empty()));
+        let body = HttpBody::new(Box::pin(stream), length);
+        answer.body(body).map_err(|error| Error::new(ErrorKind::Unexpected, "an answer").set_source(error))
+    }
+}
+
+fn too_long(limit: u64) -> Error {
+    Error::new(ErrorKind::RangeNotSatisfied, format!("the answer is longer than the {limit} bytes that were asked for"))
+}
+
+/// A body on its way out: a portion at a time, each when it is its turn.
+struct Leaving {
+    rest: Buffer,
+    /// Where more comes from.
+    more: Option<Receiver<Bytes>>,
+    /// Bytes that have not left yet.
+    left: u64,
+    flow: Option<Arc<Flow>>,
+    turn: Option<Pin<Box<Sleep>>>,
+}
+
+impl Body for Leaving {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let this = &mut *self;
+        if this.left == 0 {
+            return Poll::Ready(None);
+        }
+        while this.rest.is_empty() {
+            let more = match &mut this.more {
+                Some(pieces) => ready!(pieces.poll_recv(context)),
+                None => None,
+            };
+            let Some(more) = more else { return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))) };
+            this.rest = more.into();
+        }
+        let most = this.flow.as_ref().map_or(usize::MAX, |flow| flow.limit.portion());
+        let portion = most.min(this.rest.len()).min(usize::try_from(this.left).unwrap_or(usize::MAX));
+        if this.turn.is_none()
+            && let Some(at) = this.flow.as_ref().and_then(|flow| flow.limit.reserve(portion))
+        {
+            this.turn = Some(Box::pin(tokio::time::sleep_until(at.into())));
+        }
+        if let Some(turn) = &mut this.turn {
+            ready!(turn.as_mut().poll(context));
+            this.turn = None;
+        }
+        let bytes = this.rest.slice(..portion).to_bytes();
+        this.rest.advance(portion);
+        this.left -= portion as u64;
+        if let Some(flow) = &this.flow {
+            flow.sent(portion as u64, this.left == 0);
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
