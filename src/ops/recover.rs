@@ -208,7 +208,7 @@ fn fetch(mirror: &PublicView, target: &dyn Storage, plan: &Plan, needed: &Needed
         }
         written = upload.append(piece);
         monitor.advance(0, piece.len() as u64);
-        // What is wrong here is told below.
+        // Reading ends here. The error of the write is returned below.
         if written.is_ok() { Ok(()) } else { Err(interrupted(needed)) }
     });
     written.map_err(repository::Error::from)?;

@@ -487,7 +487,9 @@ impl<D: Disk> MirrorStore for Local<D> {
         };
         // Without a hash for a name it is small.
         if name.id().is_none() {
-            return self.replace(name, &body.piece(0, body.length())?);
+            self.replace(name, &body.piece(0, body.length())?)?;
+            (uplink.moved)(body.length());
+            return Ok(());
         }
         match copy() {
             // It was compared.

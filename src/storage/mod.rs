@@ -202,7 +202,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn read_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>>;
 
     /// These ranges will be read, about in this order: a storage far away may then fetch neighbours together.
-    fn expect(&self, _ranges: &mut dyn Iterator<Item = Extent>) {}
+    fn expect_ranges(&self, _ranges: &mut dyn Iterator<Item = Extent>) {}
 
     /// These objects have these lengths, as signed ones say: a storage far away may then fetch what stands around a range.
     fn learn_lengths(&self, _lengths: &mut dyn Iterator<Item = (ObjectName, u64)>) {}

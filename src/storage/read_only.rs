@@ -144,8 +144,8 @@ impl Storage for ReadOnly {
         })
     }
 
-    fn expect(&self, ranges: &mut dyn Iterator<Item = Extent>) {
-        self.windows.expect(ranges);
+    fn expect_ranges(&self, ranges: &mut dyn Iterator<Item = Extent>) {
+        self.windows.expect_ranges(ranges);
     }
 
     fn learn_lengths(&self, lengths: &mut dyn Iterator<Item = (ObjectName, u64)>) {

@@ -1,6 +1,6 @@
 //! What lies side by side in an object comes in one request: windows over objects on a mirror, a bounded number of bytes of them at hand.
 //!
-//! - Who knows what will be read says so ([`Windows::expect`]): ranges with little between them become one window ([`merge`]).
+//! - Who knows what will be read says so ([`Windows::expect_ranges`]): ranges with little between them become one window ([`merge`]).
 //! - Anything else is read with what is around it, as far as the object is known to go. A window beside the one before is larger than that; one elsewhere begins small again.
 //! - A range that is asked for a second time is read anew: somebody doubts it.
 //!
@@ -135,7 +135,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Windows {
     /// These will be read, about in the order of objects and offsets. What was expected before is not any more.
-    pub fn expect(&self, ranges: impl IntoIterator<Item = Extent>) {
+    pub fn expect_ranges(&self, ranges: impl IntoIterator<Item = Extent>) {
         lock(&self.state).expected = merge(ranges);
     }
 
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn what_was_expected_comes_in_its_window() {
         let (windows, object) = (Windows::default(), Fetched::new());
-        windows.expect((0..64).map(|number| (pack(1), number * 100_000, 70_000)));
+        windows.expect_ranges((0..64).map(|number| (pack(1), number * 100_000, 70_000)));
         for number in 0..64 {
             assert!(object.read(&windows, number * 100_000, 70_000).is_ok());
         }

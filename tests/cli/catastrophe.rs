@@ -106,7 +106,7 @@ const CATASTROPHES: &[Catastrophe] = &[
         "move the file away and add the mirrors again",
     ),
     home("the cache is noise", |world| each(&world.path("home/.cache"), scramble), 0, "whole at generation"),
-    home("a sync was killed", killed_sync, 0, "of interrupted syncs from the mirror"),
+    home("a sync was killed", killed_sync, 0, "that interrupted syncs left on the mirror"),
     home("another sync is at work", another_sync, 11, "another process is at work on mirror offsite"),
     home("two machines sync at once", two_machines, 0, "nothing to send"),
     // The mirror.

@@ -197,7 +197,7 @@ fn several_mirrors_are_brought_up_from_one_pass() {
     });
     assert_eq!(done, [true, true, false]);
     let all = plans[0].send.iter().chain(&plans[0].heads);
-    let (large, small): (Vec<public_view::Needed>, Vec<_>) = all.partition(|needed| needed.length.unwrap() > 1 << 20);
+    let (large, small): (Vec<public_view::Needed>, Vec<_>) = all.partition(|needed| needed.length.unwrap() >= 1 << 20);
     let (large, small, read) = (large.len() as u64, small.len() as u64, requests.requests() - before);
     assert!(plans[1].send.len() < plans[0].send.len() && small > large);
     assert!((small + large..=small + 3 * large).contains(&read), "{read} for {small} and {large}");

@@ -101,13 +101,13 @@ fn show_leftovers(leftovers: &Leftovers, output: Output) -> Result<(), CliError>
     if removed > 0 {
         let size = if bytes > 0 { format!(", {}", size::show(bytes)) } else { String::new() };
         let count = size::counted(removed, "incomplete object", "incomplete objects");
-        output.info(format!("Removed {count} of interrupted syncs from the mirror{size}"))?;
+        output.info(format!("Removed {count} that interrupted syncs left on the mirror{size}"))?;
     }
     let (there, bytes) = leftovers.there;
     if there > 0 {
         let count = size::counted(there, "incomplete object", "incomplete objects");
         let size = size::show(bytes);
-        output.info(format!("{count} of other machines on the mirror, {size}: removed when older than 7 days"))?;
+        output.info(format!("{count} left on the mirror, {size}: a later sync removes what is older than 7 days"))?;
     }
     Ok(())
 }

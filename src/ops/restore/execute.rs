@@ -224,7 +224,7 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
     shared.remove(&deletions);
     shared.check()?;
     let sorted = pieces.sorted().map_err(super::planner::spill_error)?;
-    repository.storage().expect(&mut super::plan::ranges(&packs, &blocks));
+    repository.storage().expect_ranges(&mut super::plan::ranges(&packs, &blocks));
     let source = Source { packs: &packs, blocks: &blocks };
     write_files(&shared, Jobs::new(sorted), &source);
     shared.check()?;

@@ -6,7 +6,8 @@
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Smaller objects do not wait: what they need of a line is answers, and not its width.
+/// An object of so many bytes is large: it is read piece by piece, and waits until the line has room for it. Smaller ones need quick answers, not a
+/// wide line.
 pub(super) const LARGE_BYTES: u64 = 1 << 20;
 /// Bytes a second of a connection with which another one is worth a try.
 const ENOUGH: u64 = 256 << 10;

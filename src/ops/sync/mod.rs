@@ -196,6 +196,8 @@ fn list_with(
         let is_listed = |name: &ObjectName| listed.iter().any(|found| found.name == *name);
         match name {
             Some(name) if !is_listed(&name) && mirror.length(&name).is_ok() && pauses.next().is_some() => {}
+            // The wait may have been cut short: then this listing proves nothing.
+            _ if monitor.interrupted() => return Err(Error::Interrupted),
             _ => return Ok((listed, strays)),
         }
     }
@@ -231,7 +233,7 @@ pub fn execute(
     let again = send::doubtful(book, plan);
     let plan = &*if again.is_empty() { Cow::Borrowed(plan) } else { Cow::Owned(plan.with(&again)) };
     let owner = send::owner(book);
-    // What cannot be removed is found again, and takes nothing but room.
+    // What cannot be removed only takes room. The next sync finds it again.
     report.leftovers = mirror.clean_leftovers(&owner).unwrap_or_else(|_| mirror.leftovers());
     if plan.is_empty() {
         return Ok(report);
@@ -282,9 +284,12 @@ fn prove(view: &PublicView, mirror: &dyn MirrorStore, plan: &Plan, monitor: &dyn
         let lacks = |needed: &&Needed| !is_head(needed) && !there.contains(&(needed.name, needed.length));
         let missing: Vec<&Needed> = plan.needs.iter().filter(lacks).collect();
         let Some(one) = missing.first() else { return Ok(()) };
-        // A listing that lags shows it soon; what the store has not it never shows.
+        // A listing that lags shows it soon. What the store does not have it never shows.
         if mirror.length(&one.name).ok() == one.length && pauses.next().is_some() {
             continue;
+        }
+        if monitor.interrupted() {
+            return Err(Error::Interrupted);
         }
         let first: Vec<String> = missing.iter().take(NAMES_SHOWN).map(|needed| needed.name.to_string()).collect();
         return Err(MirrorError::Incomplete {

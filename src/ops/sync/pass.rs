@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Plan;
+use super::connections::LARGE_BYTES;
 use super::object::StoredObject;
 use crate::ops::Result;
 use crate::repository;
@@ -21,8 +22,6 @@ use crate::storage::{self, ErrorKind, ObjectName};
 
 /// Bytes that wait for slower mirrors.
 const WAITING_BYTES_MAX: u64 = 16 << 20;
-/// Larger objects are read piece by piece.
-const SHARED_BYTES_MAX: u64 = 1 << 20;
 /// Bytes in memory that are on their way. With those that wait and what else a process takes it is less than 128 MiB.
 const SENDING_BYTES_MAX: u64 = 64 << 20;
 
@@ -166,7 +165,7 @@ impl<'a> Reader<'a> {
     /// As [`read_verified`].
     pub(super) fn body(&self, needed: &Needed) -> Result<ObjectBody<'a>> {
         if let (Some(id), Some(length)) = (needed.name.id(), needed.length)
-            && length > SHARED_BYTES_MAX
+            && length >= LARGE_BYTES
         {
             let object = StoredObject::new(self.view.storage(), needed.name, id, length);
             return Ok(ObjectBody::Stored(Box::new(object)));

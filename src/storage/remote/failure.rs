@@ -60,7 +60,7 @@ fn is_about_the_clock(error: &opendal::Error) -> bool {
     theirs.is_some_and(|theirs| jiff::Timestamp::now().duration_since(theirs).unsigned_abs() > SKEW_MAX)
 }
 
-/// What ssh, and no HTTP client, says of a line or a server that may be back soon.
+/// Words for what may pass where OpenDAL does not say so: those of ssh for a line or a server, those of S3 for a body that arrived damaged.
 const PASSING: [&str; 12] = [
     "Connection refused",
     "Connection reset",

@@ -13,7 +13,7 @@ use crate::storage::{Listed, ObjectName};
 /// Names that a listing may say again before it is given up, those apart that it has said once.
 const REPEATED_MAX: u64 = 10_000;
 /// Objects, at least, before there are too many: 32 TiB in packs of 32 MiB.
-pub(super) const OBJECTS_MIN: u64 = 1 << 20;
+const OBJECTS_MIN: u64 = 1 << 20;
 /// Files of other kinds that are remembered by name; the rest is counted.
 const STRAYS_MAX: usize = 10_000;
 /// Bytes of a path: more than any file system or store takes.
@@ -88,7 +88,7 @@ impl Listing {
         self.check()
     }
 
-    /// Something that is no file, or nobody's business.
+    /// Counts a directory, or a file that was set aside: neither is remembered.
     ///
     /// # Errors
     /// As [`Listing::add`].

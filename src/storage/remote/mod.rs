@@ -62,10 +62,10 @@ const TEMPORARY: &str = "tmp";
 /// Where damaged objects are put.
 const QUARANTINE: &str = "quarantine";
 
-/// An incomplete object of somebody else that is older than this by the store's clock is written by nobody any more. Were it, its write
-/// would fail, and be begun again.
+/// An incomplete object of another machine is removed when it is older than this by the store's clock. Should somebody still write it, that write
+/// fails, and the next sync sends the object again.
 const NOBODYS_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Who says that it is older than this has no clock.
+/// A store that gives a greater age than this has no clock.
 const NO_AGE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// See the module.
@@ -77,7 +77,7 @@ pub struct Remote {
     requests: Arc<AtomicU64>,
     /// Objects that got a temporary name: no two have the same.
     writes: Arc<AtomicU64>,
-    /// Found objects that the last listing of everything showed.
+    /// Incomplete objects that the last listing of everything showed.
     incomplete: Arc<Mutex<Vec<Incomplete>>>,
     /// Names that a listing may have.
     names_max: Arc<AtomicU64>,
@@ -419,15 +419,13 @@ impl MirrorStore for Remote {
             let is_old = found.age.is_some_and(|age| (NOBODYS_AFTER..NO_AGE).contains(&age));
             is_old || (!owner.is_empty() && found.path.starts_with(&ours))
         };
-        let (due, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut *self.incomplete()).into_iter().partition(is_due);
-        *self.incomplete() = rest;
-        for found in &due {
-            match self.delete(&found.path) {
-                Err(error) if error.kind != ErrorKind::Absent => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(Leftovers { removed: count(&due), ..self.leftovers() })
+        let found = std::mem::take(&mut *self.incomplete());
+        let (removed, left) = found.into_iter().partition::<Vec<_>, _>(|found| {
+            let gone = |error: &Error| error.kind == ErrorKind::Absent;
+            is_due(found) && self.delete(&found.path).as_ref().err().is_none_or(gone)
+        });
+        *self.incomplete() = left;
+        Ok(Leftovers { removed: count(&removed), ..self.leftovers() })
     }
 
     fn leftovers(&self) -> Leftovers {

@@ -51,7 +51,7 @@ impl Transport {
     }
 }
 
-/// Credentials, and what a store is told of keys, are for the host that was named.
+/// A redirect is followed on the same host only: credentials are for the host that was named.
 fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     let is_same = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
     if is_same && attempt.previous().len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
@@ -120,11 +120,11 @@ impl HttpTransport for Transport {
             flow.touch();
         }
         if !is_range_right(asked, &response) {
-            let message = "the store sends another range than it was asked for: it, or what stands before it, does not keep to ranges";
+            let message = "the store, or a proxy before it, sent another range than the one that was asked for";
             return Err(Error::new(ErrorKind::Unexpected, message).with_context("url", uri.to_string()));
         }
         if let Some(place) = pointed_elsewhere(&response) {
-            let message = format!("the store points to {place}: that is not followed. Name it in the address");
+            let message = format!("the store redirects to {place}, which is not followed: name it in the address");
             return Err(Error::new(ErrorKind::Unexpected, message).with_context("url", uri.to_string()));
         }
         let is_right = response.status().is_success();

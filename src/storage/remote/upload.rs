@@ -10,9 +10,8 @@
 //! Nothing is under its name before all of it has arrived and its bytes were found right on the way: a body that is not what it should be gives an
 //! error instead of its last piece, and then the parts are not put together, the request does not end, and the temporary name stays one.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,7 +27,7 @@ use crate::storage::{Error, ErrorKind, Result, Uplink};
 
 /// Bytes of a part, at most. S3 takes no parts of less than 5 MiB, the last one apart; OpenDAL holds back what is less, and forgets it when the
 /// request that was to take it along fails. Parts of equal length are never less than half of this.
-pub(super) const PART_BYTES: u64 = 10 << 20;
+const PART_BYTES: u64 = 10 << 20;
 /// Bytes that are read at once for what goes piece by piece.
 const PIECE_BYTES: u64 = 256 << 10;
 /// Pieces that wait for their turn.
@@ -54,6 +53,31 @@ impl Told<'_> {
         if position > before {
             (self.uplink.moved)(position - before);
         }
+    }
+}
+
+/// Why a body could not be read, if that is why it was not sent.
+#[derive(Default)]
+struct BodyError {
+    error: Mutex<Option<Error>>,
+    is_there: AtomicBool,
+}
+
+impl BodyError {
+    /// Keeps the error, and gives the one by which the attempt ends.
+    fn keep(&self, error: Error) -> opendal::Error {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        self.is_there.store(true, Ordering::Relaxed);
+        opendal::Error::new(opendal::ErrorKind::Unexpected, "the body is not whole")
+    }
+
+    fn is_there(&self) -> bool {
+        self.is_there.load(Ordering::Relaxed)
+    }
+
+    /// The body's own error, before whatever it led to.
+    fn or(self, sent: Result<()>) -> Result<()> {
+        self.error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(sent, Err)
     }
 }
 
@@ -126,8 +150,8 @@ impl Remote {
         };
         let done = send();
         if done.is_err() {
-            // What cannot be thrown away now is found later.
-            let flow = std::sync::Arc::new(Flow::new(PAGE_BYTES_MAX, std::sync::Arc::default()));
+            // Parts that cannot be thrown away now stay at the store until a rule of the bucket removes them.
+            let flow = Arc::new(Flow::new(PAGE_BYTES_MAX, Arc::default()));
             let abort = flow.scope(async { tokio::time::timeout(ABORT, writer.into_inner().abort()).await });
             let _ = self.runtime.block_on(abort);
         }
@@ -135,9 +159,8 @@ impl Remote {
     }
 
     fn upload_stream(&self, path: &str, body: &dyn Body, uplink: &Uplink<'_>) -> Result<()> {
-        let wrong: Mutex<Option<Error>> = Mutex::new(None);
-        let is_wrong = AtomicBool::new(false);
-        let stop = || is_wrong.load(Ordering::Relaxed) || (uplink.stop)();
+        let wrong = BodyError::default();
+        let stop = || wrong.is_there() || (uplink.stop)();
         let watched = Uplink { limit: uplink.limit.clone(), stop: &stop, ..*uplink };
         let sent = self.run_with("write", &path, PAGE_BYTES_MAX, &watched, || async {
             let (sender, receiver) = mpsc::channel::<Bytes>(PIECES_WAITING);
@@ -146,41 +169,29 @@ impl Remote {
             }
             let feed = async {
                 for piece in pieces(body, PIECE_BYTES) {
-                    match piece {
-                        Ok(piece) => {
-                            // The request has ended.
-                            if sender.send(piece).await.is_err() {
-                                return;
-                            }
-                        }
-                        Err(error) => {
-                            *wrong.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                            is_wrong.store(true, Ordering::Relaxed);
-                            return;
-                        }
+                    let piece = piece.map_err(|error| wrong.keep(error))?;
+                    // The request has ended.
+                    if sender.send(piece).await.is_err() {
+                        break;
                     }
                 }
+                Ok(())
             };
             let put = self.operator.write(path, Buffer::new());
             match select(std::pin::pin!(put), std::pin::pin!(feed)).await {
                 Either::Left((put, _)) => put.map(drop),
-                Either::Right(((), put)) => {
-                    // The request waits for what does not come.
-                    if is_wrong.load(Ordering::Relaxed) {
-                        return Err(opendal::Error::new(opendal::ErrorKind::Unexpected, "the body is not whole"));
-                    }
+                // Otherwise the request would wait for what does not come.
+                Either::Right((fed, put)) => {
+                    fed?;
                     put.await.map(drop)
                 }
             }
         });
-        match wrong.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => sent,
-        }
+        wrong.or(sent)
     }
 
     fn upload_pieces(&self, path: &str, body: &dyn Body, uplink: &Uplink<'_>) -> Result<()> {
-        let wrong: Mutex<Option<Error>> = Mutex::new(None);
+        let wrong = BodyError::default();
         let sent = self.run_with("write", &path, PAGE_BYTES_MAX, uplink, || async {
             let mut writer = self.operator.writer(path).await?;
             let flow = Flow::current();
@@ -189,13 +200,7 @@ impl Remote {
                 .map_or(PIECE_BYTES, |flow| (flow.limit.portion() as u64).clamp(PIECE_BYTES / 4, PIECE_BYTES));
             let mut left = body.length();
             for piece in pieces(body, most) {
-                let piece = match piece {
-                    Ok(piece) => piece,
-                    Err(error) => {
-                        *wrong.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                        return Err(opendal::Error::new(opendal::ErrorKind::Unexpected, "the body is not whole"));
-                    }
-                };
+                let piece = piece.map_err(|error| wrong.keep(error))?;
                 let bytes = piece.len() as u64;
                 left -= bytes;
                 // Waiting for a turn is no silence of the store.
@@ -215,10 +220,7 @@ impl Remote {
             }
             writer.close().await.map(drop)
         });
-        match wrong.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => sent,
-        }
+        wrong.or(sent)
     }
 }
 
