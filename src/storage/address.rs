@@ -38,8 +38,8 @@ pub struct Service {
 /// How the options begin by which S3 is shown a key with each request.
 pub const CUSTOMER_KEY: &str = "server_side_encryption_customer_";
 /// Why they are not taken.
-pub const NO_CUSTOMER_KEY: &str = "keys of the customer (SSE-C) are not supported: everything is encrypted before it leaves, and whoever lost that \
-    key too would have lost the mirror. The store can encrypt once more with keys of its own: server_side_encryption=AES256 or aws:kms";
+pub const NO_CUSTOMER_KEY: &str = "S3 keys of your own (SSE-C) are not supported. Everything is encrypted before it leaves this machine, and a mirror \
+    whose SSE-C key is lost cannot be read. To let the store encrypt with its own keys: server_side_encryption=AES256, or aws:kms";
 
 /// How a service takes the bytes of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
