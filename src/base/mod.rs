@@ -8,6 +8,8 @@ pub mod private;
 #[cfg(feature = "program")]
 pub mod shortage;
 #[cfg(feature = "program")]
+pub mod sys;
+#[cfg(feature = "program")]
 pub mod threads;
 pub mod time;
 #[cfg(feature = "program")]

@@ -69,8 +69,8 @@ pub mod tag;
 pub mod undelete;
 pub mod version;
 
+use crate::base::sys;
 use crate::base::{shortage, threads};
-use crate::files::sys;
 use about::About;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use super::file_system::FileSystem;
-use super::sys;
+use crate::base::sys;
 
 /// What the kernel says about the writers of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +46,8 @@ mod tests {
 
     use super::super::file_system::FileSystems;
     use super::super::stat::Stat;
-    use super::super::sys::mapping::Mapping;
     use super::*;
+    use crate::base::sys::mapping::Mapping;
 
     #[test]
     fn a_writer_is_noticed_and_held_off() {

@@ -14,7 +14,7 @@
 //!   its parent with `O_NOFOLLOW`, so a path may be longer than `PATH_MAX`, and nobody can turn a component into a
 //!   symbolic link while we work. (Ancestors of a source that the user named may be symbolic links: the user named them.)
 //! - What is Linux-only (statx, getdents, `/proc/self/fd`, inode flags, `sync_file_range`) stays in this folder; the
-//!   calls that need `unsafe` are in [`sys`], the only module of the program that may say so.
+//!   calls that need `unsafe` are in [`crate::base::sys`], the only module of the program that may say so.
 
 pub mod apply;
 pub mod copy;
@@ -41,7 +41,6 @@ pub mod rights;
 pub mod secret_file;
 pub mod source;
 pub mod stat;
-pub mod sys;
 pub mod target;
 pub mod walk;
 pub mod xattr;

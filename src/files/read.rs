@@ -34,7 +34,7 @@ use rustix::io::Errno;
 
 use super::directory::{Directory, is_loop, writes_back};
 use super::stat::{Kind, Stat};
-use super::sys;
+use crate::base::sys;
 use crate::base::time::Time;
 use crate::codec::tree::{HOLES_MAX, Hole};
 
@@ -278,8 +278,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::path::Path;
 
-    use super::super::sys::mapping::Mapping;
     use super::*;
+    use crate::base::sys::mapping::Mapping;
 
     /// Story: a program stores through a mapping, a backup reads the dirty page, the program stores again. The second
     /// store moved no timestamp, and the next backup took the file for unchanged. Promised now: either the timestamps move

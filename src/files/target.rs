@@ -28,9 +28,9 @@ use super::lease::Writers;
 use super::made::{Made, Seen};
 use super::protection::{self, Lifted};
 use super::stat::{Kind, Stat};
-use super::sys;
 use crate::base::escape::Escaped;
 use crate::base::private;
+use crate::base::sys;
 use crate::codec::tree::{Metadata, Node};
 
 /// Mode of a directory on its way.

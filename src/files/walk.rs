@@ -20,7 +20,7 @@ use super::listed::{ListedDirectories, Standing};
 use super::own::OwnPlaces;
 use super::source::{Base, Node, Root, Sources};
 use super::stat::{Kind, Stat};
-use super::sys;
+use crate::base::sys;
 use crate::codec::snapshot::PATH_MAX;
 use crate::codec::tree::DIRECTORY_DEPTH_MAX;
 

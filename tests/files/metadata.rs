@@ -270,7 +270,7 @@ fn everything_is_read_and_set_when_core_dumps_are_forbidden() {
         return;
     }
     // From here on /proc/self belongs to root.
-    packstone::files::sys::forbid_core_dumps().unwrap();
+    packstone::base::sys::forbid_core_dumps().unwrap();
     let work = || {
         let place = tempfile::tempdir().unwrap();
         let target = root_of(place.path());

@@ -117,6 +117,22 @@ pub fn has_read_lease(file: BorrowedFd<'_>) -> bool {
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) == libc::F_RDLCK }
 }
 
+/// Lets the system take bytes of a connection only while fewer than so many wait to be sent (`TCP_NOTSENT_LOWAT`, tcp(7)): what was handed over
+/// is then on the wire, but for that much. It says nothing of how much may be on its way there.
+///
+/// # Errors
+/// What the system says: it is no TCP connection.
+pub fn bound_unsent_bytes(connection: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    let length = size_of::<u32>() as libc::socklen_t;
+    // SAFETY: the pointer is to an integer of `length` bytes that lives until the call has returned; `connection` is an open descriptor for as
+    // long as it is borrowed.
+    let result = unsafe {
+        let option = libc::TCP_NOTSENT_LOWAT;
+        libc::setsockopt(connection.as_raw_fd(), libc::IPPROTO_TCP, option, (&raw const bytes).cast(), length)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// A shared, writable mapping of a file, for tests of what a store through a mapping does to timestamps.
 #[cfg(test)]
 pub mod mapping {
@@ -159,7 +175,17 @@ pub mod mapping {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn unsent_bytes_are_those_of_a_connection() {
+        use std::os::fd::AsFd;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let connection = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        bound_unsent_bytes(connection.as_fd(), 1 << 16).unwrap();
+        assert!(bound_unsent_bytes(std::fs::File::open("/dev/null").unwrap().as_fd(), 1).is_err());
+    }
 
     #[test]
     fn the_environment_is_left_alone_when_there_are_threads() {
