@@ -149,6 +149,31 @@ pub enum Severity {
 /// How often an operation begins again because others changed what its plan rests on.
 pub const ATTEMPTS: usize = 5;
 
+/// Runs what rests on things that a sweep may take at any time: they are marked already, and nobody waits for a reader of them. What failed while the
+/// repository has moved on is tried again on the newest state, which knows what was swept: until then it is no damage that something is gone.
+///
+/// # Errors
+/// Those of `operation`.
+pub(crate) fn on_newest<T>(
+    repository: &crate::repository::Repository,
+    mut operation: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let mut attempt = 1;
+    loop {
+        let seen = repository.tip().reference();
+        match operation() {
+            Err(error) if attempt < ATTEMPTS => {
+                let has_moved = repository.refresh().is_ok() && repository.tip().reference() != seen;
+                if !has_moved && !error.is_overtaken() {
+                    return Err(error);
+                }
+                attempt += 1;
+            }
+            done => return done,
+        }
+    }
+}
+
 /// Who watches an operation. Called from several threads at once and often, so every method is cheap and none
 /// can fail. Paths are raw bytes: whoever shows them escapes them.
 pub trait Monitor: Send + Sync {
@@ -162,6 +187,9 @@ pub trait Monitor: Send + Sync {
 
     /// So much of it is done, counted since the last call.
     fn advance(&self, items: u64, bytes: u64);
+
+    /// So many bytes that were done are lost and have to be done again, and so many of them have been.
+    fn repeat(&self, _lost: u64, _again: u64) {}
 
     /// One entry begins or is finished.
     fn item(&self, item: &Item<'_>);

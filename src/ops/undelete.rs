@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::order::{Order, Stamp};
 use super::select::by_beginning;
-use super::{ATTEMPTS, Error, Monitor, Result};
+use super::{Error, Monitor, Result, on_newest};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
@@ -51,6 +51,19 @@ pub struct Marked {
 /// # Errors
 /// Nothing more can be read at all.
 pub fn list(repository: &Repository) -> Result<Vec<Marked>> {
+    on_newest(repository, || {
+        let seen = repository.tip().reference();
+        let all = list_once(repository)?;
+        // What cannot be read may have been swept.
+        let is_unread = all.iter().any(|marked| marked.snapshot.is_err());
+        match is_unread && repository.refresh().is_ok() && repository.tip().reference() != seen {
+            true => Err(repository::Error::Overtaken { what: chain::name_of(seen) }.into()),
+            false => Ok(all),
+        }
+    })
+}
+
+fn list_once(repository: &Repository) -> Result<Vec<Marked>> {
     let tip = repository.tip();
     let live = repository.snapshots()?;
     let successor = |first: ObjectId| {
@@ -141,6 +154,10 @@ pub struct Plan {
 /// # Errors
 /// [`Error::Refused`] when a name stands for nothing that can come back; the damage, when something is gone.
 pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) -> Result<Plan> {
+    on_newest(repository, || plan_once(repository, names, monitor))
+}
+
+fn plan_once(repository: &Repository, names: &[String], monitor: &dyn Monitor) -> Result<Plan> {
     let tip = repository.tip();
     tip.require_sound()?;
     let mut lifted = LiveState::clone(&tip.state);
@@ -240,21 +257,17 @@ fn find(repository: &Repository, tip: &Tip, unlisted: &[ObjectId], digits: &str)
     by_beginning(there, digits, "removed snapshot", next, describe)
 }
 
-/// Makes a plan and carries it out. When the index is replaced in between, as `repair index` and `prune` do, it begins again.
+/// Makes a plan and carries it out. When the repository moves on in between, as by `repair index` and `prune`, it begins again.
 ///
 /// # Errors
 /// As [`plan`]; [`Error::Refused`] when a sweep came first, [`repository::Error::Overtaken`] when the index changed every time; any error means
 /// that nothing changed.
 pub fn run(repository: &Repository, names: &[String], monitor: &dyn Monitor) -> Result<(Plan, HeadRef)> {
-    let mut attempt = 1;
-    loop {
-        let plan = plan(repository, names, monitor)?;
-        match execute(repository, &plan) {
-            Err(error) if error.is_overtaken() && attempt < ATTEMPTS => attempt += 1,
-            head => return Ok((plan, head?)),
-        }
-        repository.refresh()?;
-    }
+    on_newest(repository, || {
+        let plan = plan_once(repository, names, monitor)?;
+        let head = execute(repository, &plan)?;
+        Ok((plan, head))
+    })
 }
 
 /// Publishes the head in which the snapshots, and the packs that they need, are live.

@@ -433,3 +433,47 @@ fn two_prunes_never_drop_both_copies_of_a_chunk_whenever_the_second_runs() {
     assert!(moments > 3, "{moments} moments");
     println!("{moments} of {moments} moments of a prune beside another one: nothing was lost ({noticed} gave up)");
 }
+
+/// Story: an undelete had read the head that names a removed snapshot, when a prune swept it. It said that the snapshot was missing, and called it
+/// damage.
+#[test]
+fn an_undelete_that_a_sweep_overtakes_finds_no_damage() {
+    let mut world = World::new();
+    let gone = world.backup(&Silent);
+    world.source.change();
+    world.backup(&Silent);
+    world.forget(gone);
+    let base = world::copy(&world.disk);
+    let (mut moments, mut back, mut refused) = (0, 0, 0);
+    loop {
+        let (disk, locks) = (world::copy(&base), Locks::none());
+        let left = Arc::new(AtomicI64::new(i64::MAX));
+        let other = World { disk: disk.clone(), locks: locks.clone(), source: Source::empty() };
+        let storage = Moments {
+            inner: Arc::new(Local::open_with_disk(disk)),
+            listing: None,
+            left: Arc::clone(&left),
+            act: Arc::new(move || drop(other.prune(Duration::ZERO, &Silent))),
+        };
+        let access = Access { locks, ..Machine { cache: None, remembered: None }.access(Arc::new(storage)) };
+        let repository = Repository::open(access, &world::secret(1)).unwrap();
+        // As far as the plan reads. Later the undelete has the lock of those who publish, and a prune waits for it.
+        left.store(i64::MAX, Ordering::SeqCst);
+        undelete::plan(&repository, &[gone.to_string()], &Silent).unwrap();
+        if moments >= i64::MAX - left.load(Ordering::SeqCst) {
+            break;
+        }
+        left.store(moments, Ordering::SeqCst);
+        if moments % 2 == 0 {
+            let listed = undelete::list(&repository).unwrap_or_else(|error| panic!("after {moments} reads: {error}"));
+            assert!(listed.iter().all(|removed| removed.snapshot.is_ok()), "after {moments} reads");
+        }
+        match undelete::run(&repository, &[gone.to_string()], &Silent) {
+            Ok(_) => back += 1,
+            Err(packstone::ops::Error::Refused(why)) if why.contains("swept by prune") => refused += 1,
+            Err(error) => panic!("after {moments} reads: {error}"),
+        }
+        moments += 1;
+    }
+    assert!(refused > 3 && moments > 10, "{back} came back, {refused} were swept, {moments} moments");
+}
