@@ -217,7 +217,7 @@ pub fn mirror_access(
     let store = store::open(context, place, false)?;
     let address = place.path();
     let memory = memory_of_mirror(context, place, any_history)?.expecting(expected);
-    let bare = Access::bare(Arc::new(ReadOnly::new(store)), address);
+    let bare = Access::of_mirror(Arc::new(ReadOnly::new(store)), address);
     Ok(Access { cache: context.cache_directory(), remembered: Some(memory), ..bare })
 }
 

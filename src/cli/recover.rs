@@ -99,7 +99,7 @@ fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         storage = storage.as_of(head.generation, head.id);
     }
     let storage: Arc<dyn Storage> = Arc::new(storage);
-    let bare = Access::bare(Arc::clone(&storage), from.path());
+    let bare = Access::of_mirror(Arc::clone(&storage), from.path());
     let of_mirror = open::memory_of_mirror(context, &from, false)?.expecting(expected);
     // A state that was asked for by its code may be older than what was seen.
     let remembered = wanted.is_none().then(|| of_mirror.clone());

@@ -155,7 +155,7 @@ impl Root {
 #[derive(Debug, Clone)]
 enum Place {
     Files { root: Root },
-    Process { writer: Arc<Slot>, append: Arc<Slot>, pins: Board },
+    Process { writer: Arc<Slot>, append: Arc<Slot>, pins: Option<Board> },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -230,9 +230,24 @@ impl Locks {
     #[must_use]
     pub fn none() -> Self {
         Self {
-            place: Place::Process { writer: Arc::default(), append: Arc::default(), pins: Board::default() },
+            place: Place::Process { writer: Arc::default(), append: Arc::default(), pins: Some(Board::default()) },
             command: "packstone".to_owned(),
         }
+    }
+
+    /// For a mirror that is only read. Nobody there waits for a pin: what it no longer needs stays for as long as its grace says.
+    #[must_use]
+    pub fn of_mirror() -> Self {
+        Self {
+            place: Place::Process { writer: Arc::default(), append: Arc::default(), pins: None },
+            command: "packstone".to_owned(),
+        }
+    }
+
+    /// True when somebody waits for what is pinned here.
+    #[must_use]
+    pub(super) const fn knows_pins(&self) -> bool {
+        !matches!(self.place, Place::Process { pins: None, .. })
     }
 
     /// True when nothing is locked but between the parts of this process.
@@ -291,7 +306,7 @@ impl Locks {
     pub fn pin(&self, generation: u64) -> Result<Pin, LockError> {
         match &self.place {
             Place::Files { root } => pin::pin(root, generation, &self.me()),
-            Place::Process { pins, .. } => Ok(pins.pin(generation, self.me())),
+            Place::Process { pins, .. } => Ok(pins.clone().unwrap_or_default().pin(generation, self.me())),
         }
     }
 
@@ -302,7 +317,7 @@ impl Locks {
     pub fn oldest_pin(&self) -> Result<Option<Pinned>, LockError> {
         match &self.place {
             Place::Files { root } => pin::oldest(root),
-            Place::Process { pins, .. } => Ok(pins.oldest()),
+            Place::Process { pins, .. } => Ok(pins.as_ref().and_then(Board::oldest)),
         }
     }
 

@@ -114,7 +114,8 @@ impl State {
             }
             _ => FIRST_BYTES,
         };
-        let start = offset / size * size;
+        // What is as long as a window has nothing around it.
+        let start = if end - offset >= size { offset } else { offset / size * size };
         // Beyond its end there is nothing to be asked for.
         let last = self.lengths.get(name).copied().unwrap_or_default();
         let range = start..end.max(last.min(start.saturating_add(size)));

@@ -187,7 +187,8 @@ fn repository_of(mirror: &Arc<dyn MirrorStore>, place: &store::Place, context: &
     {
         return Some(id);
     }
-    let access = Access::bare(Arc::new(ReadOnly::new(Arc::clone(mirror))), PathBuf::from(place.address.to_string()));
+    let access =
+        Access::of_mirror(Arc::new(ReadOnly::new(Arc::clone(mirror))), PathBuf::from(place.address.to_string()));
     PublicView::open(access).ok().map(|view| view.id())
 }
 
@@ -241,7 +242,7 @@ fn hold(
     let memory = open::memory_of_mirror(context, place, false)?.expecting(context.global.expected());
     let reader = ReadOnly::new(store);
     let traffic = reader.traffic();
-    let mirror = Access { remembered: Some(memory), ..Access::bare(Arc::new(reader), place.path()) };
+    let mirror = Access { remembered: Some(memory), ..Access::of_mirror(Arc::new(reader), place.path()) };
     let parent = parent(arguments);
     let ground = Ground::make(&parent).map_err(|error| {
         CliError::failed(format!("no folder for the drill can be made in {}", escape(parent.as_os_str().as_bytes())))

@@ -30,7 +30,7 @@ pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<E
     let store = store::open(context, &place, false)?;
     // Whether it is whole is asked of it, and not whose history it has.
     let memory = open::memory_of_mirror(context, &place, true)?.expecting(context.global.expected());
-    let bare = Access::bare(Arc::new(ReadOnly::new(Arc::clone(&store))), place.path());
+    let bare = Access::of_mirror(Arc::new(ReadOnly::new(Arc::clone(&store))), place.path());
     let access = Access { remembered: Some(memory), ..bare };
     // What was seen there before must be what is there now, or be followed by it.
     let view = PublicView::open(access.clone()).map_err(|error| store::refused(error, &place, &access))?;
