@@ -21,6 +21,10 @@ pub struct Counts {
     pub items_done: u64,
     /// Bytes done.
     pub bytes_done: u64,
+    /// Bytes of them that have to be done again.
+    pub bytes_lost: u64,
+    /// Bytes of those that have been.
+    pub bytes_again: u64,
 }
 
 impl Counts {
@@ -31,7 +35,7 @@ impl Counts {
         if expected == 0 { 0.0 } else { (done as f64 / expected as f64).min(1.0) }
     }
 
-    /// What the rate is taken of.
+    /// What is done, and of what: of bytes where there are any, else of items.
     #[must_use]
     pub const fn measure(&self) -> (u64, u64) {
         if self.bytes_expected > 0 {
@@ -39,6 +43,12 @@ impl Counts {
         } else {
             (self.items_done, self.items_expected)
         }
+    }
+
+    /// What the rate is taken of: all that was done, also in vain.
+    #[must_use]
+    pub const fn moved(&self) -> u64 {
+        self.measure().0.saturating_add(self.bytes_again)
     }
 
     /// True when there is something to do and the total is final.
@@ -51,7 +61,8 @@ impl Counts {
     #[must_use]
     pub fn left(&self, rate: &Rate) -> Option<Duration> {
         let (done, expected) = self.measure();
-        if self.complete { rate.time_for(expected.saturating_sub(done)) } else { None }
+        let again = self.bytes_lost.saturating_sub(self.bytes_again);
+        if self.complete { rate.time_for(expected.saturating_sub(done).saturating_add(again)) } else { None }
     }
 }
 
@@ -155,6 +166,7 @@ mod tests {
             complete: true,
             items_done: 1,
             bytes_done: 11_000_000,
+            ..Counts::default()
         };
         assert_eq!(
             message(Phase::Backup, &counts, &rate, b"/a\n"),
@@ -162,5 +174,23 @@ mod tests {
         );
         let growing = Counts { complete: false, ..counts };
         assert_eq!(message(Phase::Backup, &growing, &rate, b""), "storing  11.0 MB  1 files  11.0 MB/s");
+    }
+
+    /// 5 MB of the 11 MB were lost on the way, and 1 MB of them has left again.
+    #[test]
+    fn what_is_done_in_vain_takes_time_and_is_no_progress() {
+        let counts = Counts {
+            bytes_expected: 77_000_000,
+            complete: true,
+            bytes_done: 11_000_000,
+            bytes_lost: 5_000_000,
+            bytes_again: 1_000_000,
+            ..Counts::default()
+        };
+        let mut rate = Rate::default();
+        rate.update(Duration::from_secs(1), counts.moved());
+        assert_eq!(counts.moved(), 12_000_000);
+        assert_eq!(counts.left(&rate).map(|left| left.as_secs_f64().round()), Some(70_f64 / 12.0).map(f64::round));
+        assert!((counts.share() - 11.0 / 77.0).abs() < 1e-9);
     }
 }

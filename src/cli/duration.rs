@@ -24,13 +24,17 @@ pub fn show(duration: Duration) -> String {
     }
 }
 
-/// The time that is left, roughly: "12 s left", "5 min left", "2 h 10 min left".
+/// The time that is left, to a tenth of itself: "12 s left", "2 min 20 s left", "25 min left", "2 h 10 min left".
 #[must_use]
 pub fn show_left(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0..100 => format!("{seconds} s left"),
-        100..3600 => format!("{} min left", seconds.div_ceil(60)),
+        100..595 => match (seconds + 5) / 10 * 10 {
+            tens if tens % 60 == 0 => format!("{} min left", tens / 60),
+            tens => format!("{} min {} s left", tens / 60, tens % 60),
+        },
+        595..3600 => format!("{} min left", (seconds + 30) / 60),
         _ => format!("{} h {:02} min left", seconds / 3600, seconds / 60 % 60),
     }
 }
@@ -116,7 +120,11 @@ mod tests {
         ] {
             assert_eq!(show(Duration::from_millis(millis)), text, "{millis}");
         }
-        assert_eq!(show_left(Duration::from_secs(290)), "5 min left");
+        assert_eq!(show_left(Duration::from_secs(140)), "2 min 20 s left");
+        assert_eq!(show_left(Duration::from_secs(296)), "5 min left");
+        assert_eq!(show_left(Duration::from_secs(594)), "9 min 50 s left");
+        assert_eq!(show_left(Duration::from_secs(1_520)), "25 min left");
+        assert_eq!(show_left(Duration::from_secs(3_599)), "60 min left");
         assert_eq!(show_left(Duration::from_secs(7_800)), "2 h 10 min left");
     }
 

@@ -56,6 +56,8 @@ struct Shared {
     complete: AtomicBool,
     items_done: AtomicU64,
     bytes_done: AtomicU64,
+    bytes_lost: AtomicU64,
+    bytes_again: AtomicU64,
     errors: AtomicU64,
     restored: AtomicU64,
     skipped: AtomicU64,
@@ -90,6 +92,8 @@ impl Progress {
             complete: AtomicBool::new(false),
             items_done: AtomicU64::new(0),
             bytes_done: AtomicU64::new(0),
+            bytes_lost: AtomicU64::new(0),
+            bytes_again: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             restored: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
@@ -185,6 +189,8 @@ impl Shared {
             complete: self.complete.load(Relaxed),
             items_done: self.items_done.load(Relaxed),
             bytes_done: self.bytes_done.load(Relaxed),
+            bytes_lost: self.bytes_lost.load(Relaxed),
+            bytes_again: self.bytes_again.load(Relaxed),
         }
     }
 
@@ -195,7 +201,7 @@ impl Shared {
             *rate = PhaseRate { phase: current.phase, rate: begun };
         }
         let counts = self.counts();
-        rate.rate.update(current.since.elapsed(), counts.measure().0);
+        rate.rate.update(current.since.elapsed(), counts.moved());
         let item = self.item.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match &self.bar {
             Some(bar) => bar::draw(bar, current.phase, &counts, &rate.rate, &item),
@@ -322,7 +328,9 @@ impl Monitor for Progress {
         let shared = &self.shared;
         let mut current = shared.current.lock().unwrap_or_else(PoisonError::into_inner);
         *current = Current { phase: Some(phase), since: Instant::now() };
-        for counter in [&shared.items_expected, &shared.bytes_expected, &shared.items_done, &shared.bytes_done] {
+        let items = [&shared.items_expected, &shared.items_done];
+        let bytes = [&shared.bytes_expected, &shared.bytes_done, &shared.bytes_lost, &shared.bytes_again];
+        for counter in items.into_iter().chain(bytes) {
             counter.store(0, Relaxed);
         }
         shared.complete.store(false, Relaxed);
@@ -340,6 +348,11 @@ impl Monitor for Progress {
     fn advance(&self, items: u64, bytes: u64) {
         self.shared.items_done.fetch_add(items, Relaxed);
         self.shared.bytes_done.fetch_add(bytes, Relaxed);
+    }
+
+    fn repeat(&self, lost: u64, again: u64) {
+        self.shared.bytes_lost.fetch_add(lost, Relaxed);
+        self.shared.bytes_again.fetch_add(again, Relaxed);
     }
 
     fn item(&self, item: &Item<'_>) {

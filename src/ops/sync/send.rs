@@ -15,7 +15,7 @@ use crate::ops::{Error, Monitor, Result, Severity};
 use crate::repository;
 use crate::repository::mirror_book::{MirrorBook, SendState};
 use crate::repository::public_view::{Needed, verify};
-use crate::storage::{ErrorKind, MirrorStore, ObjectName, Uplink};
+use crate::storage::{ErrorKind, MirrorStore, ObjectName, Repeated, Uplink};
 
 /// After so many objects have failed the rest is not tried: the store is ill.
 const FAILURES_MAX: usize = 10;
@@ -83,7 +83,15 @@ impl Sender<'_> {
             self.monitor.advance(0, bytes);
             connection.moved(bytes);
         };
-        let uplink = Uplink { limit: self.reader.limit(), moved: &moved, stop: &stop, owner: self.owner };
+        let repeated = |bytes| match bytes {
+            Repeated::Lost(lost) => self.monitor.repeat(lost, 0),
+            Repeated::Sent(again) => {
+                self.monitor.repeat(0, again);
+                connection.moved(again);
+            }
+        };
+        let limit = self.reader.limit();
+        let uplink = Uplink { limit, moved: &moved, repeated: &repeated, stop: &stop, owner: self.owner };
         match self.mirror.send(&needed.name, &body, &uplink) {
             Ok(()) => {
                 self.book.note(&needed.name, &SendState::Done);

@@ -20,6 +20,7 @@
 //!
 //! One request an object. An answer is read as it comes, and ends the attempt when it is longer than what was asked for: `transport`.
 
+mod connector;
 mod failure;
 mod flow;
 mod listing;
@@ -50,7 +51,8 @@ use super::address::{Address, Service};
 use super::body::Body;
 use super::patience::Patience;
 use super::{
-    Error, ErrorKind, Folder, Leftovers, Listed, MirrorStore, ObjectName, Result, Storage, Stored, Uplink, Upload,
+    Error, ErrorKind, Folder, Leftovers, Listed, MirrorStore, ObjectName, Repeated, Result, Storage, Stored, Uplink,
+    Upload,
 };
 
 /// Bytes of a page of a listing, or of any other answer that is no object, at most.
@@ -161,10 +163,14 @@ impl Remote {
     ) -> Result<T> {
         let unavailable =
             |why: String| Error::new(operation, object, io::Error::other(why)).with_kind(ErrorKind::Unavailable);
-        // What another attempt has sent already is not told again.
-        let told = Cell::new(0);
+        // What another attempt has sent already is not told again as new.
+        let (told, of_attempt) = (Cell::new(0), Cell::new(0));
         let tell = |flow: &Flow| {
             let sent = flow.sent_bytes();
+            let again = sent.min(told.get()).saturating_sub(of_attempt.replace(sent));
+            if again > 0 {
+                (uplink.repeated)(Repeated::Sent(again));
+            }
             if sent > told.get() {
                 (uplink.moved)(sent - told.replace(sent));
             }
@@ -198,6 +204,7 @@ impl Remote {
             };
             let pause = self.patience.pause_after(number).filter(|_| failed.kind == ErrorKind::Unavailable);
             let Some(pause) = pause else { return Err(failed) };
+            (uplink.repeated)(Repeated::Lost(of_attempt.replace(0)));
             let until = Instant::now() + pause;
             while Instant::now() < until && !(uplink.stop)() {
                 std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));

@@ -115,6 +115,31 @@ fn nothing_goes_to_another_host_than_the_one_that_was_named() {
     assert!(!asked.load(Ordering::SeqCst), "it was asked");
 }
 
+/// The same request goes to another path of the same host, as often as may be; one that would be another request does not.
+#[test]
+fn a_redirect_on_the_same_host_is_followed() {
+    use std::io::Write;
+    for (status, is_followed) in [(307, true), (308, true), (302, true), (303, false)] {
+        let port = server(move |head, stream| {
+            let answer = if head.contains("/moved ") {
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nbytes".to_owned()
+            } else {
+                format!("HTTP/1.1 {status} Moved\r\nLocation: /moved\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            };
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        let remote = s3(port, impatient());
+        assert_eq!(remote.read(&name(), 10).is_ok(), is_followed, "{status}");
+        assert_eq!(remote.replace(&name(), b"bytes").is_ok(), is_followed, "{status}");
+    }
+    let port = server(|_, stream| {
+        let head = "HTTP/1.1 307 Moved\r\nLocation: /again\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        let _ = stream.write_all(head.as_bytes());
+    });
+    let error = s3(port, impatient()).read(&name(), 10).unwrap_err();
+    assert!(error.kind == ErrorKind::Refused && error.to_string().contains("redirects without end"), "{error}");
+}
+
 /// Objects, pages and reasons without end: each ends when it is longer than what was asked for.
 #[test]
 fn an_answer_without_end_is_not_read_to_its_end() {

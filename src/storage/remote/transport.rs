@@ -9,16 +9,20 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::{StreamExt, TryStreamExt};
-use http::header::LOCATION;
-use http::{Method, Request, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, LOCATION, PROXY_AUTHORIZATION, RANGE};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opendal::raw::parse_content_length;
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, Result};
-use reqwest::redirect::{Attempt, Policy};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::Sleep;
 
 use super::PAGE_BYTES_MAX;
+use super::connector::Connector;
 use super::flow::Flow;
 use crate::base::escape::escape;
 use crate::storage::patience::Patience;
@@ -31,36 +35,92 @@ const ANSWER_BYTES_MIN: u64 = 1 << 20;
 const REDIRECTS_MAX: usize = 5;
 /// How long a connection is waited for.
 const CONNECT: Duration = Duration::from_secs(30);
+/// How long a connection is kept that nobody uses: less than servers do.
+const IDLE: Duration = Duration::from_secs(30);
+/// Bytes of a connection that wait in this program, at most: on their way out, or on their way in.
+const WAITING_BYTES: usize = 64 << 10;
 
 /// See the module.
 pub(super) struct Transport {
-    client: reqwest::Client,
+    client: Client<Connector, Leaving>,
+    connector: Connector,
 }
 
 impl Transport {
     /// # Errors
     /// TLS cannot be set up.
     pub fn new(patience: &Patience) -> Result<Self> {
-        let client = reqwest::Client::builder()
-            .redirect(Policy::custom(follow))
-            .connect_timeout(CONNECT.min(patience.answer))
-            .tcp_user_timeout(patience.answer)
-            .build()
-            .map_err(|error| Error::new(ErrorKind::ConfigInvalid, "HTTP cannot be set up").set_source(error))?;
-        Ok(Self { client })
+        let connector = Connector::new(CONNECT.min(patience.answer), patience.answer)
+            .map_err(|error| Error::new(ErrorKind::ConfigInvalid, "TLS cannot be set up").set_source(error))?;
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
+        builder.http1_max_buf_size(WAITING_BYTES);
+        Ok(Self { client: builder.build(connector.clone()), connector })
+    }
+
+    /// Sends a request, and again where a redirect on the same host points. A body that comes piece by piece is sent once.
+    async fn send(&self, request: Outgoing, mut body: Leaving) -> Result<Response<Incoming>> {
+        let Outgoing { method, mut uri, headers } = request;
+        let again = body.more.is_none().then(|| body.rest.clone());
+        let flow = body.flow.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let mut request = Request::builder()
+                .method(method.clone())
+                .uri(uri.clone())
+                .body(body)
+                .map_err(|error| Error::new(ErrorKind::Unexpected, "the address of a request").set_source(error))?;
+            request.headers_mut().clone_from(&headers);
+            if let Some(authorization) = self.connector.proxy_authorization(&uri) {
+                request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+            }
+            let response =
+                self.client.request(request).await.map_err(|error| failed("send http request", &uri, error))?;
+            let (Some(to), Some(rest)) = (redirect(&uri, &method, &response), &again) else { return Ok(response) };
+            uri = to;
+            body = Leaving { left: rest.len() as u64, rest: rest.clone(), more: None, flow: flow.clone(), turn: None };
+        }
+        Err(Error::new(ErrorKind::Unexpected, "the store redirects without end").with_context("url", uri.to_string()))
     }
 }
 
-/// A redirect is followed on the same host only: credentials are for the host that was named.
-fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
-    let is_same = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
-    if is_same && attempt.previous().len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
+/// What a request says, its body apart.
+struct Outgoing {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+/// Scheme, host and port.
+fn origin(uri: &Uri) -> Option<(String, String, u16)> {
+    let scheme = uri.scheme_str()?.to_ascii_lowercase();
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    Some((scheme, uri.host()?.to_ascii_lowercase(), port))
+}
+
+/// Where the same request is to go, when that is at the same host: credentials are for the host that was named. The answers that ask for
+/// another method (303, and 301 and 302 to a POST) are not followed: RFC 9110, section 15.4.
+fn redirect(from: &Uri, method: &Method, response: &Response<Incoming>) -> Option<Uri> {
+    let is_same_request = match response.status() {
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => true,
+        StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => *method != Method::POST,
+        _ => false,
+    };
+    let location = response.headers().get(LOCATION).filter(|_| is_same_request)?.to_str().ok()?;
+    let to = match location.strip_prefix('/') {
+        Some(rest) if !rest.starts_with('/') => {
+            let mut parts = from.clone().into_parts();
+            parts.path_and_query = Some(location.parse().ok()?);
+            Uri::from_parts(parts).ok()?
+        }
+        _ => location.parse().ok()?,
+    };
+    (origin(&to).is_some() && origin(&to) == origin(from)).then_some(to)
 }
 
 /// Where a store that does not want a request says that it should go.
-fn pointed_elsewhere(response: &reqwest::Response) -> Option<String> {
+fn pointed_elsewhere(response: &Response<Incoming>) -> Option<String> {
     let header = |name: &str| Some(escape(response.headers().get(name)?.as_bytes()));
-    let is_elsewhere = response.status().is_redirection() && response.status() != http::StatusCode::NOT_MODIFIED;
+    let is_elsewhere = response.status().is_redirection() && response.status() != StatusCode::NOT_MODIFIED;
     let region = header("x-amz-bucket-region").map(|region| format!("region {region}"));
     let place = header(LOCATION.as_str());
     is_elsewhere.then(|| region.or(place).unwrap_or_else(|| "another place".to_owned()))
@@ -72,23 +132,22 @@ fn range_start(header: Option<&http::HeaderValue>, unit: &str) -> Option<u64> {
 }
 
 /// Whether what was answered begins where it was asked to: all of an object is no part of it.
-fn is_range_right(asked: Option<u64>, response: &reqwest::Response) -> bool {
-    let came = range_start(response.headers().get(http::header::CONTENT_RANGE), "bytes ");
+fn is_range_right(asked: Option<u64>, response: &Response<Incoming>) -> bool {
+    let came = range_start(response.headers().get(CONTENT_RANGE), "bytes ");
     match (asked, came) {
         // Whatever the status: rclone's server says 200 to a part.
         (Some(asked), Some(came)) => asked == came,
-        (Some(asked), None) if response.status() == http::StatusCode::OK => asked == 0,
+        (Some(asked), None) if response.status() == StatusCode::OK => asked == 0,
         _ => true,
     }
 }
 
 /// As what may pass counts what broke off; what was refused does not.
-fn failed(message: &'static str, uri: &http::Uri, error: reqwest::Error) -> Error {
-    let may_pass = error.is_request() || error.is_body() || error.is_decode() || error.is_timeout();
+fn failed(message: &'static str, uri: &Uri, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::Unexpected, message)
         .with_context("url", uri.to_string())
-        .with_temporary(may_pass)
-        .set_source(error.without_url())
+        .with_temporary(true)
+        .set_source(error)
 }
 
 impl HttpTransport for Transport {
@@ -96,26 +155,21 @@ impl HttpTransport for Transport {
         let flow = Flow::current();
         let (parts, body) = request.into_parts();
         let (uri, is_head) = (parts.uri.clone(), parts.method == Method::HEAD);
-        let url = reqwest::Url::parse(&uri.to_string())
-            .map_err(|error| Error::new(ErrorKind::Unexpected, "the address of a request").set_source(error))?;
         let given = flow.as_ref().filter(|_| parts.method == Method::PUT).and_then(|flow| flow.take_body());
         let mut headers = parts.headers;
         let leaving = match given {
             Some((length, pieces)) => {
-                headers.insert(http::header::CONTENT_LENGTH, length.into());
+                headers.insert(CONTENT_LENGTH, length.into());
                 Leaving { rest: Buffer::new(), more: Some(pieces), left: length, flow: flow.clone(), turn: None }
             }
             None => Leaving { left: body.len() as u64, rest: body, more: None, flow: flow.clone(), turn: None },
         };
-        let asked = range_start(headers.get(http::header::RANGE), "bytes=");
-        let mut request = self.client.request(parts.method, url).headers(headers);
-        if leaving.left > 0 {
-            request = request.body(reqwest::Body::wrap(leaving));
-        }
+        let asked = range_start(headers.get(RANGE), "bytes=");
         if let Some(flow) = &flow {
             flow.touch();
         }
-        let mut response = request.send().await.map_err(|error| failed("send http request", &uri, error))?;
+        let outgoing = Outgoing { method: parts.method, uri: uri.clone(), headers };
+        let mut response = self.send(outgoing, leaving).await?;
         if let Some(flow) = &flow {
             flow.touch();
         }
@@ -145,7 +199,8 @@ impl HttpTransport for Transport {
         }
         let mut came = 0;
         let stream = response
-            .bytes_stream()
+            .into_body()
+            .into_data_stream()
             .map_err(move |error| failed("read data from http response", &uri, error))
             .map(move |bytes| {
                 let bytes = bytes?;
