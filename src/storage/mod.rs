@@ -325,7 +325,7 @@ pub struct Uplink<'a> {
     pub stop: &'a (dyn Fn() -> bool + Sync),
     /// Whose writes they are, for [`MirrorStore::clean_leftovers`]: letters and digits.
     pub owner: &'a str,
-    /// Hears of an upload in parts when the first of them leaves. Who remembers it can have it ended after a kill: [`MirrorStore::end_unfinished`].
+    /// Hears of an upload in parts before the first of them leaves. Who remembers it can have it ended after a kill: [`MirrorStore::end_unfinished`].
     pub begun: &'a (dyn Fn(&UnfinishedUpload) + Sync),
     /// Hears of it again when it was finished, or its parts were thrown away.
     pub ended: &'a (dyn Fn(&UnfinishedUpload) + Sync),

@@ -135,7 +135,7 @@ impl Remote {
         let writer = tokio::sync::Mutex::new(writer);
         // OpenDAL holds a part back until the next one comes. They leave in order, one at a time; the call that failed sends the same one again.
         let sent = AtomicU64::new(0);
-        // It has an id since the first part began to leave: a kill must not find it without a note.
+        // Noted before anything of the first part leaves: a kill must not find it without a note.
         let (seen, noted) = (Seen::default(), OnceLock::new());
         let note = || {
             if let Some(id) = seen.get() {
@@ -146,22 +146,18 @@ impl Remote {
                 });
             }
         };
-        let moved = |bytes| {
-            note();
-            told.until(sent.fetch_add(bytes, Ordering::Relaxed) + bytes);
-        };
+        let moved = |bytes| told.until(sent.fetch_add(bytes, Ordering::Relaxed) + bytes);
         let uplink = Uplink { limit: told.uplink.limit.clone(), moved: &moved, ..*told.uplink };
         let send = || {
             for part in pieces(body, part_of(body.length())) {
                 let part = Buffer::from(part?);
                 self.run_with("write", &path, PAGE_BYTES_MAX, &uplink, || {
                     let (writer, part) = (&writer, part.clone());
-                    watch(&seen, async move { writer.lock().await.write(part).await })
+                    watch(&seen, note, async move { writer.lock().await.write(part).await })
                 })?;
-                note();
             }
             self.run_with("write", &path, PAGE_BYTES_MAX, &uplink, || {
-                watch(&seen, async { writer.lock().await.close().await.map(drop) })
+                watch(&seen, note, async { writer.lock().await.close().await.map(drop) })
             })
         };
         let done = send();
@@ -175,7 +171,6 @@ impl Remote {
             }
         };
         // Parts that cannot be thrown away now stay noted, and the next sync tries it again.
-        note();
         if let Some(upload) = noted.get().filter(|_| is_over) {
             (told.uplink.ended)(upload);
         }

@@ -302,7 +302,7 @@ impl S3 for Bucket {
             contents.push(Object {
                 key: Some(key.clone()),
                 size: Some(bytes.len() as i64),
-                last_modified: Some(Timestamp::from(std::time::SystemTime::now())),
+                last_modified: Some(Timestamp::from(SystemTime::now())),
                 ..Default::default()
             });
         }

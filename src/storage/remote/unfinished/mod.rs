@@ -8,9 +8,9 @@
 //! all machines may share. Two machines may sync one repository to one mirror, and then both may be sending the same object under the same key. So
 //! neither the key nor the account proves anything.
 //!
-//! - An upload is **ours** when this machine has noted its id ([`Uplink::begun`]). The note is written while the first part leaves, which is when
-//!   the id is first known ([`watch`]), and is struck out when the upload was finished or aborted. Whoever reads a note holds the mirror's lock on
-//!   this machine, so the process that wrote it is gone. Such an upload is aborted at once.
+//! - An upload is **ours** when this machine has noted its id ([`Uplink::begun`](crate::storage::Uplink::begun)). The note is written before
+//!   anything of the first part leaves ([`watch`]), and is struck out when the upload was finished or aborted. Whoever reads a note holds the
+//!   mirror's lock on this machine, so the process that wrote it is gone. Such an upload is aborted at once.
 //! - **Any other** is aborted when it is older than [`NOBODYS_AFTER`] by the store's own clock: the time at which it says that the upload began,
 //!   against the `Date` of the same answer. Without either, in the future, or beyond [`NO_AGE`] it has no age, and stays.
 //! - Nothing is touched but what is under this mirror's root and has the name of an object, or of something that we would write there. The

@@ -73,7 +73,7 @@ fn remote(address: &str, secrets: &[(&str, &str)], fake: &Fake) -> Remote {
     remote
 }
 
-const KEY: &str = "access_key_id=AK&region=eu-1&disable_config_load=true&disable_ec2_metadata=true";
+const KEY: &str = "access_key_id=AK&region=eu-west-1&disable_config_load=true&disable_ec2_metadata=true";
 const PACK: &str = "packs/07/0707070707070707070707070707070707070707070707070707070707070707";
 
 fn upload(id: &str) -> UnfinishedUpload {
@@ -109,13 +109,13 @@ fn requests_have_the_form_that_the_service_has() {
         ),
         (
             "s3://b/r",
-            "GET https://s3.eu-1.amazonaws.com/b?uploads&prefix=r%2F",
-            "https://s3.eu-1.amazonaws.com/b/r/PACK?uploadId=a%2F%2B%26%20",
+            "GET https://s3.eu-west-1.amazonaws.com/b?uploads&prefix=r%2F",
+            "https://s3.eu-west-1.amazonaws.com/b/r/PACK?uploadId=a%2F%2B%26%20",
         ),
         (
             "s3://b/r?enable_virtual_host_style=true",
-            "GET https://b.s3.eu-1.amazonaws.com/?uploads&prefix=r%2F",
-            "https://b.s3.eu-1.amazonaws.com/r/PACK?uploadId=a%2F%2B%26%20",
+            "GET https://b.s3.eu-west-1.amazonaws.com/?uploads&prefix=r%2F",
+            "https://b.s3.eu-west-1.amazonaws.com/r/PACK?uploadId=a%2F%2B%26%20",
         ),
         (
             "s3://b/r?enable_virtual_host_style=true&endpoint=https://b.h.example",
@@ -136,7 +136,7 @@ fn requests_have_the_form_that_the_service_has() {
         assert_eq!(fake.lines(), [abort, list.to_owned()], "{address}");
     }
     let fake = empty();
-    let google = remote("gcs://b/r?disable_config_load=true", &[("token", "T")], &fake);
+    let google = remote("gcs://b/r", &[("token", "T")], &fake);
     google.end_unfinished(&[upload("x")], true);
     let expected = [
         format!("DELETE https://storage.googleapis.com/b/r/{PACK}?uploadId=x"),
@@ -155,7 +155,7 @@ fn requests_are_signed_as_the_address_says() {
     };
     let signed = asked(KEY, &[("secret_access_key", "SK")]);
     assert!(signed["authorization"].starts_with("AWS4-HMAC-SHA256 Credential=AK/"), "{signed:?}");
-    assert!(signed["authorization"].contains("/eu-1/s3/aws4_request, SignedHeaders=host;"), "{signed:?}");
+    assert!(signed["authorization"].contains("/eu-west-1/s3/aws4_request, SignedHeaders=host;"), "{signed:?}");
     assert!(!signed.contains_key("x-amz-security-token") && !signed.contains_key("host"), "{signed:?}");
     let lent = asked(KEY, &[("secret_access_key", "SK"), ("session_token", "ST")]);
     assert_eq!(lent["x-amz-security-token"], "ST");
@@ -180,7 +180,7 @@ fn requests_are_signed_as_the_address_says() {
 fn a_role_is_taken_by_our_own_transport() {
     let fake = Fake::new(|request| {
         match request.uri().host() {
-        Some("sts.eu-1.amazonaws.com") => (
+        Some("sts.eu-west-1.amazonaws.com") => (
             200,
             "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>RK</AccessKeyId><SecretAccessKey>RS</SecretAccessKey>\
              <SessionToken>RT</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
@@ -189,11 +189,11 @@ fn a_role_is_taken_by_our_own_transport() {
         _ => (200, page(&[], "")),
     }
     });
-    let address = format!("s3://b/r?endpoint=http://h&{KEY}&role_arn=arn:aws:iam::1:role/x&external_id=E");
+    let address = format!("s3://b/r?endpoint=http://h&{KEY}&role_arn=arn:aws:iam::123456789012:role/x&external_id=EEE");
     remote(&address, &[("secret_access_key", "SK")], &fake).end_unfinished(&[upload("x")], true);
     let asked = fake.asked();
     assert_eq!(asked.len(), 3, "one for the role: {:?}", fake.lines());
-    assert!(asked[0].url.contains("ExternalId=E") || asked[0].body.contains("ExternalId=E"), "{:?}", asked[0]);
+    assert!(asked[0].url.contains("ExternalId=EEE") || asked[0].body.contains("ExternalId=EEE"), "{:?}", asked[0]);
     for asked in &asked[1..] {
         assert!(asked.headers["authorization"].contains("Credential=RK/"), "{asked:?}");
         assert_eq!(asked.headers["x-amz-security-token"], "RT");
