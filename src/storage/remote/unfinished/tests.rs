@@ -182,7 +182,7 @@ fn a_role_is_taken_by_our_own_transport() {
         match request.uri().host() {
         Some("sts.eu-west-1.amazonaws.com") => (
             200,
-            "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>RK</AccessKeyId><SecretAccessKey>RS</SecretAccessKey>\
+            "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIAROLEROLEROLE1</AccessKeyId><SecretAccessKey>RS</SecretAccessKey>\
              <SessionToken>RT</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
                 .to_owned(),
         ),
@@ -195,7 +195,7 @@ fn a_role_is_taken_by_our_own_transport() {
     assert_eq!(asked.len(), 3, "one for the role: {:?}", fake.lines());
     assert!(asked[0].url.contains("ExternalId=EEE") || asked[0].body.contains("ExternalId=EEE"), "{:?}", asked[0]);
     for asked in &asked[1..] {
-        assert!(asked.headers["authorization"].contains("Credential=RK/"), "{asked:?}");
+        assert!(asked.headers["authorization"].contains("Credential=ASIAROLEROLEROLE1/"), "{asked:?}");
         assert_eq!(asked.headers["x-amz-security-token"], "RT");
     }
 }
