@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A sync is killed (SIGKILL) while it sends a large object in parts to a real S3 server; the next one removes what was left.
+"""A sync is killed (SIGKILL) while it sends a large object in parts to a real S3 server; the next one removes what was left, and not what is another
+machine's.
 
     python3 tests/servers/unfinished.py --packstone target/release/packstone --tools DIRECTORY/bin [seaweedfs|rclone ...]
 
@@ -11,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -91,13 +93,16 @@ def one(name, packstone, tools, work):
         run("backup", work / "tree")
         endpoint = quote(f"http://127.0.0.1:{port}", safe="")
         run("mirror", "add", "cloud", f"s3://test/a/mirror?endpoint={endpoint}&region=us-east-1&access_key_id=AKTEST&disable_config_load=true&disable_ec2_metadata=true")
-        child = subprocess.Popen([packstone, "sync", "cloud", "--limit-upload", "4096"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        # The first part has 8 MiB.
-        time.sleep(4.5)
-        if child.poll() is not None:
-            fail(f"{name}: the sync ended before it was killed")
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        def kill_in_the_middle():
+            child = subprocess.Popen([packstone, "sync", "cloud", "--limit-upload", "4096"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            # The first part has 8 MiB.
+            time.sleep(4.5)
+            if child.poll() is not None:
+                fail(f"{name}: the sync ended before it was killed")
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+
+        kill_in_the_middle()
         left = uploads()
         said = run("sync", "cloud")
         after = uploads()
@@ -110,6 +115,21 @@ def one(name, packstone, tools, work):
         idle = run("sync", "cloud")
         if "incomplete" in idle:
             fail(f"{name}: {idle}")
+        # Of a machine that this one knows nothing of: it is young, and stays.
+        (work / "tree" / "another").write_bytes(os.urandom(24 << 20))
+        run("backup", work / "tree")
+        kill_in_the_middle()
+        for book in work.glob("**/mirrors/*.sqlite"):
+            with sqlite3.connect(book) as database:
+                if database.execute("DELETE FROM upload").rowcount != 1:
+                    fail(f"{name}: the upload was not noted")
+            database.close()
+        left, said = uploads(), run("sync", "cloud")
+        after = uploads()
+        shown = [line for line in said.splitlines() if "incomplete" in line]
+        print(f"{name}: another machine's: {left if left is None else len(left)}, after a sync {after if after is None else len(after)}; it said: {shown}")
+        if "1 incomplete object left on the mirror: a later sync" not in said or left != after:
+            fail(f"{name}: {said}")
     finally:
         server.kill()
         server.wait()
