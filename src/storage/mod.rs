@@ -257,6 +257,13 @@ pub trait MirrorStore: Storage {
         Leftovers::default()
     }
 
+    /// Ends unfinished uploads: those of `ours`, which this machine began and no process of it goes on with; and when it is to `look` for others,
+    /// those that are so old that nobody goes on with them. A store that has or allows no such call is passed over. What [`MirrorStore::leftovers`]
+    /// counts is not counted here.
+    fn end_unfinished(&self, ours: &[UnfinishedUpload], _look: bool) -> EndedUploads {
+        EndedUploads { gone: ours.to_vec(), ..EndedUploads::default() }
+    }
+
     /// Stores an object in one go, whatever lies under its name. The caller has hashed the bytes.
     fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()>;
 
@@ -292,6 +299,31 @@ pub enum Repeated {
     Sent(u64),
 }
 
+impl std::ops::AddAssign for Leftovers {
+    fn add_assign(&mut self, more: Self) {
+        self.removed = (self.removed.0 + more.removed.0, self.removed.1 + more.removed.1);
+        self.there = (self.there.0 + more.there.0, self.there.1 + more.there.1);
+    }
+}
+
+/// An upload in parts that is not finished: its parts are at the store under no name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnfinishedUpload {
+    /// What it is to be, relative to the storage.
+    pub path: String,
+    /// The store's name for it.
+    pub id: String,
+}
+
+/// What came of ending unfinished uploads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EndedUploads {
+    /// Those of ours that need not be remembered any more.
+    pub gone: Vec<UnfinishedUpload>,
+    /// What was removed, and what is there. Their bytes are not known.
+    pub leftovers: Leftovers,
+}
+
 /// How bytes leave for a mirror.
 pub struct Uplink<'a> {
     /// All that share it are no faster than this together.
@@ -304,11 +336,23 @@ pub struct Uplink<'a> {
     pub stop: &'a (dyn Fn() -> bool + Sync),
     /// Whose writes they are, for [`MirrorStore::clean_leftovers`]: letters and digits.
     pub owner: &'a str,
+    /// Hears of an upload in parts before the first of them leaves. Who remembers it can have it ended after a kill: [`MirrorStore::end_unfinished`].
+    pub begun: &'a (dyn Fn(&UnfinishedUpload) + Sync),
+    /// Hears of it again when it was finished, or its parts were thrown away.
+    pub ended: &'a (dyn Fn(&UnfinishedUpload) + Sync),
 }
 
 impl Default for Uplink<'_> {
     fn default() -> Self {
-        Self { limit: Arc::default(), moved: &|_| {}, repeated: &|_| {}, stop: &|| false, owner: "" }
+        Self {
+            limit: Arc::default(),
+            moved: &|_| {},
+            repeated: &|_| {},
+            stop: &|| false,
+            owner: "",
+            begun: &|_| {},
+            ended: &|_| {},
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod program;
 mod reading;
 mod requests;
 mod server;
+mod unfinished;
 #[path = "../crash/world.rs"]
 #[allow(dead_code, reason = "shared with the tests of crashes")]
 mod world;

@@ -106,8 +106,9 @@ fn show_leftovers(leftovers: &Leftovers, output: Output) -> Result<(), CliError>
     let (there, bytes) = leftovers.there;
     if there > 0 {
         let count = size::counted(there, "incomplete object", "incomplete objects");
-        let size = size::show(bytes);
-        output.info(format!("{count} left on the mirror, {size}: a later sync removes what is older than 7 days"))?;
+        // Those of an unfinished upload are not known.
+        let size = if bytes > 0 { format!(", {}", size::show(bytes)) } else { String::new() };
+        output.info(format!("{count} left on the mirror{size}: a later sync removes what is older than 7 days"))?;
     }
     Ok(())
 }

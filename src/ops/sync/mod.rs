@@ -235,6 +235,7 @@ pub fn execute(
     let owner = send::owner(book);
     // What cannot be removed only takes room. The next sync finds it again.
     report.leftovers = mirror.clean_leftovers(&owner).unwrap_or_else(|_| mirror.leftovers());
+    report.leftovers += send::end_unfinished(book, mirror, !plan.is_empty());
     if plan.is_empty() {
         return Ok(report);
     }

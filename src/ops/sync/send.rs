@@ -15,7 +15,7 @@ use crate::ops::{Error, Monitor, Result, Severity};
 use crate::repository;
 use crate::repository::mirror_book::{MirrorBook, SendState};
 use crate::repository::public_view::{Needed, verify};
-use crate::storage::{ErrorKind, MirrorStore, ObjectName, Repeated, Uplink};
+use crate::storage::{ErrorKind, Leftovers, MirrorStore, ObjectName, Repeated, UnfinishedUpload, Uplink};
 
 /// After so many objects have failed the rest is not tried: the store is ill.
 const FAILURES_MAX: usize = 10;
@@ -44,6 +44,18 @@ impl<'a> Book<'a> {
             let _ = book.lock().unwrap_or_else(PoisonError::into_inner).set_state(mirror, name, state, Time::now());
         }
     }
+
+    fn begun(&self, upload: &UnfinishedUpload) {
+        if let Some((book, mirror)) = self.0 {
+            let _ = book.lock().unwrap_or_else(PoisonError::into_inner).note_upload(mirror, upload);
+        }
+    }
+
+    fn ended(&self, upload: &UnfinishedUpload) {
+        if let Some((book, mirror)) = self.0 {
+            let _ = book.lock().unwrap_or_else(PoisonError::into_inner).forget_upload(mirror, upload);
+        }
+    }
 }
 
 /// What an earlier sync saw arrive with other bytes, of what `plan` takes for being there.
@@ -52,6 +64,29 @@ pub(super) fn doubtful(book: Option<(&Mutex<MirrorBook>, &str)>, plan: &Plan) ->
     let doubtful = book.lock().unwrap_or_else(PoisonError::into_inner).doubtful(name).unwrap_or_default();
     let is_sent = |needed: &Needed| plan.send.contains(needed) || plan.heads.contains(needed);
     plan.needs.iter().filter(|needed| doubtful.contains(&needed.name) && !is_sent(needed)).copied().collect()
+}
+
+/// Ends the uploads that a killed sync of this machine left unfinished, whose lock on the mirror this one has; and when something is to be sent,
+/// those of others that are old. A sync that has nothing to send asks nothing more than its listing.
+pub(super) fn end_unfinished(
+    book: Option<(&Mutex<MirrorBook>, &str)>,
+    mirror: &dyn MirrorStore,
+    look: bool,
+) -> Leftovers {
+    let noted = |(book, name): (&Mutex<MirrorBook>, &str)| {
+        book.lock().unwrap_or_else(PoisonError::into_inner).uploads(name).unwrap_or_default()
+    };
+    let ours = book.map(noted).unwrap_or_default();
+    if ours.is_empty() && !look {
+        return Leftovers::default();
+    }
+    let ended = mirror.end_unfinished(&ours, look);
+    if let Some((book, name)) = book {
+        for upload in &ended.gone {
+            let _ = book.lock().unwrap_or_else(PoisonError::into_inner).forget_upload(name, upload);
+        }
+    }
+    ended.leftovers
 }
 
 /// What it takes to send.
@@ -90,8 +125,16 @@ impl Sender<'_> {
                 connection.moved(again);
             }
         };
-        let limit = self.reader.limit();
-        let uplink = Uplink { limit, moved: &moved, repeated: &repeated, stop: &stop, owner: self.owner };
+        let (begun, ended) = (|upload: &_| self.book.begun(upload), |upload: &_| self.book.ended(upload));
+        let uplink = Uplink {
+            limit: self.reader.limit(),
+            moved: &moved,
+            repeated: &repeated,
+            stop: &stop,
+            owner: self.owner,
+            begun: &begun,
+            ended: &ended,
+        };
         match self.mirror.send(&needed.name, &body, &uplink) {
             Ok(()) => {
                 self.book.note(&needed.name, &SendState::Done);

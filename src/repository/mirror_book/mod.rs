@@ -8,6 +8,7 @@
 mod damage;
 mod drill;
 mod superseded;
+mod uploads;
 mod verified;
 
 pub use damage::Damage;
@@ -220,6 +221,7 @@ impl MirrorBook {
         database.execute_batch(damage::SCHEMA)?;
         database.execute_batch(drill::SCHEMA)?;
         database.execute_batch(verified::SCHEMA)?;
+        database.execute_batch(uploads::SCHEMA)?;
         Ok(Self { database })
     }
 

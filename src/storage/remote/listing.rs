@@ -29,7 +29,7 @@ pub(super) struct Incomplete {
 }
 
 /// The name of an object that is being written, and nothing else that may lie in that folder or is reached from it.
-fn is_temporary(path: &str) -> bool {
+pub(super) fn is_temporary(path: &str) -> bool {
     let Some(name) = path.strip_prefix(TEMPORARY).and_then(|rest| rest.strip_prefix('/')) else { return false };
     let parts: Vec<&str> = name.split('-').collect();
     let [owner, random, count] = parts[..] else { return false };

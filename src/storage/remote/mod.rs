@@ -27,6 +27,7 @@ mod listing;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod unfinished;
 mod upload;
 
 use std::cell::{Cell, RefCell};
@@ -47,12 +48,14 @@ use self::failure::{all_words, reading_of};
 use self::flow::Flow;
 use self::listing::{Incomplete, Listing};
 use self::transport::Transport;
+use self::unfinished::Calls;
+use self::unfinished::watch::Watched;
 use super::address::{Address, Service};
 use super::body::Body;
 use super::patience::Patience;
 use super::{
-    Error, ErrorKind, Folder, Leftovers, Listed, MirrorStore, ObjectName, Repeated, Result, Storage, Stored, Uplink,
-    Upload,
+    EndedUploads, Error, ErrorKind, Folder, Leftovers, Listed, MirrorStore, ObjectName, Repeated, Result, Storage,
+    Stored, UnfinishedUpload, Uplink, Upload,
 };
 
 /// Bytes of a page of a listing, or of any other answer that is no object, at most.
@@ -86,6 +89,8 @@ pub struct Remote {
     /// Tells this process's temporary names from those of others.
     random: u64,
     patience: Patience,
+    /// What finds and ends unfinished uploads, where the service has them.
+    calls: Option<Arc<Calls>>,
 }
 
 impl fmt::Debug for Remote {
@@ -112,9 +117,11 @@ impl Remote {
         let service = address.service();
         let mut settings = address.settings();
         settings.extend(secrets.iter().map(|(key, value)| (key.clone(), value.clone())));
-        let operator = Operator::via_iter(service.scheme, settings).map_err(|error| refuse(all_words(&error)))?;
         let transport = Transport::new(&patience).map_err(|error| refuse(all_words(&error)))?;
-        let context = OperationContext::new().with_http_transport(HttpTransporter::new(transport));
+        let transport = HttpTransporter::new(Watched(transport));
+        let calls = Calls::new(service.scheme, &settings, transport.clone()).map(Arc::new);
+        let operator = Operator::via_iter(service.scheme, settings).map_err(|error| refuse(all_words(&error)))?;
+        let context = OperationContext::new().with_http_transport(transport);
         let operator = operator.with_context(context);
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(2).enable_all().build().map_err(|error| refuse(error.to_string()))?;
@@ -128,6 +135,7 @@ impl Remote {
             names_max: Arc::default(),
             random: random(),
             patience,
+            calls,
         })
     }
 
@@ -437,6 +445,10 @@ impl MirrorStore for Remote {
 
     fn leftovers(&self) -> Leftovers {
         Leftovers { there: count(&self.incomplete()), ..Leftovers::default() }
+    }
+
+    fn end_unfinished(&self, ours: &[UnfinishedUpload], look: bool) -> EndedUploads {
+        self.end_uploads(ours, look)
     }
 
     fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {

@@ -31,7 +31,7 @@ fn http_is_spoken() {
 }
 
 /// A server of one thread: `answer` gets each connection with what was asked in it.
-fn server(answer: impl Fn(&str, &mut std::net::TcpStream) + Send + 'static) -> u16 {
+pub(super) fn server(answer: impl Fn(&str, &mut std::net::TcpStream) + Send + 'static) -> u16 {
     use std::io::{BufRead, BufReader, Read};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -62,7 +62,7 @@ fn server(answer: impl Fn(&str, &mut std::net::TcpStream) + Send + 'static) -> u
     port
 }
 
-fn s3(port: u16, patience: Patience) -> Remote {
+pub(super) fn s3(port: u16, patience: Patience) -> Remote {
     let address = format!("s3://bucket/x?endpoint=http://127.0.0.1:{port}&region=r&skip_signature=true");
     let address = Address::parse(&address, &["disable_config_load=true".to_owned()]).unwrap();
     Remote::open_with(&address, &BTreeMap::new(), patience).unwrap()
@@ -78,11 +78,11 @@ fn others(port: u16, patience: Patience) -> [Remote; 2] {
     })
 }
 
-fn impatient() -> Patience {
+pub(super) fn impatient() -> Patience {
     Patience { attempts: 1, answer: Duration::from_millis(400), ..Patience::default() }
 }
 
-fn name() -> ObjectName {
+pub(super) fn name() -> ObjectName {
     ObjectName::Pack(crate::base::id::ObjectId([7; 32]))
 }
 

@@ -3,7 +3,7 @@
 //! | way | what is in memory | what is sent again when it breaks off | what a kill leaves |
 //! |---|---|---|---|
 //! | [`Sending::Parts`], at most [`PART_BYTES`] | all of it | all of it | nothing |
-//! | [`Sending::Parts`], larger | two parts | the part | parts that are under no name |
+//! | [`Sending::Parts`], larger | two parts | the part | parts that are under no name: `unfinished` |
 //! | [`Sending::Stream`], [`Sending::Pieces`] | some pieces | all of it | an object under a temporary name |
 //! | [`Sending::Whole`] | all of it | all of it | nothing |
 //!
@@ -11,7 +11,7 @@
 //! error instead of its last piece, and then the parts are not put together, the request does not end, and the temporary name stays one.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,10 +20,11 @@ use opendal::Buffer;
 use tokio::sync::mpsc;
 
 use super::flow::Flow;
+use super::unfinished::watch::{Seen, watch};
 use super::{PAGE_BYTES_MAX, Remote};
 use crate::storage::address::Sending;
 use crate::storage::body::{Body, pieces};
-use crate::storage::{Error, ErrorKind, Result, Uplink};
+use crate::storage::{Error, ErrorKind, Result, UnfinishedUpload, Uplink};
 
 /// Bytes of a part, at most. S3 takes no parts of less than 5 MiB, the last one apart; OpenDAL holds back what is less, and forgets it when the
 /// request that was to take it along fails. Parts of equal length are never less than half of this.
@@ -134,6 +135,17 @@ impl Remote {
         let writer = tokio::sync::Mutex::new(writer);
         // OpenDAL holds a part back until the next one comes. They leave in order, one at a time; the call that failed sends the same one again.
         let sent = AtomicU64::new(0);
+        // Noted before anything of the first part leaves: a kill must not find it without a note.
+        let (seen, noted) = (Seen::default(), OnceLock::new());
+        let note = || {
+            if let Some(id) = seen.get() {
+                noted.get_or_init(|| {
+                    let upload = UnfinishedUpload { path: path.to_owned(), id: id.clone() };
+                    (told.uplink.begun)(&upload);
+                    upload
+                });
+            }
+        };
         let moved = |bytes| told.until(sent.fetch_add(bytes, Ordering::Relaxed) + bytes);
         let uplink = Uplink { limit: told.uplink.limit.clone(), moved: &moved, ..*told.uplink };
         let send = || {
@@ -141,19 +153,26 @@ impl Remote {
                 let part = Buffer::from(part?);
                 self.run_with("write", &path, PAGE_BYTES_MAX, &uplink, || {
                     let (writer, part) = (&writer, part.clone());
-                    async move { writer.lock().await.write(part).await }
+                    watch(&seen, note, async move { writer.lock().await.write(part).await })
                 })?;
             }
-            self.run_with("write", &path, PAGE_BYTES_MAX, &uplink, || async {
-                writer.lock().await.close().await.map(drop)
+            self.run_with("write", &path, PAGE_BYTES_MAX, &uplink, || {
+                watch(&seen, note, async { writer.lock().await.close().await.map(drop) })
             })
         };
         let done = send();
-        if done.is_err() {
-            // Parts that cannot be thrown away now stay at the store until a rule of the bucket removes them.
+        let is_over = done.is_ok() || {
             let flow = Arc::new(Flow::new(PAGE_BYTES_MAX, Arc::default()));
             let abort = flow.scope(async { tokio::time::timeout(ABORT, writer.into_inner().abort()).await });
-            let _ = self.runtime.block_on(abort);
+            match self.runtime.block_on(abort) {
+                Ok(Ok(())) => true,
+                Ok(Err(error)) => error.kind() == opendal::ErrorKind::NotFound,
+                Err(_) => false,
+            }
+        };
+        // Parts that cannot be thrown away now stay noted, and the next sync tries it again.
+        if let Some(upload) = noted.get().filter(|_| is_over) {
+            (told.uplink.ended)(upload);
         }
         done
     }

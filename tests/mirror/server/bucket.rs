@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
 
 use futures_util::TryStreamExt;
 use hyper::body::Bytes;
@@ -32,10 +33,11 @@ struct Contents {
 }
 
 /// An upload in parts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Upload {
     pub key: String,
     pub parts: BTreeMap<i32, Bytes>,
+    pub begun: SystemTime,
 }
 
 /// See the module.
@@ -70,12 +72,14 @@ impl Bucket {
         self.lock().uploads.values().cloned().collect()
     }
 
-    /// Somebody's upload that nobody will put together.
-    pub fn begin_upload(&self, key: &str) {
+    /// An upload that began so long ago.
+    pub fn begin_upload(&self, key: &str, ago: Duration) -> u64 {
         let mut contents = self.lock();
         contents.uploads_begun += 1;
         let number = contents.uploads_begun;
-        contents.uploads.insert(number, Upload { key: key.to_owned(), ..Upload::default() });
+        let begun = SystemTime::now() - ago;
+        contents.uploads.insert(number, Upload { key: key.to_owned(), parts: BTreeMap::new(), begun });
+        number
     }
 
     /// What a request sees that meets `fault`.
@@ -133,8 +137,7 @@ impl S3 for Bucket {
         &self,
         request: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
-        self.begin_upload(&request.input.key);
-        let upload_id = Some(self.lock().uploads_begun.to_string());
+        let upload_id = Some(self.begin_upload(&request.input.key, Duration::ZERO).to_string());
         Ok(S3Response::new(CreateMultipartUploadOutput { upload_id, ..Default::default() }))
     }
 
@@ -149,6 +152,9 @@ impl S3 for Bucket {
             _ => Some(bytes),
         };
         let mut contents = self.lock();
+        if fault == Some(Fault::Aborted) {
+            contents.uploads.remove(&number(&input.upload_id)?);
+        }
         let upload = contents.uploads.get_mut(&number(&input.upload_id)?).ok_or_else(|| s3_error!(NoSuchUpload))?;
         if let Some(stored) = stored {
             upload.parts.insert(input.part_number, stored);
@@ -200,17 +206,34 @@ impl S3 for Bucket {
         &self,
         request: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
-        let prefix = request.input.prefix.unwrap_or_default();
-        let uploads = self.lock().uploads.clone();
-        let uploads = uploads.iter().filter(|(_, upload)| upload.key.starts_with(&prefix));
-        let uploads = uploads.map(|(number, upload)| MultipartUpload {
-            key: Some(upload.key.clone()),
+        let input = request.input;
+        let prefix = input.prefix.unwrap_or_default();
+        let mut all: Vec<(String, u64, SystemTime)> = Vec::new();
+        for (number, upload) in &self.lock().uploads {
+            all.push((upload.key.clone(), *number, upload.begun));
+        }
+        all.retain(|(key, ..)| key.starts_with(&prefix));
+        all.sort();
+        if let Some(after) = input.key_marker {
+            let number: u64 = input.upload_id_marker.unwrap_or_default().parse().unwrap_or(u64::MAX);
+            all.retain(|(key, other, _)| (key, other) > (&after, &number));
+        }
+        let is_truncated = all.len() > self.page;
+        all.truncate(self.page);
+        let last = all.last().cloned().filter(|_| is_truncated);
+        let uploads = all.into_iter().map(|(key, number, begun)| MultipartUpload {
+            key: Some(key),
             upload_id: Some(number.to_string()),
-            initiated: Some(Timestamp::from(std::time::SystemTime::now())),
+            initiated: Some(Timestamp::from(begun)),
             ..Default::default()
         });
-        let uploads = Some(uploads.collect());
-        Ok(S3Response::new(ListMultipartUploadsOutput { uploads, is_truncated: Some(false), ..Default::default() }))
+        Ok(S3Response::new(ListMultipartUploadsOutput {
+            uploads: Some(uploads.collect()),
+            is_truncated: Some(is_truncated),
+            next_key_marker: last.as_ref().map(|(key, ..)| key.clone()),
+            next_upload_id_marker: last.map(|(_, number, _)| number.to_string()),
+            ..Default::default()
+        }))
     }
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
@@ -279,7 +302,7 @@ impl S3 for Bucket {
             contents.push(Object {
                 key: Some(key.clone()),
                 size: Some(bytes.len() as i64),
-                last_modified: Some(Timestamp::from(std::time::SystemTime::now())),
+                last_modified: Some(Timestamp::from(SystemTime::now())),
                 ..Default::default()
             });
         }

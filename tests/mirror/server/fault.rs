@@ -25,6 +25,10 @@ pub enum Fault {
     Stale,
     /// A listing begins again.
     Repeated,
+    /// "501 NotImplemented"; nothing is done. Not among [`FAULTS`]: no store does without what a sync needs.
+    Unknown,
+    /// Somebody aborts the upload whose part comes.
+    Aborted,
 }
 
 pub const FAULTS: [Fault; 11] = [
@@ -54,6 +58,8 @@ pub enum Kind {
     Complete,
     /// It is thrown away.
     Abort,
+    /// Those that are not finished are listed.
+    Uploads,
     /// Nothing of what a sync or a recover has any business with.
     Other,
 }
@@ -80,15 +86,21 @@ pub enum Script {
     From(u64, Fault),
     /// Every write of an object whose name begins so.
     Writes(&'static str, Fault),
+    /// Every part with this number, from 1.
+    Part(u32, Fault),
+    /// Every request of this kind.
+    Each(Kind, Fault),
 }
 
 impl Script {
     /// What befalls the request with this number.
-    pub fn fault(self, number: u64, kind: Kind, name: &str) -> Option<Fault> {
+    pub fn fault(self, number: u64, kind: Kind, name: &str, part: Option<u32>) -> Option<Fault> {
         match self {
             Self::At(at, fault) if number == at => Some(fault),
             Self::From(at, fault) if number >= at => Some(fault),
             Self::Writes(begin, fault) if kind == Kind::Put && name.starts_with(begin) => Some(fault),
+            Self::Part(at, fault) if part == Some(at) => Some(fault),
+            Self::Each(each, fault) if kind == each => Some(fault),
             _ => None,
         }
         .filter(|fault| fault.befalls(kind))

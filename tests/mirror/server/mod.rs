@@ -138,6 +138,21 @@ impl Server {
         self.shared.bucket.uploads().len()
     }
 
+    /// Their keys, with the parts that are there.
+    pub fn unfinished(&self) -> Vec<(String, usize)> {
+        self.shared.bucket.uploads().into_iter().map(|upload| (upload.key, upload.parts.len())).collect()
+    }
+
+    /// Another machine begins to send an object of the mirror; this was so long ago.
+    pub fn begin_upload(&self, path: &str, ago: Duration) {
+        self.shared.bucket.begin_upload(&format!("{PREFIX}{path}"), ago);
+    }
+
+    /// The same under a key that is none of the mirror's.
+    pub fn begin_foreign_upload(&self, key: &str, ago: Duration) {
+        self.shared.bucket.begin_upload(key, ago);
+    }
+
     /// What the mirror holds, by no way that could fail.
     pub fn mirror(&self) -> Memory {
         let mirror = Memory::new();
@@ -178,6 +193,7 @@ fn kind_of<B>(request: &Request<B>) -> (Kind, String) {
         Method::POST if query.contains("uploadId=") => Kind::Complete,
         Method::DELETE if query.contains("uploadId=") => Kind::Abort,
         Method::GET if query.contains("list-type=2") => Kind::List,
+        Method::GET if query.split('&').any(|pair| pair == "uploads") => Kind::Uploads,
         Method::GET => Kind::Get,
         Method::HEAD => Kind::Head,
         _ => Kind::Other,
@@ -188,10 +204,12 @@ fn kind_of<B>(request: &Request<B>) -> (Kind, String) {
 /// Answers, or breaks the connection.
 async fn answer(shared: &Shared, reset: &AtomicBool, request: Request<Incoming>) -> io::Result<Response<Answer>> {
     let (kind, name) = kind_of(&request);
+    let part =
+        request.uri().query().and_then(|query| query.strip_prefix("partNumber=")?.split('&').next()?.parse().ok());
     let (number, fault) = {
         let mut plan = shared.plan.lock().unwrap();
         let number = plan.asked.len();
-        let fault = plan.script.fault(number as u64, kind, &name);
+        let fault = plan.script.fault(number as u64, kind, &name, part);
         plan.asked.push(Asked { kind, name, bytes: 0 });
         (number, fault)
     };
@@ -204,6 +222,7 @@ async fn answer(shared: &Shared, reset: &AtomicBool, request: Request<Incoming>)
         Some(Fault::Error) => return refuse(500, "InternalError"),
         Some(Fault::SlowDown) => return refuse(503, "SlowDown"),
         Some(Fault::Precondition) => return refuse(412, "PreconditionFailed"),
+        Some(Fault::Unknown) => return refuse(501, "NotImplemented"),
         Some(Fault::Skew) => return refuse(403, "RequestTimeTooSkewed"),
         Some(Fault::Silence) => std::future::pending().await,
         Some(Fault::Reset) => reset.store(true, Ordering::SeqCst),
