@@ -8,6 +8,9 @@ use crate::ops::Phase;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 
+/// So many bytes have to be done before what was lost of them says half of what will be.
+const SMOOTHING_BYTES: u64 = 32 << 20;
+
 /// One look at the counters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -57,12 +60,16 @@ impl Counts {
         self.complete && self.measure().1 > 0
     }
 
-    /// How long the rest will take, once the total is final.
+    /// How long the rest will take, once the total is final. What was lost has to be done again, and of the rest as much will be lost as of what was
+    /// done, as far as that says anything yet.
     #[must_use]
     pub fn left(&self, rate: &Rate) -> Option<Duration> {
         let (done, expected) = self.measure();
         let again = self.bytes_lost.saturating_sub(self.bytes_again);
-        if self.complete { rate.time_for(expected.saturating_sub(done).saturating_add(again)) } else { None }
+        let left = expected.saturating_sub(done).saturating_add(again);
+        let useful = done.saturating_sub(again).saturating_add(SMOOTHING_BYTES);
+        let losses = self.moved().saturating_add(SMOOTHING_BYTES) as f64 / useful as f64;
+        if self.complete { rate.time_for((left as f64 * losses) as u64) } else { None }
     }
 }
 
@@ -190,7 +197,7 @@ mod tests {
         let mut rate = Rate::default();
         rate.update(Duration::from_secs(1), counts.moved());
         assert_eq!(counts.moved(), 12_000_000);
-        assert_eq!(counts.left(&rate).map(|left| left.as_secs_f64().round()), Some(6.0));
+        assert_eq!(counts.left(&rate).map(|left| left.as_secs_f64().round()), Some(7.0));
         assert!((counts.share() - 11.0 / 77.0).abs() < 1e-9);
     }
 }
