@@ -3,6 +3,7 @@
 
 mod catastrophe;
 mod deletion;
+mod giving_up;
 mod ill;
 mod interrupted;
 mod lagging;
