@@ -23,6 +23,7 @@
 mod failure;
 mod flow;
 mod listing;
+pub mod ssh;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -110,6 +111,9 @@ impl Remote {
         let service = address.service();
         let mut settings = address.settings();
         settings.extend(secrets.iter().map(|(key, value)| (key.clone(), value.clone())));
+        if service.scheme == "sftp" {
+            ssh::end_with_us().map_err(|error| Error::new("open", address, error))?;
+        }
         let operator = Operator::via_iter(service.scheme, settings).map_err(|error| refuse(all_words(&error)))?;
         let transport = Transport::new(&patience).map_err(|error| refuse(all_words(&error)))?;
         let context = OperationContext::new().with_http_transport(HttpTransporter::new(transport));
