@@ -6,6 +6,7 @@ mod deletion;
 mod giving_up;
 mod ill;
 mod interrupted;
+mod interruption;
 mod lagging;
 mod meanwhile;
 mod parts;
