@@ -82,7 +82,7 @@ impl MirrorStore for Refusing {
 
 #[test]
 fn who_waits_for_a_connection_begins_nothing_after_ten_failures() {
-    let mut home = Home::new();
+    let home = Home::new();
     home.source.write("noise", &Noise(7).bytes(24 << 20));
     world::backup_with(&home.open(), home.source.path(), world::packs(3 << 19), &Silent).unwrap();
     let view = home.view();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use packstone::storage::patience::Patience;
-use packstone::storage::{ErrorKind, Folder, MirrorStore, ObjectName, Storage};
+use packstone::storage::{ErrorKind, Folder, MirrorStore, ObjectName};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::server::{Fault, SECRET_KEY, Script, Server};
@@ -38,9 +38,9 @@ fn known(home: &Path) -> String {
     known.to_string()
 }
 
-/// Its end within a second and a half, or none.
+/// Its end, or none when it takes much more than a second, and another one for what it cleans up.
 fn end_of(process: &mut Child) -> Option<i32> {
-    let until = Instant::now() + Duration::from_millis(1_500);
+    let until = Instant::now() + Duration::from_millis(2_500);
     while Instant::now() < until {
         if let Some(status) = process.try_wait().unwrap() {
             return status.code();

@@ -64,7 +64,7 @@ const PAGE_BYTES_MAX: u64 = 32 << 20;
 /// How often whoever sends hears what has left, and is asked whether it shall go on.
 const TICK: Duration = Duration::from_millis(100);
 /// How long a store is waited for when something is cleaned up behind what the user interrupted: he waits too.
-const CLEANING: Duration = Duration::from_secs(2);
+const CLEANING: Duration = Duration::from_secs(1);
 /// How long connections may take to close at the end.
 const CLOSING: Duration = Duration::from_secs(1);
 /// A place under a store's root where incomplete objects are.
@@ -495,30 +495,37 @@ impl MirrorStore for Remote {
             return self.upload(&path, body, uplink);
         }
         let temporary = self.temporary(uplink.owner);
-        self.upload(&temporary, body, uplink).inspect_err(|error| {
+        self.send_by(&temporary, &path, body, uplink).inspect_err(|error| {
             if error.kind == ErrorKind::Interrupted {
                 // What cannot be removed now the next sync removes.
                 let _ = self.for_cleaning().delete(&temporary);
             }
-        })?;
-        match self.rename(&temporary, &path) {
+        })
+    }
+
+    fn room(&self, length: u64) -> u64 {
+        self.room_for(length)
+    }
+}
+
+impl Remote {
+    /// Stores an object under a temporary name, and renames it.
+    fn send_by(&self, temporary: &str, path: &str, body: &dyn Body, uplink: &Uplink<'_>) -> Result<()> {
+        self.upload(temporary, body, uplink)?;
+        match self.rename(temporary, path) {
             // Some servers rename onto nothing only. What has the right bytes was stored by somebody else, and stays.
-            Err(error) if error.kind != ErrorKind::Unavailable && self.length_of(&path).is_ok() => {
+            Err(error) if error.kind != ErrorKind::Unavailable && self.length_of(path).is_ok() => {
                 // Only what was read and found to be something else is taken away.
-                if self.holds(&path, body)? {
-                    return self.delete(&temporary);
+                if self.holds(path, body)? {
+                    return self.delete(temporary);
                 }
-                self.delete(&path)?;
-                self.rename(&temporary, &path)
+                self.delete(path)?;
+                self.rename(temporary, path)
             }
             // Somebody took it for one that nobody writes any more.
             Err(error) if error.kind == ErrorKind::Absent => Err(error.with_kind(ErrorKind::Unavailable)),
             other => other,
         }
-    }
-
-    fn room(&self, length: u64) -> u64 {
-        self.room_for(length)
     }
 }
 
