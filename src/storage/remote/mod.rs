@@ -19,7 +19,7 @@
 //! # An end before the end
 //!
 //! Every operation ends within a tick when the user wants an end ([`Remote::ended_by`]), and none begins any more, but for those that clean up
-//! behind what was interrupted ([`Remote::for_cleaning`]). Programs that OpenDAL starts end with this one: [`ssh`].
+//! behind what was interrupted (`Remote::for_cleaning`). Programs that OpenDAL starts end with this one: [`ssh`].
 //!
 //! # Reading
 //!

@@ -11,7 +11,8 @@
 //!
 //! - *All control directories are in one directory of this process alone*, whose name has 64 bits of chance: [`Place`]. OpenDAL passes on no options,
 //!   and `openssh` makes them in `XDG_STATE_HOME`. So the program sets that at its very start, when it has one thread, and keeps what it was for
-//!   itself and for the commands that it runs ([`Place::given`]).
+//!   itself and for the commands that it runs ([`Place::given`]). Only what ssh and the libraries of other services run (a `ProxyCommand`, a
+//!   `credential_process`) sees that one.
 //! - *The guard sees every kind of end.* Its standard input is a pipe whose other end only this process has (it is closed in every child), so
 //!   the kernel closes it with the process: at a normal end, at `exit`, at SIGKILL. The guard is in a process group of its own and ignores the signals
 //!   of a terminal and of a service manager.
