@@ -40,6 +40,18 @@ pub fn remove_environment_variable(name: &OsStr) -> bool {
     true
 }
 
+/// Sets a variable of the environment for this process and its children.
+///
+/// As for [`remove_environment_variable`] the caller must be the only thread; otherwise nothing is changed and the answer is false.
+pub fn set_environment_variable(name: &OsStr, value: &OsStr) -> bool {
+    if threads() != Some(1) {
+        return false;
+    }
+    // SAFETY: as above: `set_var` is unsound only when another thread reads or writes the environment at the same time, and there is none.
+    unsafe { std::env::set_var(name, value) };
+    true
+}
+
 /// Number of threads of this process as the kernel counts them, when `/proc` is there.
 fn threads() -> Option<usize> {
     Some(std::fs::read_dir("/proc/self/task").ok()?.count())
@@ -191,6 +203,8 @@ mod tests {
     fn the_environment_is_left_alone_when_there_are_threads() {
         // The test runner has a main thread and this one, so the refusal is what can be seen here.
         assert!(!remove_environment_variable(OsStr::new("PATH")));
+        assert!(!set_environment_variable(OsStr::new("PACKSTONE_NEVER"), OsStr::new("set")));
+        assert!(std::env::var_os("PACKSTONE_NEVER").is_none());
         assert!(std::env::var_os("PATH").is_some());
     }
 }

@@ -7,6 +7,7 @@
 
 use super::Context;
 use super::exit::CliError;
+use crate::storage::remote::ssh;
 use nix::unistd::{User, geteuid};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -68,7 +69,7 @@ impl Place {
     /// When neither the environment nor the password database names one; the hint says which option does.
     pub fn find(self) -> Result<PathBuf, CliError> {
         let (variable, _) = self.names();
-        let read = |name: &str| std::env::var_os(name);
+        let read = |name: &str| if name == ssh::VARIABLE { ssh::Place::given() } else { std::env::var_os(name) };
         self.find_with(read, recorded_home, geteuid().is_root()).ok_or_else(|| {
             let (missing, hint) = self.words();
             let user = geteuid();

@@ -133,6 +133,7 @@ impl From<repository::Error> for CliError {
                     "the disk could not confirm a write: nothing was published. Look at the kernel's log and the disk's health",
                 ),
                 ErrorKind::Length | ErrorKind::NoFile => (Exit::Damage, HEAL),
+                ErrorKind::Interrupted => return Self::interrupted(),
                 ErrorKind::Unavailable => (Exit::Failed, "the store may answer later: run the command again"),
                 ErrorKind::Absent | ErrorKind::Refused | ErrorKind::Other => (Exit::Failed, ""),
             },

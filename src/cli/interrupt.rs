@@ -43,6 +43,12 @@ impl Interrupt {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// The flag itself, for what knows nothing of this floor.
+    #[must_use]
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+
     /// Sets the flag as a signal would.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);

@@ -71,6 +71,7 @@ pub mod version;
 
 use crate::base::sys;
 use crate::base::{shortage, threads};
+use crate::storage::remote::ssh;
 use about::About;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
@@ -81,7 +82,7 @@ use options::GlobalOptions;
 use output::Output;
 use progress::{Progress, Work};
 use secret::{Environment, FromOptions, Question, Secret, Source};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 /// Encrypted, deduplicated snapshots of your files, in a repository that any tool can copy
 #[derive(Debug, Clone, clap::Parser)]
@@ -173,6 +174,7 @@ impl Context {
 /// and returns the exit code. Must be called before any thread is started.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let environment = Environment::take();
+    end_ssh_with_us();
     // A dump of this process would hold keys. Failing to forbid it stops nobody from backing up.
     let _ = sys::forbid_core_dumps();
     sys::raise_open_files();
@@ -193,6 +195,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
             }
             error.exit()
         }
+    }
+}
+
+/// What OpenDAL starts for SFTP mirrors is to end with this process, and for that to be in a directory of its own.
+fn end_ssh_with_us() {
+    let place = ssh::Place::choose();
+    if sys::set_environment_variable(OsStr::new(ssh::VARIABLE), place.directory()) {
+        place.keep();
     }
 }
 

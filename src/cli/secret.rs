@@ -17,6 +17,7 @@ use crate::base::escape::escape;
 use crate::base::sys::remove_environment_variable;
 use crate::codec::head_code::HeadCode;
 use crate::repository::expected::{Expected, IdBeginning};
+use crate::storage::remote::ssh;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -371,6 +372,7 @@ pub fn command_output(command: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
     VARIABLES.iter().chain(&FROM_VARIABLES).for_each(|name| {
         command.env_remove(name);
     });
+    ssh::Place::hide_from(&mut command);
     let mut child = command
         .args(arguments)
         .stdin(Stdio::inherit())

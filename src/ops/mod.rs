@@ -223,7 +223,7 @@ impl Monitor for Silent {
 pub enum Error {
     /// The repository said no.
     #[error(transparent)]
-    Repository(#[from] crate::repository::Error),
+    Repository(crate::repository::Error),
     /// The repository said no while this path of a snapshot was read.
     #[error("{}: {source}", crate::base::escape::Escaped(.path))]
     At {
@@ -280,6 +280,12 @@ pub enum Error {
     /// A request that cannot be met.
     #[error("{0}")]
     Refused(String),
+}
+
+impl From<crate::repository::Error> for Error {
+    fn from(error: crate::repository::Error) -> Self {
+        if error.is_interrupted() { Self::Interrupted } else { Self::Repository(error) }
+    }
 }
 
 /// What a command went on behind, because it could not be read.

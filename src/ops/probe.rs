@@ -58,10 +58,15 @@ pub fn run(store: &dyn MirrorStore, repository: RepositoryId) -> Result<Findings
     let whole = store.read(&name, PROBE_BYTES as u64).map_err(storage);
     let listed = store.list_all();
     let part = store.read_range(&name, 1_000, 3_000).map_err(storage);
-    let removed = store.remove(&name);
-    let gone = matches!(store.length(&name), Err(error) if error.kind == ErrorKind::Absent);
+    let removed = store.discard(&name);
+    let length = store.length(&name);
     // Whatever failed before, the probe was tried to be removed.
     let (listed, _) = listed.map_err(storage)?;
+    let gone = match length {
+        Err(error) if error.kind == ErrorKind::Interrupted => return Err(Error::Interrupted),
+        Err(error) => error.kind == ErrorKind::Absent,
+        Ok(_) => false,
+    };
     if whole? != bytes {
         return Err(Error::Refused(
             "this store returns other bytes than it was given: no mirror can be kept there".to_owned(),

@@ -199,6 +199,12 @@ impl Error {
         matches!(self, Self::Storage(error) if error.kind.is_general())
     }
 
+    /// True when the user wanted an end before the storage was done.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.kind == ErrorKind::Interrupted)
+    }
+
     /// True when this process could not read an object now: nothing is known of its bytes. Never damage.
     #[must_use]
     pub fn is_unreadable(&self) -> bool {

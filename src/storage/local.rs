@@ -466,7 +466,7 @@ impl<D: Disk> MirrorStore for Local<D> {
     }
 
     fn send(&self, name: &ObjectName, body: &dyn Body, uplink: &Uplink<'_>) -> Result<()> {
-        let stopped = || Error::new("write", name, io::ErrorKind::Interrupted.into()).with_kind(ErrorKind::Unavailable);
+        let stopped = || Error::new("write", name, io::Error::other("interrupted")).with_kind(ErrorKind::Interrupted);
         let (told, is_written) = (Cell::new(0), Cell::new(false));
         let copy = || {
             let (mut upload, mut written) = (self.create()?, 0);

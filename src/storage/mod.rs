@@ -63,6 +63,8 @@ pub enum ErrorKind {
     Device,
     /// The store did not answer, or asked us to come later, as often as it was tried.
     Unavailable,
+    /// The user wanted an end before it was done. It says nothing of the store.
+    Interrupted,
     /// The store refuses, and says nothing of the object by it: its words are in the source. Asking again would not help.
     Refused,
     /// Anything else: see the source.
@@ -77,10 +79,10 @@ impl ErrorKind {
         matches!(self, Self::Absent | Self::Length | Self::NoFile)
     }
 
-    /// True when every other object would fail as this one did: a store that does not answer, a process that can open nothing.
+    /// True when every other object would fail as this one did: a store that does not answer, a process that can open nothing, or is to end.
     #[must_use]
     pub const fn is_general(self) -> bool {
-        matches!(self, Self::Unavailable | Self::Refused | Self::Shortage)
+        matches!(self, Self::Unavailable | Self::Interrupted | Self::Refused | Self::Shortage)
     }
 
     /// The kind of an operating system's error.
@@ -243,6 +245,11 @@ pub trait MirrorStore: Storage {
     /// Every object with its length, and whatever else lies there, escaped. One request where the store has one for it.
     fn list_all(&self) -> Result<(Vec<Listed>, Vec<String>)>;
 
+    /// Removes what this process has stored itself and nobody needs, also when the user wants an end meanwhile.
+    fn discard(&self, name: &ObjectName) -> Result<()> {
+        self.remove(name)
+    }
+
     /// So many objects are to be there: a listing that has far more is given up.
     fn expect_objects(&self, _count: u64) {}
 
@@ -332,7 +339,7 @@ pub struct Uplink<'a> {
     pub moved: &'a (dyn Fn(u64) + Sync),
     /// Hears of bytes that leave again.
     pub repeated: &'a (dyn Fn(Repeated) + Sync),
-    /// True when the user wants an end: then it fails with [`ErrorKind::Unavailable`].
+    /// True when the user wants an end: then it fails with [`ErrorKind::Interrupted`].
     pub stop: &'a (dyn Fn() -> bool + Sync),
     /// Whose writes they are, for [`MirrorStore::clean_leftovers`]: letters and digits.
     pub owner: &'a str,

@@ -13,6 +13,7 @@ mod depth;
 mod diff;
 mod drill;
 mod dump;
+mod endings;
 mod environment;
 mod file_system;
 mod find;

@@ -3,8 +3,10 @@
 
 mod catastrophe;
 mod deletion;
+mod giving_up;
 mod ill;
 mod interrupted;
+mod interruption;
 mod lagging;
 mod meanwhile;
 mod parts;

@@ -275,7 +275,55 @@ CONFIG
     pids+=($!)
     for _ in $(seq 50); do (: </dev/tcp/127.0.0.1/"$at") 2>/dev/null && break; sleep 0.2; done
     mirror sftp "sftp://root@127.0.0.1:$at$work/ssh/srv?key=$work/ssh/id&known_hosts_strategy=Accept"
+    mkdir "$work/ssh/endings"
+    endings "$work/ssh/endings" "sftp://root@127.0.0.1:$at$work/ssh/endings?key=$work/ssh/id&known_hosts_strategy=Accept"
     sed -i "/\[127.0.0.1\]:$at /d" ~/.ssh/known_hosts 2>/dev/null || true
+}
+
+# Waits for some seconds until no process has the directory $1 in its command line, and nothing lies in it. $2: how the program ended.
+nothing_left() {
+    local tries left
+    # The pattern does not match itself.
+    local pattern="${1%?}[${1: -1}]/"
+    for ((tries = 0; tries < 80; tries++)); do
+        left=$(grep -lsa -- "$pattern" /proc/[0-9]*/cmdline || true)
+        [ -n "$left$(ls -A "$1")" ] || return 0
+        sleep 0.1
+    done
+    fail "sftp: after $2 this is left: $left $(ls -A "$1")"
+}
+
+# However the program ends, no ssh that it started is left, and no control directory. $1: the mirror's directory on the server; $2: its address.
+endings() {
+    say "sftp: no ssh outlives the program"
+    local here="$work/endings" short how signal sync
+    # The path of a control socket is short.
+    short=$(mktemp -d /tmp/ps.XXXXXX)
+    mkdir -p "$here/home" "$here/tree"
+    head -c 24M /dev/urandom >"$here/tree/noise"
+    # What runs in the background of a script ignores SIGINT otherwise.
+    local run=(env --default-signal=INT HOME="$here/home" TMPDIR="$short" PACKSTONE_REPOSITORY="$here/repository" PACKSTONE_KEY_FILE="$here/key" "$packstone" --quiet)
+    "${run[@]}" init --new-key-file "$here/key" >/dev/null 2>&1 || fail init
+    "${run[@]}" backup "$here/tree"
+    "${run[@]}" mirror add endings "$2"
+    nothing_left "$short" "a normal end"
+    for how in KILL INT "INT INT" TERM "TERM TERM"; do
+        # A killed one leaves its object.
+        rm -rf "$1/tmp"
+        "${run[@]}" sync --limit-upload 200K endings 2>/dev/null &
+        sync=$!
+        until [ -n "$(ls -A "$1/tmp" 2>/dev/null)" ]; do
+            kill -0 "$sync" 2>/dev/null || fail "sftp: the sync has ended by itself"
+            sleep 0.05
+        done
+        for signal in $how; do kill -s "$signal" "$sync" 2>/dev/null || true; done
+        wait "$sync" 2>/dev/null || true
+        nothing_left "$short" "$how"
+    done
+    "${run[@]}" sync endings
+    nothing_left "$short" "a whole sync"
+    rmdir "$short"
+    rm -rf "$here"
 }
 
 directory() {

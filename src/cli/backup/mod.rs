@@ -25,6 +25,7 @@ use crate::ops::{Monitor, Phase};
 use crate::repository::Repository;
 use crate::repository::pack_writer::PackOptions;
 use crate::repository::remembered::Recalled;
+use crate::storage::remote::ssh;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -222,8 +223,9 @@ fn stream_backup(
     };
     let shown = escape(program.as_bytes());
     let failed = |error| CliError::failed(format!("cannot run {shown}")).caused_by(error);
-    let mut child =
-        Command::new(program).args(rest).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut command = Command::new(program);
+    ssh::Place::hide_from(&mut command);
+    let mut child = command.args(rest).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let mut output: Box<dyn Read> = match child.stdout.take() {
         Some(output) => Box::new(output),
         None => Box::new(std::io::empty()),

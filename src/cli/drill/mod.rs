@@ -20,6 +20,7 @@ use crate::repository::mirror_book::{Drill, DrillOutcome, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::storage::MirrorStore;
 use crate::storage::read_only::ReadOnly;
+use crate::storage::remote::ssh;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
@@ -290,7 +291,9 @@ fn run_in(command: &str, tree: &Path) -> Result<(), String> {
     let Some((program, arguments)) = words.split_first() else { return Err("the check command is empty".to_owned()) };
     let shown = escape(program.as_bytes());
     // What it prints must not mix with lines for programs.
-    let status = Process::new(program)
+    let mut command = Process::new(program);
+    ssh::Place::hide_from(&mut command);
+    let status = command
         .args(arguments)
         .current_dir(tree)
         .stdin(Stdio::null())

@@ -133,8 +133,12 @@ fn unknown(view: &PublicView, mirror: &dyn MirrorStore, head: HeadRef) -> Result
     }
     let tip = view.tip();
     if head.generation > tip.reference().generation {
-        let theirs = chain::newest(mirror, view.verifying_key(), view.id())
-            .map_err(|error| MirrorError::UnreadableHead { name, why: error.to_string() })?;
+        let theirs = match chain::newest(mirror, view.verifying_key(), view.id()) {
+            Ok(theirs) => theirs,
+            // It says nothing of the mirror.
+            Err(error) if error.is_interrupted() => return Err(error.into()),
+            Err(error) => return Err(MirrorError::UnreadableHead { name, why: error.to_string() }.into()),
+        };
         let own = tip.reference();
         if theirs.state.is_ancestor(own.generation, &own.id) {
             return Err(MirrorError::Ahead { ours: own.generation, theirs: theirs.reference().generation }.into());

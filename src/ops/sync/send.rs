@@ -1,10 +1,10 @@
 //! Sending objects, several at a time, each hashed when it is read.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::connections::{Connections, LARGE_BYTES};
+use super::connections::{Connection, Connections, LARGE_BYTES};
 use super::pass::Reader;
 use super::{NAMES_SHOWN, Options, Plan};
 use crate::base::threads;
@@ -104,11 +104,31 @@ pub(super) struct Sender<'a> {
 impl Sender<'_> {
     /// Reads, hashes and sends one object.
     pub fn send_one(&self, needed: &Needed) -> Result<()> {
-        let stop = || self.monitor.interrupted();
+        self.send_unless(needed, &Failures::default())
+    }
+
+    /// The same, which is not begun any more once there were too many failures: it ends as one that was interrupted.
+    fn send_unless(&self, needed: &Needed, failures: &Failures) -> Result<()> {
+        let stop = || failures.are_too_many() || self.monitor.interrupted();
         let length = needed.length.unwrap_or_default();
         let connection = self.connections.begin(length, stop).ok_or(Error::Interrupted)?;
         // None of those that are counted waits for one that waits here: it has no bytes yet.
         let _room = self.reader.budget().take(self.mirror.room(length), stop).ok_or(Error::Interrupted)?;
+        // What it waited for was given back by one that failed, maybe.
+        if stop() {
+            return Err(Error::Interrupted);
+        }
+        let sent = self.send_on(&connection, needed);
+        match &sent {
+            Ok(()) => connection.end(),
+            // Before the next one gets the connection.
+            Err(error) => failures.count(error),
+        }
+        sent
+    }
+
+    fn send_on(&self, connection: &Connection<'_>, needed: &Needed) -> Result<()> {
+        let stop = || self.monitor.interrupted();
         let body = self.reader.body(needed)?;
         if stop() {
             return Err(Error::Interrupted);
@@ -139,7 +159,6 @@ impl Sender<'_> {
             Ok(()) => {
                 self.book.note(&needed.name, &SendState::Done);
                 self.monitor.advance(1, 0);
-                connection.end();
                 Ok(())
             }
             Err(_) if stop() => Err(Error::Interrupted),
@@ -175,13 +194,13 @@ impl Sender<'_> {
         let (large, small, begun) = (Mutex::new(large), Mutex::new(small), AtomicUsize::new(0));
         let pop = |queue: &Mutex<VecDeque<Needed>>| queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let (sent, failed) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-        let (stop, failures) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let failures = Failures::default();
         let lock = |list: &Mutex<Vec<(Needed, Error)>>, entry| {
             list.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
         };
         let work = || {
             let number = begun.fetch_add(1, Ordering::Relaxed);
-            while !stop.load(Ordering::Relaxed) && !self.monitor.interrupted() {
+            while !failures.are_too_many() && !self.monitor.interrupted() {
                 let next = match number {
                     // While large ones wait for the line small ones go.
                     1 if of_large > 1 => pop(&small).or_else(|| pop(&large)),
@@ -189,19 +208,14 @@ impl Sender<'_> {
                     _ => pop(&small),
                 };
                 let Some(needed) = next else { return };
-                match self.send_one(&needed) {
+                match self.send_unless(&needed, &failures) {
                     Ok(()) => sent.lock().unwrap_or_else(PoisonError::into_inner).push(needed),
                     Err(Error::Interrupted) => return,
-                    Err(error) if is_shortage(&error) => {
-                        stop.store(true, Ordering::Relaxed);
-                        lock(&failed, (needed, error));
-                    }
                     Err(error) => {
-                        self.monitor.problem(Severity::Error, b"", &error.to_string());
-                        lock(&failed, (needed, error));
-                        if failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
-                            stop.store(true, Ordering::Relaxed);
+                        if !is_shortage(&error) {
+                            self.monitor.problem(Severity::Error, b"", &error.to_string());
                         }
+                        lock(&failed, (needed, error));
                     }
                 }
             }
@@ -275,6 +289,26 @@ impl Sender<'_> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// How many objects of a run have failed.
+#[derive(Default)]
+struct Failures(AtomicUsize);
+
+impl Failures {
+    fn count(&self, error: &Error) {
+        let more = match error {
+            Error::Interrupted => 0,
+            error if is_shortage(error) => FAILURES_MAX,
+            _ => 1,
+        };
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// True when nothing more is to be begun.
+    fn are_too_many(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= FAILURES_MAX
     }
 }
 

@@ -16,6 +16,11 @@
 //! Failures that may pass (`failure`: no answer, "slow down", a body that differs from its checksum) are tried again after 1, 2, 4, ... seconds,
 //! each up to a half longer by chance, five times in all. Anything else is final at once. An attempt goes on while bytes flow: `flow`.
 //!
+//! # An end before the end
+//!
+//! Every operation ends within a tick when the user wants an end ([`Remote::ended_by`]), and none begins any more, but for those that clean up
+//! behind what was interrupted (`Remote::for_cleaning`). Programs that OpenDAL starts end with this one: [`ssh`].
+//!
 //! # Reading
 //!
 //! One request an object. An answer is read as it comes, and ends the attempt when it is longer than what was asked for: `transport`.
@@ -24,6 +29,7 @@ mod connector;
 mod failure;
 mod flow;
 mod listing;
+pub mod ssh;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -35,14 +41,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use opendal::{HttpTransporter, OperationContext, Operator, options};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use self::failure::{all_words, reading_of};
 use self::flow::Flow;
@@ -62,6 +68,10 @@ use super::{
 const PAGE_BYTES_MAX: u64 = 32 << 20;
 /// How often whoever sends hears what has left, and is asked whether it shall go on.
 const TICK: Duration = Duration::from_millis(100);
+/// How long a store is waited for when something is cleaned up behind what the user interrupted: he waits too.
+const CLEANING: Duration = Duration::from_secs(1);
+/// How long connections may take to close at the end.
+const CLOSING: Duration = Duration::from_secs(1);
 /// A place under a store's root where incomplete objects are.
 const TEMPORARY: &str = "tmp";
 /// Where damaged objects are put.
@@ -77,7 +87,9 @@ const NO_AGE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 #[derive(Clone)]
 pub struct Remote {
     operator: Operator,
-    runtime: Arc<Runtime>,
+    runtime: Handle,
+    /// Behind everything that it runs.
+    _engine: Arc<Engine>,
     service: &'static Service,
     requests: Arc<AtomicU64>,
     /// Objects that got a temporary name: no two have the same.
@@ -91,6 +103,19 @@ pub struct Remote {
     patience: Patience,
     /// What finds and ends unfinished uploads, where the service has them.
     calls: Option<Arc<Calls>>,
+    /// Set when the user wants an end.
+    stop: Arc<AtomicBool>,
+}
+
+/// What runs the requests. When it ends, connections are closed; what cannot be ended, such as the question for a host's address, is not waited for.
+struct Engine(Option<Runtime>);
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_timeout(CLOSING);
+        }
+    }
 }
 
 impl fmt::Debug for Remote {
@@ -117,6 +142,9 @@ impl Remote {
         let service = address.service();
         let mut settings = address.settings();
         settings.extend(secrets.iter().map(|(key, value)| (key.clone(), value.clone())));
+        if service.scheme == "sftp" {
+            ssh::end_with_us().map_err(|error| Error::new("open", address, error))?;
+        }
         let transport = Transport::new(&patience).map_err(|error| refuse(all_words(&error)))?;
         let transport = HttpTransporter::new(Watched(transport));
         let calls = Calls::new(service.scheme, &settings, transport.clone()).map(Arc::new);
@@ -127,7 +155,8 @@ impl Remote {
         let runtime = builder.worker_threads(2).enable_all().build().map_err(|error| refuse(error.to_string()))?;
         Ok(Self {
             operator,
-            runtime: Arc::new(runtime),
+            runtime: runtime.handle().clone(),
+            _engine: Arc::new(Engine(Some(runtime))),
             service,
             requests: Arc::default(),
             writes: Arc::default(),
@@ -136,7 +165,20 @@ impl Remote {
             random: random(),
             patience,
             calls,
+            stop: Arc::default(),
         })
+    }
+
+    /// The same store, of which every operation fails with [`ErrorKind::Interrupted`] from when `stop` is set.
+    #[must_use]
+    pub fn ended_by(self, stop: Arc<AtomicBool>) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// The same store for what cleans up behind an interruption: it is asked once, and not waited for.
+    fn for_cleaning(&self) -> Self {
+        let patience = Patience { attempts: 1, answer: self.patience.answer.min(CLEANING), ..self.patience };
+        Self { stop: Arc::default(), patience, ..self.clone() }
     }
 
     fn incomplete(&self) -> MutexGuard<'_, Vec<Incomplete>> {
@@ -169,8 +211,9 @@ impl Remote {
         uplink: &Uplink<'_>,
         mut attempt: impl FnMut() -> F,
     ) -> Result<T> {
-        let unavailable =
-            |why: String| Error::new(operation, object, io::Error::other(why)).with_kind(ErrorKind::Unavailable);
+        let failed = |kind, why: String| Error::new(operation, object, io::Error::other(why)).with_kind(kind);
+        let interrupted = || failed(ErrorKind::Interrupted, "interrupted".to_owned());
+        let stop = || self.stop.load(Ordering::Relaxed) || (uplink.stop)();
         // What another attempt has sent already is not told again as new.
         let (told, of_attempt) = (Cell::new(0), Cell::new(0));
         let tell = |flow: &Flow| {
@@ -185,6 +228,9 @@ impl Remote {
         };
         let mut number = 1;
         loop {
+            if stop() {
+                return Err(interrupted());
+            }
             self.requests.fetch_add(1, Ordering::Relaxed);
             let flow = Arc::new(Flow::new(expected, Arc::clone(&uplink.limit)));
             let tick = TICK.min(self.patience.answer / 4);
@@ -193,28 +239,31 @@ impl Remote {
                 loop {
                     match tokio::time::timeout(tick, &mut attempt).await {
                         Ok(ended) => return Some(ended),
-                        Err(_) if flow.is_over(&self.patience) || (uplink.stop)() => return None,
+                        Err(_) if flow.is_over(&self.patience) || stop() => return None,
                         Err(_) => tell(&flow),
                     }
                 }
             }));
             tell(&flow);
-            let failed = match ended {
+            let error = match ended {
                 Some(Ok(done)) => return Ok(done),
                 Some(Err(error)) => {
                     let (kind, words) = reading_of(&error);
                     // What is no object has no length that could be wrong.
                     let kind = if kind == ErrorKind::Length && operation != "read" { ErrorKind::Refused } else { kind };
-                    Error::new(operation, object, io::Error::other(words)).with_kind(kind)
+                    failed(kind, words)
                 }
-                None if (uplink.stop)() => return Err(unavailable("interrupted".to_owned())),
-                None => unavailable(format!("nothing moved for {} s", self.patience.answer.as_secs())),
+                None if stop() => return Err(interrupted()),
+                None => {
+                    let words = format!("nothing moved for {} s", self.patience.answer.as_secs());
+                    failed(ErrorKind::Unavailable, words)
+                }
             };
-            let pause = self.patience.pause_after(number).filter(|_| failed.kind == ErrorKind::Unavailable);
-            let Some(pause) = pause else { return Err(failed) };
+            let pause = self.patience.pause_after(number).filter(|_| error.kind == ErrorKind::Unavailable);
+            let Some(pause) = pause else { return Err(error) };
             (uplink.repeated)(Repeated::Lost(of_attempt.replace(0)));
             let until = Instant::now() + pause;
-            while Instant::now() < until && !(uplink.stop)() {
+            while Instant::now() < until && !stop() {
                 std::thread::sleep(TICK.min(until.saturating_duration_since(Instant::now())));
             }
             number += 1;
@@ -424,6 +473,10 @@ impl MirrorStore for Remote {
         Ok((objects, strays))
     }
 
+    fn discard(&self, name: &ObjectName) -> Result<()> {
+        if self.stop.load(Ordering::Relaxed) { self.for_cleaning().remove(name) } else { self.remove(name) }
+    }
+
     fn expect_objects(&self, count: u64) {
         self.names_max.fetch_max(count.saturating_mul(4), Ordering::Relaxed);
     }
@@ -461,25 +514,37 @@ impl MirrorStore for Remote {
             return self.upload(&path, body, uplink);
         }
         let temporary = self.temporary(uplink.owner);
-        self.upload(&temporary, body, uplink)?;
-        match self.rename(&temporary, &path) {
+        self.send_by(&temporary, &path, body, uplink).inspect_err(|error| {
+            if error.kind == ErrorKind::Interrupted {
+                // What cannot be removed now the next sync removes.
+                let _ = self.for_cleaning().delete(&temporary);
+            }
+        })
+    }
+
+    fn room(&self, length: u64) -> u64 {
+        self.room_for(length)
+    }
+}
+
+impl Remote {
+    /// Stores an object under a temporary name, and renames it.
+    fn send_by(&self, temporary: &str, path: &str, body: &dyn Body, uplink: &Uplink<'_>) -> Result<()> {
+        self.upload(temporary, body, uplink)?;
+        match self.rename(temporary, path) {
             // Some servers rename onto nothing only. What has the right bytes was stored by somebody else, and stays.
-            Err(error) if error.kind != ErrorKind::Unavailable && self.length_of(&path).is_ok() => {
+            Err(error) if error.kind != ErrorKind::Unavailable && self.length_of(path).is_ok() => {
                 // Only what was read and found to be something else is taken away.
-                if self.holds(&path, body)? {
-                    return self.delete(&temporary);
+                if self.holds(path, body)? {
+                    return self.delete(temporary);
                 }
-                self.delete(&path)?;
-                self.rename(&temporary, &path)
+                self.delete(path)?;
+                self.rename(temporary, path)
             }
             // Somebody took it for one that nobody writes any more.
             Err(error) if error.kind == ErrorKind::Absent => Err(error.with_kind(ErrorKind::Unavailable)),
             other => other,
         }
-    }
-
-    fn room(&self, length: u64) -> u64 {
-        self.room_for(length)
     }
 }
 

@@ -247,3 +247,36 @@ fn while_bytes_flow_an_attempt_goes_on() {
     let error = s3(port, impatient()).read(&name(), 10).unwrap_err();
     assert!(error.kind == ErrorKind::Unavailable && error.to_string().contains("nothing moved"), "{error}");
 }
+
+/// A host's address is asked for by a thread that nothing can end.
+#[test]
+fn the_end_waits_for_nothing_that_cannot_be_ended() {
+    let remote = remote("webdav://localhost/x");
+    remote.runtime.spawn_blocking(|| std::thread::sleep(Duration::from_secs(20)));
+    std::thread::sleep(Duration::from_millis(50));
+    let began = Instant::now();
+    drop(remote);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+/// After an interruption, one that waits for a silent store does not wait long, and nothing but what cleans up is asked.
+#[test]
+fn what_cleans_up_is_asked_after_an_interruption() {
+    let asked = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&asked);
+    let port = server(move |_, stream| {
+        use std::io::Write;
+        seen.fetch_add(1, Ordering::SeqCst);
+        let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    });
+    let remote = s3(port, Patience::default()).ended_by(Arc::new(AtomicBool::new(true)));
+    assert_eq!(remote.remove(&name()).unwrap_err().kind, ErrorKind::Interrupted);
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    remote.discard(&name()).unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    let port = server(|_, _| std::thread::sleep(Duration::from_secs(20)));
+    let remote = s3(port, Patience::default()).ended_by(Arc::new(AtomicBool::new(true)));
+    let began = Instant::now();
+    assert_eq!(remote.discard(&name()).unwrap_err().kind, ErrorKind::Unavailable);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}

@@ -23,7 +23,7 @@
 //! # When a store is asked
 //!
 //! For other machines' uploads only by a sync that has something to send, once: a sync that has nothing to send is one listing, and stays that.
-//! For ours whenever something is noted, which is after a kill. Each request is made once and waited for [`ANSWER`], all together [`ALL`]. Whatever
+//! For ours whenever something is noted, which is after a kill. Each request is made once and waited for [`ANSWER`], all together [`ALL`], and no longer than the user wants. Whatever
 //! goes wrong ends the search and is no failure of the sync: many stores refuse these calls (501, 405, 403). The next sync looks again.
 
 mod b2;
@@ -34,6 +34,7 @@ mod xml;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -47,7 +48,7 @@ use self::b2::B2;
 use self::xml::Xml;
 use super::flow::Flow;
 use super::listing::is_temporary;
-use super::{NO_AGE, NOBODYS_AFTER, QUARANTINE, Remote};
+use super::{NO_AGE, NOBODYS_AFTER, QUARANTINE, Remote, TICK};
 use crate::base::id::ObjectId;
 use crate::storage::{EndedUploads, Leftovers, ObjectName, UnfinishedUpload};
 
@@ -206,8 +207,18 @@ impl Search<'_> {
         let most = ANSWER.min(self.remote.patience.answer).min(left);
         self.remote.requests.fetch_add(1, Ordering::Relaxed);
         let flow = Arc::new(Flow::new(PAGE_BYTES, Arc::default()));
-        let answer = flow.scope(async { tokio::time::timeout(most, call).await });
-        self.remote.runtime.block_on(answer).ok()?.ok()
+        let end = Instant::now() + most;
+        let answer = flow.scope(async {
+            let mut call = pin!(call);
+            loop {
+                match tokio::time::timeout(TICK, &mut call).await {
+                    Ok(answer) => return answer.ok(),
+                    Err(_) if Instant::now() >= end || self.remote.stop.load(Ordering::Relaxed) => return None,
+                    Err(_) => {}
+                }
+            }
+        });
+        self.remote.runtime.block_on(answer)
     }
 
     fn abort(&mut self, upload: &UnfinishedUpload) -> Option<Aborted> {
