@@ -234,14 +234,15 @@ fn while_bytes_flow_an_attempt_goes_on() {
     let port = server(|_, stream| {
         drop(stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"))
     });
-    let bytes = vec![7; 900_000];
-    let (sum, patience) = (AtomicU64::new(0), Patience { bytes_per_second: 1 << 16, ..impatient() });
+    let bytes = vec![7; 1_600_000];
+    let answer = Duration::from_millis(1_200);
+    let (sum, patience) = (AtomicU64::new(0), Patience { answer, bytes_per_second: 1 << 16, ..impatient() });
     let moved = |bytes| {
         sum.fetch_add(bytes, Ordering::Relaxed);
     };
     let uplink = Uplink { moved: &moved, ..Uplink::default() };
     s3(port, patience).send(&name(), &Bytes::from(bytes), &uplink).unwrap();
-    assert_eq!(sum.into_inner(), 900_000);
+    assert_eq!(sum.into_inner(), 1_600_000);
     // And one in which nothing flows does not.
     let port = server(|_, _| std::thread::sleep(Duration::from_secs(20)));
     let error = s3(port, impatient()).read(&name(), 10).unwrap_err();
