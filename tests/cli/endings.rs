@@ -157,6 +157,19 @@ fn guard_of(process: &Child) -> Pid {
     Pid::from_raw(found.file_name().to_str().unwrap().parse().unwrap()).unwrap()
 }
 
+/// The same command, whatever signals whoever runs the tests ignores: a signal that is ignored at the start stays so.
+fn heeding(command: &Command) -> Command {
+    let mut heeding = Command::new("/usr/bin/env");
+    heeding.arg("--default-signal=INT,TERM").arg(command.get_program()).args(command.get_args()).env_clear();
+    for (name, value) in command.get_envs() {
+        heeding.env(name, value.unwrap_or_default());
+    }
+    if let Some(directory) = command.get_current_dir() {
+        heeding.current_dir(directory);
+    }
+    heeding
+}
+
 #[test]
 fn no_ssh_outlives_the_program_however_it_ends() {
     let server = match Server::start() {
@@ -173,7 +186,7 @@ fn no_ssh_outlives_the_program_however_it_ends() {
     world.backup();
     let place = temporary();
     let command = |words: &[&str]| {
-        let mut command = world.command(words);
+        let mut command = heeding(&world.command(words));
         command.env("TMPDIR", place.path()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     };
@@ -251,7 +264,7 @@ fn an_ssh_that_still_connects_ends_too() {
     let world = World::with_repository();
     let place = temporary();
     let command = |words: &[&str]| {
-        let mut command = world.command(words);
+        let mut command = heeding(&world.command(words));
         command.env("TMPDIR", place.path()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     };

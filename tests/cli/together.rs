@@ -277,7 +277,14 @@ fn cell(row: &str, column: &str, expected: &str, first: &str, second: &str) {
     let gone_on = ended(&output);
     assert_eq!(gone_on.code, Some(i32::from(loses)), "the first: {}", said(&gone_on));
     if loses {
-        let words = ["run the command again", "run it again", "meanwhile", "is not a live key", "it was not removed"];
+        let words = [
+            "run the command again",
+            "run it again",
+            "meanwhile",
+            "is not a live key",
+            "it was not removed",
+            "was swept",
+        ];
         assert!(words.iter().any(|word| gone_on.err.contains(word)), "the first: {}", said(&gone_on));
     }
     if first.starts_with("dump") {
