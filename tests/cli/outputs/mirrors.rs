@@ -4,26 +4,19 @@ use std::fs;
 
 use super::super::reading::{flip, json, objects};
 use super::super::support::{World, files_beneath};
-use super::{Page, backup, mirrored, two};
+use super::{Page, backup, hold, mirrored, two};
 
 /// The state code of the mirror.
 fn code(world: &World) -> String {
     json(&world.ok(&["sync", "--json"]))["state_code"].as_str().unwrap().to_owned()
 }
 
-/// Copies a directory of the world.
-fn cp(world: &World, from: &str, to: &str) {
-    let done = std::process::Command::new("cp").arg("-a").args([world.path(from), world.path(to)]).status();
-    assert!(done.unwrap().success());
-}
-
 /// The mirror shows what it showed before its newest state.
 fn set_back(world: &World) {
-    cp(world, "mirror", "mirror-before");
-    backup(world, 3, &[]);
-    world.ok(&["sync"]);
-    fs::remove_dir_all(world.path("mirror")).unwrap();
-    fs::rename(world.path("mirror-before"), world.path("mirror")).unwrap();
+    super::set_back(world, "mirror", || {
+        backup(world, 3, &[]);
+        world.ok(&["sync"]);
+    });
 }
 
 #[test]
@@ -156,10 +149,31 @@ fn sync() {
     page.run(&world, &["sync", "--no-delete", "--grace", "0"]);
     page.run(&world, &["sync", "--connections", "0"]);
     page.no_repository(&world, &["sync"]);
+    let locks = files_beneath(&world.path("home/.local/state"));
+    let held = hold(locks.iter().find(|lock| lock.to_str().unwrap().ends_with("-offsite.lock")).unwrap());
+    page.run(&world, &["sync"]);
+    page.run(&world, &["sync", "--json"]);
+    drop(held);
     page.title("The mirror is older than it was");
     set_back(&world);
     page.run(&world, &["sync"]);
     page.run(&world, &["sync", "--json"]);
+    page.title("The repository is older than the mirror, and this machine knows nothing of it");
+    let (world, _) = mirrored();
+    super::set_back(&world, "repository", || {
+        backup(&world, 3, &[]);
+        world.ok(&["sync"]);
+    });
+    fs::remove_dir_all(world.path("home")).unwrap();
+    fs::create_dir(world.path("home")).unwrap();
+    world.run(&["mirror", "add", "offsite", "mirror"]);
+    page.run(&world, &["sync"]);
+    page.run(&world, &["sync", "--json"]);
+    page.title("Now both have gone on, each by itself");
+    backup(&world, 4, &[]);
+    page.run(&world, &["sync"]);
+    page.run(&world, &["sync", "--json"]);
+    page.run(&world, &["status"]);
     page.title("A check has found damage");
     let (world, _) = mirrored();
     let pack = objects(&world, "packs").remove(0);

@@ -179,7 +179,7 @@ impl Page {
 
     /// Compares the page with the one of before.
     fn end(self) {
-        self.redaction.assert_nothing_of_this_machine(&self.text);
+        Redaction::assert_no_path_of_this_machine(&self.text);
         insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
             insta::assert_snapshot!(self.name, self.text);
         });
@@ -229,7 +229,7 @@ fn settle(path: &Path) {
 fn nothing() -> World {
     const LENGTH: usize = 100;
     const RANDOM: usize = 6;
-    let beneath = std::env::temp_dir();
+    let beneath = std::env::temp_dir().canonicalize().unwrap();
     let left = LENGTH.checked_sub(beneath.as_os_str().len() + 1 + RANDOM).expect("TMPDIR is too long for these tests");
     let root = tempfile::Builder::new().prefix(&"w".repeat(left)).rand_bytes(RANDOM).tempdir_in(beneath).unwrap();
     World::at(root)
@@ -297,4 +297,13 @@ fn mirrored() -> (World, String) {
     world.ok(&["mirror", "add", "offsite", "mirror"]);
     world.ok(&["sync"]);
     (world, id)
+}
+
+/// A directory of the world becomes what it was before something was done.
+fn set_back(world: &World, name: &str, done: impl FnOnce()) {
+    let before = world.path("before");
+    assert!(Command::new("cp").arg("-a").args([&world.path(name), &before]).status().unwrap().success());
+    done();
+    fs::remove_dir_all(world.path(name)).unwrap();
+    fs::rename(before, world.path(name)).unwrap();
 }

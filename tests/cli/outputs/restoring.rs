@@ -42,6 +42,11 @@ fn restore() {
     page.run(&world, &to("no", &["--overwrite", "sometimes"]));
     page.run(&world, &to("repository", &["--delete"]));
     page.refusals(&world, &to("no", &[]));
+    page.title("From a mirror");
+    world.ok(&["mirror", "add", "offsite", "mirror"]);
+    world.ok(&["sync"]);
+    page.run(&world, &["restore", "latest", "--target", "back-9", "--from", "offsite"]);
+    page.run(&world, &["restore", "latest", "--target", "back-10", "--from", "offsite", "--json"]);
     page.title("The contents are damaged");
     spoil_packs(&world, "data");
     page.unordered(&world, &["restore", &second, "--target", "damaged"], "! ");
