@@ -157,11 +157,13 @@ fn key_kit() {
     page.run(&world, &["key", "kit", "--output", "kit.txt"]);
     page.run(&world, &["key", "kit", "--output", "no/such/place"]);
     page.refusals(&world, &["key", "kit", "--output", "kit-4.txt"]);
-    page.locked(&world, &["key", "kit", "--output", "kit-4.txt"]);
     page.title("Without a mirror");
     let (world, _) = two();
     page.run(&world, &["key", "kit", "--output", "kit.txt", "--dry-run"]);
     page.run(&world, &["key", "kit", "--output", "kit.txt"]);
     page.file(&world, "kit.txt");
+    // Of more than one earlier kit the order is that of their random ids.
+    page.title("There is an earlier one, and the repository is in use");
+    page.locked(&world, &["key", "kit", "--output", "kit-2.txt"]);
     page.end();
 }
