@@ -130,6 +130,12 @@ impl Redaction {
     /// The same of an object in lines of text.
     fn line(&self, text: &str, before: char) -> Option<(String, usize)> {
         let end = text.find('\n')?;
+        if let Some(label) = self.sizes.iter().find(|label| label.ends_with(':') && text.starts_with(**label)) {
+            let value = text[label.len()..end].trim_start();
+            let start = end - value.len();
+            let shown = value.split_once(" (").map_or(value, |(value, _)| value);
+            return Some((format!("{}<varies>", &text[..start]), start + shown.len()));
+        }
         // Several fields of a small object stand in one line.
         if let Some((key, rest)) = text[..end].split_once(' ')
             && !rest.starts_with(' ')
@@ -146,9 +152,8 @@ impl Redaction {
         if ![' ', '\n'].contains(&before) || !self.varies(key) || value.is_empty() {
             return None;
         }
-        let shown = value.split_once(" (").map_or(value, |(value, _)| value);
         let start = end - value.len();
-        Some((format!("{}<varies>", &text[..start]), start + shown.len()))
+        Some((format!("{}<varies>", &text[..start]), end))
     }
 
     /// What is remembered of another copy: the file is named by its place.
