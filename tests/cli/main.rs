@@ -27,6 +27,7 @@ mod ls;
 mod mirror;
 mod newest;
 mod nothing;
+mod outputs;
 mod own;
 mod owner;
 mod passphrase;

@@ -16,7 +16,11 @@ pub struct World {
 impl World {
     /// An empty world.
     pub fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap())
+    }
+
+    /// An empty world in a directory that is there.
+    pub fn at(root: tempfile::TempDir) -> Self {
         for name in ["home", "tree"] {
             fs::create_dir(root.path().join(name)).unwrap();
         }
@@ -26,9 +30,14 @@ impl World {
     /// A world with a repository at [`World::repository`] that opens with the key file [`World::key`].
     pub fn with_repository() -> Self {
         let world = Self::new();
-        let ran: Ran = world.bare(&["init", "--new-key-file", world.text(&world.key())]).output().unwrap().into();
-        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        world.make_repository();
         world
+    }
+
+    /// Makes the repository and its key file.
+    pub fn make_repository(&self) {
+        let ran: Ran = self.bare(&["init", "--new-key-file", self.text(&self.key())]).output().unwrap().into();
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
     }
 
     /// A world of its own with all that another one holds.
