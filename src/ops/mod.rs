@@ -163,11 +163,15 @@ pub(crate) fn on_newest<T>(
         let seen = repository.tip().reference();
         match operation() {
             Err(error) if attempt < ATTEMPTS => {
+                // Who waited for a lock in vain, or was interrupted, does not begin again.
+                let is_locked = matches!(error.repository(), Some(crate::repository::Error::Locked(_)));
+                let may_be_swept = !is_locked && !matches!(error, Error::Interrupted);
                 let has_moved = repository.refresh().is_ok() && repository.tip().reference() != seen;
-                if !has_moved && !error.is_overtaken() {
+                if error.is_overtaken() || (may_be_swept && has_moved) {
+                    attempt += 1;
+                } else {
                     return Err(error);
                 }
-                attempt += 1;
             }
             done => return done,
         }

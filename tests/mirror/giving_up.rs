@@ -10,7 +10,7 @@ use packstone::ops::sync::{self, Options};
 use packstone::ops::{Error, Silent};
 use packstone::storage::body::Body;
 use packstone::storage::memory::Memory;
-use packstone::storage::{self, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Uplink, Upload};
+use packstone::storage::{self, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Uplink};
 
 use crate::Home;
 use crate::world::{self, Noise};
@@ -26,40 +26,10 @@ struct Refusing {
 }
 
 impl Storage for Refusing {
-    fn create(&self) -> Result<Box<dyn Upload>> {
-        self.inner.create()
-    }
-
-    fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>> {
-        self.inner.read(name, limit)
-    }
-
-    fn read_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>> {
-        self.inner.read_range(name, offset, length)
-    }
-
-    fn length(&self, name: &ObjectName) -> Result<u64> {
-        self.inner.length(name)
-    }
+    all_but_list_of_inner!();
 
     fn list(&self, folder: Folder) -> Result<Vec<Listed>> {
         self.inner.list(folder)
-    }
-
-    fn strays(&self, folder: Folder) -> Result<Vec<String>> {
-        self.inner.strays(folder)
-    }
-
-    fn remove(&self, name: &ObjectName) -> Result<()> {
-        self.inner.remove(name)
-    }
-
-    fn set_aside(&self, name: &ObjectName) -> Result<String> {
-        self.inner.set_aside(name)
-    }
-
-    fn clean_temporary(&self) -> Result<u64> {
-        self.inner.clean_temporary()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use packstone::ops::Error;
 use packstone::ops::mirror_error::MirrorError;
 use packstone::storage::memory::Memory;
-use packstone::storage::{Folder, Listed, MirrorStore, ObjectName, Result, Storage, Upload};
+use packstone::storage::{Folder, Listed, MirrorStore, ObjectName, Result, Storage};
 
 use crate::{Home, root, sync, whole};
 
@@ -39,40 +39,10 @@ impl Lagging {
 }
 
 impl Storage for Lagging {
-    fn create(&self) -> Result<Box<dyn Upload>> {
-        self.inner.create()
-    }
-
-    fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>> {
-        self.inner.read(name, limit)
-    }
-
-    fn read_range(&self, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>> {
-        self.inner.read_range(name, offset, length)
-    }
-
-    fn length(&self, name: &ObjectName) -> Result<u64> {
-        self.inner.length(name)
-    }
+    all_but_list_of_inner!();
 
     fn list(&self, folder: Folder) -> Result<Vec<Listed>> {
         Ok(self.listed().into_iter().filter(|found| found.name.folder() == Some(folder)).collect())
-    }
-
-    fn strays(&self, folder: Folder) -> Result<Vec<String>> {
-        self.inner.strays(folder)
-    }
-
-    fn remove(&self, name: &ObjectName) -> Result<()> {
-        self.inner.remove(name)
-    }
-
-    fn set_aside(&self, name: &ObjectName) -> Result<String> {
-        self.inner.set_aside(name)
-    }
-
-    fn clean_temporary(&self) -> Result<u64> {
-        Ok(0)
     }
 }
 

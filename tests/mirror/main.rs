@@ -1,6 +1,48 @@
 //! Mirrors: a copy elsewhere is whole at every instant, and comes back. format-spec/mirror.md.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::new_without_default, missing_docs)]
 
+/// The methods of a [`Storage`](packstone::storage::Storage) around `inner`, listings apart.
+macro_rules! all_but_list_of_inner {
+    () => {
+        fn create(&self) -> packstone::storage::Result<Box<dyn packstone::storage::Upload>> {
+            self.inner.create()
+        }
+
+        fn read(&self, name: &packstone::storage::ObjectName, limit: u64) -> packstone::storage::Result<Vec<u8>> {
+            self.inner.read(name, limit)
+        }
+
+        fn read_range(
+            &self,
+            name: &packstone::storage::ObjectName,
+            offset: u64,
+            length: u64,
+        ) -> packstone::storage::Result<Vec<u8>> {
+            self.inner.read_range(name, offset, length)
+        }
+
+        fn length(&self, name: &packstone::storage::ObjectName) -> packstone::storage::Result<u64> {
+            self.inner.length(name)
+        }
+
+        fn strays(&self, folder: packstone::storage::Folder) -> packstone::storage::Result<Vec<String>> {
+            self.inner.strays(folder)
+        }
+
+        fn remove(&self, name: &packstone::storage::ObjectName) -> packstone::storage::Result<()> {
+            self.inner.remove(name)
+        }
+
+        fn set_aside(&self, name: &packstone::storage::ObjectName) -> packstone::storage::Result<String> {
+            self.inner.set_aside(name)
+        }
+
+        fn clean_temporary(&self) -> packstone::storage::Result<u64> {
+            self.inner.clean_temporary()
+        }
+    };
+}
+
 mod catastrophe;
 mod deletion;
 mod giving_up;

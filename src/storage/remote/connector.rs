@@ -28,6 +28,8 @@ use crate::base::sys;
 /// Bytes that the system takes and has not sent, at most. Four connections at 40 kB/s hold four seconds so.
 const UNSENT_BYTES: u32 = 32 << 10;
 
+/// What speaks TLS, or why nothing does. A system without certificates still reaches what needs none.
+type Tls = Result<Arc<rustls::ClientConfig>, String>;
 type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, Box<dyn Error + Send + Sync>>> + Send>>;
 
 /// A TCP connection, with what is set for it.
@@ -110,23 +112,26 @@ impl Write for Stream {
 #[derive(Clone)]
 pub(super) struct Connector {
     dialer: Dialer,
-    tls: Arc<rustls::ClientConfig>,
+    tls: Tls,
     proxies: Arc<Matcher>,
     patience: Duration,
 }
 
 impl Connector {
     /// One that waits so long for a connection to stand, and as long as `silence` for what was sent to be acknowledged.
-    ///
-    /// # Errors
-    /// TLS cannot be set up: there are no certificates to trust.
-    pub fn new(patience: Duration, silence: Duration) -> Result<Self, rustls::Error> {
+    pub fn new(patience: Duration, silence: Duration) -> Self {
         let mut dialer = HttpConnector::new();
         dialer.enforce_http(false);
         dialer.set_nodelay(true);
         dialer.set_connect_timeout(Some(patience));
         dialer.set_tcp_user_timeout(Some(silence));
-        Ok(Self { dialer: Dialer(dialer), tls: Arc::new(tls()?), proxies: Arc::new(Matcher::from_env()), patience })
+        let tls = tls().map(Arc::new).map_err(|error| {
+            format!(
+                "no certificate can be checked on this system ({error}): install the package ca-certificates, or name a file of certificates \
+                 in SSL_CERT_FILE"
+            )
+        });
+        Self { dialer: Dialer(dialer), tls, proxies: Arc::new(Matcher::from_env()), patience }
     }
 
     /// What a proxy that is asked for the answer itself wants to hear from us.
@@ -144,19 +149,23 @@ fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
 }
 
 /// Connects to `to` over `through`, with TLS where it speaks it.
-fn secure<T>(through: T, tls: Arc<rustls::ClientConfig>, to: Uri, is_proxied: bool) -> Boxed<Stream>
+fn secure<T>(mut through: T, tls: &Tls, to: Uri, is_proxied: bool) -> Boxed<Stream>
 where
     T: Service<Uri> + Send + 'static,
     T::Response: Read + Write + Connection + Unpin + Send + 'static,
     T::Future: Send + 'static,
     T::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let connecting = HttpsConnector::from((through, tls)).call(to);
-    Box::pin(async move { Ok(Stream { io: Box::new(connecting.await?), is_proxied }) })
+    if to.scheme_str() != Some("https") {
+        let connecting = through.call(to);
+        return Box::pin(async move { Ok(Stream { io: Box::new(connecting.await.map_err(Into::into)?), is_proxied }) });
+    }
+    let connecting = tls.clone().map(|tls| HttpsConnector::from((through, tls)).call(to));
+    Box::pin(async move { Ok(Stream { io: Box::new(connecting?.await?), is_proxied }) })
 }
 
 /// Connects to `to` through a proxy.
-fn through(proxy: &Intercept, dialer: Dialer, tls: Arc<rustls::ClientConfig>, to: Uri) -> Boxed<Stream> {
+fn through(proxy: &Intercept, dialer: Dialer, tls: &Tls, to: Uri) -> Boxed<Stream> {
     let at = proxy.uri().clone();
     if matches!(at.scheme_str(), Some("socks5" | "socks5h")) {
         let mut socks = SocksV5::new(at.clone(), dialer).local_dns(at.scheme_str() == Some("socks5"));
@@ -168,7 +177,11 @@ fn through(proxy: &Intercept, dialer: Dialer, tls: Arc<rustls::ClientConfig>, to
     if to.scheme_str() != Some("https") {
         return secure(dialer, tls, at, true);
     }
-    let mut tunnel = Tunnel::new(at, HttpsConnector::from((dialer, Arc::clone(&tls))));
+    let config = match tls {
+        Ok(config) => Arc::clone(config),
+        Err(why) => return Box::pin(std::future::ready(Err(why.clone().into()))),
+    };
+    let mut tunnel = Tunnel::new(at, HttpsConnector::from((dialer, config)));
     if let Some(authorization) = proxy.basic_auth() {
         tunnel = tunnel.with_auth(authorization.clone());
     }
@@ -185,7 +198,7 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let (dialer, tls) = (self.dialer.clone(), Arc::clone(&self.tls));
+        let (dialer, tls) = (self.dialer.clone(), &self.tls);
         let connecting = match self.proxies.intercept(&to) {
             Some(proxy) => through(&proxy, dialer, tls, to),
             None => secure(dialer, tls, to, false),
@@ -224,7 +237,7 @@ mod tests {
     fn ask(uri: &str, proxy: &str, except: &str) -> bool {
         use hyper_util::client::legacy::Client;
         use hyper_util::rt::TokioExecutor;
-        let mut connector = Connector::new(Duration::from_secs(5), Duration::from_secs(5)).unwrap();
+        let mut connector = Connector::new(Duration::from_secs(5), Duration::from_secs(5));
         connector.proxies = Arc::new(Matcher::builder().all(proxy).no(except).build());
         let uri: Uri = uri.parse().unwrap();
         let mut request = http::Request::new(http_body_util::Empty::<bytes::Bytes>::new());
@@ -234,6 +247,21 @@ mod tests {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(Client::builder(TokioExecutor::new()).build(connector).request(request)).is_ok()
+    }
+
+    #[test]
+    fn without_certificates_what_speaks_no_tls_is_reached() {
+        let (port, _came) = server(&[]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut connector = Connector::new(Duration::from_secs(5), Duration::from_secs(5));
+        connector.tls = Err("no certificate can be checked".to_owned());
+        connector.proxies = Arc::new(Matcher::builder().build());
+        let mut connect = |scheme: &str| {
+            let to: Uri = format!("{scheme}://127.0.0.1:{port}/").parse().unwrap();
+            runtime.block_on(async { connector.call(to).await }).err().map(|error| error.to_string())
+        };
+        assert_eq!(connect("http"), None);
+        assert_eq!(connect("https").as_deref(), Some("no certificate can be checked"));
     }
 
     #[test]

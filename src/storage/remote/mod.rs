@@ -145,8 +145,7 @@ impl Remote {
         if service.scheme == "sftp" {
             ssh::end_with_us().map_err(|error| Error::new("open", address, error))?;
         }
-        let transport = Transport::new(&patience).map_err(|error| refuse(all_words(&error)))?;
-        let transport = HttpTransporter::new(Watched(transport));
+        let transport = HttpTransporter::new(Watched(Transport::new(&patience)));
         let calls = Calls::new(service.scheme, &settings, transport.clone()).map(Arc::new);
         let operator = Operator::via_iter(service.scheme, settings).map_err(|error| refuse(all_words(&error)))?;
         let context = OperationContext::new().with_http_transport(transport);

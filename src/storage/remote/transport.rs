@@ -47,15 +47,13 @@ pub(super) struct Transport {
 }
 
 impl Transport {
-    /// # Errors
-    /// TLS cannot be set up.
-    pub fn new(patience: &Patience) -> Result<Self> {
-        let connector = Connector::new(CONNECT.min(patience.answer), patience.answer)
-            .map_err(|error| Error::new(ErrorKind::ConfigInvalid, "TLS cannot be set up").set_source(error))?;
+    /// One with this patience.
+    pub fn new(patience: &Patience) -> Self {
+        let connector = Connector::new(CONNECT.min(patience.answer), patience.answer);
         let mut builder = Client::builder(TokioExecutor::new());
         builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
         builder.http1_max_buf_size(WAITING_BYTES);
-        Ok(Self { client: builder.build(connector.clone()), connector })
+        Self { client: builder.build(connector.clone()), connector }
     }
 
     /// Sends a request, and again where a redirect on the same host points. A body that comes piece by piece is sent once.
