@@ -13,6 +13,7 @@
 //! | 3 | [`files`] | the user's files: walking, metadata, reading, writing back; knows no repository |
 //! | 2 | [`codec`] | bytes in, bytes out: every stored structure, cutting, compressing, sealing |
 //! | 2 | [`storage`] | named immutable objects somewhere |
+//! | 2 | [`text`] | how sizes, spans, moments and tables are written and read |
 //! | 1 | [`base`] | ids, times, escaping: words everybody may use |
 //!
 //! Start reading at `format-spec/README.md`, then [`codec::unit`] (how anything is sealed), [`codec::pack`] (where
@@ -30,3 +31,5 @@ pub mod ops;
 pub mod repository;
 #[cfg(feature = "program")]
 pub mod storage;
+#[cfg(feature = "program")]
+pub mod text;

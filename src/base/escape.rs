@@ -48,6 +48,14 @@ pub fn escape(bytes: &[u8]) -> String {
     Escaped(bytes).to_string()
 }
 
+/// A message made safe to show in one line. Backslashes stay as they are, so a message that quotes text which is
+/// escaped already is not escaped again.
+#[must_use]
+pub fn safe(message: &str) -> String {
+    let parts: Vec<String> = message.split('\\').map(|part| escape(part.as_bytes())).collect();
+    parts.join("\\")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,5 +67,12 @@ mod tests {
         assert_eq!(escape(b"a\nb\x1b[31m\\"), "a\\nb\\x1b[31m\\\\");
         assert_eq!(escape(b"\xff\xfe"), "\\xff\\xfe");
         assert_eq!(escape("\u{202e}txt.exe\u{9b}".as_bytes()), "\\u{202e}txt.exe\\u{9b}");
+    }
+
+    #[test]
+    fn messages_are_made_safe_once() {
+        assert_eq!(safe("cannot read \x1b[31mred"), "cannot read \\x1b[31mred");
+        assert_eq!(safe(&escape(b"a\\b\nc")), escape(b"a\\b\nc"));
+        assert_eq!(safe(&safe("x\ny\\")), safe("x\ny\\"));
     }
 }

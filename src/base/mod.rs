@@ -2,7 +2,10 @@
 
 pub mod command;
 pub mod escape;
+pub mod hex;
 pub mod id;
+#[cfg(feature = "program")]
+pub mod lock;
 #[cfg(feature = "program")]
 pub mod private;
 #[cfg(feature = "program")]

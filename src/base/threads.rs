@@ -1,7 +1,8 @@
 //! Threads, as many as the system gives: where a limit of processes gives fewer than are wanted, fewer do the work.
 
+use crate::base::lock::lock;
 use std::io;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 /// Threads that are left to everything but the pool: readers, the walk, the writer of packs, progress.
@@ -63,7 +64,7 @@ pub fn start_pool() -> io::Result<()> {
 fn count_startable(wanted: usize) -> io::Result<usize> {
     let (ended, bell) = (Mutex::new(false), Condvar::new());
     let wait = || {
-        let ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = lock(&ended);
         drop(bell.wait_while(ended, |ended| !*ended));
     };
     std::thread::scope(|scope| {
@@ -75,7 +76,7 @@ fn count_startable(wanted: usize) -> io::Result<usize> {
                 Err(error) => failure = Some(error),
             }
         }
-        *ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *lock(&ended) = true;
         bell.notify_all();
         match failure {
             Some(error) if started == 0 => Err(error),

@@ -1,10 +1,10 @@
 //! The bar on a terminal and the text beside it.
 
-use super::duration;
-use super::rate::Rate;
-use super::size;
 use crate::base::escape::escape;
 use crate::ops::Phase;
+use crate::text::rate::Rate;
+use crate::text::size;
+use crate::text::span;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 
@@ -149,7 +149,7 @@ fn message(phase: Phase, counts: &Counts, rate: &Rate, item: &[u8]) -> String {
         parts.push(format!("{}/s", size::show(rate as u64)));
     }
     if let Some(left) = counts.left(rate) {
-        parts.push(duration::show_left(left));
+        parts.push(span::show_left(left));
     }
     if !item.is_empty() {
         parts.push(escape(item));

@@ -3,8 +3,9 @@
 use super::exit::{CliError, Exit};
 use super::fields::{Fields, Value};
 use super::watch::tell_warnings;
-use super::{Context, clock, entry, json, mode, open, snapshot_json};
+use super::{Context, entry, open, snapshot_json};
 use crate::base::escape::Escaped;
+use crate::base::hex::hex;
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
@@ -20,6 +21,7 @@ use crate::ops::select::{self, Chosen, Filter, SnapshotArgument};
 use crate::ops::tree_walk::Visited;
 use crate::repository::Repository;
 use crate::repository::keyring::SlotInfo;
+use crate::text::{clock, file_mode};
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -150,7 +152,7 @@ fn config(repository: &Repository, zone: &TimeZone) -> Fields {
                 .with("average", config.files.average)
                 .with("max", config.files.max),
         )
-        .with("verifying_key", json::hex(&config.verifying_key))
+        .with("verifying_key", hex(&config.verifying_key))
         .with(
             "features",
             Fields::new().with("read", features.read).with("write", features.write).with("move", features.move_),
@@ -171,7 +173,7 @@ fn head(opened: &OpenedHead, zone: &TimeZone) -> Fields {
         .with("time", clock::rfc3339(head.time(), zone))
         .with("is_checkpoint", head.is_checkpoint())
         .with("checkpoint", reference(head.checkpoint()))
-        .with("digest", json::hex(head.digest()));
+        .with("digest", hex(head.digest()));
     let Some(state) = &opened.state else {
         return fields.with("state", "unknown: the checkpoint that this head builds on is gone");
     };
@@ -317,7 +319,7 @@ fn entry(visited: &Visited, zone: &TimeZone) -> Fields {
     let st_mode = entry::st_mode(entry);
     let fields = Fields::new()
         .with("name", entry.name.as_slice())
-        .with("type", mode::type_name(st_mode))
+        .with("type", file_mode::type_name(st_mode))
         .with("mode", format!("{:04o}", metadata.mode))
         .with("uid", metadata.uid)
         .with("gid", metadata.gid)
@@ -330,8 +332,7 @@ fn entry(visited: &Visited, zone: &TimeZone) -> Fields {
         .with("inode", metadata.inode)
         .with("links", metadata.links)
         .with("flags", metadata.flags);
-    let xattr =
-        |xattr: &Xattr| Fields::new().with("name", xattr.name.as_slice()).with("value_hex", json::hex(&xattr.value));
+    let xattr = |xattr: &Xattr| Fields::new().with("name", xattr.name.as_slice()).with("value_hex", hex(&xattr.value));
     let fields = match metadata.xattrs.as_slice() {
         [] => fields,
         xattrs => fields.with("xattrs", xattrs.iter().map(xattr).collect::<Value>()),
@@ -344,7 +345,7 @@ fn entry(visited: &Visited, zone: &TimeZone) -> Fields {
                 [] => fields,
                 holes => fields.with("holes", holes.iter().map(hole).collect::<Value>()),
             };
-            fields.maybe("digest", content.digest.map(|digest| json::hex(&digest)))
+            fields.maybe("digest", content.digest.map(|digest| hex(&digest)))
         }
         Node::Directory { listing } => fields.with("listing", list(listing)),
         Node::Symlink { target } => fields.with("target", target.as_slice()),
@@ -365,5 +366,5 @@ fn chunk(opened: &OpenedChunk) -> Fields {
         .with("block", u64::from(place.block))
         .with("block_offset", place.at.offset)
         .with("offset", place.offset)
-        .with("bytes_hex", json::hex(&opened.bytes))
+        .with("bytes_hex", hex(&opened.bytes))
 }

@@ -1,13 +1,11 @@
 //! `check`: is everything there, and is it right?
 
 use super::Context;
-use super::duration;
 use super::exit::{CliError, Exit};
 use super::json::{CheckMessage, CheckSummary};
 use super::mirror::store;
 use super::open;
 use super::progress::Work;
-use super::size;
 use crate::base::command::{stored, suggest};
 use crate::base::escape::{Escaped, escape};
 use crate::base::time::Time;
@@ -15,6 +13,8 @@ use crate::ops::check::{self, Data, Finding, Options, Report};
 use crate::ops::check_mirror::Which;
 use crate::repository::Repository;
 use crate::repository::mirror_book::Damage;
+use crate::text::size;
+use crate::text::span;
 use std::str::FromStr;
 
 /// Which part of the packs to read.
@@ -285,7 +285,7 @@ fn say(report: &Report, options: &Options, context: &Context) -> Result<(), CliE
         size::counted(report.snapshots, "snapshot", "snapshots"),
         size::counted(report.trees, "listing", "listings"),
         size::counted(report.packs, "pack", "packs"),
-        duration::show(report.took),
+        span::show(report.took),
     );
     if matches!(options.data, Data::Percent(_) | Data::Bytes(_)) {
         let seed = options.seed;

@@ -6,7 +6,7 @@ use super::progress::{Progress, Work};
 use super::secret::FromOptions;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use super::watch::tell_warnings;
-use super::{Context, clock, duration, open, size};
+use super::{Context, open};
 use crate::base::command::{suggest, suggest_all};
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
@@ -14,6 +14,7 @@ use crate::ops::copy::{self, Copied, Copying, Done, Options, Plan};
 use crate::ops::select::Chosen;
 use crate::ops::{Monitor, Severity};
 use crate::repository::pack_writer::PackOptions;
+use crate::text::{clock, size, span};
 use std::time::Duration;
 
 /// Copy snapshots from another repository into this one
@@ -191,7 +192,7 @@ fn copied(chosen: &Chosen, report: &Copied, context: &Context) -> Result<(), Cli
         size::counted(*files_read, "file", "files"),
         size::show(*bytes_read),
         size::show(stored),
-        duration::show(*took),
+        span::show(*took),
     ))
 }
 
@@ -260,5 +261,5 @@ fn summary(
         return output.info(format_args!("{snapshots} would be copied{so_already}; nothing was changed"));
     }
     let stored = if copied == 0 { String::new() } else { format!(", {} stored", size::show(stored)) };
-    output.info(format_args!("{snapshots} copied{so_already}{stored}  {}", duration::show(took)))
+    output.info(format_args!("{snapshots} copied{so_already}{stored}  {}", span::show(took)))
 }

@@ -4,9 +4,10 @@ use super::exit::{CliError, Exit};
 use super::json::{Change as JsonChange, DiffCount, DiffMessage};
 use super::snapshot_argument::{DiffTarget, SnapshotArgument, SnapshotFilter};
 use super::watch::{Watch, tell_warnings};
-use super::{Context, open, own, size};
+use super::{Context, open, own};
 use crate::base::escape::{Escaped, escape};
 use crate::ops::diff::{self, Change, Count, Statistics, live};
+use crate::text::size;
 use std::os::unix::ffi::OsStrExt;
 
 /// Show what differs between two snapshots, or between a snapshot and live files

@@ -1,10 +1,10 @@
 //! One entry of a snapshot, shown: as a line of `ls -l` and as restic's JSON node.
 
 use super::json::{Node as JsonNode, Text};
-use super::{clock, mode, size};
 use crate::base::escape::escape;
 use crate::codec::tree::{Entry, Node};
 use crate::ops::tree_walk::Visited;
+use crate::text::{clock, file_mode, size};
 use jiff::tz::TimeZone;
 
 /// Type and permissions as the system has them in `st_mode`; inode(7).
@@ -45,7 +45,7 @@ pub fn long_line(visited: &Visited, human: bool, zone: &TimeZone) -> String {
     };
     format!(
         "{} {:>5} {:>5} {bytes:>width$} {} {}{target}",
-        mode::show(st_mode(entry)),
+        file_mode::show(st_mode(entry)),
         metadata.uid,
         metadata.gid,
         clock::show(metadata.mtime, zone),

@@ -1,7 +1,7 @@
 //! A decoded object as named values: lines for people, or JSON with the fields in the same order.
 
-use super::json::hex;
 use crate::base::escape::Escaped;
+use crate::base::hex::hex;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 use std::fmt::Write;

@@ -5,13 +5,14 @@ use super::json::FindGroup;
 use super::ls::incomplete;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use super::watch::{Watch, tell_warnings};
-use super::{Context, clock, entry, open, size};
+use super::{Context, entry, open};
 use crate::base::escape::Escaped;
 use crate::base::time::Time;
 use crate::files::pattern::Patterns;
 use crate::ops::Unread;
 use crate::ops::find::{self, Wanted};
 use crate::ops::tree_walk::Visited;
+use crate::text::{clock, size};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 

@@ -1,19 +1,20 @@
 //! `forget`: remove snapshots by rules or by name. What they alone needed stays until `prune` has swept it.
 
-use super::duration::{CalendarSpan, parse_span};
 use super::exit::{CliError, Exit};
 use super::json;
 use super::progress::Work;
 use super::prune::PruneOptions;
 use super::snapshot_argument::{GroupBy, SnapshotFilter, SnapshotRef, TagList};
 use super::watch::tell_warnings;
-use super::{Context, clock, open, size, snapshot_json, snapshot_table};
+use super::{Context, open, snapshot_json, snapshot_table};
 use crate::base::command::suggest;
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::ops::forget::policy::{Moment, Period, Quota, Rules};
 use crate::ops::forget::{self, Group, Judged, Plan, Report, Wanted};
 use crate::ops::prune;
+use crate::text::span::{Span, parse_span};
+use crate::text::{clock, size};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -90,25 +91,25 @@ pub struct RuleArguments {
     pub keep_yearly: Option<Quota>,
     /// Keep all within this span before the newest, such as 1y5m7d2h
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
-    pub keep_within: Option<CalendarSpan>,
+    pub keep_within: Option<Span>,
     /// Keep the newest of each minute within this span before the newest
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
-    pub keep_within_minutely: Option<CalendarSpan>,
+    pub keep_within_minutely: Option<Span>,
     /// Keep the newest of each hour within this span before the newest
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
-    pub keep_within_hourly: Option<CalendarSpan>,
+    pub keep_within_hourly: Option<Span>,
     /// Keep the newest of each day within this span before the newest
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
-    pub keep_within_daily: Option<CalendarSpan>,
+    pub keep_within_daily: Option<Span>,
     /// Keep the newest of each week within this span before the newest
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
-    pub keep_within_weekly: Option<CalendarSpan>,
+    pub keep_within_weekly: Option<Span>,
     /// Keep the newest of each month within this span before the newest
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
-    pub keep_within_monthly: Option<CalendarSpan>,
+    pub keep_within_monthly: Option<Span>,
     /// Keep the newest of each year within this span before the newest
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
-    pub keep_within_yearly: Option<CalendarSpan>,
+    pub keep_within_yearly: Option<Span>,
     /// Keep those with all of these tags, separated by commas (can be given multiple times: any of the lists)
     #[arg(long = "keep-tag", value_name = "TAG[,TAG...]")]
     pub keep_tags: Vec<TagList>,
@@ -231,7 +232,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
 
 fn show_groups(plan: &Plan, rules: &Rules, compact: bool, context: &Context) -> Result<(), CliError> {
     let output = context.output;
-    let rules = super::output::safe(&rules.to_string());
+    let rules = crate::base::escape::safe(&rules.to_string());
     output.info(format_args!("Applying rules: keep {rules}"))?;
     for Group { key, keep, remove } in &plan.groups {
         output.info(format_args!("snapshots for ({}):\n", forget::describe(key)))?;

@@ -7,7 +7,6 @@ use super::open;
 use super::own;
 use super::recovery;
 use super::secret::Question;
-use super::size;
 use super::terminal::Terminal;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
@@ -20,6 +19,7 @@ use crate::repository::keyring::{self, NewSlot};
 use crate::repository::{CreateOptions, Repository};
 use crate::storage::ErrorKind;
 use crate::storage::local::Local;
+use crate::text::size;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 

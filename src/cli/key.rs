@@ -1,7 +1,6 @@
 //! `key`: passphrases, recovery codes and key files that open the repository.
 
 use super::Context;
-use super::clock;
 use super::exit::{CliError, Exit};
 use super::init;
 use super::json::Key;
@@ -9,8 +8,6 @@ use super::kit;
 use super::open;
 use super::recovery;
 use super::secret::{Question, Source};
-use super::size;
-use super::table::{Align, Table};
 use super::terminal::Terminal;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
@@ -21,6 +18,9 @@ use crate::codec::key_slot::{LABEL_BYTES_MAX, Secret, SecretKind};
 use crate::ops::key_file::Making;
 use crate::repository::Repository;
 use crate::repository::keyring::{self, NewSlot, SlotInfo};
+use crate::text::clock;
+use crate::text::size;
+use crate::text::table::{Align, Table};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 

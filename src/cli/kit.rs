@@ -3,7 +3,7 @@
 use super::exit::CliError;
 use super::mirror::store::{self, Place};
 use super::terminal::Terminal;
-use super::{Context, clock, init, open, recovery, size};
+use super::{Context, init, open, recovery};
 use crate::base::command::{quote, suggest};
 use crate::base::escape::escape;
 use crate::base::time::Time;
@@ -11,6 +11,7 @@ use crate::codec::head_code::HeadCode;
 use crate::codec::key_slot::Secret;
 use crate::files::secret_file::SecretFile;
 use crate::repository::keyring::NewSlot;
+use crate::text::{clock, size};
 use qrcodegen::{QrCode, QrCodeEcc};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

@@ -7,10 +7,8 @@
 
 pub mod about;
 pub mod bar;
-pub mod clock;
 pub mod directories;
 pub mod drill;
-pub mod duration;
 pub mod entry;
 pub mod exit;
 mod failure;
@@ -18,7 +16,6 @@ pub mod foreign;
 pub mod freshness;
 pub mod interrupt;
 pub mod json;
-pub mod mode;
 pub mod open;
 pub mod options;
 pub mod output;
@@ -27,17 +24,13 @@ pub mod passphrase;
 pub mod patterns;
 pub mod progress;
 pub mod prune;
-pub mod rate;
 pub mod recovery;
 pub mod secret;
-pub mod size;
 pub mod snapshot_argument;
 pub mod snapshot_json;
 pub mod snapshot_table;
-pub mod table;
 pub mod terminal;
 pub mod watch;
-pub mod words;
 
 pub mod backup;
 pub mod cat;

@@ -2,15 +2,15 @@
 
 use super::about::About;
 use super::directories;
-use super::duration;
 use super::exit::CliError;
 use super::output::Output;
 use super::secret::{FromOptions, SecretOptions};
-use super::size;
 use crate::base::escape::escape;
 use crate::codec::head_code::HeadCode;
 use crate::repository::expected::{Expected, IdBeginning};
 use crate::repository::pack_writer::PackOptions;
+use crate::text::size;
+use crate::text::span;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -53,7 +53,7 @@ pub struct GlobalOptions {
     #[arg(long, value_name = "DIRECTORY", env = "PACKSTONE_STATE_DIR", global = true)]
     pub state_dir: Option<PathBuf>,
     /// Wait this long when another process holds the lock, such as 30s, 5m or 1h30m
-    #[arg(long, value_name = "DURATION", global = true, value_parser = duration::parse_wait)]
+    #[arg(long, value_name = "DURATION", global = true, value_parser = span::parse_wait)]
     pub retry_lock: Option<Duration>,
     /// How hard to compress what is stored: auto, off, fastest, better, max, or a zstd level from 1 to 19
     #[arg(long, value_name = "MODE", env = "PACKSTONE_COMPRESSION", global = true, default_value = "auto")]

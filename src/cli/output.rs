@@ -7,7 +7,7 @@
 use super::about::About;
 use super::exit::CliError;
 use super::json;
-use crate::base::escape::escape;
+use crate::base::escape::safe;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
@@ -171,25 +171,5 @@ impl Write for Stream {
 
     fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
-    }
-}
-
-/// A message made safe to show in one line. Backslashes stay as they are, so a message that quotes text which is
-/// escaped already is not escaped again.
-#[must_use]
-pub fn safe(message: &str) -> String {
-    let parts: Vec<String> = message.split('\\').map(|part| escape(part.as_bytes())).collect();
-    parts.join("\\")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_are_made_safe_once() {
-        assert_eq!(safe("cannot read \x1b[31mred"), "cannot read \\x1b[31mred");
-        assert_eq!(safe(&escape(b"a\\b\nc")), escape(b"a\\b\nc"));
-        assert_eq!(safe(&safe("x\ny\\")), safe("x\ny\\"));
     }
 }

@@ -131,7 +131,7 @@ const NAMED: usize = 5;
 pub fn left_out(own: &[Vec<u8>]) -> Option<String> {
     let named: Vec<String> = own.iter().take(NAMED).map(|path| escape(path)).collect();
     let more = own.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!(" and {} more", super::size::count(more as u64)) } else { String::new() };
+    let more = if more > 0 { format!(" and {} more", crate::text::size::count(more as u64)) } else { String::new() };
     (!own.is_empty()).then(|| format!("Left out, packstone's own: {}{more}", named.join(", ")))
 }
 

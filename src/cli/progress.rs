@@ -11,15 +11,16 @@ use super::json::{
     RestoreStatus, RestoreVerbose, Text, Warning,
 };
 use super::output::Output;
-use super::rate::Rate;
-use super::size;
 use crate::base::escape::escape;
+use crate::base::lock::lock;
 use crate::ops::{Action, Item, Monitor, Phase, Severity};
+use crate::text::rate::Rate;
+use crate::text::size;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -195,14 +196,14 @@ impl Shared {
     }
 
     fn tick(&self, rate: &mut PhaseRate) {
-        let current = *self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = *lock(&self.current);
         if rate.phase != current.phase {
             let begun = if current.phase == Some(Phase::Send) { Rate::of_line() } else { Rate::default() };
             *rate = PhaseRate { phase: current.phase, rate: begun };
         }
         let counts = self.counts();
         rate.rate.update(current.since.elapsed(), counts.moved());
-        let item = self.item.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let item = lock(&self.item).clone();
         match &self.bar {
             Some(bar) => bar::draw(bar, current.phase, &counts, &rate.rate, &item),
             None => self.status(&counts, &rate.rate, &item),
@@ -326,7 +327,7 @@ fn verbose_line(work: Work, item: &Item<'_>) -> String {
 impl Monitor for Progress {
     fn phase(&self, phase: Phase) {
         let shared = &self.shared;
-        let mut current = shared.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&shared.current);
         *current = Current { phase: Some(phase), since: Instant::now() };
         let items = [&shared.items_expected, &shared.items_done];
         let bytes = [&shared.bytes_expected, &shared.bytes_done, &shared.bytes_lost, &shared.bytes_again];
@@ -334,7 +335,7 @@ impl Monitor for Progress {
             counter.store(0, Relaxed);
         }
         shared.complete.store(false, Relaxed);
-        shared.item.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&shared.item).clear();
     }
 
     fn expect(&self, items: u64, bytes: u64, complete: bool) {

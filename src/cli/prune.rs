@@ -1,15 +1,15 @@
 //! `prune`: the space of what nothing needs comes back.
 
 use super::Context;
-use super::clock;
-use super::duration::{self, CalendarSpan};
 use super::exit::{CliError, Exit};
 use super::open;
 use super::progress::Work;
-use super::size::{self, counted};
 use crate::base::command::suggest;
 use crate::base::time::Time;
 use crate::ops::prune::{self, Limits, MaxUnused, Options, Report, sum};
+use crate::text::clock;
+use crate::text::size::{self, counted};
+use crate::text::span::{self, Span};
 use std::time::Duration;
 
 /// Remove what no snapshot needs
@@ -59,9 +59,9 @@ fn parse_max_unused(text: &str) -> Result<MaxUnused, String> {
 }
 
 pub(super) fn parse_grace(text: &str) -> Result<Duration, String> {
-    let CalendarSpan { years, months, days, hours } = match text {
-        "0" => CalendarSpan::default(),
-        text => duration::parse_span(text)?,
+    let Span { years, months, days, hours } = match text {
+        "0" => Span::default(),
+        text => span::parse_span(text)?,
     };
     let days = u64::from(years) * 365 + u64::from(months) * 30 + u64::from(days);
     Ok(Duration::from_secs((days * 24 + u64::from(hours)) * 3600))

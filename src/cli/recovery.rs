@@ -1,13 +1,14 @@
 //! A new recovery code, shown once: on a terminal only, never in JSON or a pipe, stored nowhere.
 
+use super::Context;
 use super::exit::CliError;
 use super::terminal::Terminal;
-use super::{Context, clock};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::codec::recovery_code::RecoveryCode;
 use crate::repository::keyring::SlotInfo;
+use crate::text::clock;
 use zeroize::Zeroizing;
 
 /// A fresh code.

@@ -7,7 +7,7 @@ use super::patterns::{ExcludeOptions, IncludeOptions};
 use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::tell_warnings;
-use super::{Context, duration, open, own, size};
+use super::{Context, open, own};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::codec::snapshot::Outcome;
@@ -16,6 +16,7 @@ use crate::ops::restore::report::READ_BACK;
 use crate::ops::restore::{self, Cause, Options, Plan, ProblemKind, Report, Selection, Unset};
 use crate::ops::select::SnapshotRef;
 use crate::ops::{Action, Item, Monitor, select};
+use crate::text::{size, span};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -323,7 +324,7 @@ fn show_report(
         size::counted(report.directories, "directory", "directories"),
         size::count(report.others),
         size::show(report.bytes),
-        duration::show(elapsed)
+        span::show(elapsed)
     );
     let more = [(report.unchanged, "unchanged"), (report.skipped, "skipped"), (report.deleted, "deleted")];
     for (count, word) in more.into_iter().filter(|(count, _)| *count > 0) {

@@ -4,12 +4,13 @@ use super::exit::{CliError, Exit};
 use super::patterns::ExcludeOptions;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use super::watch::{Watch, tell_warnings};
-use super::{Context, open, size};
+use super::{Context, open};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::ops::rewrite::{self, Change, Options, Report};
 use crate::ops::select;
 use crate::repository::pack_writer::PackOptions;
+use crate::text::size;
 
 /// Drop paths from snapshots
 ///

@@ -11,13 +11,13 @@
 
 use super::exit::{CliError, Exit};
 use super::passphrase::Passphrase;
-use super::words;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::sys::remove_environment_variable;
 use crate::codec::head_code::HeadCode;
 use crate::repository::expected::{Expected, IdBeginning};
 use crate::storage::remote::ssh;
+use crate::text::shell_words;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -350,7 +350,7 @@ fn limited(mut reader: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
 fn from_command(command: &str) -> Result<Passphrase, CliError> {
     let output = command_output(command)?;
     // The rest of the command line may hold a secret.
-    let program = words::split(command).ok().and_then(|words| words.into_iter().next()).unwrap_or_default();
+    let program = shell_words::split(command).ok().and_then(|words| words.into_iter().next()).unwrap_or_default();
     Ok(Passphrase::in_text(output, &format!("what the password command {program} printed")))
 }
 
@@ -360,7 +360,7 @@ fn from_command(command: &str) -> Result<Passphrase, CliError> {
 /// When it cannot be run, fails, or prints more than a secret can be.
 pub fn command_output(command: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
     // The command line itself may hold a secret, so messages name the program only.
-    let words = words::split(command)
+    let words = shell_words::split(command)
         .map_err(|why| CliError::usage(format!("the password command cannot be split into words: {why}")))?;
     let Some((program, arguments)) = words.split_first() else {
         return Err(CliError::usage("the password command is empty"));

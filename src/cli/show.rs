@@ -4,12 +4,13 @@ use super::exit::{CliError, Exit};
 use super::json::{Raw, Snapshot as JsonSnapshot, Text};
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use super::watch::tell_warnings;
-use super::{Context, clock, open, size, snapshot_json};
+use super::{Context, open, snapshot_json};
 use crate::base::command::suggest;
 use crate::base::escape::{Escaped, escape};
 use crate::codec::snapshot::{Problem, ProblemKind};
 use crate::ops::select::Chosen;
 use crate::ops::show;
+use crate::text::{clock, size};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::time::Duration;
@@ -178,7 +179,7 @@ fn facts(chosen: &Chosen, zone: &TimeZone) -> Vec<(&'static str, String)> {
             size::show(summary.bytes_read),
             size::show(summary.data_added),
             size::show(summary.data_stored),
-            super::duration::show(Duration::from_nanos(summary.duration_nanoseconds))
+            crate::text::span::show(Duration::from_nanos(summary.duration_nanoseconds))
         ),
     ));
     if snapshot.deleted_count > 0 {

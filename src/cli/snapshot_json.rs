@@ -1,12 +1,13 @@
 //! A snapshot in restic's JSON shape, and the words for how its backup went.
 
-use super::clock;
-use super::json::{Snapshot as JsonSnapshot, SnapshotSummary, hex, texts};
+use super::json::{Snapshot as JsonSnapshot, SnapshotSummary, texts};
+use crate::base::hex::hex;
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::Outcome;
 use crate::ops::order::{Doubt, Order};
 use crate::ops::select::Chosen;
+use crate::text::clock;
 use jiff::tz::TimeZone;
 
 /// The word for an outcome, in text and JSON.

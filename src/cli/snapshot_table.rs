@@ -1,12 +1,13 @@
 //! Snapshots as a table.
 
-use super::table::{Align, Table};
-use super::{clock, size, snapshot_json};
+use super::snapshot_json;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::codec::snapshot::Outcome;
 use crate::ops::order::{Doubt, Order};
 use crate::ops::select::Chosen;
+use crate::text::table::{Align, Table};
+use crate::text::{clock, size};
 
 /// The table of these snapshots, each perhaps with reasons why it stays or goes; `order` says whose time is in doubt.
 pub fn show<'a>(

@@ -1,13 +1,15 @@
 //! `snapshots`: the list of them.
 
 use super::exit::{CliError, Exit};
-use super::output::{Output, safe};
+use super::output::Output;
 use super::snapshot_argument::{GroupBy, SnapshotFilter, SnapshotRef};
 use super::watch::tell_warnings;
-use super::{Context, clock, json, open, size, snapshot_json, snapshot_table};
+use super::{Context, json, open, snapshot_json, snapshot_table};
+use crate::base::escape::safe;
 use crate::ops::forget;
 use crate::ops::select::Chosen;
 use crate::ops::snapshots::{self, Group, Report, Wanted};
+use crate::text::{clock, size};
 use serde::Serialize;
 
 /// List snapshots

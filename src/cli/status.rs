@@ -3,8 +3,7 @@
 use super::exit::{CliError, Exit};
 use super::mirror::store;
 use super::prune::parse_grace;
-use super::table::{Align, Table};
-use super::{Context, clock, duration, open, size, snapshot_json};
+use super::{Context, open, snapshot_json};
 use crate::base::command::{suggest, suggest_all};
 use crate::base::escape::escape;
 use crate::base::time::Time;
@@ -18,6 +17,8 @@ use crate::repository::Repository;
 use crate::repository::mirror_book::{Drill, DrillOutcome, Mirror, MirrorBook};
 use crate::storage::address::Address;
 use crate::storage::device;
+use crate::text::table::{Align, Table};
+use crate::text::{clock, size, span};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -91,10 +92,8 @@ fn age(time: Time, now: Time) -> Option<Duration> {
 
 /// How long ago it was, in words.
 fn ago(time: Time, now: Time) -> String {
-    age(time, now).map_or_else(
-        || "at a time ahead of this machine's clock".to_owned(),
-        |age| format!("{} ago", duration::show(age)),
-    )
+    age(time, now)
+        .map_or_else(|| "at a time ahead of this machine's clock".to_owned(), |age| format!("{} ago", span::show(age)))
 }
 
 /// Runs the command.
@@ -283,12 +282,12 @@ fn too_little(complete: &Complete) -> Option<(String, String)> {
 fn too_old(complete: &Complete, max_age: Duration, now: Time) -> Option<String> {
     let Some(doubt) = complete.place.doubt else {
         let old = complete.age(now).unwrap_or(Duration::ZERO);
-        return (old > max_age).then(|| format!("is {} old", duration::show(old)));
+        return (old > max_age).then(|| format!("is {} old", span::show(old)));
     };
     let why = doubt.why();
     match complete.age(now) {
         Some(old) if old > max_age => {
-            Some(format!("may be {} old: its time is {why}, and the one before it is so old", duration::show(old)))
+            Some(format!("may be {} old: its time is {why}, and the one before it is so old", span::show(old)))
         }
         Some(_) => None,
         None => Some(format!("is of an age that cannot be determined: its time is {why}")),
@@ -369,8 +368,8 @@ impl Screen<'_> {
 
     fn age(&self, complete: &Complete) -> String {
         match (complete.age(self.now), complete.place.doubt) {
-            (Some(age), None) => duration::show(age),
-            (Some(age), Some(_)) => format!("{} or less", duration::show(age)),
+            (Some(age), None) => span::show(age),
+            (Some(age), Some(_)) => format!("{} or less", span::show(age)),
             (None, _) => "unknown".to_owned(),
         }
     }

@@ -3,9 +3,10 @@
 use super::exit::{CliError, Exit};
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef, TagList};
 use super::watch::tell_warnings;
-use super::{Context, open, size};
+use super::{Context, open};
 use crate::ops::retag::{self, Change};
 use crate::ops::select::Filter;
+use crate::text::size;
 
 /// Change the tags of snapshots
 ///

@@ -3,14 +3,15 @@
 use super::exit::{CliError, Exit};
 use super::json;
 use super::snapshot_argument::SnapshotRef;
-use super::table::{Align, Table};
 use super::watch::Watch;
-use super::{Context, clock, open, size, snapshot_json};
+use super::{Context, open, snapshot_json};
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::ops::select::Chosen;
 use crate::ops::undelete::{self, Marked};
 use crate::repository::Repository;
+use crate::text::table::{Align, Table};
+use crate::text::{clock, size};
 use serde::Serialize;
 
 /// Bring removed snapshots back, or list what can come back

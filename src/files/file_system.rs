@@ -11,10 +11,11 @@
 //! What is known is weaker checks for the second kind ([`super::made`]), and nothing else: a file system that keeps owners and
 //! numbers is held to both.
 
+use crate::base::lock::lock;
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, fchown, fstatfs, linkat, major, minor, openat, unlinkat};
 use rustix::io::Errno;
@@ -149,7 +150,7 @@ impl FileSystems {
 
     /// The file system of an open directory.
     pub(super) fn of(&self, directory: BorrowedFd<'_>, stat: &Stat) -> Arc<FileSystem> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         let system = known.entry(stat.device).or_insert_with(|| {
             #[allow(clippy::cast_sign_loss, clippy::unnecessary_cast)]
             let magic = fstatfs(directory).map_or(0, |answer| answer.f_type as u64 & 0xffff_ffff);

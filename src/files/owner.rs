@@ -1,8 +1,9 @@
 //! Names of users and groups, asked once each.
 
+use crate::base::lock::lock;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
@@ -19,7 +20,7 @@ pub struct Owners {
 }
 
 fn cached<K: Eq + Hash + Clone, V: Clone>(cache: &Cache<K, V>, key: &K, ask: impl FnOnce() -> V) -> V {
-    let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut cache = lock(cache);
     if let Some(value) = cache.get(key) {
         return value.clone();
     }

@@ -10,6 +10,7 @@
 //! - What was made is held by its descriptor, or recognised when its name is opened again ([`super::made`]); nobody else can make an
 //!   inode of ours. A temporary name is gone on every path that ends here.
 
+use crate::base::hex::hex;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -500,9 +501,7 @@ pub(super) fn temporary_name() -> io::Result<Vec<u8>> {
     let mut random = [0; 12];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
     let mut name = TEMPORARY_PREFIX.to_vec();
-    for byte in random {
-        name.extend_from_slice(format!("{byte:02x}").as_bytes());
-    }
+    name.extend_from_slice(hex(&random).as_bytes());
     Ok(name)
 }
 

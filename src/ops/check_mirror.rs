@@ -1,7 +1,8 @@
 //! `check --mirror`: a mirror's own head, and everything that it needs. Needs no secret.
 
+use crate::base::lock::{into_inner, lock};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::check::Data;
@@ -98,9 +99,9 @@ impl Journal<'_> {
     /// A book that cannot be read or written stops no check: what it would have said is unknown, and that is noted.
     fn with<T: Default>(&self, act: impl FnOnce(&mut MirrorBook, &str) -> mirror_book::Result<T>) -> T {
         let Some((book, name)) = self.book else { return T::default() };
-        let done = act(&mut book.lock().unwrap_or_else(PoisonError::into_inner), name);
+        let done = act(&mut lock(book), name);
         done.unwrap_or_else(|error| {
-            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failed = lock(&self.failed);
             failed.get_or_insert_with(|| format!("what was read back is not remembered: {error}"));
             T::default()
         })
@@ -119,7 +120,7 @@ impl Journal<'_> {
     }
 
     fn right(&self, name: ObjectName) {
-        let mut right = self.right.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut right = lock(&self.right);
         right.push(name);
         if right.len() >= NOTED_AT_ONCE {
             self.with(|book, mirror| book.add_verified(mirror, &right, self.now));
@@ -128,7 +129,7 @@ impl Journal<'_> {
     }
 
     fn end(&self) {
-        let right = std::mem::take(&mut *self.right.lock().unwrap_or_else(PoisonError::into_inner));
+        let right = std::mem::take(&mut *lock(&self.right));
         self.with(|book, mirror| book.add_verified(mirror, &right, self.now));
     }
 }
@@ -189,7 +190,7 @@ pub fn run(
     journal.with(|book, mirror| book.remove_verified(mirror, &wrong));
     let known = journal.known(&names);
     report.verified = if known.len() == names.len() { known.into_values().min() } else { None };
-    report.notes.extend(journal.failed.into_inner().unwrap_or_else(PoisonError::into_inner));
+    report.notes.extend(into_inner(journal.failed));
     Ok(report)
 }
 
@@ -264,17 +265,17 @@ pub(super) fn read(
     let (damaged, failed) = (Mutex::new(Vec::new()), Mutex::new(None));
     let work = || {
         while !monitor.interrupted() {
-            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let next = lock(&queue).next();
             let Some(needed) = next else { return };
             match public_view::verify(storage, needed, config) {
                 Ok(()) => right(needed.name),
                 Err(repository::Error::Storage(error)) if error.kind != ErrorKind::Length => {
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    lock(&failed).get_or_insert(error);
                     return;
                 }
                 Err(error) => {
                     let why = super::check::reason(&error);
-                    damaged.lock().unwrap_or_else(PoisonError::into_inner).push((needed.name, why));
+                    lock(&damaged).push((needed.name, why));
                 }
             }
             monitor.advance(1, needed.length.unwrap_or_default());
@@ -284,10 +285,10 @@ pub(super) fn read(
     if monitor.interrupted() {
         return Err(Error::Interrupted);
     }
-    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    if let Some(error) = into_inner(failed) {
         return Err(repository::Error::from(error).into());
     }
-    let mut damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut damaged = into_inner(damaged);
     damaged.sort();
     Ok(damaged)
 }

@@ -13,9 +13,10 @@
 //!
 //! What an earlier attempt stored is made durable before the config is: it may have been killed between a name and its fsync.
 
+use crate::base::lock::{into_inner, lock};
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::mirror_error::MirrorError;
 use super::{Error, Monitor, Phase, Result};
@@ -159,16 +160,16 @@ pub fn execute(
     let stop = AtomicBool::new(false);
     let work = || {
         while !stop.load(Ordering::Relaxed) && !monitor.interrupted() {
-            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let next = lock(&queue).next();
             let Some(needed) = next else { return };
             if let Err(error) = fetch(mirror, target, plan, &needed, monitor) {
                 stop.store(true, Ordering::Relaxed);
-                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                lock(&failed).get_or_insert(error);
             }
         }
     };
     threads::share(parallel, work);
-    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    if let Some(error) = into_inner(failed) {
         return Err(error);
     }
     // A newer head that an earlier attempt left would be the one that is believed.

@@ -10,8 +10,9 @@
 //! The walk reads the index as if no pack were marked, so it sees what is live and what may become so again, and never
 //! what was swept. Between the walk and the head a sweep may come first; the head then is not published.
 
+use crate::base::lock::{into_inner, lock};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::order::{Order, Stamp};
 use super::select::by_beginning;
@@ -178,7 +179,7 @@ fn plan_once(repository: &Repository, names: &[String], monitor: &dyn Monitor) -
         })?;
         plan.snapshots.push(chosen);
     }
-    for pack in source.packs.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    for pack in into_inner(source.packs) {
         let Some(known) = source.index.packs().get(&pack) else { continue };
         let found = repository.storage().length(&ObjectName::Pack(pack)).map_err(|error| match error.kind {
             crate::storage::ErrorKind::Absent => {
@@ -347,7 +348,7 @@ impl<'a> Lifted<'a> {
     fn locate(&self, chunk: &ChunkRef) -> repository::Result<Place> {
         match self.index.locate(&self.sources, &chunk.id) {
             Some(place) if place.length == chunk.length => {
-                self.packs.lock().unwrap_or_else(PoisonError::into_inner).insert(place.pack);
+                lock(&self.packs).insert(place.pack);
                 Ok(place)
             }
             _ => Err(repository::Error::ChunkMissing { chunk: chunk.id }),

@@ -1,7 +1,8 @@
 //! Reading chunks: blocks are fetched, opened once, and kept for a while, because neighbours are read together.
 
+use crate::base::lock::lock;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::error::{Error, Result, damaged};
 use super::index::Place;
@@ -50,10 +51,6 @@ struct Kept {
     /// Most recently used last, with the bytes that each takes: none before it is open.
     blocks: Vec<(BlockKey, Slot, usize)>,
     bytes: usize,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Opens blocks and remembers the last ones. Several threads that want one block open it once.

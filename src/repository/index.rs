@@ -6,10 +6,11 @@
 //! - For reading, a miss in the cache is no answer: the segments themselves are asked before a chunk is called
 //!   missing ([`Index::locate`]). For writing, a miss only stores a chunk twice ([`Index::pack_of`]).
 
+use crate::base::lock::lock;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use super::cache::{BlockPlace, Cache, CacheError, NewPack, PackFact, Stamp, Writer};
 use super::error::{Error, Result, damaged};
@@ -232,7 +233,7 @@ impl Index {
     /// That the store did not answer when it was asked for a segment: what is not found here may be there.
     #[must_use]
     pub fn unavailable(&self) -> Option<Error> {
-        let unasked = self.unasked.lock().unwrap_or_else(PoisonError::into_inner);
+        let unasked = lock(&self.unasked);
         self.broken.iter().chain(unasked.iter()).filter(|error| error.is_unreadable()).find_map(Error::again)
     }
 
@@ -313,7 +314,7 @@ impl Index {
                         }
                     }
                     Err(error) if error.is_unreadable() => {
-                        *self.unasked.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        *lock(&self.unasked) = Some(error);
                     }
                     // A damaged segment was named when the index was opened.
                     Err(_) => {}

@@ -15,6 +15,7 @@
 //! - Two handles exclude each other in one process too: `flock` belongs to the open file, not to the process.
 //! - What is locked is the directory that is read and written: another one may lie at its path before the command has ended.
 
+use crate::base::lock::lock;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -115,7 +116,7 @@ struct Slot {
 
 impl Slot {
     fn lock(&self) -> MutexGuard<'_, Option<Holder>> {
-        self.holder.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.holder)
     }
 }
 

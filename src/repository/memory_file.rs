@@ -90,11 +90,6 @@ impl<T> Recalled<T> {
     }
 }
 
-/// Bytes as text.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Reads one file. What is no regular file is not waited for.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Recalled<T> {
     let unreadable = |why: &str| Recalled::Unreadable(Unreadable::wrong(path, why));

@@ -7,7 +7,8 @@
 //! Every block is opened again as soon as it is sealed: unsealed, decompressed, every chunk hashed. A bit that flips in
 //! memory between reading and sealing is caught here and not years later.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::base::lock::lock;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
@@ -79,10 +80,6 @@ struct Workshop {
     verifiers: Mutex<Vec<BlockVerifier>>,
     /// Empty, for the next blocks.
     buffers: Mutex<Vec<Vec<u8>>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Workshop {

@@ -13,9 +13,10 @@
 //! - A pin file without a lock is left over, or not yet locked by who is making it. Whoever removes it holds its lock
 //!   meanwhile, and who makes one looks, once he has the lock, whether his file still has its name.
 
+use crate::base::lock::lock;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -34,7 +35,7 @@ pub(super) struct Board(Arc<Mutex<Vec<(u64, u64, Holder)>>>);
 
 impl Board {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(u64, u64, Holder)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     pub(super) fn pin(&self, generation: u64, holder: Holder) -> Pin {

@@ -13,9 +13,10 @@
 //!
 //! Nothing is acknowledged before step 5, and step 5 is one rename.
 
+use crate::base::lock::lock;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::error::{Error, Result};
 use super::index::{Index, read_segment};
@@ -261,7 +262,7 @@ impl<'r> Run<'r> {
             return Ok(true);
         }
         let Some(pack) = self.index.pack_of(id) else { return Ok(false) };
-        self.reused.lock().unwrap_or_else(PoisonError::into_inner).insert(pack);
+        lock(&self.reused).insert(pack);
         Ok(true)
     }
 
@@ -528,7 +529,7 @@ impl<'r> Run<'r> {
     fn lost(&self, state: &LiveState, parent: Option<ObjectId>) -> Result<Vec<ObjectId>> {
         let overtaken = |id: &ObjectId| Error::Overtaken { what: ObjectName::Pack(*id) };
         let everything = parent.iter().chain(&self.relied).any(|id| !state.snapshots.contains_key(id));
-        let reused = self.reused.lock().unwrap_or_else(PoisonError::into_inner);
+        let reused = lock(&self.reused);
         let listed = self.listed_since(state)?;
         let mut revived = Vec::new();
         for (id, pack) in self.index.packs() {

@@ -1,6 +1,7 @@
 //! Memory for bytes on their way, shared by all connections of a run, whatever their number.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use crate::base::lock::{lock, wait_timeout};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 /// How often a waiting one is asked whether it shall go on waiting.
@@ -38,12 +39,12 @@ impl Budget {
     /// any. One that holds a part must not wait for another.
     pub fn take(self: &Arc<Self>, bytes: u64, stop: impl Fn() -> bool) -> Option<Room> {
         let bytes = bytes.min(self.bytes);
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = lock(&self.taken);
         while *taken + bytes > self.bytes {
             if stop() {
                 return None;
             }
-            taken = self.given_back.wait_timeout(taken, TICK).unwrap_or_else(PoisonError::into_inner).0;
+            taken = wait_timeout(&self.given_back, taken, TICK);
         }
         *taken += bytes;
         Some(Room { budget: Arc::clone(self), bytes })
@@ -52,7 +53,7 @@ impl Budget {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        *self.budget.taken.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes;
+        *lock(&self.budget.taken) -= self.bytes;
         self.budget.given_back.notify_all();
     }
 }

@@ -28,13 +28,14 @@
 //! - Reading needs no write access at all, so a repository on a read-only file system can be restored from. A missing
 //!   folder is an empty one: tools that copy files often leave empty folders behind.
 
+use crate::base::lock::lock;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::body::{Body, pieces};
 use super::disk::{Disk, DiskEntry, EntryKind, OsDisk, split};
@@ -192,7 +193,7 @@ impl<D: Disk> Shared<D> {
 
     /// Makes a folder, with its parents, unless it is there, and its entry durable.
     fn make_folder(&self, folder: &str) -> Result<()> {
-        let known = || self.durable_folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || lock(&self.durable_folders);
         if folder.is_empty() || known().contains(folder) {
             return Ok(());
         }

@@ -1,8 +1,9 @@
 //! Objects in memory, for tests: the same promises as on disk, except that nothing survives the process.
 
+use crate::base::lock::lock;
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Error, ErrorKind, Folder, Listed, MirrorStore, ObjectName, Result, Storage, Stored, Upload};
 
@@ -22,7 +23,7 @@ impl Memory {
     }
 
     fn lock(&self) -> MutexGuard<'_, Objects> {
-        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.objects)
     }
 
     /// A copy of everything stored.

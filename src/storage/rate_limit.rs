@@ -1,6 +1,7 @@
 //! A limit of bytes a second, for all that share it together, that holds within every second.
 
-use std::sync::{Mutex, PoisonError};
+use crate::base::lock::lock;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Bytes go in portions of so much time: within every second the limit is kept to a tenth.
@@ -41,7 +42,7 @@ impl RateLimit {
     pub fn reserve(&self, bytes: usize) -> Option<Instant> {
         let rate = self.bytes_per_second?;
         let now = Instant::now();
-        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free_at = lock(&self.free_at);
         let begins = (*free_at).max(now);
         *free_at = begins + Duration::from_secs_f64(bytes as f64 / rate as f64);
         (begins > now).then_some(begins)

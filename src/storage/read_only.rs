@@ -3,10 +3,11 @@
 //! Parts of packs come in windows ([`super::windows`]). A small object that is what its name says is asked for once: under that name there are no
 //! other bytes.
 
+use crate::base::lock::lock;
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::base::id::ObjectId;
 
@@ -89,7 +90,7 @@ impl ReadOnly {
     }
 
     fn small(&self) -> MutexGuard<'_, Small> {
-        self.small.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.small)
     }
 
     /// What it is used for.

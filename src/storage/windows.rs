@@ -6,9 +6,10 @@
 //!
 //! Nothing here is trusted: whoever reads checks a hash or a tag, as he does of a storage.
 
+use crate::base::lock::lock;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::{ObjectName, Result};
 
@@ -128,10 +129,6 @@ impl State {
 #[derive(Debug, Default)]
 pub struct Windows {
     state: Mutex<State>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Windows {

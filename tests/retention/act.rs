@@ -5,13 +5,14 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use packstone::base::id::ObjectId;
 use packstone::base::time::Time;
-use packstone::ops::forget::policy::{Moment, Period, Quota, Rules, Span};
+use packstone::ops::forget::policy::{Moment, Period, Quota, Rules};
 use packstone::ops::forget::{self, Wanted};
 use packstone::ops::prune::{self, Limits, MaxUnused};
 use packstone::ops::retag::{self, Change};
 use packstone::ops::select::{Filter, GroupBy, SnapshotRef, TagList};
 use packstone::ops::{Error, Monitor, Silent, undelete};
 use packstone::repository::{self, Repository};
+use packstone::text::span::Span;
 
 use crate::world::{self, Noise};
 

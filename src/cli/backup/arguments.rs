@@ -3,13 +3,13 @@
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::time::Time;
-use crate::cli::clock;
 use crate::cli::exit::CliError;
 use crate::cli::patterns::ExcludeOptions;
-use crate::cli::size;
 use crate::cli::snapshot_argument::{GroupBy, SnapshotRef, TagList};
 use crate::files::exclude::Excludes;
 use crate::files::list;
+use crate::text::clock;
+use crate::text::size;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;

@@ -2,12 +2,12 @@
 
 use crate::base::command::{suggest, suggest_all};
 use crate::base::escape::escape;
-use crate::cli::clock;
-use crate::cli::duration;
 use crate::cli::json::{BackupMessage, BackupSummary, texts};
-use crate::cli::size;
 use crate::codec::snapshot::{Outcome, ProblemKind};
 use crate::ops::backup::Report;
+use crate::text::clock;
+use crate::text::size;
+use crate::text::span;
 use std::borrow::Cow;
 
 /// Problems that are repeated in the summary; the rest is in the snapshot.
@@ -80,7 +80,7 @@ pub fn text(
         size::show(report.counts.bytes),
         size::show(summary.bytes_read),
         size::show(report.written.pack_bytes + report.written.other_bytes),
-        duration::show(report.took),
+        span::show(report.took),
     );
     if let (Some(id), true) = (report.snapshot, report.problem_count > 0) {
         let notes = size::counted(report.problem_count, "note", "notes");

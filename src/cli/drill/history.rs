@@ -5,9 +5,10 @@ use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::mirror::store;
-use crate::cli::table::{Align, Table};
-use crate::cli::{Context, clock, duration, open, size};
+use crate::cli::{Context, open};
 use crate::repository::mirror_book::{Drill, DrillOutcome};
+use crate::text::table::{Align, Table};
+use crate::text::{clock, size, span};
 
 /// Drills that the success rate is about.
 const RATE_OVER: usize = 12;
@@ -98,7 +99,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
             }))?;
             continue;
         }
-        let span = |span: Option<std::time::Duration>| span.map(duration::show).unwrap_or_default();
+        let span = |span: Option<std::time::Duration>| span.map(span::show).unwrap_or_default();
         let outcome = match (&drill.outcome, &drill.reason) {
             (DrillOutcome::Begun, _) => "did not end".to_owned(),
             (outcome, Some(reason)) => format!("{}: {}", outcome.word(), escape(reason.as_bytes())),
@@ -112,7 +113,7 @@ pub fn run(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
             vec![size::count(drill.files)],
             vec![span(drill.first_file)],
             vec![span(drill.complete)],
-            vec![drill.age.map(|age| format!("{} old", duration::show(age))).unwrap_or_default()],
+            vec![drill.age.map(|age| format!("{} old", span::show(age))).unwrap_or_default()],
         ]);
     }
     if output.json {

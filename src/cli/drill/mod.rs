@@ -8,7 +8,7 @@ use super::mirror::store;
 use super::progress::Work;
 use super::secret::{Question, Secret};
 use super::snapshot_argument::SnapshotRef;
-use super::{Context, clock, duration, open, own, size, words};
+use super::{Context, open, own};
 use crate::base::command::{stored, suggest};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
@@ -21,6 +21,7 @@ use crate::repository::public_view::PublicView;
 use crate::storage::MirrorStore;
 use crate::storage::read_only::ReadOnly;
 use crate::storage::remote::ssh;
+use crate::text::{clock, shell_words, size, span};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
@@ -287,7 +288,7 @@ fn hold(
 
 /// Runs a command in a restored tree; an error is a sentence.
 fn run_in(command: &str, tree: &Path) -> Result<(), String> {
-    let words = words::split(command)?;
+    let words = shell_words::split(command)?;
     let Some((program, arguments)) = words.split_first() else { return Err("the check command is empty".to_owned()) };
     let shown = escape(program.as_bytes());
     // What it prints must not mix with lines for programs.
@@ -343,13 +344,13 @@ fn show(
     }
     let word = if report.passed() { "PASSED" } else { "FAILED" };
     let first =
-        report.first_file.map_or_else(|| "no file".to_owned(), |span| format!("first file {}", duration::show(span)));
+        report.first_file.map_or_else(|| "no file".to_owned(), |span| format!("first file {}", span::show(span)));
     output.line(format!(
         "{mirror}  {word}  {first}   complete {}   {}",
-        duration::show(report.complete),
+        span::show(report.complete),
         report.age.map_or_else(
             || "the age of the data cannot be determined: a time in it is in doubt".to_owned(),
-            |age| format!("data {} old", duration::show(age))
+            |age| format!("data {} old", span::show(age))
         )
     ))?;
     for difference in &report.differences {

@@ -2,8 +2,8 @@
 
 use super::{Raw, Text};
 use crate::base::time::Time;
-use crate::cli::clock;
-use crate::cli::mode;
+use crate::text::clock;
+use crate::text::file_mode;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
@@ -177,7 +177,7 @@ impl<'a> Node<'a> {
         Self {
             name: Text(name),
             name_raw: Raw::of(name),
-            kind: mode::type_name(st_mode),
+            kind: file_mode::type_name(st_mode),
             path: Text(path),
             path_raw: Raw::of(path),
             uid: 0,
@@ -185,8 +185,8 @@ impl<'a> Node<'a> {
             user: Text(b""),
             group: Text(b""),
             size: None,
-            mode: mode::go_mode(st_mode),
-            permissions: mode::go_permissions(st_mode),
+            mode: file_mode::go_mode(st_mode),
+            permissions: file_mode::go_permissions(st_mode),
             mtime: clock::rfc3339(mtime, zone),
             ctime: clock::rfc3339(ctime, zone),
             inode: None,

@@ -21,10 +21,10 @@ pub use messages::{
 };
 
 use crate::base::escape::Escaped;
+use crate::base::hex::hex;
 use serde::{Serialize, Serializer};
 use serde_json::ser::Formatter;
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 /// Bytes as a string, invalid sequences replaced; see the module's head.
@@ -53,16 +53,6 @@ impl Serialize for Raw<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&hex(self.0))
     }
-}
-
-/// Bytes as lower-case hex.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    let mut hex = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        let _ = write!(hex, "{byte:02x}"); // writing to a String cannot fail
-    }
-    hex
 }
 
 /// The lossy form of many paths, for lists that have no room for a second field.

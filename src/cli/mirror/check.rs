@@ -3,18 +3,19 @@
 use super::store;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
+use crate::base::lock::lock;
 use crate::base::time::Time;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::freshness::{self, About};
 use crate::cli::progress::Work;
-use crate::cli::{Context, clock, open, size};
+use crate::cli::{Context, open};
 use crate::ops::check::Data;
 use crate::ops::check_mirror::{self, Options, Report, Which};
 use crate::repository::Access;
-use crate::repository::mirror_book::MirrorBook;
 use crate::repository::public_view::PublicView;
 use crate::storage::read_only::ReadOnly;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::text::{clock, size};
+use std::sync::{Arc, Mutex};
 
 /// Objects that are named.
 const NAMES_SHOWN: usize = 20;
@@ -59,10 +60,6 @@ pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<E
         (false, _) => Exit::Damage,
         (true, false) => Exit::MirrorIncomplete,
     })
-}
-
-fn lock(book: &Mutex<MirrorBook>) -> MutexGuard<'_, MirrorBook> {
-    book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn show(report: &Report, which: Which, mirror: &str, context: &Context) -> Result<(), CliError> {

@@ -4,8 +4,7 @@ pub mod check;
 pub mod store;
 
 use super::exit::{CliError, Exit};
-use super::table::{Align, Table};
-use super::{Context, clock, open, own, size};
+use super::{Context, open, own};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::time::Time;
@@ -15,6 +14,8 @@ use crate::repository::mirror_book::{self, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::storage::address::Address;
 use crate::storage::device;
+use crate::text::table::{Align, Table};
+use crate::text::{clock, size};
 
 /// Keep copies of the repository elsewhere: which, and how they stand
 ///

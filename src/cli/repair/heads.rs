@@ -5,12 +5,13 @@ use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::freshness::{self, About};
 use crate::cli::progress::Work;
-use crate::cli::{Context, clock, open, size};
+use crate::cli::{Context, open};
 use crate::ops::{self, repair_heads};
 use crate::repository;
 use crate::repository::broken_heads::BrokenHeads;
 use crate::repository::chain::Tip;
 use crate::storage::ObjectName;
+use crate::text::{clock, size};
 use std::collections::BTreeSet;
 
 /// Bring heads that cannot be read back from a mirror, or go on from the newest one that can

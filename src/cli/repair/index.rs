@@ -4,9 +4,10 @@ use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Work;
-use crate::cli::{Context, open, size};
+use crate::cli::{Context, open};
 use crate::ops;
 use crate::ops::repair_index::{self, Options, Plan};
+use crate::text::size;
 
 /// Make the cache again from segments, and missing segments from packs
 ///

@@ -5,9 +5,10 @@ use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::mirror::store;
 use crate::cli::progress::Work;
-use crate::cli::{Context, open, size};
+use crate::cli::{Context, open};
 use crate::ops::{repair_mirror, sync};
 use crate::storage::ObjectName;
+use crate::text::size;
 
 /// Send again what is damaged on a mirror
 ///

@@ -4,8 +4,9 @@ use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Work;
-use crate::cli::{Context, open, size};
+use crate::cli::{Context, open};
 use crate::ops::repair_objects::{self, Plan};
+use crate::text::size;
 
 /// Fetch what is damaged or missing here from a mirror
 ///

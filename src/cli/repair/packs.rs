@@ -4,10 +4,11 @@ use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::progress::Work;
-use crate::cli::{Context, open, size};
+use crate::cli::{Context, open};
 use crate::ops;
 use crate::ops::repair_packs::{self, DamagedPack, Plan, Report};
 use crate::storage::ObjectName;
+use crate::text::size;
 
 /// Save what can still be read in damaged packs, and put them out of the way
 ///

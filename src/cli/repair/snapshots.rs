@@ -5,10 +5,11 @@ use crate::base::escape::escape;
 use crate::cli::exit::{CliError, Exit};
 use crate::cli::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use crate::cli::watch::{Watch, tell_warnings};
-use crate::cli::{Context, open, size};
+use crate::cli::{Context, open};
 use crate::ops::repair_snapshots::{self, Change, Options, Report};
 use crate::ops::select;
 use crate::repository::pack_writer::PackOptions;
+use crate::text::size;
 
 /// Make new snapshots without the files that are lost
 ///

@@ -5,9 +5,10 @@ mod show;
 use super::exit::{CliError, Exit};
 use super::mirror::store;
 use super::progress::{Progress, Work};
-use super::{Context, clock, open, size};
+use super::{Context, open};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
+use crate::base::lock::{lock, wait_timeout};
 use crate::base::threads;
 use crate::base::time::Time;
 use crate::ops::sync::deletion::{self, Deleted, DeletionPlan, Rules};
@@ -18,7 +19,8 @@ use crate::repository::mirror_book::{Damage, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, uptime::Uptime};
 use crate::storage::MirrorStore;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use crate::text::{clock, size};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
@@ -215,14 +217,14 @@ struct Crew<'a> {
 
 impl Crew<'_> {
     fn book(&self) -> MutexGuard<'_, MirrorBook> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.book)
     }
 
     /// Brings one up, and says how it went.
     fn tell(&self, mirror: &Mirror) -> Result<(), CliError> {
         let one = One { progress: self.progress, name: self.several.then_some(mirror.name.as_str()) };
         let done = self.bring_up(mirror, &one);
-        let _voice = self.voice.lock().unwrap_or_else(PoisonError::into_inner);
+        let _voice = lock(&self.voice);
         let told = done.and_then(|done| {
             self.progress.between(|| show::show(mirror, &done, self.context))?;
             done.deletion.map_or(Ok(()), |deletion| show::complain(mirror, &deletion, done.deleted.as_ref()))
@@ -245,7 +247,7 @@ impl Crew<'_> {
         let _lock = store::lock(context, view.id(), name)?;
         let store = {
             // Commands for credentials may ask somebody: one after the other.
-            let _asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+            let _asking = lock(&self.asking);
             store::open(context, &place, false)?
         };
         let mut planning = Some(planning);
@@ -319,7 +321,7 @@ impl Start {
     }
 
     fn lock(&self) -> MutexGuard<'_, usize> {
-        self.planning.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.planning)
     }
 
     fn wait(&self, stop: impl Fn() -> bool) {
@@ -330,7 +332,7 @@ impl Start {
             if left.is_zero() {
                 return;
             }
-            planning = self.changed.wait_timeout(planning, left).unwrap_or_else(PoisonError::into_inner).0;
+            planning = wait_timeout(&self.changed, planning, left);
         }
     }
 }

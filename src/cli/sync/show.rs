@@ -3,11 +3,12 @@
 use super::Done;
 use crate::base::command::suggest;
 use crate::cli::exit::{CliError, Exit};
-use crate::cli::{Context, Output, duration, size};
+use crate::cli::{Context, Output};
 use crate::codec::head_code::HeadCode;
 use crate::ops::sync::deletion::{Deleted, DeletionPlan};
 use crate::repository::mirror_book::Mirror;
 use crate::storage::Leftovers;
+use crate::text::{size, span};
 use std::time::Duration;
 
 /// What left the mirror, and what will.
@@ -171,7 +172,7 @@ pub(super) fn show(mirror: &Mirror, done: &Done, context: &Context) -> Result<()
                     objects(report.sent),
                     size::show(report.sent_bytes),
                     report.read_back,
-                    duration::show(report.took),
+                    span::show(report.took),
                 )
             };
             let name = &mirror.name;

@@ -8,10 +8,11 @@
 //! Memory: 24 bytes for each chunk of a file that is hashed on the way, as for the record of the chunk itself, and no more of
 //! these than twice as many as there are records; a hasher for each file that has begun, at most [`ACTIVE_MAX`].
 
+use crate::base::lock::{into_inner, lock};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -85,10 +86,6 @@ pub(super) struct Gathering {
     found: Mutex<Found>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Gathering {
     /// Takes note of the content of a file.
     pub fn meet(&self, source: &Source<'_>, content: &Content) {
@@ -129,7 +126,7 @@ impl Gathering {
 
     /// All trees have been read. What is in packs that `is_read` does not choose is not compared.
     pub fn finish(self, is_all: bool, is_read: impl Fn(u32) -> bool) -> Digests {
-        let mut found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut found = into_inner(self.found);
         let mut whole = vec![true; found.rows.len()];
         for piece in &found.pieces {
             if !is_read(piece.pack)

@@ -5,8 +5,9 @@
 //! number of entries and its subdirectories; a second, cheap pass adds them up for each snapshot. Nothing recurses: how
 //! deep a tree goes is decided by whoever wrote it.
 
+use crate::base::lock::lock;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rayon::prelude::*;
 
@@ -68,7 +69,7 @@ impl<'a> Source<'a> {
 
     /// Blocks of tree packs that could not be read, and why.
     pub fn failures(&self) -> Vec<((u32, u16), Failure)> {
-        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = lock(&self.failures);
         let mut all: Vec<_> = failures.iter().map(|(place, why)| (*place, why.clone())).collect();
         all.sort_unstable();
         all
@@ -76,7 +77,7 @@ impl<'a> Source<'a> {
 
     /// The failure that every further reading would meet too.
     fn check_fatal(&self) -> Result<()> {
-        let fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let fatal = lock(&self.fatal).take();
         fatal.map_or(Ok(()), |error| Err(error.into()))
     }
 }
@@ -98,9 +99,9 @@ impl TreeChunks for Source<'_> {
                 Ok(chunk) => return Ok(chunk),
                 Err(error) => {
                     if error.is_unavailable() {
-                        *self.fatal.lock().unwrap_or_else(PoisonError::into_inner) = error.again();
+                        *lock(&self.fatal) = error.again();
                     }
-                    let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut failures = lock(&self.failures);
                     let is_unread = error.is_unreadable();
                     let failure_of = || Failure { why: reason(&error), is_unread };
                     failures.entry((record.pack, record.block)).or_insert_with(failure_of);

@@ -22,7 +22,8 @@ mod store;
 mod tests;
 mod walk;
 
-use std::sync::{Mutex, PoisonError};
+use crate::base::lock::lock;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use self::known::{Known, origin};
@@ -198,7 +199,7 @@ impl<'a> Copying<'a> {
     }
 
     fn forget(&mut self) {
-        self.listings.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.listings).clear();
         self.relied.clear();
     }
 

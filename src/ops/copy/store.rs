@@ -1,6 +1,7 @@
 //! The third stage: takes groups in the order of the walk, stores what is new, and writes the listings bottom up.
 
-use std::sync::{Mutex, PoisonError};
+use crate::base::lock::lock;
+use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -92,7 +93,7 @@ pub(super) fn snapshot<'r>(run: &mut Run<'r>, parts: &Parts<'_>) -> Result<Store
         stored: Stored::default(),
     };
     let key = parts.snapshot.root.key();
-    let copied = parts.listings.lock().unwrap_or_else(PoisonError::into_inner).get(key);
+    let copied = lock(parts.listings).get(key);
     store.stored.root = match copied {
         Some(root) => root.listing,
         None => store.tree(key)?,
@@ -134,10 +135,7 @@ impl Store<'_, '_> {
             }
         })?;
         let root = std::mem::take(&mut self.root).finish(self.run)?;
-        listings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, CopiedListing { listing: root.clone(), height: self.root_height });
+        lock(listings).insert(key, CopiedListing { listing: root.clone(), height: self.root_height });
         Ok(root)
     }
 
@@ -196,11 +194,7 @@ impl Store<'_, '_> {
     fn leave(&mut self) -> Result<()> {
         let Some(Frame { name, metadata, key, listing, height }) = self.frames.pop() else { return Ok(()) };
         let listing = listing.finish(self.run)?;
-        self.parts
-            .listings
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key, CopiedListing { listing: listing.clone(), height });
+        lock(self.parts.listings).insert(key, CopiedListing { listing: listing.clone(), height });
         self.push(&Entry { name, metadata, node: Node::Directory { listing } }, height)
     }
 

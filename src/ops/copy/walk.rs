@@ -1,7 +1,8 @@
 //! The first stage: through the source's listings in order, beside those of a relative and its copy.
 
+use crate::base::lock::lock;
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -161,7 +162,7 @@ impl<'a> Gathering<'a> {
         match node {
             Node::Directory { listing } => {
                 let key = listing.key();
-                let copied = self.walk.listings.lock().unwrap_or_else(PoisonError::into_inner).get(key);
+                let copied = lock(self.walk.listings).get(key);
                 if let Some(CopiedListing { listing, height }) = copied {
                     check_depth(&self.path, height)?;
                     self.push(Work::Ready(Entry { name, metadata, node: Node::Directory { listing } }, height))?;

@@ -16,15 +16,16 @@
 //! hold for any one wrong clock in a group. With several, witnesses may go with the snapshots that the rules remove, and the
 //! next run may believe another set: of random histories with two to seven wrong clocks, one in four hundred.
 
-use jiff::civil::{Date, DateTime};
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{Span as JiffSpan, Timestamp, Zoned};
 use std::fmt;
 
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::ops::order::{self, Arrivals, Order, Stamp};
 use crate::ops::select::TagList;
+use crate::text::clock;
+use crate::text::span::Span;
 
 /// What a rule counts by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,73 +123,6 @@ impl Quota {
             *left = left.saturating_sub(1);
         }
     }
-}
-
-/// A span of the calendar: `2y5m7d3h`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Span {
-    /// Years.
-    pub years: u32,
-    /// Months.
-    pub months: u32,
-    /// Days.
-    pub days: u32,
-    /// Hours.
-    pub hours: u32,
-}
-
-impl Span {
-    /// True when it is no time at all: no such rule.
-    #[must_use]
-    pub fn is_zero(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// The time that lies so much before `time`. Days that a month does not have run on into the next one (a month before
-    /// 31 March is 3 March, or 2 March in a leap year), as in restic. Before every calendar: the earliest time.
-    #[must_use]
-    pub fn before(&self, time: Time, zone: &TimeZone) -> Time {
-        self.try_before(time, zone).unwrap_or(Time { seconds: i64::MIN, nanoseconds: 0 })
-    }
-
-    fn try_before(&self, time: Time, zone: &TimeZone) -> Option<Time> {
-        let local = local(time, zone);
-        let months = i64::from(local.year()) * 12 + i64::from(local.month())
-            - 1
-            - i64::from(self.years) * 12
-            - i64::from(self.months);
-        let first = Date::new(i16::try_from(months.div_euclid(12)).ok()?, (months.rem_euclid(12) + 1) as i8, 1).ok()?;
-        let days = i64::from(local.day()) - 1 - i64::from(self.days);
-        let date = first.checked_add(JiffSpan::new().try_days(days).ok()?).ok()?;
-        let zoned = date.to_datetime(local.time()).to_zoned(zone.clone()).ok()?;
-        let timestamp = zoned.timestamp().checked_sub(JiffSpan::new().try_hours(i64::from(self.hours)).ok()?).ok()?;
-        let nanoseconds = timestamp.as_nanosecond();
-        Some(Time {
-            seconds: nanoseconds.div_euclid(1_000_000_000) as i64,
-            nanoseconds: nanoseconds.rem_euclid(1_000_000_000) as u32,
-        })
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, unit) in [(self.years, 'y'), (self.months, 'm'), (self.days, 'd'), (self.hours, 'h')] {
-            if number > 0 {
-                write!(f, "{number}{unit}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The time on the wall; what no calendar holds is its first or last moment.
-fn local(time: Time, zone: &TimeZone) -> DateTime {
-    let clamped = match Timestamp::new(time.seconds, i32::try_from(time.nanoseconds).unwrap_or(0)) {
-        Ok(timestamp) => timestamp,
-        Err(_) if time.seconds < 0 => Timestamp::MIN,
-        Err(_) => Timestamp::MAX,
-    };
-    Zoned::new(clamped, zone.clone()).datetime()
 }
 
 /// What is to be kept.
@@ -398,7 +332,7 @@ fn keep(verdict: &mut Verdict, why: String) {
 }
 
 fn wall(candidates: &[Candidate], zone: &TimeZone) -> Vec<DateTime> {
-    candidates.iter().map(|candidate| local(candidate.time, zone)).collect()
+    candidates.iter().map(|candidate| clock::local_time(candidate.time, zone)).collect()
 }
 
 /// One rule on its walk.

@@ -6,11 +6,12 @@ use proptest::prelude::{Just, Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 use std::collections::BTreeSet;
 
-use super::policy::{Candidate, Moment, Period, Quota, Rules, Span, apply};
+use super::policy::{Candidate, Moment, Period, Quota, Rules, apply};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::ops::order::FUTURE_SECONDS;
 use crate::ops::select::TagList;
+use crate::text::span::Span;
 
 const DAY: i64 = 86_400;
 /// 2026-11-21 12:00:00 UTC, a Saturday.

@@ -5,8 +5,9 @@
 //! it has is kept until the gap is filled, a few blocks for all files together. What does not come in order by then, because a
 //! file shares chunks with others, is not compared, and the report says so.
 
+use crate::base::lock::lock;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::pieces::Piece;
 use super::worker::bytes_of;
@@ -102,10 +103,6 @@ struct Files {
 /// See the module. Files go by their row in the catalog.
 #[derive(Debug, Default)]
 pub(super) struct Digests(Mutex<Files>);
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Digests {
     /// Takes the pieces of a file in one block.

@@ -1,8 +1,9 @@
 //! Open directories of the target, by their row in the catalog. A bounded number is kept open; any other one is opened again
 //! beneath the nearest directory above it that is, and must then be the inode that was made or found first.
 
+use crate::base::lock::lock;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::catalog::Catalog;
 use super::limits::kept_open;
@@ -56,7 +57,7 @@ impl<'a> Directories<'a> {
         if row == 0 {
             return Ok(self.root.clone());
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         if let Some(open) = kept.open.get(&row) {
             return Ok(open.clone());
         }
@@ -103,7 +104,7 @@ impl<'a> Directories<'a> {
         // There was nothing when the plan was made, and now there is something under another spelling of the name.
         let is_listed = || above.names().is_ok_and(|names| names.iter().any(|listed| listed == name));
         if !new && !entry.exists && !is_listed() {
-            self.kept.lock().unwrap_or_else(PoisonError::into_inner).refused.insert(row);
+            lock(&self.kept).refused.insert(row);
             return Err(in_the_way(name));
         }
         if !new && let Some(attributes) = &entry.attributes {
@@ -113,7 +114,7 @@ impl<'a> Directories<'a> {
                 directory = above.directory(name)?;
             }
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         if new && directory.made().key().is_some_and(|key| kept.keys.contains(&key)) {
             // Made, and another one moved to its name before it was opened.
             return Err(TargetError::Replaced(name.to_vec()));
@@ -124,7 +125,7 @@ impl<'a> Directories<'a> {
 
     /// Whether its name leads to the directory of another row.
     pub fn is_refused(&self, row: u32) -> bool {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).refused.contains(&row)
+        lock(&self.kept).refused.contains(&row)
     }
 
     /// Takes the target itself, when it gets the snapshot's metadata, from whoever else owns or may write it.
@@ -153,7 +154,7 @@ impl<'a> Directories<'a> {
         }
         let directory = self.get(row)?;
         let applied = directory.finish(&self.catalog.metadata(attributes), applier);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.kept);
         if let (Some(stat), Some(Some((_, owner)))) = (&applied.stat, kept.made.get_mut(row as usize)) {
             *owner = stat.uid;
         }

@@ -1,10 +1,11 @@
 //! Carrying a plan out. The order of the steps stands at the top of [`super`].
 
+use crate::base::lock::{into_inner, lock};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::catalog::{Catalog, Group, Link, NONE, Place};
@@ -52,7 +53,7 @@ pub(super) struct Shared<'a> {
 impl Shared<'_> {
     /// Changes the report.
     pub fn report(&self, change: impl FnOnce(&mut Report)) {
-        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.report));
     }
 
     /// Something is not restored.
@@ -87,11 +88,11 @@ impl Shared<'_> {
     /// A directory could not be made, and nothing in it will be.
     fn unmade_directory(&self, row: u32, place: Place, error: &TargetError) {
         self.target_problem(place, error);
-        self.unmade.lock().unwrap_or_else(PoisonError::into_inner).insert(row);
+        lock(&self.unmade).insert(row);
     }
 
     fn lies_in_unmade(&self, place: Place) -> bool {
-        let unmade = self.unmade.lock().unwrap_or_else(PoisonError::into_inner);
+        let unmade = lock(&self.unmade);
         let mut row = place.directory;
         while row != 0 && !unmade.is_empty() {
             if unmade.contains(&row) {
@@ -109,7 +110,7 @@ impl Shared<'_> {
         }
         if self.options.verify {
             let all = problems.iter().fold(0, |all, problem| all | parts(&problem.what));
-            self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(ordinal, all);
+            lock(&self.known).insert(ordinal, all);
         }
         let path = self.catalog.path(place);
         self.report(|report| problems.into_iter().for_each(|problem| report.unset(problem, &path)));
@@ -117,7 +118,7 @@ impl Shared<'_> {
 
     /// What is known of the first name of an inode is known of its further ones.
     fn know_twins(&self) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         for (first, other) in &self.catalog.twins {
             if let Some(parts) = known.get(first).copied() {
                 *known.entry(*other).or_default() |= parts;
@@ -127,7 +128,7 @@ impl Shared<'_> {
 
     /// Ends the restore with an error, unless it has one already.
     pub fn end(&self, error: Error) {
-        self.fatal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        lock(&self.fatal).get_or_insert(error);
         self.stop.store(true, Relaxed);
     }
 
@@ -143,7 +144,7 @@ impl Shared<'_> {
         if !self.is_stopped() {
             return Ok(());
         }
-        Err(self.fatal.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(Error::Interrupted))
+        Err(lock(&self.fatal).take().unwrap_or(Error::Interrupted))
     }
 
     /// Says what became of an entry.
@@ -154,7 +155,7 @@ impl Shared<'_> {
 
     /// Notes the inode of a group of hard links.
     pub fn made(&self, group: u32, made: Made) {
-        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut groups = lock(&self.groups);
         if let Some(slot) = groups.get_mut(group as usize) {
             *slot = Some(made);
         }
@@ -248,7 +249,7 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
         shared.report(|report| report.not_compared = 0);
         shared.check()?;
     }
-    let mut report = shared.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut report = into_inner(shared.report);
     report.took = begun.elapsed();
     Ok(report)
 }
@@ -395,7 +396,7 @@ impl Shared<'_> {
     }
 
     fn links(&self, decisions: &mut [Decision], unmade: &HashSet<u32>) {
-        let groups = std::mem::take(&mut *self.groups.lock().unwrap_or_else(PoisonError::into_inner));
+        let groups = std::mem::take(&mut *lock(&self.groups));
         for link in &self.catalog.links {
             if self.is_stopped() {
                 return;

@@ -1,7 +1,8 @@
 //! Files whose pieces lie in several blocks: kept open between the blocks, a bounded number at a time.
 
+use crate::base::lock::lock;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::limits::kept_open;
 use crate::files::new_file::{Detached, NewFile};
@@ -52,7 +53,7 @@ impl Default for OpenFiles {
 
 impl OpenFiles {
     fn lock(&self) -> std::sync::MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots)
     }
 
     /// Takes hold of a file of `pieces` pieces: `open` makes it, or opens it again. `None` when it has failed before;

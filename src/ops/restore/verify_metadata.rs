@@ -3,8 +3,8 @@
 //! What could not be set is known already, with its reason. It is not said twice: [`parts`] are remembered for each entry, and only
 //! what differs beside them is a finding.
 
+use crate::base::lock::lock;
 use std::os::fd::BorrowedFd;
-use std::sync::PoisonError;
 
 use super::execute::Shared;
 use super::existing::is_same_special;
@@ -29,7 +29,7 @@ pub(super) fn compare(shared: &Shared<'_>, path: &[u8], ordinal: u32, metadata: 
         Ok(found) => found,
         Err(error) => return shared.problem(path, ProblemKind::Verify, format!("cannot be read back: {error}")),
     };
-    let known = shared.known.lock().unwrap_or_else(PoisonError::into_inner).get(&ordinal).copied().unwrap_or_default();
+    let known = lock(&shared.known).get(&ordinal).copied().unwrap_or_default();
     for what in shared.applier.differences(metadata, &found) {
         if parts(&what) & !known != 0 {
             let problem = ApplyProblem { what, severity: Severity::Failed, reason: READ_BACK.to_owned() };

@@ -1,9 +1,10 @@
 //! Writing the contents: blocks in pack order, each read, opened and checked once, its pieces to all files that hold them.
 
+use crate::base::lock::lock;
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::catalog::{File, NONE};
 use super::compare::Cursor;
@@ -107,7 +108,7 @@ impl<'a> Worker<'a> {
         self.empty_files(&mut hand);
         let mut job = Vec::new();
         while !self.shared.is_stopped() {
-            let taken = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take(&mut job);
+            let taken = lock(&self.jobs).take(&mut job);
             if let Err(error) = taken {
                 self.shared.end(super::planner::spill_error(error));
             }

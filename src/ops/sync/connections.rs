@@ -3,7 +3,8 @@
 //! On a slow line connections starve each other, and none of their objects arrives for hours. So the first large object goes alone; each further
 //! connection needs that those that there are got [`ENOUGH`] each. When an object had to go with less than [`SLOW`], there is one fewer.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use crate::base::lock::{lock, wait_timeout};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// An object of so many bytes is large: it is read piece by piece, and waits until the line has room for it. Smaller ones need quick answers, not a
@@ -65,7 +66,7 @@ impl Connections {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         let done = change(&mut state);
         self.changed.notify_all();
         done
@@ -76,12 +77,12 @@ impl Connections {
         if length < LARGE_BYTES {
             return Some(Connection { all: None, begun: Instant::now(), bytes: Mutex::new(0) });
         }
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.state);
         while state.active >= state.allowed {
             if stop() {
                 return None;
             }
-            state = self.changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+            state = wait_timeout(&self.changed, state, TICK);
         }
         state.active += 1;
         Some(Connection { all: Some(self), begun: Instant::now(), bytes: Mutex::new(0) })
@@ -110,7 +111,7 @@ impl Connection<'_> {
     pub fn moved(&self, bytes: u64) {
         let Some(all) = self.all else { return };
         let sum = {
-            let mut sum = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut sum = lock(&self.bytes);
             *sum += bytes;
             *sum
         };
@@ -119,7 +120,7 @@ impl Connection<'_> {
 
     /// The store has all of it.
     pub fn end(self) {
-        let sum = *self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = *lock(&self.bytes);
         if let Some(all) = self.all {
             all.follow(judge(sum, self.begun.elapsed(), true));
         }

@@ -8,8 +8,9 @@
 //!   day ([`MirrorBook::clock`]). A lost book begins it anew.
 //! - What the head that was just sent needs is not deleted, whatever the book says.
 
+use crate::base::lock::{into_inner, lock};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::Plan;
@@ -115,7 +116,7 @@ pub fn plan(
     clock: u64,
 ) -> Result<DeletionPlan> {
     // Not held while the mirror is asked: others may be at work on theirs.
-    let lock = || book.lock().unwrap_or_else(PoisonError::into_inner);
+    let lock = || lock(book);
     let total: u64 = sync.there.values().sum();
     let mut found = DeletionPlan::default();
     let candidates: BTreeSet<ObjectName> = superseded(view, sync).into_iter().collect();
@@ -198,7 +199,7 @@ pub fn execute(
     }
     monitor.phase(Phase::DeleteOnMirror);
     monitor.expect(plan.due.len() as u64, plan.bytes(), true);
-    book.lock().unwrap_or_else(PoisonError::into_inner).add_deleted(name, &plan.due, clock)?;
+    lock(book).add_deleted(name, &plan.due, clock)?;
     let is_head = |(name, _): &&(ObjectName, u64)| matches!(name, ObjectName::Head { .. });
     let (heads, others): (Vec<_>, Vec<_>) = plan.due.iter().partition(is_head);
     let done = Mutex::new(Deleted::default());
@@ -206,10 +207,10 @@ pub fn execute(
         let queue: Mutex<VecDeque<(ObjectName, u64)>> = Mutex::new(kind.into_iter().copied().collect());
         let work = || {
             while !monitor.interrupted() {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                let next = lock(&queue).pop_front();
                 let Some((name, bytes)) = next else { return };
                 let removed = mirror.remove(&name);
-                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut done = lock(&done);
                 match removed {
                     Ok(()) => {
                         done.objects += 1;
@@ -230,7 +231,7 @@ pub fn execute(
     if monitor.interrupted() {
         return Err(Error::Interrupted);
     }
-    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut done = into_inner(done);
     done.failed.sort();
     Ok(done)
 }

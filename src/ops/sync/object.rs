@@ -3,7 +3,8 @@
 //! A mirror stores what it was given when the last piece has come. That one is kept back when the hash of all is not the object's name: damage does
 //! not spread.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use crate::base::lock::lock;
+use std::sync::Mutex;
 
 use bytes::Bytes;
 
@@ -22,10 +23,6 @@ pub(super) struct StoredObject<'a> {
     /// The hash of all before a position.
     hashed: Mutex<(blake3::Hasher, u64)>,
     failed: Mutex<Option<repository::Error>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'a> StoredObject<'a> {

@@ -5,9 +5,10 @@
 //!
 //! All mirrors together have 64 MiB of memory for what is on its way, whatever the number of connections.
 
+use crate::base::lock::lock;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::Plan;
 use super::connections::LARGE_BYTES;
@@ -139,10 +140,6 @@ impl<'a> Pass<'a> {
         claim.mirrors -= 1;
         if claim.mirrors > 0 { Some(Arc::clone(&claim.slot)) } else { claims.remove(name).map(|claim| claim.slot) }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One mirror's part in a [`Pass`].

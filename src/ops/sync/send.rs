@@ -1,8 +1,9 @@
 //! Sending objects, several at a time, each hashed when it is read.
 
+use crate::base::lock::{into_inner, lock};
 use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::connections::{Connection, Connections, LARGE_BYTES};
 use super::pass::Reader;
@@ -26,7 +27,7 @@ pub(super) struct Book<'a>(Option<(&'a Mutex<MirrorBook>, &'a str)>);
 
 /// Whose incomplete objects this machine's are; nobody's without a book.
 pub(super) fn owner(book: Option<(&Mutex<MirrorBook>, &str)>) -> String {
-    book.and_then(|(book, _)| book.lock().unwrap_or_else(PoisonError::into_inner).tag().ok()).unwrap_or_default()
+    book.and_then(|(book, _)| lock(book).tag().ok()).unwrap_or_default()
 }
 
 impl<'a> Book<'a> {
@@ -34,26 +35,26 @@ impl<'a> Book<'a> {
         if let Some((book, name)) = book {
             let all = plan.send.iter().chain(&plan.heads);
             let objects: Vec<_> = all.map(|needed| (needed.name, needed.length.unwrap_or_default())).collect();
-            let _ = book.lock().unwrap_or_else(PoisonError::into_inner).plan(name, &objects, Time::now());
+            let _ = lock(book).plan(name, &objects, Time::now());
         }
         Self(book)
     }
 
     fn note(&self, name: &ObjectName, state: &SendState) {
         if let Some((book, mirror)) = self.0 {
-            let _ = book.lock().unwrap_or_else(PoisonError::into_inner).set_state(mirror, name, state, Time::now());
+            let _ = lock(book).set_state(mirror, name, state, Time::now());
         }
     }
 
     fn begun(&self, upload: &UnfinishedUpload) {
         if let Some((book, mirror)) = self.0 {
-            let _ = book.lock().unwrap_or_else(PoisonError::into_inner).note_upload(mirror, upload);
+            let _ = lock(book).note_upload(mirror, upload);
         }
     }
 
     fn ended(&self, upload: &UnfinishedUpload) {
         if let Some((book, mirror)) = self.0 {
-            let _ = book.lock().unwrap_or_else(PoisonError::into_inner).forget_upload(mirror, upload);
+            let _ = lock(book).forget_upload(mirror, upload);
         }
     }
 }
@@ -61,7 +62,7 @@ impl<'a> Book<'a> {
 /// What an earlier sync saw arrive with other bytes, of what `plan` takes for being there.
 pub(super) fn doubtful(book: Option<(&Mutex<MirrorBook>, &str)>, plan: &Plan) -> Vec<Needed> {
     let Some((book, name)) = book else { return Vec::new() };
-    let doubtful = book.lock().unwrap_or_else(PoisonError::into_inner).doubtful(name).unwrap_or_default();
+    let doubtful = lock(book).doubtful(name).unwrap_or_default();
     let is_sent = |needed: &Needed| plan.send.contains(needed) || plan.heads.contains(needed);
     plan.needs.iter().filter(|needed| doubtful.contains(&needed.name) && !is_sent(needed)).copied().collect()
 }
@@ -73,9 +74,7 @@ pub(super) fn end_unfinished(
     mirror: &dyn MirrorStore,
     look: bool,
 ) -> Leftovers {
-    let noted = |(book, name): (&Mutex<MirrorBook>, &str)| {
-        book.lock().unwrap_or_else(PoisonError::into_inner).uploads(name).unwrap_or_default()
-    };
+    let noted = |(book, name): (&Mutex<MirrorBook>, &str)| lock(book).uploads(name).unwrap_or_default();
     let ours = book.map(noted).unwrap_or_default();
     if ours.is_empty() && !look {
         return Leftovers::default();
@@ -83,7 +82,7 @@ pub(super) fn end_unfinished(
     let ended = mirror.end_unfinished(&ours, look);
     if let Some((book, name)) = book {
         for upload in &ended.gone {
-            let _ = book.lock().unwrap_or_else(PoisonError::into_inner).forget_upload(name, upload);
+            let _ = lock(book).forget_upload(name, upload);
         }
     }
     ended.leftovers
@@ -192,12 +191,9 @@ impl Sender<'_> {
         let rooms = large.iter().map(|needed| self.mirror.room(needed.length.unwrap_or_default()));
         let of_large = self.reader.budget().parts(rooms.max().unwrap_or_default());
         let (large, small, begun) = (Mutex::new(large), Mutex::new(small), AtomicUsize::new(0));
-        let pop = |queue: &Mutex<VecDeque<Needed>>| queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let pop = |queue: &Mutex<VecDeque<Needed>>| lock(queue).pop_front();
         let (sent, failed) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let failures = Failures::default();
-        let lock = |list: &Mutex<Vec<(Needed, Error)>>, entry| {
-            list.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
-        };
         let work = || {
             let number = begun.fetch_add(1, Ordering::Relaxed);
             while !failures.are_too_many() && !self.monitor.interrupted() {
@@ -209,13 +205,13 @@ impl Sender<'_> {
                 };
                 let Some(needed) = next else { return };
                 match self.send_unless(&needed, &failures) {
-                    Ok(()) => sent.lock().unwrap_or_else(PoisonError::into_inner).push(needed),
+                    Ok(()) => lock(&sent).push(needed),
                     Err(Error::Interrupted) => return,
                     Err(error) => {
                         if !is_shortage(&error) {
                             self.monitor.problem(Severity::Error, b"", &error.to_string());
                         }
-                        lock(&failed, (needed, error));
+                        lock(&failed).push((needed, error));
                     }
                 }
             }
@@ -224,13 +220,13 @@ impl Sender<'_> {
         if self.monitor.interrupted() {
             return Err(Error::Interrupted);
         }
-        let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = into_inner(failed);
         // Neither is a matter of the mirror.
         let damage = failed.iter().position(|(_, error)| error.is_damage() || is_shortage(error));
         if let Some(damage) = damage {
             return Err(failed.swap_remove(damage).1);
         }
-        let sent = sent.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let sent = into_inner(sent);
         if failed.is_empty() {
             return Ok(sent);
         }

@@ -21,9 +21,10 @@
 mod image;
 mod tree;
 
+use crate::base::lock::lock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::io::Errno;
 
@@ -116,7 +117,7 @@ impl CrashDisk {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Switches the power off after `count` operations (calls that change or sync something; reads do not count):

@@ -4,8 +4,9 @@
 //! [`Patience::answer`] has failed. What was handed to the system is not on the wire yet: before an answer can come, that much has to leave first
 //! ([`Patience::silence`]). When the other side does not even acknowledge it, the system ends the connection (`TCP_USER_TIMEOUT`, RFC 5482).
 
+use crate::base::lock::lock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -62,12 +63,12 @@ impl Flow {
 
     /// The body of the request that stores the object comes piece by piece from here, whatever the request says itself.
     pub fn give_body(&self, length: u64, pieces: Receiver<Bytes>) {
-        *self.body.lock().unwrap_or_else(PoisonError::into_inner) = Some((length, pieces));
+        *lock(&self.body) = Some((length, pieces));
     }
 
     /// Takes what was given.
     pub fn take_body(&self) -> Option<(u64, Receiver<Bytes>)> {
-        self.body.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.body).take()
     }
 
     /// One answer more: true when there were too many in which nothing was found.

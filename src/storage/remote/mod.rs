@@ -36,13 +36,14 @@ mod transport;
 mod unfinished;
 mod upload;
 
+use crate::base::lock::lock;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -181,7 +182,7 @@ impl Remote {
     }
 
     fn incomplete(&self) -> MutexGuard<'_, Vec<Incomplete>> {
-        self.incomplete.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.incomplete)
     }
 
     /// How many operations were begun, attempts counted.

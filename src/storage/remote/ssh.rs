@@ -24,6 +24,7 @@
 //! A program that uses the library and does not call [`Place::keep`] has no guard: then the sessions end as OpenDAL ends them. So it is where the system
 //! has no `/proc`.
 
+use crate::base::lock::lock;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
@@ -31,7 +32,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use rustix::fs::OFlags;
 use rustix::process::geteuid;
@@ -147,7 +148,7 @@ struct Guarded {
 /// When the directory cannot be made, or no shell be started.
 pub(super) fn end_with_us() -> io::Result<()> {
     let Some(Place { directory, .. }) = PLACE.get() else { return Ok(()) };
-    let mut guarded = GUARDED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut guarded = lock(&GUARDED);
     if let Some(there) = guarded.as_mut() {
         // Somebody may have ended it.
         if !matches!(there.guard.try_wait(), Ok(None)) {

@@ -10,8 +10,9 @@
 //! Nothing is under its name before all of it has arrived and its bytes were found right on the way: a body that is not what it should be gives an
 //! error instead of its last piece, and then the parts are not put together, the request does not end, and the temporary name stays one.
 
+use crate::base::lock::{into_inner, lock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -67,7 +68,7 @@ struct BodyError {
 impl BodyError {
     /// Keeps the error, and gives the one by which the attempt ends.
     fn keep(&self, error: Error) -> opendal::Error {
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        *lock(&self.error) = Some(error);
         self.is_there.store(true, Ordering::Relaxed);
         opendal::Error::new(opendal::ErrorKind::Unexpected, "the body is not whole")
     }
@@ -78,7 +79,7 @@ impl BodyError {
 
     /// The body's own error, before whatever it led to.
     fn or(self, sent: Result<()>) -> Result<()> {
-        self.error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(sent, Err)
+        into_inner(self.error).map_or(sent, Err)
     }
 }
 

@@ -16,6 +16,17 @@ fn zoned(time: Time, zone: &TimeZone) -> Option<Zoned> {
     Some(Timestamp::new(time.seconds, nanoseconds).ok()?.to_zoned(zone.clone()))
 }
 
+/// The time on the wall; what no calendar holds is its first or last moment.
+#[must_use]
+pub fn local_time(time: Time, zone: &TimeZone) -> DateTime {
+    let clamped = match Timestamp::new(time.seconds, i32::try_from(time.nanoseconds).unwrap_or(0)) {
+        Ok(timestamp) => timestamp,
+        Err(_) if time.seconds < 0 => Timestamp::MIN,
+        Err(_) => Timestamp::MAX,
+    };
+    Zoned::new(clamped, zone.clone()).datetime()
+}
+
 /// A time for people: "2026-11-20 10:02:11". One that no calendar holds is shown as seconds: "@-99999999999999".
 #[must_use]
 pub fn show(time: Time, zone: &TimeZone) -> String {
@@ -51,7 +62,7 @@ pub fn parse(text: &str) -> Result<Time, String> {
 /// # Errors
 /// A sentence for the command line.
 pub fn parse_past(text: &str) -> Result<Time, String> {
-    match super::duration::parse_span(text) {
+    match crate::text::span::parse_span(text) {
         Ok(span) => Ok(span.before(Time::now(), &local_zone())),
         Err(_) => parse(text).map_err(|_| {
             format!("{text:?} is neither a time such as \"2012-11-01 22:08:41\" nor a span such as 7d or 1y6m")

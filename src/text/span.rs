@@ -4,9 +4,70 @@
 //! `1h30m`); a *span* of the calendar counts hours, days, months and years (`2y5m7d3h`). `m` is minutes in the first
 //! and months in the second.
 
-pub use crate::ops::forget::policy::Span as CalendarSpan;
-
+use super::clock;
+use crate::base::time::Time;
+use jiff::Span as JiffSpan;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use std::fmt;
 use std::time::Duration;
+
+/// A span of the calendar: `2y5m7d3h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// Years.
+    pub years: u32,
+    /// Months.
+    pub months: u32,
+    /// Days.
+    pub days: u32,
+    /// Hours.
+    pub hours: u32,
+}
+
+impl Span {
+    /// True when it is no time at all: no such rule.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The time that lies so much before `time`. Days that a month does not have run on into the next one (a month before
+    /// 31 March is 3 March, or 2 March in a leap year), as in restic. Before every calendar: the earliest time.
+    #[must_use]
+    pub fn before(&self, time: Time, zone: &TimeZone) -> Time {
+        self.try_before(time, zone).unwrap_or(Time { seconds: i64::MIN, nanoseconds: 0 })
+    }
+
+    fn try_before(&self, time: Time, zone: &TimeZone) -> Option<Time> {
+        let local = clock::local_time(time, zone);
+        let months = i64::from(local.year()) * 12 + i64::from(local.month())
+            - 1
+            - i64::from(self.years) * 12
+            - i64::from(self.months);
+        let first = Date::new(i16::try_from(months.div_euclid(12)).ok()?, (months.rem_euclid(12) + 1) as i8, 1).ok()?;
+        let days = i64::from(local.day()) - 1 - i64::from(self.days);
+        let date = first.checked_add(JiffSpan::new().try_days(days).ok()?).ok()?;
+        let zoned = date.to_datetime(local.time()).to_zoned(zone.clone()).ok()?;
+        let timestamp = zoned.timestamp().checked_sub(JiffSpan::new().try_hours(i64::from(self.hours)).ok()?).ok()?;
+        let nanoseconds = timestamp.as_nanosecond();
+        Some(Time {
+            seconds: nanoseconds.div_euclid(1_000_000_000) as i64,
+            nanoseconds: nanoseconds.rem_euclid(1_000_000_000) as u32,
+        })
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, unit) in [(self.years, 'y'), (self.months, 'm'), (self.days, 'd'), (self.hours, 'h')] {
+            if number > 0 {
+                write!(f, "{number}{unit}")?;
+            }
+        }
+        Ok(())
+    }
+}
 
 /// A duration for people: "0.4 s", "3.8 s", "41 s", "5 min 02 s", "2 h 07 min", "3 d 4 h".
 #[must_use]
@@ -81,9 +142,9 @@ pub fn parse_wait(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// A sentence for the command line.
-pub fn parse_span(text: &str) -> Result<CalendarSpan, String> {
+pub fn parse_span(text: &str) -> Result<Span, String> {
     let bad = || format!("{text:?} is not a span: expected years, months, days and hours such as 2y5m7d3h");
-    let mut span = CalendarSpan::default();
+    let mut span = Span::default();
     let mut seen = [false; 4];
     for (number, unit) in parts(text).ok_or_else(bad)? {
         let number = u32::try_from(number).map_err(|_| bad())?;
@@ -140,8 +201,8 @@ mod tests {
 
     #[test]
     fn spans_count_months() {
-        assert_eq!(parse_span("2y5m7d3h"), Ok(CalendarSpan { years: 2, months: 5, days: 7, hours: 3 }));
-        assert_eq!(parse_span("30d"), Ok(CalendarSpan { days: 30, ..Default::default() }));
+        assert_eq!(parse_span("2y5m7d3h"), Ok(Span { years: 2, months: 5, days: 7, hours: 3 }));
+        assert_eq!(parse_span("30d"), Ok(Span { days: 30, ..Default::default() }));
         for text in ["", "5", "5w", "5d5d", "d", "4294967296d"] {
             assert!(parse_span(text).is_err(), "{text}");
         }
