@@ -7,7 +7,8 @@
 //!
 //! | floor | folder | what it knows |
 //! |---|---|---|
-//! | 6 | [`cli`] | what was typed, what is shown, exit codes |
+//! | 7 | [`cli`] | what was typed, what is shown, exit codes |
+//! | 5 | [`tasks`] | a request, an environment and a monitor go in; a report or a failure comes out |
 //! | 4 | [`ops`] | one file a verb: plan, execute, report |
 //! | 3 | [`repository`] | what is stored and where: packs, segments, snapshots, heads, locks, the cache |
 //! | 3 | [`files`] | the user's files: walking, metadata, reading, writing back; knows no repository |
@@ -31,5 +32,7 @@ pub mod ops;
 pub mod repository;
 #[cfg(feature = "program")]
 pub mod storage;
+#[cfg(feature = "program")]
+pub mod tasks;
 #[cfg(feature = "program")]
 pub mod text;

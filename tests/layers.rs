@@ -9,8 +9,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Floors: an arrow points to a lower number.
-const FLOORS: [(&str, u32); 8] =
-    [("cli", 6), ("ops", 4), ("repository", 3), ("files", 3), ("codec", 2), ("storage", 2), ("text", 2), ("base", 1)];
+const FLOORS: [(&str, u32); 9] = [
+    ("cli", 7),
+    ("tasks", 5),
+    ("ops", 4),
+    ("repository", 3),
+    ("files", 3),
+    ("codec", 2),
+    ("storage", 2),
+    ("text", 2),
+    ("base", 1),
+];
 /// Longest file, in lines.
 const LINES_MAX: usize = 700;
 /// The one file that may hold `unsafe`.
@@ -295,7 +304,7 @@ fn arrows_in_disguise_are_reported() {
     let nested = "use crate::{\n    base::{id::ObjectId, time},\n    ops::backup,\n    codec::wire,\n};";
     reported("repository/mod.rs", nested, 3, "crate::ops::backup");
     reported("base/id.rs", "pub(in crate::codec) fn f() {}", 1, "base (floor 1) may not know codec");
-    reported("ops/backup.rs", "use packstone::cli::render;", 1, "cli (floor 6)");
+    reported("ops/backup.rs", "use packstone::cli::render;", 1, "cli (floor 7)");
     reported("codec/unit.rs", "use super::super::storage::Storage;", 1, "crate::storage::Storage");
     reported("codec/unit.rs", "let x: r#type = \"// \\\" no comment\"; crate :: ops :: run();", 1, "crate::ops::run");
     reported(

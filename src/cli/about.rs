@@ -4,15 +4,14 @@
 //! unless none was named and the default one is meant; and the mirror that was read from, where the suggested command reads too.
 
 use super::options::GlobalOptions;
-use crate::base::command::{BEGIN, END, quote, render};
+use crate::base::command::{quote, render};
+use crate::tasks::remedy::{absolute, reads, source};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Commands that know no repository.
 const WITHOUT: [&str; 4] = ["completions", "help", "man", "version"];
-/// Commands that can read from a mirror (`--from`).
-const READING: [&str; 10] = ["cat", "check", "deleted", "diff", "dump", "find", "ls", "restore", "show", "snapshots"];
 
 /// The options that suggested commands repeat. They stay until the process ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,43 +22,8 @@ pub struct About {
     mirror: &'static str,
 }
 
-/// `text` where it is about the repository at `place`, and not about the one of the command line.
-#[must_use]
-pub fn of_repository(text: &str, place: &Path) -> String {
-    let place = absolute(place);
-    render(text, str::to_owned, |words| match words.starts_with('-') {
-        true => format!("{BEGIN}{words}{END}"),
-        false => format!("{BEGIN}-r {} {words}{END}", quote(place.as_os_str().as_bytes())),
-    })
-}
-
-/// `text` where it is about what was read from a mirror.
-#[must_use]
-pub fn of_mirror(text: &str, mirror: &str) -> String {
-    render(text, str::to_owned, |words| match reads(words) {
-        true => format!("{BEGIN}{words} --from {}{END}", quote(source(mirror).as_os_str().as_bytes())),
-        false => format!("{BEGIN}{words}{END}"),
-    })
-}
-
-/// True when the command can read from a mirror, and names none.
-fn reads(words: &str) -> bool {
-    let names_one = [" --from ", " --mirror "].iter().any(|option| words.contains(option));
-    READING.contains(&words.split(' ').next().unwrap_or_default()) && !names_one
-}
-
-/// A mirror's name or address, for another directory.
-fn source(mirror: &str) -> PathBuf {
-    let is_path = !mirror.contains("://") && mirror.contains('/');
-    if is_path { absolute(Path::new(mirror)) } else { PathBuf::from(mirror) }
-}
-
 fn option(name: &str, value: &OsStr) -> &'static str {
     String::leak(format!(" {name} {}", quote(value.as_bytes())))
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 impl About {
@@ -144,6 +108,7 @@ mod tests {
     use super::*;
     use crate::base::command::suggest;
     use crate::cli::Cli;
+    use crate::tasks::remedy::{of_mirror, of_repository};
     use clap::Parser;
 
     fn shown(words: &[&str], text: &str) -> String {

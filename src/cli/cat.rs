@@ -1,6 +1,6 @@
 //! `cat`: any stored object, decoded.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::fields::{Fields, Value};
 use super::watch::tell_warnings;
 use super::{Context, entry, open, snapshot_json};
@@ -21,6 +21,7 @@ use crate::ops::select::{self, Chosen, Filter, SnapshotArgument};
 use crate::ops::tree_walk::Visited;
 use crate::repository::Repository;
 use crate::repository::keyring::SlotInfo;
+use crate::tasks::failure::Failure;
 use crate::text::{clock, file_mode};
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
@@ -67,9 +68,9 @@ pub struct Arguments {
 ///
 /// # Errors
 /// A failure when the object is not there or the id stands for several; [`Exit::Damage`] when it cannot be read.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let text = arguments.id.as_ref().map(|id| id.to_string_lossy().into_owned());
-    let id = || text.clone().ok_or_else(|| CliError::usage("cat needs an id here, after the kind"));
+    let id = || text.clone().ok_or_else(|| Failure::usage("cat needs an id here, after the kind"));
     let repository = open::repository(context, "cat")?;
     let zone = clock::local_zone();
     let fields = match arguments.kind {
@@ -87,12 +88,12 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         }
         Kind::Pack => pack(&cat::pack(&repository, &id()?)?),
         Kind::Snapshot => {
-            let name = id()?.parse().map_err(CliError::usage)?;
+            let name = id()?.parse().map_err(Failure::usage)?;
             snapshot(&select::one(&repository, &name, &Filter::default())?, &zone)
         }
         Kind::Tree => {
             let argument = arguments.id.clone().unwrap_or_default();
-            let argument = SnapshotArgument::parse(argument).map_err(CliError::usage)?;
+            let argument = SnapshotArgument::parse(argument).map_err(Failure::usage)?;
             let mut stream = context.output.stream();
             cat::tree(&repository, &argument, &mut |visited| {
                 let fields = entry(&visited, &zone);

@@ -1,7 +1,7 @@
 //! `check`: is everything there, and is it right?
 
 use super::Context;
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::json::{CheckMessage, CheckSummary};
 use super::mirror::store;
 use super::open;
@@ -13,6 +13,7 @@ use crate::ops::check::{self, Data, Finding, Options, Report};
 use crate::ops::check_mirror::Which;
 use crate::repository::Repository;
 use crate::repository::mirror_book::Damage;
+use crate::tasks::failure::Failure;
 use crate::text::size;
 use crate::text::span;
 use std::str::FromStr;
@@ -97,7 +98,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When the repository cannot be opened or listed; damage is no error but exit code 17.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     if let Some(mirror) = &arguments.mirror {
         let Options { data, seed, .. } = options(arguments);
         let checked = super::mirror::check::run(mirror, of_mirror(data, arguments), seed, context);
@@ -147,7 +148,7 @@ pub fn exit(report: &Report) -> Exit {
 
 /// A later sync must know of damage: mirrors hold the good copies. What is refused and not damaged is the same on all of them, and does
 /// not keep anything from being sent.
-fn remember(report: &Report, data: Data, repository: &Repository, context: &Context) -> Result<(), CliError> {
+fn remember(report: &Report, data: Data, repository: &Repository, context: &Context) -> Result<(), Failure> {
     let place = store::place_name(repository.place());
     match report.damage() {
         Some(finding) => {
@@ -187,7 +188,7 @@ fn options(arguments: &Arguments) -> Options {
     Options { data, seed, whole_cache: arguments.with_cache }
 }
 
-fn list(pack: &str, repository: &Repository, context: &Context) -> Result<Exit, CliError> {
+fn list(pack: &str, repository: &Repository, context: &Context) -> Result<Exit, Failure> {
     let progress = context.progress(Work::Other);
     let mut found = Vec::new();
     let pack = check::needs_pack(repository, pack, &progress, &mut |snapshot, path| {
@@ -214,7 +215,7 @@ fn list(pack: &str, repository: &Repository, context: &Context) -> Result<Exit, 
     Ok(Exit::Success)
 }
 
-fn say_json(report: &Report, options: &Options, context: &Context) -> Result<(), CliError> {
+fn say_json(report: &Report, options: &Options, context: &Context) -> Result<(), Failure> {
     for finding in &report.findings {
         let mut message = finding.message.clone();
         for line in affected(finding) {
@@ -256,7 +257,7 @@ fn affected(finding: &Finding) -> Vec<String> {
     lines
 }
 
-fn say(report: &Report, options: &Options, context: &Context) -> Result<(), CliError> {
+fn say(report: &Report, options: &Options, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     for finding in &report.findings {
         output.line(&finding.message)?;

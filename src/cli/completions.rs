@@ -1,7 +1,8 @@
 //! `completions`: for the user's shell.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::output::Output;
+use crate::tasks::failure::Failure;
 use clap::CommandFactory;
 use std::io::Write;
 
@@ -17,11 +18,11 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut super::Cli::command(), "packstone", &mut script);
     let mut stream = output.stream();
-    stream.write_all(&script).map_err(CliError::output)?;
+    stream.write_all(&script).map_err(super::output::failed)?;
     stream.finish()?;
     Ok(Exit::Success)
 }

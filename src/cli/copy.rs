@@ -1,6 +1,6 @@
 //! `copy`: snapshots of another repository into this one.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::output::Output;
 use super::progress::{Progress, Work};
 use super::secret::FromOptions;
@@ -14,6 +14,7 @@ use crate::ops::copy::{self, Copied, Copying, Done, Options, Plan};
 use crate::ops::select::Chosen;
 use crate::ops::{Monitor, Severity};
 use crate::repository::pack_writer::PackOptions;
+use crate::tasks::failure::{Failure, Kind};
 use crate::text::{clock, size, span};
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ struct Tally {
 ///
 /// # Errors
 /// [`Exit::Damage`] when a snapshot cannot be read wholly: it is not copied, the others are.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let destination = open::repository(context, "copy")?;
     let source = match &arguments.from.mirror {
         Some(mirror) => open::source_mirror(mirror, &arguments.from, destination.id(), context)
@@ -109,7 +110,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     match (tally.failed, tally.damage) {
         (0, _) => {
             if arguments.snapshots.is_empty() {
-                source.require_newest().map_err(|error| CliError::from(error).about("the source"))?;
+                source.require_newest().map_err(|error| Failure::from(error).about("the source"))?;
             }
             Ok(Exit::Success)
         }
@@ -119,8 +120,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
                 None => suggest_all("-r", [source.place().as_os_str().as_encoded_bytes(), b"check"]),
             };
             let snapshots = size::counted(failed, "snapshot was", "snapshots were");
-            let exit = if damage { Exit::Damage } else { Exit::Failed };
-            Err(CliError::new(exit, format!("{snapshots} not copied: the source could not be read")).hint(format!(
+            let kind = Kind::of_unread(damage);
+            Err(Failure::new(kind, format!("{snapshots} not copied: the source could not be read")).remedy(format!(
                 "to see everything that is damaged in the source: {check}  Then run the same command again"
             )))
         }
@@ -133,7 +134,7 @@ fn one(
     tally: &mut Tally,
     progress: &Progress,
     context: &Context,
-) -> Result<(), CliError> {
+) -> Result<(), Failure> {
     match copying.snapshot(chosen)? {
         Done::Copied(report) => {
             tally.copied += 1;
@@ -159,7 +160,7 @@ fn describe(Chosen { id, snapshot }: &Chosen) -> String {
     format!("{}  {time}  {}  {}", id.short(), escape(snapshot.host.as_bytes()), paths.join(", "))
 }
 
-fn copied(chosen: &Chosen, report: &Copied, context: &Context) -> Result<(), CliError> {
+fn copied(chosen: &Chosen, report: &Copied, context: &Context) -> Result<(), Failure> {
     let Copied { id, files_read, bytes_read, written, took, warnings } = report;
     let output = context.output;
     for warning in warnings {
@@ -196,7 +197,7 @@ fn copied(chosen: &Chosen, report: &Copied, context: &Context) -> Result<(), Cli
     ))
 }
 
-fn there(chosen: &Chosen, copy: ObjectId, tally: &mut Tally, context: &Context) -> Result<(), CliError> {
+fn there(chosen: &Chosen, copy: ObjectId, tally: &mut Tally, context: &Context) -> Result<(), Failure> {
     tally.there += 1;
     let output = context.output;
     if output.json {
@@ -212,7 +213,7 @@ fn there(chosen: &Chosen, copy: ObjectId, tally: &mut Tally, context: &Context) 
     Ok(())
 }
 
-fn would_copy(chosen: &Chosen, tally: &mut Tally, context: &Context) -> Result<(), CliError> {
+fn would_copy(chosen: &Chosen, tally: &mut Tally, context: &Context) -> Result<(), Failure> {
     tally.copied += 1;
     let counts = &chosen.snapshot.counts;
     if context.output.json {
@@ -237,7 +238,7 @@ fn summary(
     tally: &Tally,
     took: Duration,
     context: &Context,
-) -> Result<(), CliError> {
+) -> Result<(), Failure> {
     let Tally { copied, there, failed, added, stored, .. } = *tally;
     let output = context.output;
     if output.json {

@@ -1,6 +1,6 @@
 //! `deleted`: what vanished from the sources, and how to get it back.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::json::{Raw, Text};
 use super::snapshot_argument::SnapshotFilter;
 use super::watch::{Watch, tell_warnings};
@@ -12,6 +12,7 @@ use crate::codec::deletion_log::{DeletedKind, Deletion};
 use crate::files::pattern::{Patterns, is_glob};
 use crate::ops::backup;
 use crate::ops::deleted::{self, Cursor, Page, Part, Row, Wanted, Way};
+use crate::tasks::failure::Failure;
 use crate::text::table::{Align, Table};
 use crate::text::{clock, size};
 use jiff::tz::TimeZone;
@@ -84,7 +85,7 @@ struct DeletionJson<'a> {
 /// # Errors
 /// A usage error for a pattern that is not understood; [`Exit::Damage`] when a log, a snapshot or a listing cannot be read,
 /// after everything else has been shown.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let part = arguments.path.as_ref().map(|path| part(path.as_bytes())).transpose()?;
     let repository = open::repository(context, "deleted")?;
     let wanted = Wanted {
@@ -124,15 +125,15 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
                 0 => String::new(),
                 more => format!(", and {more} more like it"),
             };
-            Err(CliError::unread(page.has_damage, format!("some of it cannot be determined: {first}{more}")))
+            Err(Failure::unread(page.has_damage, format!("some of it cannot be determined: {first}{more}")))
         }
     }
 }
 
-fn part(path: &[u8]) -> Result<Part, CliError> {
+fn part(path: &[u8]) -> Result<Part, Failure> {
     if is_glob(path) {
         let mut patterns = Patterns::new(false);
-        patterns.add(path).map_err(|error| CliError::usage(error.to_string()))?;
+        patterns.add(path).map_err(|error| Failure::usage(error.to_string()))?;
         return Ok(Part::Matching(patterns));
     }
     let current = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
@@ -207,7 +208,7 @@ fn table(page: &Page, zone: &TimeZone) -> String {
 }
 
 /// What to type next.
-fn hints(page: &Page, context: &Context) -> Result<(), CliError> {
+fn hints(page: &Page, context: &Context) -> Result<(), Failure> {
     let live = page.rows.iter().find_map(|row| match &row.way {
         // A name that is shown otherwise than it is cannot be typed.
         Way::Live { id, .. } if escape(&row.deletion.path).as_bytes() == row.deletion.path => {

@@ -1,12 +1,13 @@
 //! `diff`: what changed between two snapshots, or since one.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::json::{Change as JsonChange, DiffCount, DiffMessage};
 use super::snapshot_argument::{DiffTarget, SnapshotArgument, SnapshotFilter};
 use super::watch::{Watch, tell_warnings};
 use super::{Context, open, own};
 use crate::base::escape::{Escaped, escape};
 use crate::ops::diff::{self, Change, Count, Statistics, live};
+use crate::tasks::failure::Failure;
 use crate::text::size;
 use std::os::unix::ffi::OsStrExt;
 
@@ -40,10 +41,10 @@ pub struct Arguments {
 ///
 /// # Errors
 /// [`Exit::Damage`] when the comparison could not be finished.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let is_live = matches!(arguments.to, DiffTarget::Live(_));
     if arguments.content && !is_live {
-        return Err(CliError::usage("--content reads live files: two snapshots are always compared by content"));
+        return Err(Failure::usage("--content reads live files: two snapshots are always compared by content"));
     }
     let repository = open::repository(context, "diff")?;
     let filter = arguments.filter.resolve();
@@ -97,10 +98,10 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         return Ok(Exit::Success);
     }
     let files = size::counted(unreadable, "file", "files");
-    Err(CliError::failed(format!("{files} cannot be read: what is shown above is not everything")))
+    Err(Failure::failed(format!("{files} cannot be read: what is shown above is not everything")))
 }
 
-fn show(change: &Change, json: bool, stream: &mut super::output::Stream) -> Result<(), CliError> {
+fn show(change: &Change, json: bool, stream: &mut super::output::Stream) -> Result<(), Failure> {
     let mut path = change.path.clone();
     if change.is_directory {
         path.push(b'/');

@@ -6,8 +6,9 @@
 //! directories.
 
 use super::Context;
-use super::exit::CliError;
 use crate::storage::remote::ssh;
+use crate::tasks::failure::Failure;
+use crate::tasks::remedy::Remedy;
 use nix::unistd::{User, geteuid};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -67,16 +68,16 @@ impl Place {
     ///
     /// # Errors
     /// When neither the environment nor the password database names one; the hint says which option does.
-    pub fn find(self) -> Result<PathBuf, CliError> {
+    pub fn find(self) -> Result<PathBuf, Failure> {
         let (variable, _) = self.names();
         let read = |name: &str| if name == ssh::VARIABLE { ssh::Place::given() } else { std::env::var_os(name) };
         self.find_with(read, recorded_home, geteuid().is_root()).ok_or_else(|| {
             let (missing, hint) = self.words();
             let user = geteuid();
-            CliError::failed(format!(
+            Failure::failed(format!(
                 "{missing}: neither {variable} nor HOME names one, and user {user} has no home directory in the password database"
             ))
-            .hint(hint)
+            .remedy(hint)
         })
     }
 
@@ -126,8 +127,12 @@ impl Context {
         directory.inspect_err(|error| *self.told.cache.get_or_init(|| self.warn_without(error, lost))).ok().flatten()
     }
 
-    fn warn_without(&self, error: &CliError, lost: &str) {
-        self.output.warn(&format!("{}. {lost}: {}", error.chain(), error.hints().join("; ")));
+    fn warn_without(&self, error: &Failure, lost: &str) {
+        self.output.warn(&format!(
+            "{}. {lost}: {}",
+            error.chain(),
+            error.remedies().iter().map(Remedy::marked).collect::<Vec<_>>().join("; ")
+        ));
     }
 }
 

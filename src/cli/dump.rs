@@ -1,6 +1,6 @@
 //! `dump`: a file, or a directory as an archive, to the standard output.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::tell_warnings;
@@ -9,6 +9,7 @@ use crate::base::escape::escape;
 use crate::base::private;
 use crate::files::own::OwnPlaces;
 use crate::ops::dump::{self, DumpError, LeftOut, Sink, Wanted};
+use crate::tasks::failure::Failure;
 use crate::text::size;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -60,7 +61,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// # Errors
 /// A usage error for an archive on a terminal; [`Exit::Damage`] when something cannot be read: what has been written to
 /// the standard output by then is incomplete, and a target file is not made.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::repository(context, "dump")?;
     let wanted = Wanted {
         snapshot: arguments.snapshot.clone(),
@@ -71,11 +72,11 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let plan = dump::plan(&repository, &wanted)?;
     tell_warnings(&repository, context.output);
     if plan.is_directory() && arguments.target.is_none() && io::stdout().is_terminal() {
-        return Err(CliError::usage(format!(
+        return Err(Failure::usage(format!(
             "{} is a directory, and an archive is nothing for a terminal",
             escape(plan.path())
         ))
-        .hint("write it to a file with --target FILE, or into a pipe, for example to tar -t"));
+        .remedy("write it to a file with --target FILE, or into a pipe, for example to tar -t"));
     }
     let form = match arguments.archive {
         Archive::Tar => dump::Archive::Tar,
@@ -113,10 +114,10 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     result.map(|()| Exit::Success)
 }
 
-fn fail(error: DumpError, hint: &str) -> CliError {
+fn fail(error: DumpError, hint: &str) -> Failure {
     match error {
-        DumpError::Operation(error) => CliError::from(error).hint(hint),
-        DumpError::Output(error) => CliError::output(error),
+        DumpError::Operation(error) => Failure::from(error).remedy(hint),
+        DumpError::Output(error) => super::output::failed(error),
     }
 }
 
@@ -126,12 +127,12 @@ fn to_file(
     target: &Path,
     own: Option<&OwnPlaces>,
     write: &mut dyn FnMut(&mut dyn Sink) -> Result<(), DumpError>,
-) -> Result<(), CliError> {
+) -> Result<(), Failure> {
     let shown = escape(target.as_os_str().as_bytes());
-    let refuse = |error: io::Error| CliError::failed(format!("the target {shown} cannot be written")).caused_by(error);
+    let refuse = |error: io::Error| Failure::failed(format!("the target {shown} cannot be written")).caused_by(error);
     let target = match fs::metadata(target) {
         Ok(metadata) if metadata.is_dir() => {
-            return Err(CliError::failed(format!("the target {shown} is a directory: name a file in it")));
+            return Err(Failure::failed(format!("the target {shown} is a directory: name a file in it")));
         }
         Ok(metadata) if !metadata.is_file() => {
             let file = OpenOptions::new().write(true).open(target).map_err(refuse)?;
@@ -145,7 +146,7 @@ fn to_file(
         own.refuse_within(&target)?;
     }
     let Some(name) = target.file_name() else {
-        return Err(CliError::failed(format!("the target {shown} names no file")));
+        return Err(Failure::failed(format!("the target {shown} names no file")));
     };
     let mut temporary = OsString::from(".");
     temporary.push(name);

@@ -1,6 +1,6 @@
 //! `find`: files by name in all snapshots.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::json::FindGroup;
 use super::ls::incomplete;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
@@ -12,6 +12,7 @@ use crate::files::pattern::Patterns;
 use crate::ops::Unread;
 use crate::ops::find::{self, Wanted};
 use crate::ops::tree_walk::Visited;
+use crate::tasks::failure::Failure;
 use crate::text::{clock, size};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -57,10 +58,10 @@ pub struct Arguments {
 /// # Errors
 /// A usage error for a pattern that is not understood; [`Exit::Damage`] when a snapshot or a listing cannot be read,
 /// after everything else has been shown.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let mut patterns = Patterns::new(arguments.ignore_case);
     for pattern in &arguments.patterns {
-        patterns.add(pattern.as_bytes()).map_err(|error| CliError::usage(error.to_string()))?;
+        patterns.add(pattern.as_bytes()).map_err(|error| Failure::usage(error.to_string()))?;
     }
     let wanted = Wanted { patterns, oldest: arguments.oldest, newest: arguments.newest };
     let repository = open::repository(context, "find")?;
@@ -76,7 +77,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     for chosen in &selection.chosen {
         let mut matches: Vec<Visited> = Vec::new();
         let mut hits = 0_u64;
-        let mut show = |visited: Visited| -> Result<(), CliError> {
+        let mut show = |visited: Visited| -> Result<(), Failure> {
             hits += 1;
             if json {
                 matches.push(visited);
@@ -104,7 +105,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
                 stream.bytes(b",")?;
             }
             let group = FindGroup { matches: nodes, hits, snapshot: chosen.id.to_string() };
-            stream.bytes(&super::json::to_vec(&group).map_err(CliError::output)?)?;
+            stream.bytes(&super::json::to_vec(&group).map_err(super::output::failed)?)?;
         }
         groups += 1;
     }
@@ -115,7 +116,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     if let Some((id, error)) = selection.damaged.first() {
         let count = size::counted(selection.damaged.len() as u64, "snapshot", "snapshots");
         let is_damage = damaged.is_damage || selection.damaged.iter().any(|(_, error)| error.is_damage());
-        return Err(CliError::unread(is_damage, format!("{count} cannot be read: {} ({error})", id.short())));
+        return Err(Failure::unread(is_damage, format!("{count} cannot be read: {} ({error})", id.short())));
     }
     if arguments.snapshots.is_empty() {
         repository.require_newest()?;

@@ -1,6 +1,6 @@
 //! `forget`: remove snapshots by rules or by name. What they alone needed stays until `prune` has swept it.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::json;
 use super::progress::Work;
 use super::prune::PruneOptions;
@@ -13,6 +13,7 @@ use crate::base::time::Time;
 use crate::ops::forget::policy::{Moment, Period, Quota, Rules};
 use crate::ops::forget::{self, Group, Judged, Plan, Report, Wanted};
 use crate::ops::prune;
+use crate::tasks::failure::Failure;
 use crate::text::span::{Span, parse_span};
 use crate::text::{clock, size};
 use jiff::tz::TimeZone;
@@ -161,27 +162,25 @@ impl RuleArguments {
     }
 }
 
-fn wanted(arguments: &Arguments) -> Result<Wanted, CliError> {
+fn wanted(arguments: &Arguments) -> Result<Wanted, Failure> {
     let (hosts, tags, paths) = (arguments.hosts.clone(), arguments.tags.clone(), arguments.paths.clone());
     let filter = SnapshotFilter { hosts, tags, paths }.resolve();
     let rules = arguments.rules.rules();
     if !arguments.snapshots.is_empty() {
         if !rules.is_empty() {
-            return Err(CliError::usage(
-                "either snapshots are named or rules are given, not both: nothing was removed",
-            ));
+            return Err(Failure::usage("either snapshots are named or rules are given, not both: nothing was removed"));
         }
         return Ok(Wanted::Named { names: arguments.snapshots.clone(), filter });
     }
     let allow_remove_all = arguments.unsafe_allow_remove_all;
     if allow_remove_all && filter.is_empty() {
-        return Err(CliError::usage(
+        return Err(Failure::usage(
             "--unsafe-allow-remove-all needs --host, --tag or --path beside it: nothing was removed",
         ));
     }
     if rules.is_empty() && !allow_remove_all {
-        return Err(CliError::usage("no rule says what to keep, and no snapshot is named: nothing was removed")
-            .hint(concat!("for example: ", suggest!("forget --keep-daily 7 --keep-weekly 4 --dry-run"))));
+        return Err(Failure::usage("no rule says what to keep, and no snapshot is named: nothing was removed")
+            .remedy(concat!("for example: ", suggest!("forget --keep-daily 7 --keep-weekly 4 --dry-run"))));
     }
     Ok(Wanted::ByRules { filter, group_by: arguments.group_by, rules, allow_remove_all })
 }
@@ -190,7 +189,7 @@ fn wanted(arguments: &Arguments) -> Result<Wanted, CliError> {
 ///
 /// # Errors
 /// [`Exit::Usage`] without rules and names; when a group would lose everything, or a held snapshot is named.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let wanted = wanted(arguments)?;
     let repository = open::repository(context, "forget")?;
     let moment = Moment { now: Time::now(), zone: clock::local_zone() };
@@ -230,7 +229,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     super::prune::show(&report?, false, context)
 }
 
-fn show_groups(plan: &Plan, rules: &Rules, compact: bool, context: &Context) -> Result<(), CliError> {
+fn show_groups(plan: &Plan, rules: &Rules, compact: bool, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     let rules = crate::base::escape::safe(&rules.to_string());
     output.info(format_args!("Applying rules: keep {rules}"))?;
@@ -249,7 +248,7 @@ fn show_groups(plan: &Plan, rules: &Rules, compact: bool, context: &Context) -> 
     Ok(())
 }
 
-fn tell(plan: &Plan, report: &Report, arguments: &Arguments, context: &Context) -> Result<(), CliError> {
+fn tell(plan: &Plan, report: &Report, arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     let count = |count: usize| size::counted(count as u64, "snapshot", "snapshots");
     let named: Vec<String> = plan.remove.iter().map(ObjectId::short).collect();
@@ -292,7 +291,7 @@ struct GroupJson {
     remove_reasons: Vec<ReasonJson>,
 }
 
-fn show_json(plan: &Plan, wanted: &Wanted, dry_run: bool, zone: &TimeZone, context: &Context) -> Result<(), CliError> {
+fn show_json(plan: &Plan, wanted: &Wanted, dry_run: bool, zone: &TimeZone, context: &Context) -> Result<(), Failure> {
     let Wanted::ByRules { rules, .. } = wanted else {
         return context.output.json(&serde_json::json!({
             "message_type": "forget",

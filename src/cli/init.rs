@@ -1,7 +1,7 @@
 //! `init`: a new repository.
 
 use super::Context;
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::json::Initialized;
 use super::open;
 use super::own;
@@ -19,6 +19,7 @@ use crate::repository::keyring::{self, NewSlot};
 use crate::repository::{CreateOptions, Repository};
 use crate::storage::ErrorKind;
 use crate::storage::local::Local;
+use crate::tasks::failure::Failure;
 use crate::text::size;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -50,7 +51,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// As [`create`].
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let place = open::place(context)?;
     let shown = escape(place.as_os_str().as_bytes());
     if arguments.dry_run {
@@ -58,7 +59,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         kdf(arguments.kdf_memory)?;
         refuse_expectations(context)?;
         if open::exists(&place) {
-            return Err(CliError::failed(format!("{shown} cannot become a new repository: there is one already")));
+            return Err(Failure::failed(format!("{shown} cannot become a new repository: there is one already")));
         }
         own::refuse_beneath(context, &place)?;
         context.output.info(format!("would create a repository at {shown}"))?;
@@ -82,7 +83,7 @@ pub fn create(
     place: &Path,
     command: &str,
     stdin_taken: bool,
-) -> Result<Repository, CliError> {
+) -> Result<Repository, Failure> {
     let files = parameters(arguments)?;
     let kdf = kdf(arguments.kdf_memory)?;
     refuse_expectations(context)?;
@@ -91,8 +92,8 @@ pub fn create(
         if let Some(repository) = made_before(arguments, context, place, command, files)? {
             return Ok(repository);
         }
-        return Err(CliError::failed(format!("{shown} cannot become a new repository: there is one already"))
-            .hint(concat!("choose another directory with --repo, or open it: ", suggest!("snapshots"))));
+        return Err(Failure::failed(format!("{shown} cannot become a new repository: there is one already"))
+            .remedy(concat!("choose another directory with --repo, or open it: ", suggest!("snapshots"))));
     }
     own::refuse_beneath(context, place)?;
     if let Some(path) = &arguments.new_key_file {
@@ -126,7 +127,7 @@ pub fn create(
         slots.extend(code.as_ref().map(|secret| NewSlot { secret, kdf, label: "", created }));
         Repository::create_keeping(access, &slots, &options, keep).map_err(|error| match &code {
             Some(_) if !open::exists(place) => {
-                CliError::from(error).hint("the recovery code that was shown opens nothing: throw it away")
+                Failure::from(error).remedy("the recovery code that was shown opens nothing: throw it away")
             }
             _ => error.into(),
         })
@@ -137,7 +138,7 @@ pub fn create(
             create(&secret, &mut || making.keep())?
         }
         (None, Some(secret)) => create(secret, &mut || Ok(()))?,
-        (None, None) => return Err(CliError::failed("a repository needs a key")),
+        (None, None) => return Err(Failure::failed("a repository needs a key")),
     };
     if disk.wants_one_machine() {
         context.output.warn(
@@ -148,7 +149,7 @@ pub fn create(
     Ok(repository)
 }
 
-fn say_no_code(arguments: &Arguments, context: &Context, repository: &Repository) -> Result<(), CliError> {
+fn say_no_code(arguments: &Arguments, context: &Context, repository: &Repository) -> Result<(), Failure> {
     if arguments.no_recovery_code || !repository.recovery_codes().is_empty() {
         return Ok(());
     }
@@ -156,7 +157,7 @@ fn say_no_code(arguments: &Arguments, context: &Context, repository: &Repository
 }
 
 /// A new key file, or the one that an interrupted `init` at this place has made.
-fn begin_key_file(path: &Path, place: &Path) -> Result<Making, CliError> {
+fn begin_key_file(path: &Path, place: &Path) -> Result<Making, Failure> {
     let opens = |secret: &Secret| match Local::open(place) {
         Ok(storage) => Ok(!keyring::opened_by(&storage, secret)?.is_empty()),
         Err(error) if error.kind == ErrorKind::Absent => Ok(false),
@@ -173,7 +174,7 @@ fn made_before(
     place: &Path,
     command: &str,
     files: Parameters,
-) -> Result<Option<Repository>, CliError> {
+) -> Result<Option<Repository>, Failure> {
     let Some((path, secret)) = arguments.new_key_file.as_deref().and_then(|it| Some((it, key_file::made_before(it)?)))
     else {
         return Ok(None);
@@ -195,35 +196,34 @@ fn made_before(
 }
 
 /// Who names a repository, or a state of it, does not mean a new one.
-fn refuse_expectations(context: &Context) -> Result<(), CliError> {
+fn refuse_expectations(context: &Context) -> Result<(), Failure> {
     let expected = context.global.expected();
     if expected.ids.is_empty() && expected.head.is_none() {
         return Ok(());
     }
-    Err(CliError::usage("a new repository has an id and heads of its own: --repo-id and --expect-head cannot be met")
-        .hint("is the disk of the one that you mean mounted?"))
+    Err(Failure::usage("a new repository has an id and heads of its own: --repo-id and --expect-head cannot be met")
+        .remedy("is the disk of the one that you mean mounted?"))
 }
 
-fn parameters(arguments: &Arguments) -> Result<Parameters, CliError> {
+fn parameters(arguments: &Arguments) -> Result<Parameters, Failure> {
     let Some(average) = arguments.chunk_size else { return Ok(Parameters::FILES) };
     let parameters = u32::try_from(average)
         .ok()
         .filter(|average| *average <= 4 << 20)
         .map(|average| Parameters { min: average / 4, average, max: average * 4 })
         .filter(Parameters::is_valid);
-    parameters.ok_or_else(|| {
-        CliError::usage(format!("--chunk-size {} cannot be: it goes from 4k to 4M", size::show(average)))
-    })
+    parameters
+        .ok_or_else(|| Failure::usage(format!("--chunk-size {} cannot be: it goes from 4k to 4M", size::show(average))))
 }
 
 /// Key derivation parameters with `memory` bytes.
 ///
 /// # Errors
 /// A usage error outside the limits.
-pub fn kdf(memory: Option<u64>) -> Result<Params, CliError> {
+pub fn kdf(memory: Option<u64>) -> Result<Params, Failure> {
     let Some(memory) = memory else { return Ok(Params::DEFAULT) };
     let params = u32::try_from(memory >> 10).ok().map(|memory_kib| Params { memory_kib, ..Params::DEFAULT });
-    params.filter(|params| params.check().is_ok()).ok_or_else(|| {
-        CliError::usage(format!("--kdf-memory {} cannot be: it goes from 64M to 1G", size::show(memory)))
-    })
+    params
+        .filter(|params| params.check().is_ok())
+        .ok_or_else(|| Failure::usage(format!("--kdf-memory {} cannot be: it goes from 64M to 1G", size::show(memory))))
 }

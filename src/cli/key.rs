@@ -1,7 +1,7 @@
 //! `key`: passphrases, recovery codes and key files that open the repository.
 
 use super::Context;
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::init;
 use super::json::Key;
 use super::kit;
@@ -18,6 +18,7 @@ use crate::codec::key_slot::{LABEL_BYTES_MAX, Secret, SecretKind};
 use crate::ops::key_file::Making;
 use crate::repository::Repository;
 use crate::repository::keyring::{self, NewSlot, SlotInfo};
+use crate::tasks::failure::Failure;
 use crate::text::clock;
 use crate::text::size;
 use crate::text::table::{Align, Table};
@@ -145,7 +146,7 @@ pub struct RecoveryCodeArguments {
 ///
 /// # Errors
 /// When the repository cannot be opened, the new secret cannot be had, or nothing was changed.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     match &arguments.command {
         KeyCommand::List => list(context),
         KeyCommand::Add(arguments) => add(arguments, context),
@@ -157,7 +158,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     Ok(Exit::Success)
 }
 
-fn list(context: &mut Context) -> Result<(), CliError> {
+fn list(context: &mut Context) -> Result<(), Failure> {
     let repository = open::repository(context, "key list")?;
     let zone = clock::local_zone();
     let mut slots = repository.slots();
@@ -195,14 +196,14 @@ fn list(context: &mut Context) -> Result<(), CliError> {
 }
 
 /// The new passphrase, from wherever the options say.
-fn new_passphrase(options: &NewPassword) -> Result<Secret, CliError> {
+fn new_passphrase(options: &NewPassword) -> Result<Secret, Failure> {
     open::new_secret(options.source().read(Question::Create("New passphrase"), false)?)
 }
 
-fn label(text: Option<&str>) -> Result<&str, CliError> {
+fn label(text: Option<&str>) -> Result<&str, Failure> {
     let label = text.unwrap_or_default();
     if label.len() > LABEL_BYTES_MAX {
-        return Err(CliError::usage(format!("a label has at most {LABEL_BYTES_MAX} bytes, this one {}", label.len())));
+        return Err(Failure::usage(format!("a label has at most {LABEL_BYTES_MAX} bytes, this one {}", label.len())));
     }
     Ok(label)
 }
@@ -212,20 +213,20 @@ fn add_slot(
     repository: &Repository,
     (secret, kdf, label): (&Secret, Params, &str),
     replacing: Option<ObjectId>,
-) -> Result<ObjectId, CliError> {
+) -> Result<ObjectId, Failure> {
     let new = NewSlot { secret, kdf, label, created: Time::now() };
     let (id, _) = repository.add_slot(&new, replacing)?;
     Ok(id)
 }
 
-fn added(context: &Context, id: ObjectId, what: &str) -> Result<(), CliError> {
+fn added(context: &Context, id: ObjectId, what: &str) -> Result<(), Failure> {
     if context.output.json {
         return context.output.json(&serde_json::json!({ "message_type": "key_added", "id": id.to_string() }));
     }
     context.output.info(format!("{what}: key {}", id.short()))
 }
 
-fn add(arguments: &AddArguments, context: &mut Context) -> Result<(), CliError> {
+fn add(arguments: &AddArguments, context: &mut Context) -> Result<(), Failure> {
     let label = label(arguments.label.as_deref())?;
     let kdf = init::kdf(arguments.password.kdf_memory)?;
     let repository = open::repository(context, "key add")?;
@@ -253,35 +254,35 @@ fn add(arguments: &AddArguments, context: &mut Context) -> Result<(), CliError> 
     let new = NewSlot { secret: &secret, kdf, label, created: Time::now() };
     let added_slot = repository.add_slot_keeping(&new, None, || making.keep());
     let (id, _) = added_slot.map_err(|error| {
-        let error = CliError::from(error);
+        let error = Failure::from(error);
         // What was made and opens nothing must not pass for a key.
         match path.exists() {
-            true => error.hint(format!("{shown} opens nothing yet: give the same command again, or remove it")),
+            true => error.remedy(format!("{shown} opens nothing yet: give the same command again, or remove it")),
             false => error,
         }
     })?;
     added(context, id, &format!("Added a key file in {shown}"))
 }
 
-fn find(repository: &Repository, prefix: &str) -> Result<SlotInfo, CliError> {
+fn find(repository: &Repository, prefix: &str) -> Result<SlotInfo, Failure> {
     let mut found = repository.slots().into_iter().filter(|slot| slot.id.to_string().starts_with(prefix));
     let hint = concat!("to see the keys and their ids: ", suggest!("key list"));
     match (found.next(), found.next()) {
         (Some(slot), None) if !prefix.is_empty() => Ok(slot),
-        (Some(_), _) => Err(CliError::usage(format!("{prefix:?} is the beginning of several keys' ids")).hint(hint)),
-        (None, _) => Err(CliError::usage(format!("{prefix:?} is the beginning of no key's id")).hint(hint)),
+        (Some(_), _) => Err(Failure::usage(format!("{prefix:?} is the beginning of several keys' ids")).remedy(hint)),
+        (None, _) => Err(Failure::usage(format!("{prefix:?} is the beginning of no key's id")).remedy(hint)),
     }
 }
 
-fn remove(arguments: &RemoveArguments, context: &mut Context) -> Result<(), CliError> {
+fn remove(arguments: &RemoveArguments, context: &mut Context) -> Result<(), Failure> {
     let repository = open::repository(context, "key remove")?;
     let slot = find(&repository, &arguments.id)?;
     let what = format!("key {} ({})", slot.id.short(), slot.kind.describe());
     if slot.current {
-        let error = CliError::failed(format!("{what} is the one in use"));
-        let error = error.hint("to remove it, open the repository with another key");
+        let error = Failure::failed(format!("{what} is the one in use"));
+        let error = error.remedy("to remove it, open the repository with another key");
         return Err(match slot.kind {
-            SecretKind::Passphrase => error.hint(concat!("to change it: ", suggest!("key passwd"))),
+            SecretKind::Passphrase => error.remedy(concat!("to change it: ", suggest!("key passwd"))),
             _ => error,
         });
     }
@@ -299,17 +300,17 @@ fn remove(arguments: &RemoveArguments, context: &mut Context) -> Result<(), CliE
     )
 }
 
-fn passwd(arguments: &PasswdArguments, context: &mut Context) -> Result<(), CliError> {
+fn passwd(arguments: &PasswdArguments, context: &mut Context) -> Result<(), Failure> {
     let kdf = init::kdf(arguments.password.kdf_memory)?;
     let repository = open::repository(context, "key passwd")?;
     let old = repository.slots().into_iter().find(|slot| slot.current);
-    let old = old.ok_or_else(|| CliError::failed("the key that opened the repository is not live any more"))?;
+    let old = old.ok_or_else(|| Failure::failed("the key that opened the repository is not live any more"))?;
     if old.kind != SecretKind::Passphrase {
-        return Err(CliError::usage(format!(
+        return Err(Failure::usage(format!(
             "the repository was opened with a {}, not with a passphrase",
             old.kind.describe()
         ))
-        .hint(concat!(
+        .remedy(concat!(
             "open it with the passphrase that is to be changed, or add another one: ",
             suggest!("key add")
         )));
@@ -322,15 +323,15 @@ fn passwd(arguments: &PasswdArguments, context: &mut Context) -> Result<(), CliE
     added(context, id, "Changed the passphrase; the old one opens nothing any more")
 }
 
-fn recovery_code(arguments: &RecoveryCodeArguments, context: &mut Context) -> Result<(), CliError> {
+fn recovery_code(arguments: &RecoveryCodeArguments, context: &mut Context) -> Result<(), Failure> {
     let label = label(arguments.label.as_deref())?;
     let kdf = init::kdf(arguments.kdf_memory)?;
     let shown = context.output.terminal && !context.output.json;
     let terminal = if shown { Terminal::open(&context.interrupt) } else { None };
     if terminal.is_none() && !arguments.dry_run {
-        return Err(CliError::failed("a recovery code is shown on a terminal only, never in JSON, a pipe or a file")
-            .hint(concat!("on a terminal: ", suggest!("key recovery-code")))
-            .hint(concat!("for unattended use make a key file: ", suggest!("key add --new-key-file FILE"))));
+        return Err(Failure::failed("a recovery code is shown on a terminal only, never in JSON, a pipe or a file")
+            .remedy(concat!("on a terminal: ", suggest!("key recovery-code")))
+            .remedy(concat!("for unattended use make a key file: ", suggest!("key add --new-key-file FILE"))));
     }
     let repository = open::repository(context, "key recovery-code")?;
     let replaced = arguments.replace.as_deref().map(|prefix| replaceable(&repository, prefix)).transpose()?;
@@ -348,12 +349,12 @@ fn recovery_code(arguments: &RecoveryCodeArguments, context: &mut Context) -> Re
     context.output.info(format!("A new recovery code, {what}"))?;
     let code = recovery::generate()?;
     if !recovery::show_once(&mut terminal, &code)? {
-        return Err(CliError::failed("the recovery code was not confirmed: nothing was changed")
-            .hint("what was shown opens nothing: throw it away, and run the command again for another one"));
+        return Err(Failure::failed("the recovery code was not confirmed: nothing was changed")
+            .remedy("what was shown opens nothing: throw it away, and run the command again for another one"));
     }
     let before: Vec<SlotInfo> = repository.recovery_codes();
     let id = add_slot(&repository, (&Secret::RecoveryCode(code), kdf, label), replacing)
-        .map_err(|error| error.hint("the code that was shown opens nothing: throw it away"))?;
+        .map_err(|error| error.remedy("the code that was shown opens nothing: throw it away"))?;
     added(context, id, "The recovery code opens the repository")?;
     if let Some(slot) = &replaced {
         context.output.info(format!("Removed key {}: its code opens nothing any more", recovery::describe(slot)))?;
@@ -362,13 +363,13 @@ fn recovery_code(arguments: &RecoveryCodeArguments, context: &mut Context) -> Re
 }
 
 /// The recovery code that is to be replaced. What is damaged opens nothing, whatever it was.
-fn replaceable(repository: &Repository, prefix: &str) -> Result<SlotInfo, CliError> {
+fn replaceable(repository: &Repository, prefix: &str) -> Result<SlotInfo, Failure> {
     let slot = find(repository, prefix)?;
     if slot.kind == SecretKind::RecoveryCode && slot.damage.is_none() {
         return Ok(slot);
     }
     let kind = slot.describe();
-    let refused = CliError::usage(format!("key {} ({kind}) is no recovery code", slot.id.short()));
-    let refused = refused.hint(concat!("to see which are: ", suggest!("key list")));
-    Err(refused.hint(format!("to remove it, whatever it is: {}", suggest!("key remove {}", slot.id.short()))))
+    let refused = Failure::usage(format!("key {} ({kind}) is no recovery code", slot.id.short()));
+    let refused = refused.remedy(concat!("to see which are: ", suggest!("key list")));
+    Err(refused.remedy(format!("to remove it, whatever it is: {}", suggest!("key remove {}", slot.id.short()))))
 }

@@ -1,6 +1,5 @@
 //! `key kit`: one page that brings everything back.
 
-use super::exit::CliError;
 use super::mirror::store::{self, Place};
 use super::terminal::Terminal;
 use super::{Context, init, open, recovery};
@@ -11,6 +10,7 @@ use crate::codec::head_code::HeadCode;
 use crate::codec::key_slot::Secret;
 use crate::files::secret_file::SecretFile;
 use crate::repository::keyring::NewSlot;
+use crate::tasks::failure::Failure;
 use crate::text::{clock, size};
 use qrcodegen::{QrCode, QrCodeEcc};
 use std::os::unix::ffi::OsStrExt;
@@ -52,15 +52,15 @@ struct Page {
 ///
 /// # Errors
 /// Without a file and a terminal; when the page cannot be written: then its key is gone again.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), Failure> {
     let kdf = init::kdf(arguments.kdf_memory)?;
     let shown = context.output.terminal && !context.output.json && arguments.output.is_none();
     let mut terminal = if shown { Terminal::open(&context.interrupt) } else { None };
     if terminal.is_none() && arguments.output.is_none() && !arguments.dry_run {
-        return Err(CliError::failed(
+        return Err(Failure::failed(
             "a kit holds a recovery code: it is shown on a terminal, or written into a file of yours",
         )
-        .hint(concat!("for example: ", suggest!("key kit --output kit.html"))));
+        .remedy(concat!("for example: ", suggest!("key kit --output kit.html"))));
     }
     let repository = open::repository(context, "key kit")?;
     let date = clock::show(Time::now(), &clock::local_zone());
@@ -105,7 +105,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
                 .show(&page.text())
                 .and_then(|()| recovery::confirm(terminal, &last_group, "Print it or write it down"));
             confirmed.and_then(|confirmed| {
-                let no = || CliError::failed("the recovery code was not confirmed: no kit was made");
+                let no = || Failure::failed("the recovery code was not confirmed: no kit was made");
                 confirmed.then_some(()).ok_or_else(no)
             })
         }
@@ -144,20 +144,22 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), CliError>
     output.info(concat!("The mirrors do not know this kit yet. Next: ", suggest!("sync")))
 }
 
-fn begin(path: &Path) -> Result<SecretFile, CliError> {
+fn begin(path: &Path) -> Result<SecretFile, Failure> {
     SecretFile::begin(path).map_err(|error| {
         let shown = escape(path.as_os_str().as_bytes());
-        CliError::failed(format!("{shown} cannot be made")).caused_by(error).hint("name a file that does not exist yet")
+        Failure::failed(format!("{shown} cannot be made"))
+            .caused_by(error)
+            .remedy("name a file that does not exist yet")
     })
 }
 
 /// The page has its name when it is whole: who is interrupted gives the same command again.
-fn write(path: &Path, file: SecretFile, page: &Page) -> Result<(), CliError> {
+fn write(path: &Path, file: SecretFile, page: &Page) -> Result<(), Failure> {
     let is_html = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("html"));
     let text = if is_html { page.html()? } else { page.text() };
     file.finish(text.as_bytes()).map_err(|error| {
         let shown = escape(path.as_os_str().as_bytes());
-        CliError::failed(format!("{shown} cannot be written: no kit was made")).caused_by(error)
+        Failure::failed(format!("{shown} cannot be written: no kit was made")).caused_by(error)
     })
 }
 
@@ -201,9 +203,9 @@ impl Page {
         self.mirrors.iter().flat_map(blank).collect()
     }
 
-    fn qr(&self) -> Result<QrCode, CliError> {
+    fn qr(&self) -> Result<QrCode, Failure> {
         QrCode::encode_text(&self.code, QrCodeEcc::Medium)
-            .map_err(|_| CliError::failed("the recovery code does not fit into a QR code"))
+            .map_err(|_| Failure::failed("the recovery code does not fit into a QR code"))
     }
 
     fn text(&self) -> Zeroizing<String> {
@@ -243,7 +245,7 @@ impl Page {
         text
     }
 
-    fn html(&self) -> Result<Zeroizing<String>, CliError> {
+    fn html(&self) -> Result<Zeroizing<String>, Failure> {
         let mut page = Zeroizing::new(String::with_capacity(64 << 10));
         page.push_str(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Recovery kit</title>\n<style>\

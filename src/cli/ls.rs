@@ -1,6 +1,6 @@
 //! `ls`: the files of a snapshot.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::json::LsMessage;
 use super::output::Stream;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
@@ -11,6 +11,7 @@ use crate::ops::Unread;
 use crate::ops::ls::{self, Wanted};
 use crate::ops::select::Chosen;
 use crate::ops::tree_walk::Visited;
+use crate::tasks::failure::Failure;
 use crate::text::{clock, size};
 use jiff::tz::TimeZone;
 use std::cmp::Reverse;
@@ -67,7 +68,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// [`Exit::Damage`] when a listing cannot be read, after the others have been shown.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::repository(context, "ls")?;
     let wanted = Wanted {
         snapshot: arguments.snapshot.clone(),
@@ -100,7 +101,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         ls::execute(&repository, &plan, &mut |visited| show(&visited, &mut stream), &watch)?
     } else {
         let mut all = Vec::new();
-        let mut keep = |visited| -> Result<(), CliError> {
+        let mut keep = |visited| -> Result<(), Failure> {
             all.push(visited);
             Ok(())
         };
@@ -131,9 +132,9 @@ pub(super) fn headline(chosen: &Chosen, zone: &TimeZone) -> String {
 }
 
 /// What is said at the end when some listings could not be read.
-pub(super) fn incomplete(unread: Unread) -> CliError {
+pub(super) fn incomplete(unread: Unread) -> Failure {
     let count = size::counted(unread.count, "directory", "directories");
-    CliError::unread(unread.is_damage, format!("{count} cannot be read: what is shown above is not everything"))
+    Failure::unread(unread.is_damage, format!("{count} cannot be read: what is shown above is not everything"))
 }
 
 /// Largest and newest first, as restic and `ls` have it; names and extensions ascending.

@@ -1,9 +1,10 @@
 //! `man`: manual pages, made from the same text as the help.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::output::Output;
 use crate::base::escape::escape;
 use crate::base::private;
+use crate::tasks::failure::Failure;
 use clap::CommandFactory;
 use clap_mangen::Man;
 use std::os::unix::ffi::OsStrExt;
@@ -21,17 +22,17 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When they cannot be written.
-pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, output: Output) -> Result<Exit, Failure> {
     let command = super::Cli::command();
     if let Some(directory) = &arguments.directory {
         let shown = escape(directory.as_os_str().as_bytes());
         private::make_public_directories(directory)
             .and_then(|()| clap_mangen::generate_to(command, directory))
-            .map_err(|error| CliError::failed(format!("cannot write manual pages to {shown}")).caused_by(error))?;
+            .map_err(|error| Failure::failed(format!("cannot write manual pages to {shown}")).caused_by(error))?;
         output.info(format_args!("manual pages are in {shown}; view one with: man -l {shown}/packstone.1"))?;
     } else {
         let mut stream = output.stream();
-        Man::new(command).render(&mut stream).map_err(CliError::output)?;
+        Man::new(command).render(&mut stream).map_err(super::output::failed)?;
         stream.finish()?;
     }
     Ok(Exit::Success)

@@ -11,7 +11,6 @@ pub mod directories;
 pub mod drill;
 pub mod entry;
 pub mod exit;
-mod failure;
 pub mod foreign;
 pub mod freshness;
 pub mod interrupt;
@@ -65,10 +64,11 @@ pub mod version;
 use crate::base::sys;
 use crate::base::{shortage, threads};
 use crate::storage::remote::ssh;
+use crate::tasks::failure::{Failure, Kind};
 use about::About;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
-use exit::{CliError, Exit};
+use exit::Exit;
 use foreign::Foreign;
 use interrupt::Interrupt;
 use options::GlobalOptions;
@@ -144,7 +144,7 @@ impl Context {
     ///
     /// # Errors
     /// As [`Source::choose`] and [`Source::read`].
-    pub fn secret(&mut self, question: Question<'_>, stdin_taken: bool) -> Result<Secret, CliError> {
+    pub fn secret(&mut self, question: Question<'_>, stdin_taken: bool) -> Result<Secret, Failure> {
         Source::choose(&self.global.secret, &mut self.environment)?.read(question, stdin_taken)
     }
 
@@ -152,7 +152,7 @@ impl Context {
     ///
     /// # Errors
     /// As [`Context::secret`].
-    pub fn secret_from(&mut self, options: &FromOptions, question: Question<'_>) -> Result<Secret, CliError> {
+    pub fn secret_from(&mut self, options: &FromOptions, question: Question<'_>) -> Result<Secret, Failure> {
         Source::choose_from(options, &mut self.environment)?.read(question, false)
     }
 
@@ -182,11 +182,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(exit) => exit,
         Err(error) => {
             output.error(&error);
-            if error.is_pipe_closed() {
+            if error.kind() == Kind::OutputClosed {
                 // Ends by SIGPIPE as other programs do: quietly, and not as a success.
                 let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
             }
-            error.exit()
+            error.kind().into()
         }
     }
 }
@@ -199,9 +199,9 @@ fn end_ssh_with_us() {
     }
 }
 
-fn start(cli: Cli, environment: Environment, output: Output) -> Result<Exit, CliError> {
+fn start(cli: Cli, environment: Environment, output: Output) -> Result<Exit, Failure> {
     let interrupt = Interrupt::install()
-        .map_err(|error| CliError::failed("cannot handle the signals that interrupt").caused_by(error))?;
+        .map_err(|error| Failure::failed("cannot handle the signals that interrupt").caused_by(error))?;
     // Where it cannot be handled the signal ends the program, as it would have.
     let _ = interrupt::bear_file_size_limit();
     if cli.global.no_lock {
@@ -212,7 +212,7 @@ fn start(cli: Cli, environment: Environment, output: Output) -> Result<Exit, Cli
     }
     threads::start_pool().map_err(|error| {
         let hint = shortage::describe(&error);
-        hint.into_iter().fold(CliError::failed(format!("cannot start a thread: {error}")), CliError::hint)
+        hint.into_iter().fold(Failure::failed(format!("cannot start a thread: {error}")), Failure::remedy)
     })?;
     let mut context =
         Context { global: cli.global, output, interrupt, environment, told: directories::Told::default() };
@@ -220,7 +220,7 @@ fn start(cli: Cli, environment: Environment, output: Output) -> Result<Exit, Cli
 }
 
 /// The one match over the list of commands.
-fn run(command: Command, context: &mut Context) -> Result<Exit, CliError> {
+fn run(command: Command, context: &mut Context) -> Result<Exit, Failure> {
     match command {
         Command::Init(arguments) => init::run(&arguments, context),
         Command::Backup(arguments) => backup::run(&arguments, context),
@@ -289,12 +289,12 @@ fn answer(foreign: &Foreign, about: About) -> Exit {
     if foreign.exit == Exit::Success {
         return output.line(foreign.message).map_or(Exit::Failed, |()| Exit::Success);
     }
-    let mut error = CliError::new(foreign.exit, foreign.message);
+    let mut error = Failure::usage(foreign.message);
     if let Some(hint) = foreign.hint {
-        error = error.hint(hint);
+        error = error.remedy(hint);
     }
     output.error(&error);
-    error.exit()
+    error.kind().into()
 }
 
 /// Shows help, or what is wrong with the command line.

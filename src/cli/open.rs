@@ -1,7 +1,6 @@
 //! From the global options to an open repository.
 
 use super::Context;
-use super::exit::{CliError, Exit};
 use super::freshness::{self, About};
 use super::mirror::store;
 use super::options::from_repository;
@@ -22,6 +21,7 @@ use crate::repository::{self, Access, Repository};
 use crate::storage::ErrorKind;
 use crate::storage::local::Local;
 use crate::storage::read_only::ReadOnly;
+use crate::tasks::failure::{Failure, Kind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,13 +34,13 @@ const FROM_EXPECT_HEAD: &str = "--from-expect-head";
 ///
 /// # Errors
 /// As [`super::options::GlobalOptions::repository`].
-pub fn place(context: &Context) -> Result<PathBuf, CliError> {
+pub fn place(context: &Context) -> Result<PathBuf, Failure> {
     absolute(&context.global.repository()?)
 }
 
-fn absolute(place: &Path) -> Result<PathBuf, CliError> {
+fn absolute(place: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(place)
-        .map_err(|error| CliError::failed("the current directory cannot be determined").caused_by(error))
+        .map_err(|error| Failure::failed("the current directory cannot be determined").caused_by(error))
 }
 
 /// True when a repository lies there.
@@ -61,7 +61,7 @@ fn is_absent(place: &Path) -> bool {
 ///
 /// # Errors
 /// [`Exit::NoRepository`] when there is no such directory.
-pub fn access(context: &Context, place: &Path, storage: Local, command: &str) -> Result<Access, CliError> {
+pub fn access(context: &Context, place: &Path, storage: Local, command: &str) -> Result<Access, Failure> {
     Ok(Access {
         locks: Locks::within(place, storage.root().map_err(repository::Error::from)?).for_command(command),
         storage: Arc::new(storage),
@@ -84,35 +84,35 @@ fn has_heads(place: &Path) -> bool {
 }
 
 /// The sentence for a place where no repository is, with what this machine remembers of it.
-pub fn nothing_at(context: &Context, place: &Path) -> CliError {
+pub fn nothing_at(context: &Context, place: &Path) -> Failure {
     let shown = escape(place.as_os_str().as_bytes());
     if has_heads(place) {
-        return CliError::new(
-            Exit::Damage,
+        return Failure::new(
+            Kind::Damage,
             format!("damaged: the config file of the repository at {shown} is not there"),
         )
-        .hint(
+        .remedy(
             "copy the file config back from any other copy of the repository: it is the same there and never changes",
         );
     }
     match remembered(context).at(place) {
-        Recalled::Known(id) => CliError::new(
-            Exit::NoRepository,
+        Recalled::Known(id) => Failure::new(
+            Kind::NoRepository,
             format!("repository {} was at {shown} and is not there now", id.short()),
         )
-        .hint(concat!("is its disk mounted? To make a new repository there, on purpose: ", suggest!("init"))),
-        Recalled::Unreadable(unreadable) => CliError::new(
-            Exit::NoRepository,
+        .remedy(concat!("is its disk mounted? To make a new repository there, on purpose: ", suggest!("init"))),
+        Recalled::Unreadable(unreadable) => Failure::new(
+            Kind::NoRepository,
             format!(
                 "no repository at {shown}: there is no config file; whether one was there before cannot be determined ({}: {})",
                 escape(unreadable.file.as_os_str().as_bytes()),
                 unreadable.why
             ),
         )
-        .hint(concat!("is its disk mounted? To make a new repository there, on purpose: ", suggest!("init"))),
-        Recalled::Nothing => CliError::new(Exit::NoRepository, format!("no repository at {shown}: there is no config file"))
-            .hint(concat!("name its directory with --repo or PACKSTONE_REPOSITORY, or make one: ", suggest!("init")))
-            .hint(concat!("or make it with its first snapshot: ", suggest!("backup --init PATH"))),
+        .remedy(concat!("is its disk mounted? To make a new repository there, on purpose: ", suggest!("init"))),
+        Recalled::Nothing => Failure::new(Kind::NoRepository, format!("no repository at {shown}: there is no config file"))
+            .remedy(concat!("name its directory with --repo or PACKSTONE_REPOSITORY, or make one: ", suggest!("init")))
+            .remedy(concat!("or make it with its first snapshot: ", suggest!("backup --init PATH"))),
     }
 }
 
@@ -120,7 +120,7 @@ pub fn nothing_at(context: &Context, place: &Path) -> CliError {
 ///
 /// # Errors
 /// Each with its exit code; see `failure.rs`.
-pub fn repository(context: &mut Context, command: &str) -> Result<Repository, CliError> {
+pub fn repository(context: &mut Context, command: &str) -> Result<Repository, Failure> {
     repository_with(context, command, false)
 }
 
@@ -128,7 +128,7 @@ pub fn repository(context: &mut Context, command: &str) -> Result<Repository, Cl
 ///
 /// # Errors
 /// As [`repository()`].
-pub fn repository_with(context: &mut Context, command: &str, stdin_taken: bool) -> Result<Repository, CliError> {
+pub fn repository_with(context: &mut Context, command: &str, stdin_taken: bool) -> Result<Repository, Failure> {
     if let Some(mirror) = context.global.from_mirror.clone() {
         return from_mirror(context, &mirror, stdin_taken);
     }
@@ -147,7 +147,7 @@ pub fn source(
     destination: RepositoryId,
     context: &mut Context,
     command: &str,
-) -> Result<Repository, CliError> {
+) -> Result<Repository, Failure> {
     let place = absolute(&from_repository(options)?)?;
     source_at(&place, options, destination, context, command).map_err(|error| error.at(&place))
 }
@@ -158,12 +158,12 @@ fn source_at(
     destination: RepositoryId,
     context: &mut Context,
     command: &str,
-) -> Result<Repository, CliError> {
+) -> Result<Repository, Failure> {
     let shown = escape(place.as_os_str().as_bytes());
     if is_absent(place) && !has_heads(place) {
         let message = format!("no repository at {shown}: there is no config file");
-        return Err(CliError::new(Exit::NoRepository, message)
-            .hint("name the directory to copy from with --from-repo or PACKSTONE_FROM_REPOSITORY"));
+        return Err(Failure::new(Kind::NoRepository, message)
+            .remedy("name the directory to copy from with --from-repo or PACKSTONE_FROM_REPOSITORY"));
     }
     let storage = storage(context, place)?;
     let secret = context.secret_from(options, Question::Open("Passphrase or recovery code of the source"))?;
@@ -189,12 +189,12 @@ pub fn source_mirror(
     options: &FromOptions,
     destination: RepositoryId,
     context: &mut Context,
-) -> Result<Repository, CliError> {
+) -> Result<Repository, Failure> {
     let place = store::find(context, mirror)?;
     let access = mirror_access(context, &place, options.expected(), true)?;
     let about = format!("the source {}", escape(mirror.as_bytes()));
     let is_same = PublicView::open(Access { remembered: None, ..access.clone() })
-        .map_err(|error| CliError::from(error).about(&about))?
+        .map_err(|error| Failure::from(error).about(&about))?
         .id()
         == destination;
     // The cache of one history knows nothing of the other.
@@ -213,7 +213,7 @@ pub fn mirror_access(
     place: &store::Place,
     expected: Expected,
     any_history: bool,
-) -> Result<Access, CliError> {
+) -> Result<Access, Failure> {
     let store = store::open(context, place, false)?;
     let address = place.path();
     let memory = memory_of_mirror(context, place, any_history)?.expecting(expected);
@@ -225,16 +225,16 @@ pub fn mirror_access(
 ///
 /// # Errors
 /// When there is no home directory.
-pub fn memory_of_mirror(context: &Context, place: &store::Place, any_history: bool) -> Result<Remembered, CliError> {
+pub fn memory_of_mirror(context: &Context, place: &store::Place, any_history: bool) -> Result<Remembered, Failure> {
     Ok(remembered(context).of_copy(&place.path(), store::listed(context, place), any_history))
 }
 
-fn storage(context: &Context, place: &Path) -> Result<Local, CliError> {
+fn storage(context: &Context, place: &Path) -> Result<Local, Failure> {
     if is_absent(place) {
         return Err(nothing_at(context, place));
     }
     Local::open(place).map_err(|error| match error.kind {
-        ErrorKind::Absent => CliError::new(Exit::NoRepository, error.to_string()),
+        ErrorKind::Absent => Failure::new(Kind::NoRepository, error.to_string()),
         _ => repository::Error::from(error).into(),
     })
 }
@@ -245,7 +245,7 @@ fn open_at(
     storage: Local,
     command: &str,
     secret: secret::Secret,
-) -> Result<Repository, CliError> {
+) -> Result<Repository, Failure> {
     open_and_tell(context, access(context, place, storage, command)?, secret, "--expect-head")
 }
 
@@ -256,7 +256,7 @@ fn open_and_tell(
     access: Access,
     secret: secret::Secret,
     option: &'static str,
-) -> Result<Repository, CliError> {
+) -> Result<Repository, Failure> {
     let (opened, _) = open(access, secret)?;
     let about = About { place: opened.place(), option };
     freshness::tell(opened.freshness(), opened.tip().reference(), about, context.output);
@@ -272,13 +272,13 @@ fn open_mirror(
     access: Access,
     secret: secret::Secret,
     option: &'static str,
-) -> Result<Repository, CliError> {
+) -> Result<Repository, Failure> {
     let seen = access.clone();
     open_and_tell(context, access, secret, option).map_err(|error| store::explained(error, place, &seen))
 }
 
 /// Opens a mirror to read from it.
-fn from_mirror(context: &mut Context, mirror: &str, stdin_taken: bool) -> Result<Repository, CliError> {
+fn from_mirror(context: &mut Context, mirror: &str, stdin_taken: bool) -> Result<Repository, Failure> {
     let place = store::find(context, mirror)?;
     let access = mirror_access(context, &place, context.global.expected(), false)?;
     let secret = context.secret(Question::Open("Passphrase or recovery code"), stdin_taken)?;
@@ -295,7 +295,7 @@ pub fn id(context: &Context) -> Option<RepositoryId> {
 ///
 /// # Errors
 /// When it is another one than the user named, or than was seen at that place.
-pub fn required_id(context: &Context) -> Result<Option<RepositoryId>, CliError> {
+pub fn required_id(context: &Context) -> Result<Option<RepositoryId>, Failure> {
     let Some(id) = id(context) else { return Ok(None) };
     let place = place(context)?;
     remembered(context).of(&place).expecting(context.global.expected()).require_identity(&place, id)?;
@@ -314,7 +314,7 @@ pub fn id_at(place: &Path) -> Option<RepositoryId> {
 ///
 /// # Errors
 /// When there is none, or its heads cannot be believed.
-pub fn public_view(context: &Context, command: &str) -> Result<PublicView, CliError> {
+pub fn public_view(context: &Context, command: &str) -> Result<PublicView, Failure> {
     let access = closed(context, command)?;
     let place = access.place.clone();
     let view = PublicView::open(access)?;
@@ -332,7 +332,7 @@ pub fn elsewhere(memory: &Remembered, id: RepositoryId, place: &Path) -> Option<
 ///
 /// # Errors
 /// When there is none, or the disk refuses.
-pub fn closed(context: &Context, command: &str) -> Result<Access, CliError> {
+pub fn closed(context: &Context, command: &str) -> Result<Access, Failure> {
     let place = place(context)?;
     if is_absent(&place) {
         return Err(nothing_at(context, &place));
@@ -345,7 +345,7 @@ pub fn closed(context: &Context, command: &str) -> Result<Access, CliError> {
 ///
 /// # Errors
 /// As [`Repository::open`].
-pub fn open(access: Access, secret: secret::Secret) -> Result<(Repository, Secret), CliError> {
+pub fn open(access: Access, secret: secret::Secret) -> Result<(Repository, Secret), Failure> {
     match secret {
         secret::Secret::KeyFile(content) => {
             let secret = key_file(&content)?;
@@ -356,7 +356,7 @@ pub fn open(access: Access, secret: secret::Secret) -> Result<(Repository, Secre
 }
 
 /// Tries what was typed as a recovery code, and as a passphrase in each spelling. The error is that of the first one.
-fn with_passphrase(access: &Access, passphrase: &Passphrase) -> Result<(Repository, Secret), CliError> {
+fn with_passphrase(access: &Access, passphrase: &Passphrase) -> Result<(Repository, Secret), Failure> {
     let mut spellings = passphrase.spellings().into_iter();
     let typed = spellings.next().unwrap_or_default();
     let code = std::str::from_utf8(&typed).ok().map(RecoveryCode::parse);
@@ -375,7 +375,7 @@ fn with_passphrase(access: &Access, passphrase: &Passphrase) -> Result<(Reposito
     match (passphrase.refused(), wrong) {
         (Some(refused), _) => Err(refused),
         (None, Some(wrong)) => Err(wrong.into()),
-        (None, None) => Err(CliError::failed("the passphrase is empty")),
+        (None, None) => Err(Failure::failed("the passphrase is empty")),
     }
 }
 
@@ -383,12 +383,14 @@ fn with_passphrase(access: &Access, passphrase: &Passphrase) -> Result<(Reposito
 ///
 /// # Errors
 /// When it is none of ours.
-pub fn key_file(content: &[u8]) -> Result<Secret, CliError> {
+pub fn key_file(content: &[u8]) -> Result<Secret, Failure> {
     KeyFile::parse(content).map(Secret::KeyFile).map_err(|error| {
-        CliError::new(Exit::WrongPassword, format!("this is no key file of packstone: {}", error.reason)).hint(concat!(
-            "a passphrase in a file is given with --password-file. To make a key file: ",
-            suggest!("key add --new-key-file FILE")
-        ))
+        Failure::new(Kind::WrongPassword, format!("this is no key file of packstone: {}", error.reason)).remedy(
+            concat!(
+                "a passphrase in a file is given with --password-file. To make a key file: ",
+                suggest!("key add --new-key-file FILE")
+            ),
+        )
     })
 }
 
@@ -396,7 +398,7 @@ pub fn key_file(content: &[u8]) -> Result<Secret, CliError> {
 ///
 /// # Errors
 /// As [`key_file`]; a file with more than one line.
-pub fn new_secret(secret: secret::Secret) -> Result<Secret, CliError> {
+pub fn new_secret(secret: secret::Secret) -> Result<Secret, Failure> {
     match secret {
         secret::Secret::KeyFile(content) => key_file(&content),
         secret::Secret::Passphrase(passphrase) => Ok(Secret::Passphrase(passphrase.for_new()?)),

@@ -2,13 +2,13 @@
 
 use super::about::About;
 use super::directories;
-use super::exit::CliError;
 use super::output::Output;
 use super::secret::{FromOptions, SecretOptions};
 use crate::base::escape::escape;
 use crate::codec::head_code::HeadCode;
 use crate::repository::expected::{Expected, IdBeginning};
 use crate::repository::pack_writer::PackOptions;
+use crate::tasks::failure::Failure;
 use crate::text::size;
 use crate::text::span;
 use std::os::unix::ffi::OsStrExt;
@@ -108,9 +108,9 @@ impl GlobalOptions {
     /// # Errors
     /// A usage error when two are named or the place is a URL; a failure when the file that names it cannot be
     /// read, or nothing is named and there is no home directory.
-    pub fn repository(&self) -> Result<PathBuf, CliError> {
+    pub fn repository(&self) -> Result<PathBuf, Failure> {
         match (&self.repo, &self.repository_file) {
-            (Some(_), Some(_)) => Err(CliError::usage("only one of --repo and --repository-file can be used")),
+            (Some(_), Some(_)) => Err(Failure::usage("only one of --repo and --repository-file can be used")),
             (Some(place), None) => local(place.clone()),
             (None, Some(file)) => in_file(file),
             (None, None) => local(directories::Place::Data.find()?.join("main")),
@@ -127,7 +127,7 @@ impl GlobalOptions {
     ///
     /// # Errors
     /// When there is no home directory to put it in.
-    pub fn cache_directory(&self) -> Result<Option<PathBuf>, CliError> {
+    pub fn cache_directory(&self) -> Result<Option<PathBuf>, Failure> {
         match (self.cache_dir.as_ref().filter(|directory| !directory.as_os_str().is_empty()), self.no_cache) {
             (_, true) => Ok(None),
             (Some(directory), false) => Ok(Some(directory.clone())),
@@ -139,7 +139,7 @@ impl GlobalOptions {
     ///
     /// # Errors
     /// When there is no home directory to put it in.
-    pub fn default_cache_directory(&self) -> Result<PathBuf, CliError> {
+    pub fn default_cache_directory(&self) -> Result<PathBuf, Failure> {
         directories::Place::Cache.find()
     }
 
@@ -147,7 +147,7 @@ impl GlobalOptions {
     ///
     /// # Errors
     /// When there is no home directory to put it in.
-    pub fn configuration_directory(&self) -> Result<PathBuf, CliError> {
+    pub fn configuration_directory(&self) -> Result<PathBuf, Failure> {
         directories::Place::Configuration.find()
     }
 
@@ -155,7 +155,7 @@ impl GlobalOptions {
     ///
     /// # Errors
     /// When there is no home directory to put it in.
-    pub fn state_directory(&self) -> Result<PathBuf, CliError> {
+    pub fn state_directory(&self) -> Result<PathBuf, Failure> {
         // An empty variable names nothing.
         match self.state_dir.as_ref().filter(|directory| !directory.as_os_str().is_empty()) {
             Some(directory) => Ok(directory.clone()),
@@ -167,7 +167,7 @@ impl GlobalOptions {
     ///
     /// # Errors
     /// When there is no home directory to put it in.
-    pub fn default_state_directory(&self) -> Result<PathBuf, CliError> {
+    pub fn default_state_directory(&self) -> Result<PathBuf, Failure> {
         directories::Place::State.find()
     }
 }
@@ -184,30 +184,30 @@ pub fn parse_head_code(text: &str) -> Result<HeadCode, String> {
 ///
 /// # Errors
 /// As [`GlobalOptions::repository`]; a usage error when none is named.
-pub fn from_repository(options: &FromOptions) -> Result<PathBuf, CliError> {
+pub fn from_repository(options: &FromOptions) -> Result<PathBuf, Failure> {
     match (&options.from_repo, &options.from_repository_file) {
-        (Some(_), Some(_)) => Err(CliError::usage("only one of --from-repo and --from-repository-file can be used")),
+        (Some(_), Some(_)) => Err(Failure::usage("only one of --from-repo and --from-repository-file can be used")),
         (Some(place), None) => local(place.clone()),
         (None, Some(file)) => in_file(file),
-        (None, None) => Err(CliError::usage("which repository to copy from is not said")
-            .hint("name it with --from-repo or PACKSTONE_FROM_REPOSITORY; --repo is the one that is copied into")),
+        (None, None) => Err(Failure::usage("which repository to copy from is not said")
+            .remedy("name it with --from-repo or PACKSTONE_FROM_REPOSITORY; --repo is the one that is copied into")),
     }
 }
 
 /// The place that a file names.
-fn in_file(file: &Path) -> Result<PathBuf, CliError> {
+fn in_file(file: &Path) -> Result<PathBuf, Failure> {
     let shown = escape(file.as_os_str().as_bytes());
     let content = std::fs::read(file)
-        .map_err(|error| CliError::failed(format!("cannot read the repository file {shown}")).caused_by(error))?;
+        .map_err(|error| Failure::failed(format!("cannot read the repository file {shown}")).caused_by(error))?;
     let line = content.trim_ascii();
     if line.is_empty() || line.contains(&b'\n') {
-        return Err(CliError::failed(format!("the repository file {shown} should hold one line: a path")));
+        return Err(Failure::failed(format!("the repository file {shown} should hold one line: a path")));
     }
     local(PathBuf::from(std::ffi::OsStr::from_bytes(line)))
 }
 
 /// Accepts a path, and restic's `local:path`; anything that looks like another service is told apart from a path.
-fn local(place: PathBuf) -> Result<PathBuf, CliError> {
+fn local(place: PathBuf) -> Result<PathBuf, Failure> {
     let bytes = place.as_os_str().as_bytes();
     if let Some(path) = bytes.strip_prefix(b"local:") {
         return Ok(PathBuf::from(std::ffi::OsStr::from_bytes(path)));
@@ -215,12 +215,13 @@ fn local(place: PathBuf) -> Result<PathBuf, CliError> {
     let services = ["s3:", "sftp:", "rest:", "rclone:", "b2:", "azure:", "gs:", "swift:"];
     if bytes.windows(3).any(|part| part == b"://") || services.iter().any(|name| bytes.starts_with(name.as_bytes())) {
         let shown = escape(bytes);
-        return Err(CliError::usage(format!("{shown} is no directory of this machine"))
-            .hint("a repository is always local; copy its directory elsewhere with any tool, the files never change"));
+        return Err(Failure::usage(format!("{shown} is no directory of this machine")).remedy(
+            "a repository is always local; copy its directory elsewhere with any tool, the files never change",
+        ));
     }
     if bytes.is_empty() {
         return Err(
-            CliError::usage("the repository's path is empty").hint("give one with --repo or PACKSTONE_REPOSITORY")
+            Failure::usage("the repository's path is empty").remedy("give one with --repo or PACKSTONE_REPOSITORY")
         );
     }
     Ok(place)

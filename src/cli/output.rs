@@ -5,9 +5,9 @@
 //! this user types ([`About`]).
 
 use super::about::About;
-use super::exit::CliError;
 use super::json;
 use crate::base::escape::safe;
+use crate::tasks::failure::{Failure, Kind};
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
@@ -50,24 +50,24 @@ impl Output {
     /// Prints one line of the result.
     ///
     /// # Errors
-    /// When the standard output cannot be written; see [`CliError::output`].
-    pub fn line(&self, text: impl Display) -> Result<(), CliError> {
-        writeln!(io::stdout(), "{}", self.with_commands(&text.to_string())).map_err(CliError::output)
+    /// When the standard output cannot be written; see [`failed`].
+    pub fn line(&self, text: impl Display) -> Result<(), Failure> {
+        writeln!(io::stdout(), "{}", self.with_commands(&text.to_string())).map_err(failed)
     }
 
     /// Prints text that already ends its lines, such as a rendered table.
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn text(&self, text: &str) -> Result<(), CliError> {
-        io::stdout().write_all(self.with_commands(text).as_bytes()).map_err(CliError::output)
+    pub fn text(&self, text: &str) -> Result<(), Failure> {
+        io::stdout().write_all(self.with_commands(text).as_bytes()).map_err(failed)
     }
 
     /// Prints a line of explanation: not with `--quiet` or `--json`.
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn info(&self, text: impl Display) -> Result<(), CliError> {
+    pub fn info(&self, text: impl Display) -> Result<(), Failure> {
         if self.quiet || self.json { Ok(()) } else { self.line(text) }
     }
 
@@ -75,10 +75,10 @@ impl Output {
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn json(&self, value: &impl Serialize) -> Result<(), CliError> {
-        let mut line = json::to_vec(value).map_err(CliError::output)?;
+    pub fn json(&self, value: &impl Serialize) -> Result<(), Failure> {
+        let mut line = json::to_vec(value).map_err(failed)?;
         line.push(b'\n');
-        io::stdout().write_all(&line).map_err(CliError::output)
+        io::stdout().write_all(&line).map_err(failed)
     }
 
     /// Warns on the standard error: a line that begins with `!`. A warning that cannot be written is lost.
@@ -100,8 +100,8 @@ impl Output {
     }
 
     /// Says why the command ends: the sentence with its causes, then what to do next.
-    pub fn error(&self, error: &CliError) {
-        if error.is_pipe_closed() {
+    pub fn error(&self, error: &Failure) {
+        if error.kind() == Kind::OutputClosed {
             return;
         }
         if self.json {
@@ -109,8 +109,8 @@ impl Output {
             return;
         }
         let mut text = format!("Error: {}\n", self.shown(&error.chain()));
-        for hint in error.hints() {
-            text.push_str(&format!("  {}\n", self.shown(hint)));
+        for remedy in error.remedies() {
+            text.push_str(&format!("  {}\n", self.shown(remedy.marked())));
         }
         let _ = io::stderr().write_all(text.as_bytes());
     }
@@ -134,33 +134,33 @@ impl Stream {
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn line(&mut self, text: impl Display) -> Result<(), CliError> {
+    pub fn line(&mut self, text: impl Display) -> Result<(), Failure> {
         let text = self.about.show(&text.to_string(), str::to_owned);
-        writeln!(self.to, "{text}").map_err(CliError::output)
+        writeln!(self.to, "{text}").map_err(failed)
     }
 
     /// Adds one value as a line of JSON.
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
-        json::to_writer(&mut self.to, value).and_then(|()| self.to.write_all(b"\n")).map_err(CliError::output)
+    pub fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        json::to_writer(&mut self.to, value).and_then(|()| self.to.write_all(b"\n")).map_err(failed)
     }
 
     /// Adds bytes as they are (the content of a file).
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
-        self.to.write_all(bytes).map_err(CliError::output)
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.to.write_all(bytes).map_err(failed)
     }
 
     /// Writes what is still buffered.
     ///
     /// # Errors
     /// As [`Output::line`].
-    pub fn finish(mut self) -> Result<(), CliError> {
-        self.to.flush().map_err(CliError::output)
+    pub fn finish(mut self) -> Result<(), Failure> {
+        self.to.flush().map_err(failed)
     }
 }
 
@@ -171,5 +171,24 @@ impl Write for Stream {
 
     fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
+    }
+}
+
+/// Writing the command's own output failed. A reader that went away (`packstone ls | head`) is no error worth a sentence; the
+/// program then ends as others do, by SIGPIPE.
+#[must_use]
+pub fn failed(error: io::Error) -> Failure {
+    let kind = if error.kind() == io::ErrorKind::BrokenPipe { Kind::OutputClosed } else { Kind::Failed };
+    Failure::new(kind, "cannot write the output").caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_is_told_apart() {
+        assert_eq!(failed(io::ErrorKind::BrokenPipe.into()).kind(), Kind::OutputClosed);
+        assert_eq!(failed(io::ErrorKind::StorageFull.into()).kind(), Kind::Failed);
     }
 }

@@ -1,16 +1,16 @@
 //! The paths of what is this program's own, for the one set of [`crate::files::own`]. format-spec/own.md.
 
-use super::exit::CliError;
 use super::mirror::store;
 use super::{Context, open};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
 use crate::files::own::{Found, OwnError, OwnPlaces, Owner, What};
 use crate::repository::Repository;
+use crate::tasks::failure::Failure;
 use std::path::Path;
 use std::sync::Arc;
 
-impl From<OwnError> for CliError {
+impl From<OwnError> for Failure {
     fn from(error: OwnError) -> Self {
         let this = Self::failed(error.to_string());
         match error {
@@ -81,7 +81,7 @@ fn around(context: &Context, id: Option<RepositoryId>) -> OwnPlaces {
 ///
 /// # Errors
 /// See [`OwnError`].
-pub fn refuse_within(context: &Context, path: &Path) -> Result<(), CliError> {
+pub fn refuse_within(context: &Context, path: &Path) -> Result<(), Failure> {
     Ok(places_without(context).refuse_within(path)?)
 }
 
@@ -89,7 +89,7 @@ pub fn refuse_within(context: &Context, path: &Path) -> Result<(), CliError> {
 ///
 /// # Errors
 /// See [`OwnError`].
-pub fn refuse_key_in(context: &Context, path: &Path) -> Result<(), CliError> {
+pub fn refuse_key_in(context: &Context, path: &Path) -> Result<(), Failure> {
     let own = places_without(context);
     match own.find_path(path) {
         Ok(Some(Found { owner: Owner::Place(What::Configuration), .. })) => Ok(()),
@@ -102,7 +102,7 @@ pub fn refuse_key_in(context: &Context, path: &Path) -> Result<(), CliError> {
 ///
 /// # Errors
 /// See [`OwnError`].
-pub fn refuse_beneath(context: &Context, path: &Path) -> Result<(), CliError> {
+pub fn refuse_beneath(context: &Context, path: &Path) -> Result<(), Failure> {
     let own = places_without(context);
     let may_stand = |found: &Found| {
         let whole = matches!(

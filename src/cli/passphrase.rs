@@ -5,8 +5,8 @@
 //! another than one of Linux. None of that shows on a screen. So the likely reading is tried first, and where it does not open the
 //! repository the others are, which costs one key derivation each; a text in ASCII has no other spelling.
 
-use super::exit::{CliError, Exit};
 use crate::base::escape::escape;
+use crate::tasks::failure::{Failure, Kind};
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 use zeroize::Zeroizing;
 
@@ -58,10 +58,10 @@ impl Passphrase {
     ///
     /// # Errors
     /// When it is more than one line, or no text.
-    pub fn for_new(self) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    pub fn for_new(self) -> Result<Zeroizing<Vec<u8>>, Failure> {
         match self.refusal {
             None => Ok(self.text),
-            Some((sentence, hint)) => Err(CliError::failed(sentence).hint(hint)),
+            Some((sentence, hint)) => Err(Failure::failed(sentence).remedy(hint)),
         }
     }
 
@@ -86,9 +86,9 @@ impl Passphrase {
 
     /// Why none of them opens it, when that is no wonder.
     #[must_use]
-    pub fn refused(&self) -> Option<CliError> {
+    pub fn refused(&self) -> Option<Failure> {
         let (sentence, hint) = self.refusal.as_ref()?;
-        Some(CliError::new(Exit::WrongPassword, sentence).hint(*hint))
+        Some(Failure::new(Kind::WrongPassword, sentence).remedy(*hint))
     }
 }
 
@@ -185,7 +185,7 @@ mod tests {
             assert_eq!(spellings(&passphrase), [without_line_end(Zeroizing::new(content.to_vec())).to_vec()]);
             let refused = passphrase.refused().unwrap();
             assert!(refused.chain().contains(word) && refused.chain().contains("the password file p"), "{refused}");
-            assert_eq!(refused.exit(), Exit::WrongPassword);
+            assert_eq!(refused.kind(), Kind::WrongPassword);
             assert!(passphrase.for_new().err().unwrap().chain().contains(word));
         }
         assert!(of(b"").is_empty() && of(b"\r\n\n").is_empty() && of(b"\xef\xbb\xbf\n").is_empty());

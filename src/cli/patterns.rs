@@ -1,21 +1,21 @@
 //! Exclude and include patterns as they are given: on the command line and in files of them. What they mean, and how such
 //! files are read, is the business of [`crate::files`].
 
-use super::exit::CliError;
 use crate::files::exclude::Excludes;
 use crate::files::list::{self, ListError};
 use crate::files::pattern::{PatternError, Patterns};
+use crate::tasks::failure::Failure;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-impl From<PatternError> for CliError {
+impl From<PatternError> for Failure {
     fn from(error: PatternError) -> Self {
         Self::usage(error.to_string())
     }
 }
 
-impl From<ListError> for CliError {
+impl From<ListError> for Failure {
     fn from(error: ListError) -> Self {
         match error {
             ListError::Pattern(error) => error.into(),
@@ -39,7 +39,7 @@ impl Selection {
         ignoring_case: &[OsString],
         files: &[PathBuf],
         files_ignoring_case: &[PathBuf],
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, Failure> {
         let mut this = Self { exact: Patterns::new(false), ignoring_case: Patterns::new(true) };
         for (patterns, texts, files) in
             [(&mut this.exact, exact, files), (&mut this.ignoring_case, ignoring_case, files_ignoring_case)]
@@ -91,7 +91,7 @@ impl ExcludeOptions {
     ///
     /// # Errors
     /// When a file cannot be read, or a pattern is none.
-    pub fn patterns(&self) -> Result<Selection, CliError> {
+    pub fn patterns(&self) -> Result<Selection, Failure> {
         Selection::new(&self.exclude, &self.iexclude, &self.exclude_file, &self.iexclude_file)
     }
 
@@ -99,7 +99,7 @@ impl ExcludeOptions {
     ///
     /// # Errors
     /// As [`ExcludeOptions::patterns`].
-    pub fn add_to(&self, excludes: &mut Excludes) -> Result<(), CliError> {
+    pub fn add_to(&self, excludes: &mut Excludes) -> Result<(), Failure> {
         for (texts, files, ignore_case) in
             [(&self.exclude, &self.exclude_file, false), (&self.iexclude, &self.iexclude_file, true)]
         {
@@ -142,7 +142,7 @@ impl IncludeOptions {
     ///
     /// # Errors
     /// When a file cannot be read, or a pattern is none.
-    pub fn patterns(&self) -> Result<Selection, CliError> {
+    pub fn patterns(&self) -> Result<Selection, Failure> {
         Selection::new(&self.include, &self.iinclude, &self.include_file, &self.iinclude_file)
     }
 }
@@ -151,7 +151,7 @@ impl IncludeOptions {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::cli::exit::Exit;
+    use crate::tasks::failure::Kind;
 
     #[test]
     fn patterns_come_from_everywhere() {
@@ -183,8 +183,8 @@ mod tests {
         let missing = ExcludeOptions { exclude_file: vec!["/nowhere/p".into()], ..ExcludeOptions::default() };
         let error = missing.patterns().unwrap_err();
         assert!(error.chain().contains("/nowhere/p"), "{}", error.chain());
-        assert_eq!(error.exit(), Exit::Failed);
+        assert_eq!(error.kind(), Kind::Failed);
         let bad = ExcludeOptions { exclude: vec!["[a".into()], ..ExcludeOptions::default() };
-        assert_eq!(bad.patterns().unwrap_err().exit(), Exit::Usage);
+        assert_eq!(bad.patterns().unwrap_err().kind(), Kind::Usage);
     }
 }

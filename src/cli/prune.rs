@@ -1,12 +1,13 @@
 //! `prune`: the space of what nothing needs comes back.
 
 use super::Context;
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::open;
 use super::progress::Work;
 use crate::base::command::suggest;
 use crate::base::time::Time;
 use crate::ops::prune::{self, Limits, MaxUnused, Options, Report, sum};
+use crate::tasks::failure::Failure;
 use crate::text::clock;
 use crate::text::size::{self, counted};
 use crate::text::span::{self, Span};
@@ -86,7 +87,7 @@ impl PruneOptions {
 ///
 /// # Errors
 /// [`Exit::Damage`] when something of a snapshot cannot be read: then nothing is marked.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::repository(context, "prune")?;
     let options = arguments.options.resolve(context);
     let progress = context.progress(Work::Other);
@@ -103,7 +104,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
 ///
 /// # Errors
 /// The standard output cannot be written.
-pub fn show(report: &Report, dry_run: bool, context: &Context) -> Result<Exit, CliError> {
+pub fn show(report: &Report, dry_run: bool, context: &Context) -> Result<Exit, Failure> {
     let output = context.output;
     for (name, why) in report.swept.iter().flat_map(|swept| &swept.failed) {
         output.warn(&format!("{name} could not be removed: {why}; the next prune tries again"));
@@ -201,7 +202,7 @@ pub fn show(report: &Report, dry_run: bool, context: &Context) -> Result<Exit, C
 }
 
 /// What is free when, and how to have it at once.
-fn waiting(report: &Report, context: &Context) -> Result<(), CliError> {
+fn waiting(report: &Report, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     let bytes = size::show(report.waiting_bytes);
     if let Some(holder) = &report.waiting.holder {

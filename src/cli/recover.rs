@@ -1,6 +1,6 @@
 //! `recover`: a repository from a mirror alone.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::freshness::{self, About};
 use super::mirror::store;
 use super::options::parse_head_code;
@@ -24,6 +24,7 @@ use crate::repository::{self, Access, Repository};
 use crate::storage::Storage;
 use crate::storage::local::Local;
 use crate::storage::read_only::ReadOnly;
+use crate::tasks::failure::{Failure, Kind};
 use crate::text::size;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -62,26 +63,26 @@ pub struct Arguments {
 ///
 /// # Errors
 /// [`Exit::Rollback`] for a state that is older than is known; [`Exit::WrongPassword`]; damage; storage errors.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     recover(arguments, context).map_err(|error| error.reading_from(&arguments.mirror))
 }
 
-fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let expected = context.global.expected();
     if arguments.head.is_some() && expected.head.is_some() {
-        return Err(CliError::usage(
+        return Err(Failure::usage(
             "--head brings back an older state, and --expect-head refuses one: give one of them",
         ));
     }
     let place = match &arguments.to {
         Some(to) => std::path::absolute(to)
-            .map_err(|error| CliError::failed("the current directory cannot be determined").caused_by(error))?,
+            .map_err(|error| Failure::failed("the current directory cannot be determined").caused_by(error))?,
         None => open::place(context)?,
     };
     let shown = escape(place.as_os_str().as_bytes());
     let occupied = || {
-        CliError::failed(format!("{shown} holds a repository already"))
-            .hint(concat!("choose another directory with --to. To see how this one is: ", suggest!("check")))
+        Failure::failed(format!("{shown} holds a repository already"))
+            .remedy(concat!("choose another directory with --to. To see how this one is: ", suggest!("check")))
             .at(&place)
     };
     let here = if open::exists(&place) { Some(open::id_at(&place).ok_or_else(occupied)?) } else { None };
@@ -155,7 +156,7 @@ fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         return Err(occupied());
     }
     if plan.is_repository() && !plan.is_done() {
-        return Err(occupied().hint(concat!("something is damaged or missing in it: ", suggest!("repair objects"))));
+        return Err(occupied().remedy(concat!("something is damaged or missing in it: ", suggest!("repair objects"))));
     }
     let objects = size::counted(plan.fetch.len() as u64, "object", "objects");
     context.output.info(format_args!("{objects}, {} to fetch into {shown}", size::show(plan.bytes())))?;
@@ -173,7 +174,7 @@ fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     };
     match (remembered, wanted) {
         (Err(error), Some(_)) => {
-            return Err(CliError::failed("this machine's memory of a newer state cannot be changed").caused_by(error));
+            return Err(Failure::failed("this machine's memory of a newer state cannot be changed").caused_by(error));
         }
         (Err(error), None) => {
             context.output.warn(&format!(
@@ -216,32 +217,32 @@ fn remember(memory: &Remembered, id: RepositoryId, place: &Path, head: HeadRef, 
 
 /// A mirror that was last synced before the repository was lost is behind what this machine has seen. It may also have been set
 /// back: whoever takes it says so.
-fn behind(seen: HeadRef, head: HeadRef) -> CliError {
+fn behind(seen: HeadRef, head: HeadRef) -> Failure {
     let (now, code) = (head.generation, HeadCode::of(&head));
-    CliError::new(
-        Exit::Stale,
+    Failure::new(
+        Kind::Stale,
         format!(
             "the mirror shows generation {now}, and this machine has seen generation {} of this repository",
             seen.generation
         ),
     )
-    .hint(format!("the last sync was before that, or the mirror was set back. To take what it shows: --head {code}"))
+    .remedy(format!("the last sync was before that, or the mirror was set back. To take what it shows: --head {code}"))
 }
 
-fn refused(error: repository::Error, from: &store::Place, access: &Access) -> CliError {
+fn refused(error: repository::Error, from: &store::Place, access: &Access) -> Failure {
     let code = match &error {
         repository::Error::Rollback { found, .. } => Some(HeadCode::of(found)),
         _ => None,
     };
     let error = store::refused(error, from, access);
     match code {
-        Some(code) => error.hint(format!("To take what it shows, this once: --head {code}")),
+        Some(code) => error.remedy(format!("To take what it shows, this once: --head {code}")),
         None => error,
     }
 }
 
 /// A directory that is empty, or that an interrupted recover left.
-fn target(place: &Path) -> Result<Local, CliError> {
+fn target(place: &Path) -> Result<Local, Failure> {
     if place.exists() && std::fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_some()) {
         // What has a config was compared with the mirror before.
         let known = ["config", "keys", "packs", "index", "snapshots", "heads", "lock", "tmp", "quarantine"];
@@ -252,8 +253,8 @@ fn target(place: &Path) -> Result<Local, CliError> {
             .find(|entry| !entry.file_name().to_str().is_some_and(|name| known.contains(&name)));
         if let Some(foreign) = foreign {
             let (place, name) = (escape(place.as_os_str().as_bytes()), escape(foreign.file_name().as_bytes()));
-            return Err(CliError::failed(format!("{place} holds something else: {name}"))
-                .hint("choose an empty directory, or one that does not exist, with --to"));
+            return Err(Failure::failed(format!("{place} holds something else: {name}"))
+                .remedy("choose an empty directory, or one that does not exist, with --to"));
         }
         return Ok(Local::open(place).map_err(repository::Error::from)?);
     }
@@ -261,7 +262,7 @@ fn target(place: &Path) -> Result<Local, CliError> {
 }
 
 /// Opens what came back, makes its cache, and checks it.
-fn finish(place: &Path, secret: crate::codec::key_slot::Secret, context: &Context) -> Result<Exit, CliError> {
+fn finish(place: &Path, secret: crate::codec::key_slot::Secret, context: &Context) -> Result<Exit, Failure> {
     let storage = Local::open(place).map_err(repository::Error::from)?;
     let access = open::access(context, place, storage, "recover")?;
     let repository = Repository::open(access, &secret)?;

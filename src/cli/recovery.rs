@@ -1,13 +1,13 @@
 //! A new recovery code, shown once: on a terminal only, never in JSON or a pipe, stored nowhere.
 
 use super::Context;
-use super::exit::CliError;
 use super::terminal::Terminal;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::codec::recovery_code::RecoveryCode;
 use crate::repository::keyring::SlotInfo;
+use crate::tasks::failure::Failure;
 use crate::text::clock;
 use zeroize::Zeroizing;
 
@@ -15,9 +15,9 @@ use zeroize::Zeroizing;
 ///
 /// # Errors
 /// When the system's generator fails.
-pub fn generate() -> Result<RecoveryCode, CliError> {
+pub fn generate() -> Result<RecoveryCode, Failure> {
     let mut random = Zeroizing::new([0; crate::codec::recovery_code::SECRET_BYTES]);
-    getrandom::fill(random.as_mut()).map_err(|_| CliError::failed("the system's random generator failed"))?;
+    getrandom::fill(random.as_mut()).map_err(|_| Failure::failed("the system's random generator failed"))?;
     Ok(RecoveryCode::generate(&random))
 }
 
@@ -26,7 +26,7 @@ pub fn generate() -> Result<RecoveryCode, CliError> {
 ///
 /// # Errors
 /// When the terminal cannot be written or read.
-pub fn show_once(terminal: &mut Terminal, code: &RecoveryCode) -> Result<bool, CliError> {
+pub fn show_once(terminal: &mut Terminal, code: &RecoveryCode) -> Result<bool, Failure> {
     terminal.show("Recovery code (shown once): ")?;
     terminal.show(&code.text())?;
     terminal.show("\n")?;
@@ -37,7 +37,7 @@ pub fn show_once(terminal: &mut Terminal, code: &RecoveryCode) -> Result<bool, C
 ///
 /// # Errors
 /// When the terminal cannot be written or read.
-pub fn confirm(terminal: &mut Terminal, last_group: &str, before: &str) -> Result<bool, CliError> {
+pub fn confirm(terminal: &mut Terminal, last_group: &str, before: &str) -> Result<bool, Failure> {
     for _ in 0..3 {
         let typed = Zeroizing::new(terminal.ask(&format!("{before}, then type its last group: "))?);
         let symbols = Zeroizing::new(typed.chars().filter(|c| !matches!(c, ' ' | '-' | '\n')).collect::<String>());
@@ -63,7 +63,7 @@ pub fn describe(slot: &SlotInfo) -> String {
 ///
 /// # Errors
 /// When the output is gone.
-pub fn say_others(context: &Context, codes: &[SlotInfo], removed: Option<ObjectId>) -> Result<(), CliError> {
+pub fn say_others(context: &Context, codes: &[SlotInfo], removed: Option<ObjectId>) -> Result<(), Failure> {
     let mut others = codes.iter().filter(|slot| Some(slot.id) != removed).peekable();
     let some = others.peek().is_some();
     for slot in others {

@@ -1,6 +1,6 @@
 //! `restore`: from a snapshot to files.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::json::{RestoreCounts, RestoreMessage, RestoreMetadata, RestoreSummary};
 use super::output::Output;
 use super::patterns::{ExcludeOptions, IncludeOptions};
@@ -16,6 +16,7 @@ use crate::ops::restore::report::READ_BACK;
 use crate::ops::restore::{self, Cause, Options, Plan, ProblemKind, Report, Selection, Unset};
 use crate::ops::select::SnapshotRef;
 use crate::ops::{Action, Item, Monitor, select};
+use crate::tasks::failure::Failure;
 use crate::text::{size, span};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -79,19 +80,19 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    fn selection(&self) -> Result<Selection, CliError> {
+    fn selection(&self) -> Result<Selection, Failure> {
         let (include, exclude) = (self.include.patterns()?, self.exclude.patterns()?);
         Ok(Selection::new([include.exact, include.ignoring_case], [exclude.exact, exclude.ignoring_case]))
     }
 
-    fn options(&self) -> Result<Options, CliError> {
+    fn options(&self) -> Result<Options, Failure> {
         let selection = self.selection()?;
         if self.target.as_os_str().is_empty() {
-            return Err(CliError::usage("the target's path is empty").hint("give a directory with --target"));
+            return Err(Failure::usage("the target's path is empty").remedy("give a directory with --target"));
         }
         if self.delete && selection.is_everything() && is_root(&self.target) {
-            return Err(CliError::usage("--delete in / would remove what the snapshot never meant to hold")
-                .hint("say what is meant with --include or --exclude"));
+            return Err(Failure::usage("--delete in / would remove what the snapshot never meant to hold")
+                .remedy("say what is meant with --include or --exclude"));
         }
         Ok(Options {
             target: self.target.clone(),
@@ -121,7 +122,7 @@ fn is_root(path: &Path) -> bool {
 ///
 /// # Errors
 /// Any error means that the restore did not come to its end; what was restored until then is complete, file by file.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     // What is asked for is looked at before the secret is.
     let mut options = arguments.options()?;
     let repository = open::repository(context, "restore")?;
@@ -182,7 +183,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     progress.finish();
     tell_warnings(&repository, context.output);
     let report = done.map_err(|error| match error {
-        crate::ops::Error::Interrupted => CliError::interrupted().hint("the same command goes on from here"),
+        crate::ops::Error::Interrupted => Failure::interrupted().remedy("the same command goes on from here"),
         other => other.into(),
     })?;
     show_report(&report, &source, &arguments.target, elapsed, arguments.strict_owner, context.output)?;
@@ -203,7 +204,7 @@ fn shown(target: &Path) -> String {
 }
 
 /// What the contents will cost. Listings were read for the plan.
-fn tell_fetches(plan: &Plan, output: Output) -> Result<(), CliError> {
+fn tell_fetches(plan: &Plan, output: Output) -> Result<(), Failure> {
     let totals = plan.totals();
     if output.json {
         return output.json(&serde_json::json!({
@@ -221,7 +222,7 @@ fn tell_fetches(plan: &Plan, output: Output) -> Result<(), CliError> {
     ))
 }
 
-fn show_plan(plan: &Plan, source: &str, target: &Path, seconds: u64, output: Output) -> Result<(), CliError> {
+fn show_plan(plan: &Plan, source: &str, target: &Path, seconds: u64, output: Output) -> Result<(), Failure> {
     let totals = plan.totals();
     if output.json {
         let counts = RestoreCounts {
@@ -284,7 +285,7 @@ fn show_report(
     elapsed: std::time::Duration,
     strict_owner: bool,
     output: Output,
-) -> Result<(), CliError> {
+) -> Result<(), Failure> {
     for (cause, unset) in &report.unset {
         output.warn(&sentence(cause, unset));
     }

@@ -1,6 +1,6 @@
 //! `rewrite`: drop paths from snapshots.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::patterns::ExcludeOptions;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use super::watch::{Watch, tell_warnings};
@@ -10,6 +10,7 @@ use crate::base::escape::escape;
 use crate::ops::rewrite::{self, Change, Options, Report};
 use crate::ops::select;
 use crate::repository::pack_writer::PackOptions;
+use crate::tasks::failure::Failure;
 use crate::text::size;
 
 /// Drop paths from snapshots
@@ -40,10 +41,10 @@ pub struct Arguments {
 ///
 /// # Errors
 /// [`Exit::Usage`] without a pattern; [`Exit::Damage`] when a listing cannot be read: then nothing was published.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let patterns = arguments.excludes.patterns()?;
     if patterns.is_empty() {
-        return Err(CliError::usage("nothing to drop: give --exclude, --iexclude or a file of them"));
+        return Err(Failure::usage("nothing to drop: give --exclude, --iexclude or a file of them"));
     }
     let repository = open::repository(context, "rewrite")?;
     repository.require_newest()?;
@@ -64,7 +65,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     Ok(if all { Exit::Success } else { Exit::Damage })
 }
 
-fn show(report: &Report, arguments: &Arguments, context: &Context) -> Result<(), CliError> {
+fn show(report: &Report, arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     for warning in &report.warnings {
         output.warn(warning);

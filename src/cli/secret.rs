@@ -9,7 +9,6 @@
 //! line of the standard input. For a second repository that is read from (`copy`) the same with `--from-` and
 //! `PACKSTONE_FROM_` before each name, and the next line.
 
-use super::exit::{CliError, Exit};
 use super::passphrase::Passphrase;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
@@ -17,6 +16,7 @@ use crate::base::sys::remove_environment_variable;
 use crate::codec::head_code::HeadCode;
 use crate::repository::expected::{Expected, IdBeginning};
 use crate::storage::remote::ssh;
+use crate::tasks::failure::{Failure, Kind};
 use crate::text::shell_words;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -219,7 +219,7 @@ impl Source {
     ///
     /// # Errors
     /// A usage error when two of the same rank are named.
-    pub fn choose(options: &SecretOptions, environment: &mut Environment) -> Result<Self, CliError> {
+    pub fn choose(options: &SecretOptions, environment: &mut Environment) -> Result<Self, Failure> {
         Self::choose_of(options, &mut environment.own, ("--", "PACKSTONE_"))
     }
 
@@ -227,7 +227,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`Source::choose`].
-    pub fn choose_from(options: &FromOptions, environment: &mut Environment) -> Result<Self, CliError> {
+    pub fn choose_from(options: &FromOptions, environment: &mut Environment) -> Result<Self, Failure> {
         let FromOptions { from_password_file, from_password_command, from_password_fd, from_key_file, .. } = options;
         let options = SecretOptions {
             password_file: from_password_file.clone(),
@@ -242,7 +242,7 @@ impl Source {
         options: &SecretOptions,
         environment: &mut Variables,
         (dash, variable): (&str, &str),
-    ) -> Result<Self, CliError> {
+    ) -> Result<Self, Failure> {
         let typed = [
             options.key_file.clone().map(Self::KeyFile),
             options.password_command.clone().map(Self::Command),
@@ -271,7 +271,7 @@ impl Source {
     /// # Errors
     /// When the source cannot be read, is empty, or there is nobody to ask; [`Exit::Interrupted`] when the user
     /// answered with Ctrl-C.
-    pub fn read(self, question: Question<'_>, stdin_taken: bool) -> Result<Secret, CliError> {
+    pub fn read(self, question: Question<'_>, stdin_taken: bool) -> Result<Secret, Failure> {
         let passphrase = match self {
             Self::KeyFile(path) => {
                 let content = read_file(&path, "key file")?;
@@ -283,7 +283,7 @@ impl Source {
                 Passphrase::in_text(read_file(&path, "password file")?, &source)
             }
             Self::Descriptor(0) if stdin_taken => {
-                return Err(CliError::usage("--password-fd 0 and --stdin both want the standard input"));
+                return Err(Failure::usage("--password-fd 0 and --stdin both want the standard input"));
             }
             Self::Descriptor(number) => {
                 let path = format!("/dev/fd/{number}");
@@ -294,7 +294,7 @@ impl Source {
             Self::Ask => ask(question, stdin_taken)?,
         };
         if passphrase.is_empty() {
-            return Err(CliError::failed("the passphrase is empty").hint(concat!(
+            return Err(Failure::failed("the passphrase is empty").remedy(concat!(
                 "an empty passphrase protects nothing. For unattended use make a key file: ",
                 suggest!("key add --new-key-file FILE")
             )));
@@ -303,14 +303,14 @@ impl Source {
     }
 }
 
-fn only<const N: usize>(sources: [Option<Source>; N], names: &[String; N]) -> Result<Option<Source>, CliError> {
+fn only<const N: usize>(sources: [Option<Source>; N], names: &[String; N]) -> Result<Option<Source>, Failure> {
     let mut found = sources.into_iter().flatten();
     let first = found.next();
     match found.next() {
         None => Ok(first),
         Some(_) => {
             let (last, before) = names.split_last().map_or(("", &names[..0]), |(last, before)| (last.as_str(), before));
-            Err(CliError::usage(format!("only one of {} and {last} can be used", before.join(", "))))
+            Err(Failure::usage(format!("only one of {} and {last} can be used", before.join(", "))))
         }
     }
 }
@@ -319,12 +319,12 @@ fn only<const N: usize>(sources: [Option<Source>; N], names: &[String; N]) -> Re
 ///
 /// # Errors
 /// When it cannot be read or is longer.
-pub fn read_file(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
+pub fn read_file(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let shown = escape(path.as_os_str().as_bytes());
-    let failed = |error: io::Error| CliError::failed(format!("cannot read the {what} {shown}")).caused_by(error);
+    let failed = |error: io::Error| Failure::failed(format!("cannot read the {what} {shown}")).caused_by(error);
     let file = File::open(path).map_err(failed)?;
     limited(file).map_err(failed)?.ok_or_else(|| {
-        CliError::failed(format!(
+        Failure::failed(format!(
             "the {what} {shown} is longer than {} KiB: is it the right file?",
             SECRET_BYTES_MAX / 1024
         ))
@@ -347,7 +347,7 @@ fn limited(mut reader: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     Ok((length as u64 <= SECRET_BYTES_MAX).then(|| Zeroizing::new(buffer[..length].to_vec())))
 }
 
-fn from_command(command: &str) -> Result<Passphrase, CliError> {
+fn from_command(command: &str) -> Result<Passphrase, Failure> {
     let output = command_output(command)?;
     // The rest of the command line may hold a secret.
     let program = shell_words::split(command).ok().and_then(|words| words.into_iter().next()).unwrap_or_default();
@@ -358,15 +358,15 @@ fn from_command(command: &str) -> Result<Passphrase, CliError> {
 ///
 /// # Errors
 /// When it cannot be run, fails, or prints more than a secret can be.
-pub fn command_output(command: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
+pub fn command_output(command: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     // The command line itself may hold a secret, so messages name the program only.
     let words = shell_words::split(command)
-        .map_err(|why| CliError::usage(format!("the password command cannot be split into words: {why}")))?;
+        .map_err(|why| Failure::usage(format!("the password command cannot be split into words: {why}")))?;
     let Some((program, arguments)) = words.split_first() else {
-        return Err(CliError::usage("the password command is empty"));
+        return Err(Failure::usage("the password command is empty"));
     };
     let failed =
-        |error: io::Error| CliError::failed(format!("cannot run the password command {program}")).caused_by(error);
+        |error: io::Error| Failure::failed(format!("cannot run the password command {program}")).caused_by(error);
     let mut command = Command::new(program);
     // They are gone already, unless the system could not say that this is the only thread.
     VARIABLES.iter().chain(&FROM_VARIABLES).for_each(|name| {
@@ -383,15 +383,15 @@ pub fn command_output(command: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
     let output = child.stdout.take().map(limited).transpose();
     let status = child.wait().map_err(failed)?;
     if !status.success() {
-        return Err(CliError::failed(format!("the password command {program} failed: {status}")));
+        return Err(Failure::failed(format!("the password command {program} failed: {status}")));
     }
     let output = output.map_err(failed)?.flatten();
     output.ok_or_else(|| {
-        CliError::failed(format!("the password command {program} printed more than {} KiB", SECRET_BYTES_MAX / 1024))
+        Failure::failed(format!("the password command {program} printed more than {} KiB", SECRET_BYTES_MAX / 1024))
     })
 }
 
-fn ask(question: Question<'_>, stdin_taken: bool) -> Result<Passphrase, CliError> {
+fn ask(question: Question<'_>, stdin_taken: bool) -> Result<Passphrase, Failure> {
     let ways = "use --password-file, --password-command, --password-fd, --key-file or PACKSTONE_PASSWORD";
     if !stdin_taken && !io::stdin().is_terminal() {
         let mut line = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));
@@ -399,16 +399,16 @@ fn ask(question: Question<'_>, stdin_taken: bool) -> Result<Passphrase, CliError
             .lock()
             .take(SECRET_BYTES_MAX)
             .read_until(b'\n', &mut line)
-            .map_err(|error| CliError::failed("cannot read the passphrase from the standard input").caused_by(error))?;
+            .map_err(|error| Failure::failed("cannot read the passphrase from the standard input").caused_by(error))?;
         if line.is_empty() {
-            return Err(CliError::failed("no passphrase: the standard input is empty and no terminal").hint(ways));
+            return Err(Failure::failed("no passphrase: the standard input is empty and no terminal").remedy(ways));
         }
         if line.len() as u64 == SECRET_BYTES_MAX {
-            return Err(CliError::failed(format!(
+            return Err(Failure::failed(format!(
                 "the first line of the standard input is longer than {} KiB: no passphrase",
                 SECRET_BYTES_MAX / 1024
             ))
-            .hint(ways));
+            .remedy(ways));
         }
         return Ok(Passphrase::in_text(line, "the first line of the standard input"));
     }
@@ -420,7 +420,7 @@ fn ask(question: Question<'_>, stdin_taken: bool) -> Result<Passphrase, CliError
     if let Some(again) = again.filter(|_| !first.is_empty()) {
         let second = prompt_hidden(again, ways)?;
         if *first != *second {
-            return Err(CliError::failed("the two passphrases differ").hint("run the command again"));
+            return Err(Failure::failed("the two passphrases differ").remedy("run the command again"));
         }
     }
     Ok(Passphrase::exact(first))
@@ -430,12 +430,12 @@ fn ask(question: Question<'_>, stdin_taken: bool) -> Result<Passphrase, CliError
 ///
 /// # Errors
 /// When there is no terminal (with `ways` as the hint), or the user pressed Ctrl-C.
-pub fn prompt_hidden(prompt: &str, ways: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
+pub fn prompt_hidden(prompt: &str, ways: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     match rpassword::prompt_password(prompt) {
         Ok(answer) => Ok(Zeroizing::new(answer.into_bytes())),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(CliError::interrupted()),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Failure::interrupted()),
         Err(error) => {
-            Err(CliError::new(Exit::Failed, "cannot ask for a passphrase: no terminal").caused_by(error).hint(ways))
+            Err(Failure::new(Kind::Failed, "cannot ask for a passphrase: no terminal").caused_by(error).remedy(ways))
         }
     }
 }
@@ -452,7 +452,7 @@ mod tests {
         }
     }
 
-    fn read(source: Source) -> Result<Secret, CliError> {
+    fn read(source: Source) -> Result<Secret, Failure> {
         source.read(Question::Open("Passphrase"), true)
     }
 
@@ -497,7 +497,7 @@ mod tests {
         assert_eq!(passphrase(secret), b"a  $b");
         let error = read(Source::Command("false".to_owned())).err().unwrap();
         assert!(error.chain().contains("false failed"), "{}", error.chain());
-        assert_eq!(read(Source::Command("'x".to_owned())).err().unwrap().exit(), Exit::Usage);
+        assert_eq!(read(Source::Command("'x".to_owned())).err().unwrap().kind(), Kind::Usage);
     }
 
     #[test]
@@ -509,7 +509,7 @@ mod tests {
         drop(writer);
         let number = u32::try_from(reader.as_raw_fd()).unwrap();
         assert_eq!(passphrase(read(Source::Descriptor(number)).unwrap()), b"secret");
-        assert_eq!(read(Source::Descriptor(0)).err().unwrap().exit(), Exit::Usage);
+        assert_eq!(read(Source::Descriptor(0)).err().unwrap().kind(), Kind::Usage);
         assert!(read(Source::Descriptor(u32::MAX)).is_err());
     }
 
@@ -549,7 +549,7 @@ mod tests {
         assert!(matches!(Source::choose(&none, &mut password_only).ok(), Some(Source::Given(_))));
         assert!(matches!(Source::choose(&none, &mut Environment::default()).ok(), Some(Source::Ask)));
         let two = SecretOptions { password_file: Some("/a".into()), ..options };
-        assert_eq!(Source::choose(&two, &mut Environment::default()).err().unwrap().exit(), Exit::Usage);
+        assert_eq!(Source::choose(&two, &mut Environment::default()).err().unwrap().kind(), Kind::Usage);
         // One repository's variables are not the other's.
         let from = FromOptions::default();
         assert!(matches!(Source::choose_from(&from, &mut environment()).ok(), Some(Source::Ask)));

@@ -1,6 +1,6 @@
 //! `show`: everything about one snapshot but its files.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::json::{Raw, Snapshot as JsonSnapshot, Text};
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use super::watch::tell_warnings;
@@ -10,6 +10,7 @@ use crate::base::escape::{Escaped, escape};
 use crate::codec::snapshot::{Problem, ProblemKind};
 use crate::ops::select::Chosen;
 use crate::ops::show;
+use crate::tasks::failure::Failure;
 use crate::text::{clock, size};
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -57,7 +58,7 @@ enum Message<'a> {
 ///
 /// # Errors
 /// [`Exit::Damage`] when the snapshot or its notes cannot be read.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::repository(context, "show")?;
     let chosen = show::plan(&repository, &arguments.snapshot, &arguments.filter.resolve())?;
     tell_warnings(&repository, context.output);

@@ -1,6 +1,6 @@
 //! `snapshots`: the list of them.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::output::Output;
 use super::snapshot_argument::{GroupBy, SnapshotFilter, SnapshotRef};
 use super::watch::tell_warnings;
@@ -9,6 +9,7 @@ use crate::base::escape::safe;
 use crate::ops::forget;
 use crate::ops::select::Chosen;
 use crate::ops::snapshots::{self, Group, Report, Wanted};
+use crate::tasks::failure::Failure;
 use crate::text::{clock, size};
 use serde::Serialize;
 
@@ -36,7 +37,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// [`Exit::Damage`] when a snapshot, or the newest head, cannot be read, after what can be has been shown.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::repository(context, "snapshots")?;
     let group_by = arguments.group_by.unwrap_or_default();
     let newest_of = arguments.group_by.unwrap_or(GroupBy::HOST_AND_PATHS);
@@ -64,7 +65,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     let named: Vec<String> = report.damaged.iter().map(|(id, error)| format!("{} ({error})", id.short())).collect();
     let count = size::counted(named.len() as u64, "snapshot", "snapshots");
     let is_damage = report.damaged.iter().any(|(_, error)| error.is_damage());
-    Err(CliError::unread(is_damage, format!("{count} cannot be read: {}", named.join(", "))))
+    Err(Failure::unread(is_damage, format!("{count} cannot be read: {}", named.join(", "))))
 }
 
 /// What the snapshots of a group have in common, as restic writes it.
@@ -84,7 +85,7 @@ struct GroupJson {
     snapshots: Vec<json::Snapshot>,
 }
 
-fn show_json(report: &Report, is_grouped: bool, output: Output) -> Result<(), CliError> {
+fn show_json(report: &Report, is_grouped: bool, output: Output) -> Result<(), Failure> {
     let zone = clock::local_zone();
     let list = |group: &Group| {
         let json = |chosen: &Chosen| snapshot_json::in_order(chosen, &report.order, &zone);
@@ -112,7 +113,7 @@ fn show_json(report: &Report, is_grouped: bool, output: Output) -> Result<(), Cl
     output.json(&groups)
 }
 
-fn show_text(report: &Report, arguments: &Arguments, is_grouped: bool, context: &Context) -> Result<(), CliError> {
+fn show_text(report: &Report, arguments: &Arguments, is_grouped: bool, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     for (number, group) in report.groups.iter().enumerate() {
         if is_grouped {

@@ -1,6 +1,6 @@
 //! `stats`: how much there is.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::json;
 use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
@@ -10,6 +10,7 @@ use crate::ops::freed;
 use crate::ops::stats::{self, Objects, Report, Stored, Wanted};
 use crate::repository::Repository as OpenRepository;
 use crate::repository::pack_writer::PackOptions;
+use crate::tasks::failure::Failure;
 use crate::text::size;
 use clap::builder::OsStringValueParser;
 use serde::Serialize;
@@ -106,9 +107,9 @@ impl From<Stored> for Kind {
 ///
 /// # Errors
 /// [`Exit::Damage`] when something cannot be read, after the rest has been counted.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     if arguments.mode != Mode::Freed && !arguments.only_paths.is_empty() {
-        return Err(CliError::usage("--only-path goes with --mode freed").hint("one part of one snapshot is ID:PATH"));
+        return Err(Failure::usage("--only-path goes with --mode freed").remedy("one part of one snapshot is ID:PATH"));
     }
     let repository = open::repository(context, "stats")?;
     if arguments.mode == Mode::Freed {
@@ -141,10 +142,10 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         return Ok(Exit::Success);
     }
     let count = size::counted(report.unread.count, "snapshot or directory", "snapshots and directories");
-    Err(CliError::unread(report.unread.is_damage, format!("{count} cannot be read and could not be counted")))
+    Err(Failure::unread(report.unread.is_damage, format!("{count} cannot be read and could not be counted")))
 }
 
-fn freed(arguments: &Arguments, repository: &OpenRepository, context: &Context) -> Result<Exit, CliError> {
+fn freed(arguments: &Arguments, repository: &OpenRepository, context: &Context) -> Result<Exit, Failure> {
     let wanted = freed::Wanted {
         snapshots: arguments.snapshots.clone(),
         filter: arguments.filter.resolve(),

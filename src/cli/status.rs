@@ -1,6 +1,6 @@
 //! `status`: am I safe?
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::mirror::store;
 use super::prune::parse_grace;
 use super::{Context, open, snapshot_json};
@@ -17,6 +17,7 @@ use crate::repository::Repository;
 use crate::repository::mirror_book::{Drill, DrillOutcome, Mirror, MirrorBook};
 use crate::storage::address::Address;
 use crate::storage::device;
+use crate::tasks::failure::Failure;
 use crate::text::table::{Align, Table};
 use crate::text::{clock, size, span};
 use jiff::tz::TimeZone;
@@ -100,7 +101,7 @@ fn ago(time: Time, now: Time) -> String {
 ///
 /// # Errors
 /// When the repository cannot be opened.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::repository(context, "status")?;
     // Nobody is safe by an older state.
     repository.require_newest()?;
@@ -184,7 +185,7 @@ fn complain(complaints: &mut Vec<Complaint>, overdue: bool, sentence: &str, next
     complaints.push(Complaint { sentence: sentence.to_owned(), next: next.to_owned(), overdue });
 }
 
-fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Result<Vec<Source>, CliError> {
+fn sources(repository: &Repository, complaints: &mut Vec<Complaint>) -> Result<Vec<Source>, Failure> {
     let found = select::all(repository, &Filter::default())?;
     for (id, error) in &found.damaged {
         let sentence = format!("snapshot {} cannot be read: {error}", id.short());
@@ -301,7 +302,7 @@ fn overdue_mirror(
     arguments: &Arguments,
     now: Time,
     complaints: &mut Vec<Complaint>,
-) -> Result<(), CliError> {
+) -> Result<(), Failure> {
     let (name, head) = (&mirror.name, repository.tip().reference());
     let next = suggest!("sync {}", name);
     let failed = book.counts(name)?.failed;
@@ -379,7 +380,7 @@ impl Screen<'_> {
         self.drills.iter().find(passed).map(|drill| drill.began)
     }
 
-    fn show(&self, context: &Context) -> Result<(), CliError> {
+    fn show(&self, context: &Context) -> Result<(), Failure> {
         let (output, head) = (context.output, self.repository.tip().reference());
         let mut table = Table::new(&[
             ("Source", Align::Left),
@@ -434,7 +435,7 @@ impl Screen<'_> {
         Ok(())
     }
 
-    fn json(&self, book: Option<&MirrorBook>, context: &Context) -> Result<(), CliError> {
+    fn json(&self, book: Option<&MirrorBook>, context: &Context) -> Result<(), Failure> {
         let head = self.repository.tip().reference();
         let time = |time: Time| clock::rfc3339(time, &self.zone);
         let sources: Vec<_> = self

@@ -1,11 +1,12 @@
 //! `tag`, `hold` and `release`: what changes about snapshots, not in them.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef, TagList};
 use super::watch::tell_warnings;
 use super::{Context, open};
 use crate::ops::retag::{self, Change};
 use crate::ops::select::Filter;
+use crate::tasks::failure::{Failure, Kind};
 use crate::text::size;
 
 /// Change the tags of snapshots
@@ -70,12 +71,12 @@ fn all(lists: &[TagList]) -> Vec<String> {
 ///
 /// # Errors
 /// [`Exit::Usage`] when there is nothing to change.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let Arguments { snapshots, add, remove, set, filter, dry_run } = arguments;
     let change = match (set.is_empty(), add.is_empty() && remove.is_empty()) {
         (false, _) => Change::Set(all(set)),
         (true, false) => Change::Tags { add: all(add), remove: all(remove) },
-        (true, true) => return Err(CliError::usage("nothing to change: give --add, --remove or --set")),
+        (true, true) => return Err(Failure::usage("nothing to change: give --add, --remove or --set")),
     };
     change_all(("tag", "tagged"), snapshots, &filter.resolve(), &change, *dry_run, context)
 }
@@ -84,7 +85,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
 ///
 /// # Errors
 /// When a snapshot is not there, or the change cannot be published.
-pub fn hold(arguments: &HoldArguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn hold(arguments: &HoldArguments, context: &mut Context) -> Result<Exit, Failure> {
     let HoldArguments { snapshots, dry_run } = arguments;
     change_all(("hold", "held"), snapshots, &Filter::default(), &Change::Held(true), *dry_run, context)
 }
@@ -93,7 +94,7 @@ pub fn hold(arguments: &HoldArguments, context: &mut Context) -> Result<Exit, Cl
 ///
 /// # Errors
 /// As [`hold`].
-pub fn release(arguments: &ReleaseArguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn release(arguments: &ReleaseArguments, context: &mut Context) -> Result<Exit, Failure> {
     let ReleaseArguments { snapshots, dry_run } = arguments;
     change_all(("release", "released"), snapshots, &Filter::default(), &Change::Held(false), *dry_run, context)
 }
@@ -105,7 +106,7 @@ fn change_all(
     change: &Change,
     dry_run: bool,
     context: &mut Context,
-) -> Result<Exit, CliError> {
+) -> Result<Exit, Failure> {
     let repository = open::repository(context, command)?;
     let plan = retag::plan(&repository, snapshots, filter, change)?;
     tell_warnings(&repository, context.output);
@@ -115,7 +116,7 @@ fn change_all(
     let output = context.output;
     let is_damage = plan.damaged.iter().any(|(_, error)| error.is_damage());
     let is_whole = plan.damaged.is_empty() || snapshots.is_empty();
-    let exit = if is_whole { Exit::Success } else { Exit::of_unread(is_damage) };
+    let exit = if is_whole { Exit::Success } else { Kind::of_unread(is_damage).into() };
     let count = |count: usize| size::counted(count as u64, "snapshot", "snapshots");
     if dry_run {
         for (id, _) in &plan.changes {

@@ -1,8 +1,8 @@
 //! The terminal itself, whatever the standard streams are: for what must be seen by a person and by nobody else (a
 //! recovery code is never written to a pipe, a file or JSON), and for questions whose answers are shown.
 
-use super::exit::CliError;
 use super::interrupt::Interrupt;
+use crate::tasks::failure::Failure;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -33,7 +33,7 @@ impl Terminal {
     ///
     /// # Errors
     /// When the terminal is gone.
-    pub fn show(&mut self, text: &str) -> Result<(), CliError> {
+    pub fn show(&mut self, text: &str) -> Result<(), Failure> {
         self.file.write_all(text.as_bytes()).map_err(gone)
     }
 
@@ -41,14 +41,14 @@ impl Terminal {
     ///
     /// # Errors
     /// When the terminal is gone or the input has ended, or the user wants an end instead.
-    pub fn ask(&mut self, question: &str) -> Result<String, CliError> {
+    pub fn ask(&mut self, question: &str) -> Result<String, Failure> {
         self.show(question)?;
         let mut line = Vec::new();
         while line.last() != Some(&b'\n') && line.len() < ANSWER_BYTES_MAX {
             // Not a plain read: the kernel would restart it after the signal, and the user could not leave.
             let ready = poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&LOOK));
             if self.interrupt.is_set() {
-                return Err(CliError::interrupted());
+                return Err(Failure::interrupted());
             }
             match ready {
                 Ok(0) | Err(rustix::io::Errno::INTR) => continue,
@@ -65,8 +65,8 @@ impl Terminal {
     }
 }
 
-fn gone(error: io::Error) -> CliError {
-    CliError::failed("cannot talk to the terminal").caused_by(error)
+fn gone(error: io::Error) -> Failure {
+    Failure::failed("cannot talk to the terminal").caused_by(error)
 }
 
 #[cfg(test)]
@@ -95,6 +95,6 @@ mod tests {
     fn the_user_may_leave() {
         let mut terminal = answering("yes\n");
         terminal.interrupt.set();
-        assert_eq!(terminal.ask("? ").unwrap_err().exit().code(), 130);
+        assert_eq!(terminal.ask("? ").unwrap_err().kind(), crate::tasks::failure::Kind::Interrupted);
     }
 }

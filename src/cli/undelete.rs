@@ -1,6 +1,6 @@
 //! `undelete`: what `forget` removed, and its way back.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::json;
 use super::snapshot_argument::SnapshotRef;
 use super::watch::Watch;
@@ -10,6 +10,7 @@ use crate::base::id::ObjectId;
 use crate::ops::select::Chosen;
 use crate::ops::undelete::{self, Marked};
 use crate::repository::Repository;
+use crate::tasks::failure::Failure;
 use crate::text::table::{Align, Table};
 use crate::text::{clock, size};
 use serde::Serialize;
@@ -51,7 +52,7 @@ struct MarkedJson {
 ///
 /// # Errors
 /// [`Exit::Damage`] when something that is needed is gone; a failure when `prune` has swept it.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::repository(context, "undelete")?;
     if arguments.ids.is_empty() {
         return list(&repository, context);
@@ -88,7 +89,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     Ok(Exit::Success)
 }
 
-fn list(repository: &Repository, context: &Context) -> Result<Exit, CliError> {
+fn list(repository: &Repository, context: &Context) -> Result<Exit, Failure> {
     let (output, zone) = (context.output, clock::local_zone());
     let marked = undelete::list(repository)?;
     let columns = ["ID", "Time", "Host", "Removed in", "Now", "Paths"].map(|name| (name, Align::Left));
@@ -132,5 +133,5 @@ fn list(repository: &Repository, context: &Context) -> Result<Exit, CliError> {
         return Ok(Exit::Success);
     }
     let count = size::counted(damaged.len() as u64, "removed snapshot", "removed snapshots");
-    Err(CliError::unread(is_damage, format!("{count} cannot be read: {}", damaged.join(", "))))
+    Err(Failure::unread(is_damage, format!("{count} cannot be read: {}", damaged.join(", "))))
 }

@@ -1,8 +1,9 @@
 //! `version`: which program this is.
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::json::Version;
 use super::output::Output;
+use crate::tasks::failure::Failure;
 
 /// Show the program's version
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -12,7 +13,7 @@ pub struct Arguments {}
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn run(_: &Arguments, output: Output) -> Result<Exit, CliError> {
+pub fn run(_: &Arguments, output: Output) -> Result<Exit, Failure> {
     if output.json {
         output.json(&Version::default())?;
     } else {

@@ -3,11 +3,11 @@
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::time::Time;
-use crate::cli::exit::CliError;
 use crate::cli::patterns::ExcludeOptions;
 use crate::cli::snapshot_argument::{GroupBy, SnapshotRef, TagList};
 use crate::files::exclude::Excludes;
 use crate::files::list;
+use crate::tasks::failure::Failure;
 use crate::text::clock;
 use crate::text::size;
 use std::ffi::OsString;
@@ -124,7 +124,7 @@ impl Arguments {
     ///
     /// # Errors
     /// A usage error when there is none; a failure when a list or a pattern in it cannot be read.
-    pub fn sources(&self) -> Result<Vec<PathBuf>, CliError> {
+    pub fn sources(&self) -> Result<Vec<PathBuf>, Failure> {
         let mut sources: Vec<PathBuf> = self.paths.iter().map(PathBuf::from).collect();
         for file in &self.files_from {
             sources.extend(list::files_from(file)?);
@@ -136,7 +136,7 @@ impl Arguments {
             sources.extend(list::files_from_raw(file)?);
         }
         if sources.is_empty() {
-            return Err(CliError::usage("nothing to back up: no path is given").hint(suggest!("backup PATH")));
+            return Err(Failure::usage("nothing to back up: no path is given").remedy(suggest!("backup PATH")));
         }
         Ok(sources)
     }
@@ -145,14 +145,14 @@ impl Arguments {
     ///
     /// # Errors
     /// When a file of patterns cannot be read, or a pattern is none.
-    pub fn excludes(&self) -> Result<Excludes, CliError> {
+    pub fn excludes(&self) -> Result<Excludes, Failure> {
         let mut excludes = Excludes::new();
         self.exclude.add_to(&mut excludes)?;
         if self.exclude_caches {
             excludes.add_caches();
         }
         for rule in &self.exclude_if_present {
-            excludes.add_if_present(rule.as_bytes()).map_err(CliError::usage)?;
+            excludes.add_if_present(rule.as_bytes()).map_err(Failure::usage)?;
         }
         if let Some(bytes) = self.exclude_larger_than {
             excludes.set_larger_than(bytes);

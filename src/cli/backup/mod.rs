@@ -6,7 +6,7 @@ mod summary;
 pub use arguments::Arguments;
 
 use super::Context;
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::init;
 use super::mirror::store;
 use super::open;
@@ -26,6 +26,7 @@ use crate::repository::Repository;
 use crate::repository::pack_writer::PackOptions;
 use crate::repository::remembered::Recalled;
 use crate::storage::remote::ssh;
+use crate::tasks::failure::Failure;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -35,24 +36,24 @@ use std::process::{Command, Stdio};
 ///
 /// # Errors
 /// Any error means that no snapshot was stored.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let stream = arguments.takes_stream();
     if stream && !arguments.stdin_from_command && !arguments.paths.is_empty() {
-        return Err(CliError::usage("--stdin stores the standard input alone: give no path with it"));
+        return Err(Failure::usage("--stdin stores the standard input alone: give no path with it"));
     }
     let excludes = arguments.excludes()?;
     let given = if stream { Vec::new() } else { arguments.sources()? };
     let current = std::env::current_dir()
-        .map_err(|error| CliError::failed("the current directory cannot be determined").caused_by(error))?;
+        .map_err(|error| Failure::failed("the current directory cannot be determined").caused_by(error))?;
     // What cannot be read is found before anything is created or asked.
     let sources = if stream {
         None
     } else {
-        Some(Sources::new(&given, &excludes).map_err(|error| CliError::from(crate::ops::Error::from(error)))?)
+        Some(Sources::new(&given, &excludes).map_err(|error| Failure::from(crate::ops::Error::from(error)))?)
     };
     let repository = open_or_create(arguments, context)?;
     let labels = labels(arguments, &given, &current)?;
-    labels.check().map_err(CliError::from)?;
+    labels.check().map_err(Failure::from)?;
     let options = options(arguments, context, &repository, &labels)?;
     let progress = context.progress(Work::Backup);
     let report = match sources {
@@ -70,7 +71,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
                     // Without it the time that is left cannot be estimated, and nothing else is lost.
                     let _ = threads::spawn_one(scope, move || expect(given, excludes, rules, progress));
                 }
-                backup::run(&repository, sources, rules(), &labels, &options, &progress).map_err(CliError::from)
+                backup::run(&repository, sources, rules(), &labels, &options, &progress).map_err(Failure::from)
             })
         }
     };
@@ -83,7 +84,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     Ok(if report.outcome == Outcome::Partial { Exit::SourcePartlyUnreadable } else { Exit::Success })
 }
 
-fn open_or_create(arguments: &Arguments, context: &mut Context) -> Result<Repository, CliError> {
+fn open_or_create(arguments: &Arguments, context: &mut Context) -> Result<Repository, Failure> {
     let place = open::place(context)?;
     if !arguments.init || open::exists(&place) {
         return open::repository_with(context, "backup", arguments.takes_stdin());
@@ -92,17 +93,17 @@ fn open_or_create(arguments: &Arguments, context: &mut Context) -> Result<Reposi
         return Err(open::nothing_at(context, &place));
     }
     if arguments.dry_run {
-        return Err(CliError::usage("--dry-run needs a repository, and --init would have to make one"));
+        return Err(Failure::usage("--dry-run needs a repository, and --init would have to make one"));
     }
     init::create(&init::Arguments::default(), context, &place, "backup", arguments.takes_stdin())
 }
 
-fn labels(arguments: &Arguments, given: &[PathBuf], current: &Path) -> Result<Labels, CliError> {
+fn labels(arguments: &Arguments, given: &[PathBuf], current: &Path) -> Result<Labels, Failure> {
     let host = match &arguments.host {
         Some(host) => host.clone(),
         None => nix::unistd::gethostname()
             .map(|name| name.to_string_lossy().into_owned())
-            .map_err(|error| CliError::failed("the system's host name cannot be determined").caused_by(error))?,
+            .map_err(|error| Failure::failed("the system's host name cannot be determined").caused_by(error))?,
     };
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
     let paths = if given.is_empty() {
@@ -128,7 +129,7 @@ fn options(
     context: &Context,
     repository: &Repository,
     labels: &Labels,
-) -> Result<Options, CliError> {
+) -> Result<Options, Failure> {
     let cpus = std::thread::available_parallelism().map_or(2, usize::from);
     let parent = match arguments.force {
         true => None,
@@ -156,7 +157,7 @@ fn options(
 ///
 /// # Errors
 /// When nothing else was named.
-fn refuse_own(sources: &[Vec<u8>], own: &OwnPlaces, context: &Context) -> Result<(), CliError> {
+fn refuse_own(sources: &[Vec<u8>], own: &OwnPlaces, context: &Context) -> Result<(), Failure> {
     for sentence in own.unknown() {
         context.output.warn(&format!("{sentence}: what belongs to it may become part of this backup"));
     }
@@ -169,8 +170,8 @@ fn refuse_own(sources: &[Vec<u8>], own: &OwnPlaces, context: &Context) -> Result
         }
     }
     if let (Some((source, owner)), 0) = (owned.first(), others) {
-        return Err(CliError::failed(format!("nothing to back up: {} is {owner}, or lies in it", escape(source)))
-            .hint(concat!("a repository is never backed up. To copy it: ", suggest!("mirror add NAME ADDRESS"))));
+        return Err(Failure::failed(format!("nothing to back up: {} is {owner}, or lies in it", escape(source)))
+            .remedy(concat!("a repository is never backed up. To copy it: ", suggest!("mirror add NAME ADDRESS"))));
     }
     for (source, owner) in owned {
         context.output.warn(&format!("{} is {owner}, or lies in it: it is left out", escape(source)));
@@ -204,25 +205,25 @@ fn stream_backup(
     labels: &Labels,
     options: &Options,
     progress: &Progress,
-) -> Result<Report, CliError> {
+) -> Result<Report, Failure> {
     let name = arguments.stdin_filename.as_bytes();
     progress.phase(Phase::Backup);
     if !arguments.stdin_from_command {
         if is_closed_input() {
-            return Err(CliError::failed("the standard input is closed: there is nothing to store")
-                .hint("give it a pipe or a file, or run a command with --stdin-from-command"));
+            return Err(Failure::failed("the standard input is closed: there is nothing to store")
+                .remedy("give it a pipe or a file, or run a command with --stdin-from-command"));
         }
         let mut input = std::io::stdin().lock();
         return Ok(backup::run_stream(repository, &mut input, &mut || Ok(()), name, labels, options, progress)?);
     }
     let Some((program, rest)) = arguments.paths.split_first() else {
-        return Err(CliError::usage("--stdin-from-command needs a command").hint(concat!(
+        return Err(Failure::usage("--stdin-from-command needs a command").remedy(concat!(
             "for example: ",
             suggest!("backup --stdin-from-command --stdin-filename db.sql -- pg_dump db")
         )));
     };
     let shown = escape(program.as_bytes());
-    let failed = |error| CliError::failed(format!("cannot run {shown}")).caused_by(error);
+    let failed = |error| Failure::failed(format!("cannot run {shown}")).caused_by(error);
     let mut command = Command::new(program);
     ssh::Place::hide_from(&mut command);
     let mut child = command.args(rest).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
@@ -270,7 +271,7 @@ fn say(
     repository: &Repository,
     report: &Report,
     given: &[PathBuf],
-) -> Result<(), CliError> {
+) -> Result<(), Failure> {
     if context.output.json {
         return context.output.json(&summary::json(report, arguments.dry_run));
     }

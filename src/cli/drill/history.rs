@@ -3,10 +3,11 @@
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::time::Time;
-use crate::cli::exit::{CliError, Exit};
+use crate::cli::exit::Exit;
 use crate::cli::mirror::store;
 use crate::cli::{Context, open};
 use crate::repository::mirror_book::{Drill, DrillOutcome};
+use crate::tasks::failure::Failure;
 use crate::text::table::{Align, Table};
 use crate::text::{clock, size, span};
 
@@ -53,7 +54,7 @@ impl Rate {
 ///
 /// # Errors
 /// When what this machine knows of mirrors cannot be read.
-pub fn run(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let ids = match open::id(context) {
         Some(id) => vec![id],
         None => store::known(context)?,

@@ -2,7 +2,7 @@
 
 mod history;
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::freshness::{self, About};
 use super::mirror::store;
 use super::progress::Work;
@@ -21,6 +21,7 @@ use crate::repository::public_view::PublicView;
 use crate::storage::MirrorStore;
 use crate::storage::read_only::ReadOnly;
 use crate::storage::remote::ssh;
+use crate::tasks::failure::{Failure, Kind};
 use crate::text::{clock, shell_words, size, span};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -88,7 +89,7 @@ fn parse_share(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// [`Exit::DrillFailed`] when something did not come back as it was backed up; what kept a drill from being held.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     if let Some(Command::History(arguments)) = &arguments.command {
         return history::run(arguments, context);
     }
@@ -99,10 +100,10 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     for mirror in &mirrors {
         match one(mirror, arguments, &secret, context) {
             Ok(exit) => worst = worse(worst, exit),
-            Err(error) if mirrors.len() == 1 || error.exit() == Exit::Interrupted => return Err(error),
+            Err(error) if mirrors.len() == 1 || error.kind() == Kind::Interrupted => return Err(error),
             Err(error) => {
                 context.output.warn(&error.chain());
-                worst = worse(worst, error.exit());
+                worst = worse(worst, error.kind().into());
             }
         }
     }
@@ -114,19 +115,19 @@ fn worse(one: Exit, other: Exit) -> Exit {
     if one == Exit::Success || other == Exit::DrillFailed { other } else { one }
 }
 
-fn mirrors(arguments: &Arguments, context: &Context) -> Result<Vec<String>, CliError> {
+fn mirrors(arguments: &Arguments, context: &Context) -> Result<Vec<String>, Failure> {
     if !arguments.mirrors.is_empty() {
         return Ok(arguments.mirrors.clone());
     }
     let known = open::required_id(context)?.map(|id| store::names(context, id)).unwrap_or_default();
     match known.as_slice() {
-        [] => Err(CliError::usage("there is no mirror to drill")
-            .hint(concat!("name one by its address, or add one: ", suggest!("mirror add NAME s3://BUCKET/PATH")))),
+        [] => Err(Failure::usage("there is no mirror to drill")
+            .remedy(concat!("name one by its address, or add one: ", suggest!("mirror add NAME s3://BUCKET/PATH")))),
         [_] => Ok(known),
         _ if arguments.all => Ok(known),
         _ => {
-            Err(CliError::usage(format!("there are several mirrors: {}", known.join(", ")))
-                .hint("name one, or say --all"))
+            Err(Failure::usage(format!("there are several mirrors: {}", known.join(", ")))
+                .remedy("name one, or say --all"))
         }
     }
 }
@@ -139,7 +140,7 @@ struct Record {
 
 impl Record {
     /// `None` where this machine has no directory to remember it in.
-    fn begin(id: RepositoryId, mirror: &str, sample: Option<f64>, context: &Context) -> Result<Option<Self>, CliError> {
+    fn begin(id: RepositoryId, mirror: &str, sample: Option<f64>, context: &Context) -> Result<Option<Self>, Failure> {
         let Some(book) = store::book_if_any(context, id)? else { return Ok(None) };
         let now = Time::now();
         let number = book.begin_drill(mirror, sample, now)?;
@@ -162,7 +163,7 @@ impl Record {
         Ok(Some(Self { book, drill }))
     }
 
-    fn end(&mut self, report: &Report) -> Result<(), CliError> {
+    fn end(&mut self, report: &Report) -> Result<(), Failure> {
         let drill = &mut self.drill;
         drill.outcome = if report.passed() { DrillOutcome::Passed } else { DrillOutcome::Failed };
         drill.reason = report.differences.first().cloned();
@@ -173,9 +174,9 @@ impl Record {
         Ok(self.book.end_drill(drill)?)
     }
 
-    fn give_up(&mut self, error: &CliError) -> Result<(), CliError> {
+    fn give_up(&mut self, error: &Failure) -> Result<(), Failure> {
         // A drill that this process could not hold says nothing of the mirror.
-        let interrupted = error.exit() == Exit::Interrupted || error.is_of_process();
+        let interrupted = error.kind() == Kind::Interrupted || error.is_of_process();
         self.drill.outcome = if interrupted { DrillOutcome::Interrupted } else { DrillOutcome::Failed };
         self.drill.reason = Some(stored(&error.chain()));
         Ok(self.book.end_drill(&self.drill)?)
@@ -194,7 +195,7 @@ fn repository_of(mirror: &Arc<dyn MirrorStore>, place: &store::Place, context: &
     PublicView::open(access).ok().map(|view| view.id())
 }
 
-fn one(mirror: &str, arguments: &Arguments, secret: &Secret, context: &Context) -> Result<Exit, CliError> {
+fn one(mirror: &str, arguments: &Arguments, secret: &Secret, context: &Context) -> Result<Exit, Failure> {
     let place = store::find(context, mirror)?;
     let label = place.name.clone().unwrap_or_else(|| place.address.to_string());
     let shown = escape(label.as_bytes());
@@ -212,8 +213,8 @@ fn one(mirror: &str, arguments: &Arguments, secret: &Secret, context: &Context) 
             }
             // What the mirror is not to blame for keeps its code.
             let ours =
-                error.is_of_process() || matches!(error.exit(), Exit::Interrupted | Exit::WrongPassword | Exit::Usage);
-            return Err(if ours { error } else { error.with_exit(Exit::DrillFailed) }.about(&label));
+                error.is_of_process() || matches!(error.kind(), Kind::Interrupted | Kind::WrongPassword | Kind::Usage);
+            return Err(if ours { error } else { error.with_kind(Kind::DrillFailed) }.about(&label));
         }
     };
     if let Some(record) = &mut record {
@@ -240,14 +241,14 @@ fn hold(
     arguments: &Arguments,
     secret: &Secret,
     context: &Context,
-) -> Result<Held, CliError> {
+) -> Result<Held, Failure> {
     let memory = open::memory_of_mirror(context, place, false)?.expecting(context.global.expected());
     let reader = ReadOnly::new(store);
     let traffic = reader.traffic();
     let mirror = Access { remembered: Some(memory), ..Access::of_mirror(Arc::new(reader), place.path()) };
     let parent = parent(arguments);
     let ground = Ground::make(&parent).map_err(|error| {
-        CliError::failed(format!("no folder for the drill can be made in {}", escape(parent.as_os_str().as_bytes())))
+        Failure::failed(format!("no folder for the drill can be made in {}", escape(parent.as_os_str().as_bytes())))
             .caused_by(error)
             .of_process()
     })?;
@@ -311,7 +312,7 @@ fn show(
     kept: Option<&Path>,
     record: Option<&Record>,
     context: &Context,
-) -> Result<(), CliError> {
+) -> Result<(), Failure> {
     let output = context.output;
     let past = record.map(|record| record.book.drills(Some(&record.drill.mirror))).transpose()?.unwrap_or_default();
     let rate = history::Rate::of(&past);

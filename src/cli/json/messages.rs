@@ -1,8 +1,9 @@
 //! Lines that commands write while they work and at their end.
 
 use super::{Raw, Text};
-use crate::cli::exit::CliError;
+use crate::cli::exit::Exit;
 use crate::cli::output::Output;
+use crate::tasks::failure::Failure;
 use serde::Serialize;
 
 /// A command ends with an error; written on the standard error.
@@ -21,12 +22,12 @@ pub struct ExitError {
 impl ExitError {
     /// The line for `error`, in the words that `output` shows.
     #[must_use]
-    pub fn new(error: &CliError, output: Output) -> Self {
+    pub fn new(error: &Failure, output: Output) -> Self {
         Self {
             message_type: "exit_error",
-            code: error.exit().code(),
+            code: Exit::from(error.kind()).code(),
             message: output.shown(&error.chain()),
-            hints: error.hints().iter().map(|hint| output.shown(hint)).collect(),
+            hints: error.remedies().iter().map(|remedy| output.shown(remedy.marked())).collect(),
         }
     }
 }
@@ -373,11 +374,11 @@ mod tests {
     use super::super::tests::json;
     use super::*;
     use crate::cli::about::About;
-    use crate::cli::exit::Exit;
+    use crate::tasks::failure::Kind;
 
     #[test]
     fn lines_have_restics_shape() {
-        let error = CliError::new(Exit::NoRepository, "no repository at /x");
+        let error = Failure::new(Kind::NoRepository, "no repository at /x");
         assert_eq!(
             json(&ExitError::new(&error, Output::new(true, false, 0, About::NONE))),
             r#"{"message_type":"exit_error","code":10,"message":"no repository at /x"}"#

@@ -5,7 +5,7 @@ use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::lock::lock;
 use crate::base::time::Time;
-use crate::cli::exit::{CliError, Exit};
+use crate::cli::exit::Exit;
 use crate::cli::freshness::{self, About};
 use crate::cli::progress::Work;
 use crate::cli::{Context, open};
@@ -14,6 +14,7 @@ use crate::ops::check_mirror::{self, Options, Report, Which};
 use crate::repository::Access;
 use crate::repository::public_view::PublicView;
 use crate::storage::read_only::ReadOnly;
+use crate::tasks::failure::Failure;
 use crate::text::{clock, size};
 use std::sync::{Arc, Mutex};
 
@@ -26,7 +27,7 @@ const CONNECTIONS: usize = 4;
 ///
 /// # Errors
 /// When there is none, or what its head needs cannot be known. What is missing or damaged is no error but an exit code.
-pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<Exit, CliError> {
+pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<Exit, Failure> {
     let place = store::find(context, mirror)?;
     let store = store::open(context, &place, false)?;
     // Whether it is whole is asked of it, and not whose history it has.
@@ -40,8 +41,8 @@ pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<E
     let book = store::book(context, view.id()).ok().map(Mutex::new);
     let known = book.as_ref().and_then(|book| lock(book).get(mirror).ok());
     if known.is_none() && matches!(which, Which::Older { .. }) {
-        return Err(CliError::usage("when something was last read back is known of mirrors with a name only")
-            .hint(concat!("to see them: ", suggest!("mirror list"))));
+        return Err(Failure::usage("when something was last read back is known of mirrors with a name only")
+            .remedy(concat!("to see them: ", suggest!("mirror list"))));
     }
     let progress = context.progress(Work::Other);
     let options = Options { which, seed, parallel: CONNECTIONS, now: Time::now() };
@@ -62,7 +63,7 @@ pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<E
     })
 }
 
-fn show(report: &Report, which: Which, mirror: &str, context: &Context) -> Result<(), CliError> {
+fn show(report: &Report, which: Which, mirror: &str, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     let generation = report.head.map_or(0, |head| head.generation);
     if output.json {

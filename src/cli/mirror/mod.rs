@@ -3,7 +3,7 @@
 pub mod check;
 pub mod store;
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::{Context, open, own};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
@@ -14,6 +14,7 @@ use crate::repository::mirror_book::{self, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::storage::address::Address;
 use crate::storage::device;
+use crate::tasks::failure::Failure;
 use crate::text::table::{Align, Table};
 use crate::text::{clock, size};
 
@@ -104,7 +105,7 @@ fn parse_name(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// When there is no repository, or the book of its mirrors cannot be read.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let view = open::public_view(context, "mirror")?;
     if let Err(error) = view.tip().require_sound() {
         context.output.warn(&format!("{error}. To bring it back from a mirror: {}", suggest!("repair heads")));
@@ -118,7 +119,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     }
 }
 
-fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit, CliError> {
+fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit, Failure> {
     let output = context.output;
     let address = store::typed(&arguments.address, &arguments.option)?;
     store::refuse_same(context, &address)?;
@@ -140,7 +141,7 @@ fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: 
             || other.is_some_and(|it| real(&it).is_some() && real(&it) == real(&address))
     };
     if let Some(there) = book.all()?.into_iter().find(is_same) {
-        return Err(CliError::failed(format!("mirror {} is at this address already", there.name)));
+        return Err(Failure::failed(format!("mirror {} is at this address already", there.name)));
     }
     let new = address.directory().filter(|directory| arguments.dry_run && !directory.exists());
     if let Some(directory) = new {
@@ -165,7 +166,7 @@ fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: 
     added(arguments, &address, done, context)
 }
 
-fn added(arguments: &AddArguments, address: &Address, done: &str, context: &Context) -> Result<Exit, CliError> {
+fn added(arguments: &AddArguments, address: &Address, done: &str, context: &Context) -> Result<Exit, Failure> {
     let (output, here) = (context.output, open::place(context)?);
     let shared = address.directory().is_some_and(|directory| device::is_shared(&here, directory));
     if shared {
@@ -194,7 +195,7 @@ fn added(arguments: &AddArguments, address: &Address, done: &str, context: &Cont
     Ok(Exit::Success)
 }
 
-fn remove(arguments: &RemoveArguments, book: &mut MirrorBook, context: &Context) -> Result<Exit, CliError> {
+fn remove(arguments: &RemoveArguments, book: &mut MirrorBook, context: &Context) -> Result<Exit, Failure> {
     let mirror = book.get(&arguments.name)?;
     if !arguments.dry_run {
         book.remove(&arguments.name)?;
@@ -210,17 +211,17 @@ fn accept(
     view: &PublicView,
     book: &MirrorBook,
     context: &Context,
-) -> Result<Exit, CliError> {
+) -> Result<Exit, Failure> {
     let mirror = book.get(&arguments.name)?;
     let wanted = if arguments.head == "none" {
         None
     } else {
-        let code = HeadCode::parse(&arguments.head).map_err(|error| CliError::usage(error.to_string()))?;
+        let code = HeadCode::parse(&arguments.head).map_err(|error| Failure::usage(error.to_string()))?;
         let store = store::open(context, &store::Place::of(&mirror)?, false)?;
         let newest = crate::repository::chain::newest(&*store, view.verifying_key(), view.id())?;
         if !code.matches(&newest.reference()) {
             let now = HeadCode::of(&newest.reference());
-            return Err(CliError::failed(format!("the mirror shows another state: {now}")));
+            return Err(Failure::failed(format!("the mirror shows another state: {now}")));
         }
         Some(newest.reference())
     };
@@ -230,7 +231,7 @@ fn accept(
         let place = store::Place::of(&mirror)?;
         let forgotten = open::memory_of_mirror(context, &place, false)?.unset_apart(view.id());
         forgotten.map_err(|error| {
-            CliError::failed("this machine's memory of a newer state cannot be changed").caused_by(error)
+            Failure::failed("this machine's memory of a newer state cannot be changed").caused_by(error)
         })?;
     }
     let state = wanted.map_or_else(|| "nothing there".to_owned(), |head| format!("generation {}", head.generation));
@@ -239,7 +240,7 @@ fn accept(
     Ok(Exit::Success)
 }
 
-fn list(view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit, CliError> {
+fn list(view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit, Failure> {
     let (output, zone) = (context.output, clock::local_zone());
     let ours = view.tip().reference().generation;
     let columns = [

@@ -6,7 +6,6 @@ use crate::base::id::RepositoryId;
 use crate::base::private;
 use crate::base::shortage;
 use crate::cli::Context;
-use crate::cli::exit::{CliError, Exit};
 use crate::cli::secret;
 use crate::codec::config::{CONFIG_BYTES, Config};
 use crate::codec::head::HeadRef;
@@ -19,21 +18,22 @@ use crate::storage::address::{Address, AddressError, CUSTOMER_KEY, NO_CUSTOMER_K
 use crate::storage::local::Local;
 use crate::storage::remote::Remote;
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
+use crate::tasks::failure::{Failure, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-impl From<AddressError> for CliError {
+impl From<AddressError> for Failure {
     fn from(error: AddressError) -> Self {
         Self::usage(error.to_string())
     }
 }
 
-impl From<BookError> for CliError {
+impl From<BookError> for Failure {
     fn from(error: BookError) -> Self {
         let failed = Self::failed(error.to_string());
         match error {
-            BookError::Database(_) | BookError::Io(_) => failed.hint(hint_about(&error)),
+            BookError::Database(_) | BookError::Io(_) => failed.remedy(hint_about(&error)),
             BookError::Exists(_) | BookError::Unknown(_) => failed,
         }
     }
@@ -76,7 +76,7 @@ impl Place {
     ///
     /// # Errors
     /// When this program does not understand its address.
-    pub fn of(mirror: &Mirror) -> Result<Self, CliError> {
+    pub fn of(mirror: &Mirror) -> Result<Self, Failure> {
         Ok(Self {
             name: Some(mirror.name.clone()),
             address: Address::parse(&mirror.address, &[])?,
@@ -89,7 +89,7 @@ impl Place {
 ///
 /// # Errors
 /// When there is no home directory.
-pub fn folder(context: &Context) -> Result<PathBuf, CliError> {
+pub fn folder(context: &Context) -> Result<PathBuf, Failure> {
     Ok(context.global.state_directory()?.join("mirrors"))
 }
 
@@ -97,11 +97,11 @@ pub fn folder(context: &Context) -> Result<PathBuf, CliError> {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn book(context: &Context, repository: RepositoryId) -> Result<MirrorBook, CliError> {
+pub fn book(context: &Context, repository: RepositoryId) -> Result<MirrorBook, Failure> {
     let folder = folder(context)?;
     MirrorBook::open(&folder, repository).map_err(|error| {
         let file = folder.join(format!("{repository}.sqlite"));
-        CliError::failed(format!("{}: {error}", escape(file.as_os_str().as_encoded_bytes()))).hint(hint_about(&error))
+        Failure::failed(format!("{}: {error}", escape(file.as_os_str().as_encoded_bytes()))).remedy(hint_about(&error))
     })
 }
 
@@ -109,7 +109,7 @@ pub fn book(context: &Context, repository: RepositoryId) -> Result<MirrorBook, C
 ///
 /// # Errors
 /// As [`book`].
-pub fn book_if_any(context: &Context, repository: RepositoryId) -> Result<Option<MirrorBook>, CliError> {
+pub fn book_if_any(context: &Context, repository: RepositoryId) -> Result<Option<MirrorBook>, Failure> {
     context.state_directory().map(|_| book(context, repository)).transpose()
 }
 
@@ -117,7 +117,7 @@ pub fn book_if_any(context: &Context, repository: RepositoryId) -> Result<Option
 ///
 /// # Errors
 /// When it is there and cannot be read.
-pub fn existing_book(context: &Context, repository: RepositoryId) -> Result<Option<MirrorBook>, CliError> {
+pub fn existing_book(context: &Context, repository: RepositoryId) -> Result<Option<MirrorBook>, Failure> {
     let Ok(folder) = folder(context) else { return Ok(None) };
     let looked = folder.join(format!("{repository}.sqlite")).symlink_metadata();
     match looked {
@@ -130,11 +130,11 @@ pub fn existing_book(context: &Context, repository: RepositoryId) -> Result<Opti
 ///
 /// # Errors
 /// When the book is there and cannot be read.
-pub fn directories(context: &Context, repository: RepositoryId) -> Result<Vec<(String, PathBuf)>, CliError> {
+pub fn directories(context: &Context, repository: RepositoryId) -> Result<Vec<(String, PathBuf)>, Failure> {
     let file = folder(context)?.join(format!("{repository}.sqlite"));
     match file.symlink_metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(CliError::failed("the list of mirrors cannot be looked at").caused_by(error)),
+        Err(error) => return Err(Failure::failed("the list of mirrors cannot be looked at").caused_by(error)),
         Ok(_) => {}
     }
     let mirrors = book(context, repository)?.all()?.into_iter();
@@ -163,7 +163,7 @@ pub fn names(context: &Context, repository: RepositoryId) -> Vec<String> {
 ///
 /// # Errors
 /// When one is not in the book, or that cannot be read.
-pub fn chosen(book: &MirrorBook, names: &[String]) -> Result<Vec<Mirror>, CliError> {
+pub fn chosen(book: &MirrorBook, names: &[String]) -> Result<Vec<Mirror>, Failure> {
     if names.is_empty() {
         return Ok(book.all()?);
     }
@@ -175,7 +175,7 @@ pub fn chosen(book: &MirrorBook, names: &[String]) -> Result<Vec<Mirror>, CliErr
 ///
 /// # Errors
 /// When there is no home directory.
-pub fn known(context: &Context) -> Result<Vec<RepositoryId>, CliError> {
+pub fn known(context: &Context) -> Result<Vec<RepositoryId>, Failure> {
     let entries = std::fs::read_dir(folder(context)?).into_iter().flatten().flatten();
     let id = |name: std::ffi::OsString| name.to_str()?.strip_suffix(".sqlite")?.parse().ok();
     Ok(entries.filter_map(|entry| id(entry.file_name())).collect())
@@ -188,7 +188,7 @@ pub const NO_COPY: &str = "when that disk fails, both are lost";
 ///
 /// # Errors
 /// A usage error.
-pub fn typed(text: &str, options: &[String]) -> Result<Address, CliError> {
+pub fn typed(text: &str, options: &[String]) -> Result<Address, Failure> {
     let current = std::env::current_dir().ok();
     Ok(Address::parse_typed(text, current.as_deref(), options)?)
 }
@@ -197,22 +197,22 @@ pub fn typed(text: &str, options: &[String]) -> Result<Address, CliError> {
 ///
 /// # Errors
 /// When it is neither.
-pub fn find(context: &Context, text: &str) -> Result<Place, CliError> {
+pub fn find(context: &Context, text: &str) -> Result<Place, Failure> {
     if !mirror_book::is_name(text) {
         return Ok(Place { name: None, address: typed(text, &[])?, credentials_command: None });
     }
-    let unknown = |error: CliError| {
-        let error =
-            error.hint(concat!("an address looks like s3://BUCKET/PATH. To see the names: ", suggest!("mirror list")));
+    let unknown = |error: Failure| {
+        let error = error
+            .remedy(concat!("an address looks like s3://BUCKET/PATH. To see the names: ", suggest!("mirror list")));
         match Path::new(text).is_dir() {
-            true => error.hint(format!("the directory of this name is ./{text}")),
+            true => error.remedy(format!("the directory of this name is ./{text}")),
             false => error,
         }
     };
     // The repository that is meant knows its mirrors; only where there is none, any repository's may be meant.
     if let Some(id) = super::super::open::required_id(context)? {
         return match book(context, id)?.get(text) {
-            Err(BookError::Unknown(_)) => Err(unknown(CliError::failed(format!("there is no mirror {text}")))),
+            Err(BookError::Unknown(_)) => Err(unknown(Failure::failed(format!("there is no mirror {text}")))),
             mirror => Place::of(&mirror?),
         };
     }
@@ -222,8 +222,10 @@ pub fn find(context: &Context, text: &str) -> Result<Place, CliError> {
     }
     match found.as_slice() {
         [mirror] => Place::of(mirror),
-        [] => Err(unknown(CliError::failed(format!("\"{text}\" is neither a mirror's name nor an address")))),
-        _ => Err(CliError::failed(format!("several repositories have a mirror {text}")).hint("name it by its address")),
+        [] => Err(unknown(Failure::failed(format!("\"{text}\" is neither a mirror's name nor an address")))),
+        _ => {
+            Err(Failure::failed(format!("several repositories have a mirror {text}")).remedy("name it by its address"))
+        }
     }
 }
 
@@ -234,7 +236,7 @@ pub fn listed(context: &Context, place: &Place) -> Vec<(RepositoryId, Option<Hea
     let mut listed = Vec::new();
     for id in known(context).unwrap_or_default() {
         let read = || Ok(existing_book(context, id)?.map(|book| book.all()).transpose()?.unwrap_or_default());
-        let mirrors = read().unwrap_or_else(|error: CliError| {
+        let mirrors = read().unwrap_or_else(|error: Failure| {
             context.output.warn(&format!(
                 "whether another repository, or a newer state, was seen at this mirror cannot be determined: {}",
                 error.chain()
@@ -248,7 +250,7 @@ pub fn listed(context: &Context, place: &Place) -> Vec<(RepositoryId, Option<Hea
 
 /// Why a mirror was not read, in words about the mirror.
 #[must_use]
-pub fn refused(error: repository::Error, place: &Place, access: &Access) -> CliError {
+pub fn refused(error: repository::Error, place: &Place, access: &Access) -> Failure {
     let repository::Error::Rollback { remembered, found } = error else { return error.into() };
     let code = HeadCode::of(&found);
     let error = MirrorError::Rollback { seen: remembered.generation, found: Some(found) };
@@ -267,13 +269,13 @@ pub fn refused(error: repository::Error, place: &Place, access: &Access) -> CliE
         }
         (None, None) => "somebody put an older state in its place".to_owned(),
     };
-    CliError::new(Exit::Rollback, error.to_string()).hint(hint)
+    Failure::new(Kind::Rollback, error.to_string()).remedy(hint)
 }
 
 /// The same for what was opened with a secret.
 #[must_use]
-pub fn explained(error: CliError, place: &Place, access: &Access) -> CliError {
-    if error.exit() != Exit::Rollback {
+pub fn explained(error: Failure, place: &Place, access: &Access) -> Failure {
+    if error.kind() != Kind::Rollback {
         return error;
     }
     match PublicView::open(access.clone()) {
@@ -291,7 +293,7 @@ fn memory_file(access: &Access) -> Option<PathBuf> {
 ///
 /// # Errors
 /// When a secret cannot be had, or the settings are refused.
-pub fn open(context: &Context, place: &Place, make: bool) -> Result<Arc<dyn MirrorStore>, CliError> {
+pub fn open(context: &Context, place: &Place, make: bool) -> Result<Arc<dyn MirrorStore>, Failure> {
     let Place { name, address, credentials_command } = place;
     if let Some(directory) = address.directory() {
         return Ok(Arc::new(local(directory, make)?));
@@ -299,7 +301,7 @@ pub fn open(context: &Context, place: &Place, make: bool) -> Result<Arc<dyn Mirr
     let customer_key = format!("{CUSTOMER_KEY}key");
     if address.service().scheme == "s3" && context.environment.mirror_secret(name.as_deref(), &customer_key).is_some() {
         return Err(
-            CliError::failed(NO_CUSTOMER_KEY).hint(format!("unset PACKSTONE_MIRROR_{}", customer_key.to_uppercase()))
+            Failure::failed(NO_CUSTOMER_KEY).remedy(format!("unset PACKSTONE_MIRROR_{}", customer_key.to_uppercase()))
         );
     }
     let mut secrets = BTreeMap::new();
@@ -316,7 +318,7 @@ pub fn open(context: &Context, place: &Place, make: bool) -> Result<Arc<dyn Mirr
                 .split_once('=')
                 .filter(|(key, _)| address.service().secrets.contains(key) || address.service().options.contains(key));
             let (key, value) = known.ok_or_else(|| {
-                CliError::failed(format!(
+                Failure::failed(format!(
                     "the credentials command printed a line that is no secret or option of {}: expected lines like {}=...",
                     address.service().scheme,
                     address.service().secrets.first().unwrap_or(&"key"),
@@ -333,7 +335,7 @@ pub fn open(context: &Context, place: &Place, make: bool) -> Result<Arc<dyn Mirr
 ///
 /// # Errors
 /// A usage error that says so.
-pub fn refuse_same(context: &Context, address: &Address) -> Result<(), CliError> {
+pub fn refuse_same(context: &Context, address: &Address) -> Result<(), Failure> {
     let Some(directory) = address.directory() else { return Ok(()) };
     // What is not there yet has a parent that is.
     let real = |path: &Path| {
@@ -345,10 +347,10 @@ pub fn refuse_same(context: &Context, address: &Address) -> Result<(), CliError>
     match (real(&place), real(directory)) {
         (Some(place), Some(mirror)) if place.starts_with(&mirror) || mirror.starts_with(&place) => {
             let shown = escape(directory.as_os_str().as_encoded_bytes());
-            Err(CliError::usage(format!(
+            Err(Failure::usage(format!(
                 "{shown} is the repository itself, or lies in it, or around it: that is no second copy"
             ))
-            .hint("choose a directory on another disk, or an address like s3://BUCKET/PATH"))
+            .remedy("choose a directory on another disk, or an address like s3://BUCKET/PATH"))
         }
         _ => Ok(()),
     }
@@ -358,23 +360,23 @@ pub fn refuse_same(context: &Context, address: &Address) -> Result<(), CliError>
 ///
 /// # Errors
 /// [`Exit::Locked`] when another process has it.
-pub fn lock(context: &Context, repository: RepositoryId, name: &str) -> Result<std::fs::File, CliError> {
+pub fn lock(context: &Context, repository: RepositoryId, name: &str) -> Result<std::fs::File, Failure> {
     let failed =
-        |error: std::io::Error| CliError::failed(format!("the lock of mirror {name} cannot be had")).caused_by(error);
+        |error: std::io::Error| Failure::failed(format!("the lock of mirror {name} cannot be had")).caused_by(error);
     let path = folder(context)?.join(format!("{repository}-{name}.lock"));
     let file = private::open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {
-            Err(CliError::new(Exit::Locked, format!("another process is at work on mirror {name}"))
-                .hint("wait for it; the lock ends with the process that holds it"))
+            Err(Failure::new(Kind::Locked, format!("another process is at work on mirror {name}"))
+                .remedy("wait for it; the lock ends with the process that holds it"))
         }
         Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 
 /// A mirror in a directory is written as a repository is: durable before anything relies on it.
-fn local(directory: &Path, make: bool) -> Result<Local, CliError> {
+fn local(directory: &Path, make: bool) -> Result<Local, Failure> {
     if make && !directory.exists() {
         return match Local::create_last(directory) {
             Err(error) if error.kind == ErrorKind::Absent => Err(no_parent(directory)),
@@ -385,8 +387,8 @@ fn local(directory: &Path, make: bool) -> Result<Local, CliError> {
         if !error.kind.is_about_object() {
             return repository::Error::from(error).into();
         }
-        CliError::new(Exit::Failed, format!("{error}"))
-            .hint(concat!("is its disk mounted? A new directory is made by: ", suggest!("mirror add NAME DIRECTORY")))
+        Failure::new(Kind::Failed, format!("{error}"))
+            .remedy(concat!("is its disk mounted? A new directory is made by: ", suggest!("mirror add NAME DIRECTORY")))
     })
 }
 
@@ -394,15 +396,15 @@ fn local(directory: &Path, make: bool) -> Result<Local, CliError> {
 ///
 /// # Errors
 /// The refusal.
-pub fn require_parent(directory: &Path) -> Result<(), CliError> {
+pub fn require_parent(directory: &Path) -> Result<(), Failure> {
     let is_there = directory.parent().is_none_or(Path::is_dir);
     if is_there { Ok(()) } else { Err(no_parent(directory)) }
 }
 
-fn no_parent(directory: &Path) -> CliError {
+fn no_parent(directory: &Path) -> Failure {
     let shown = |path: &Path| escape(path.as_os_str().as_encoded_bytes());
     let parent = directory.parent().unwrap_or(directory);
-    CliError::failed(format!("{} cannot be made: the directory {} is not there", shown(directory), shown(parent))).hint(
+    Failure::failed(format!("{} cannot be made: the directory {} is not there", shown(directory), shown(parent))).remedy(
         "is its disk mounted? Only the last directory of a mirror's path is made, so that a mirror never lands on the disk beneath a mount point",
     )
 }

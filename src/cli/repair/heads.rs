@@ -2,7 +2,7 @@
 
 use crate::base::command::suggest;
 use crate::base::escape::escape;
-use crate::cli::exit::{CliError, Exit};
+use crate::cli::exit::Exit;
 use crate::cli::freshness::{self, About};
 use crate::cli::progress::Work;
 use crate::cli::{Context, open};
@@ -11,6 +11,7 @@ use crate::repository;
 use crate::repository::broken_heads::BrokenHeads;
 use crate::repository::chain::Tip;
 use crate::storage::ObjectName;
+use crate::tasks::failure::{Failure, Kind};
 use crate::text::{clock, size};
 use std::collections::BTreeSet;
 
@@ -39,7 +40,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When there is no repository, or it cannot be read or written.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let mut broken = find(context)?;
     if let Some((head, known)) = broken.freshness() {
         freshness::tell(&known, head, About::new(&open::place(context)?), context.output);
@@ -80,33 +81,33 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         return Ok(Exit::Success);
     }
     let Some(newest) = broken.sound.as_ref().map(|tip| tip.reference().generation) else {
-        return Err(CliError::new(
-            Exit::Damage,
+        return Err(Failure::new(
+            Kind::Damage,
             "no head here can be read, and no mirror has one of those that are here",
         )
-        .hint(concat!(
+        .remedy(concat!(
             "from any other copy of the repository, copy the files under heads/ back. To bring it back from a mirror: ",
             suggest!("recover MIRROR --to DIRECTORY")
         )));
     };
     if !arguments.set_back {
         let files = size::counted(broken.unlisted_snapshots, "file", "files");
-        return Err(CliError::new(
-            Exit::Damage,
+        return Err(Failure::new(
+            Kind::Damage,
             format!(
                 "the newest head that can be read is of generation {newest}, and later ones cannot be brought back"
             ),
         )
-        .hint(format!(
+        .remedy(format!(
             "to go on from generation {newest}, which says nothing of {files} under snapshots/: {}",
             suggest!("repair heads --set-back")
         ))
-        .hint(concat!("to see then what can come back: ", suggest!("undelete"))));
+        .remedy(concat!("to see then what can come back: ", suggest!("undelete"))));
     }
     if !silent.is_empty() {
         let names: Vec<&str> = silent.iter().map(String::as_str).collect();
-        return Err(CliError::failed(format!("{} did not answer, and may have the later heads", names.join(", ")))
-            .hint(concat!(
+        return Err(Failure::failed(format!("{} did not answer, and may have the later heads", names.join(", ")))
+            .remedy(concat!(
                 "run the command again when it answers. To forget one that is gone for good: ",
                 suggest!("mirror remove NAME")
             )));
@@ -136,16 +137,16 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
 }
 
 /// What a newer program wrote is no damage.
-fn find(context: &Context) -> Result<BrokenHeads, CliError> {
+fn find(context: &Context) -> Result<BrokenHeads, Failure> {
     BrokenHeads::find(open::closed(context, "repair heads")?).map_err(|error| match error {
-        repository::Error::UnreadableHead { .. } => CliError::new(Exit::Damage, error.to_string()).hint(
+        repository::Error::UnreadableHead { .. } => Failure::new(Kind::Damage, error.to_string()).remedy(
             "use the newer program; if none ever wrote here, keep that file somewhere else and take it out of heads/",
         ),
         error => error.into(),
     })
 }
 
-fn show(broken: &BrokenHeads, dry_run: bool, context: &Context) -> Result<(), CliError> {
+fn show(broken: &BrokenHeads, dry_run: bool, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     let newest = broken.sound.as_ref().map(|tip| (tip.reference().generation, tip.head.time()));
     if output.json {
@@ -170,7 +171,7 @@ fn show(broken: &BrokenHeads, dry_run: bool, context: &Context) -> Result<(), Cl
     }
 }
 
-fn told(report: &repair_heads::Report, context: &Context) -> Result<(), CliError> {
+fn told(report: &repair_heads::Report, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     if output.json {
         return output.json(&serde_json::json!({

@@ -2,11 +2,12 @@
 
 use crate::base::command::suggest;
 use crate::base::escape::escape;
-use crate::cli::exit::{CliError, Exit};
+use crate::cli::exit::Exit;
 use crate::cli::progress::Work;
 use crate::cli::{Context, open};
 use crate::ops;
 use crate::ops::repair_index::{self, Options, Plan};
+use crate::tasks::failure::Failure;
 use crate::text::size;
 
 /// Make the cache again from segments, and missing segments from packs
@@ -30,7 +31,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When the repository cannot be opened, or the repair cannot be published.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::repository(context, "repair index")?;
     let options = Options { all_packs: arguments.read_all_packs, read_data: arguments.read_data };
     let mut attempt = 1;
@@ -62,7 +63,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     Ok(exit)
 }
 
-fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
+fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     if output.json {
         let ids = |all: &[(crate::base::id::ObjectId, String)]| -> Vec<String> {

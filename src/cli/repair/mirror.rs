@@ -2,12 +2,13 @@
 
 use crate::base::command::suggest;
 use crate::base::escape::escape;
-use crate::cli::exit::{CliError, Exit};
+use crate::cli::exit::Exit;
 use crate::cli::mirror::store;
 use crate::cli::progress::Work;
 use crate::cli::{Context, open};
 use crate::ops::{repair_mirror, sync};
 use crate::storage::ObjectName;
+use crate::tasks::failure::Failure;
 use crate::text::size;
 
 /// Send again what is damaged on a mirror
@@ -31,7 +32,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// As `sync`.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let view = open::public_view(context, "repair mirror")?;
     let mirror = store::book(context, view.id())?.get(&arguments.name)?;
     let place = store::Place::of(&mirror)?;

@@ -10,10 +10,11 @@ pub mod snapshots;
 use std::sync::Arc;
 
 use super::Context;
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::mirror::store;
 use crate::base::id::RepositoryId;
 use crate::storage::MirrorStore;
+use crate::tasks::failure::Failure;
 
 /// What is said then.
 const ONCE_MORE: &str = "The repository was changed by another run meanwhile. Once more:";
@@ -45,7 +46,7 @@ pub enum Command {
 ///
 /// # Errors
 /// When the repository cannot be opened, or the repair cannot be published.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     match &arguments.command {
         Command::Heads(arguments) => heads::run(arguments, context),
         Command::Index(arguments) => index::run(arguments, context),
@@ -60,7 +61,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
 type Mirrors = Vec<(String, Arc<dyn MirrorStore>)>;
 
 /// Those of these names that can be opened, all without any name; and the names of the others.
-fn mirrors(names: &[String], repository: RepositoryId, context: &Context) -> Result<(Mirrors, Vec<String>), CliError> {
+fn mirrors(names: &[String], repository: RepositoryId, context: &Context) -> Result<(Mirrors, Vec<String>), Failure> {
     let book = store::book(context, repository)?;
     let chosen = store::chosen(&book, names)?;
     let (mut opened, mut closed) = (Mirrors::new(), Vec::new());

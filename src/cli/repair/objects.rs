@@ -2,10 +2,11 @@
 
 use crate::base::command::suggest;
 use crate::base::escape::escape;
-use crate::cli::exit::{CliError, Exit};
+use crate::cli::exit::Exit;
 use crate::cli::progress::Work;
 use crate::cli::{Context, open};
 use crate::ops::repair_objects::{self, Plan};
+use crate::tasks::failure::Failure;
 use crate::text::size;
 
 /// Fetch what is damaged or missing here from a mirror
@@ -26,7 +27,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When there is no mirror, or the repository cannot be read or written.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let (mut exit, mut rounds) = (Exit::Success, 0_usize);
     loop {
         // Segments that came back name packs that nobody has looked at yet.
@@ -44,8 +45,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         }
         let (mirrors, _) = super::mirrors(&arguments.mirrors, view.id(), context)?;
         if mirrors.is_empty() {
-            return Err(CliError::failed("there is no mirror to fetch from")
-                .hint(concat!("to save what can be read of damaged packs: ", suggest!("repair packs"))));
+            return Err(Failure::failed("there is no mirror to fetch from")
+                .remedy(concat!("to save what can be read of damaged packs: ", suggest!("repair packs"))));
         }
         let progress = context.progress(Work::Other);
         let report = repair_objects::execute(&view, &mirrors, &plan, &progress);
@@ -76,7 +77,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     }
 }
 
-fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
+fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     let missing = plan.wrong.iter().filter(|wrong| wrong.damage.is_none()).count() as u64;
     let unreadable = plan.wrong.iter().filter(|wrong| wrong.is_unreadable).count() as u64;

@@ -2,12 +2,13 @@
 
 use crate::base::command::suggest;
 use crate::base::escape::escape;
-use crate::cli::exit::{CliError, Exit};
+use crate::cli::exit::Exit;
 use crate::cli::progress::Work;
 use crate::cli::{Context, open};
 use crate::ops;
 use crate::ops::repair_packs::{self, DamagedPack, Plan, Report};
 use crate::storage::ObjectName;
+use crate::tasks::failure::Failure;
 use crate::text::size;
 
 /// Save what can still be read in damaged packs, and put them out of the way
@@ -34,7 +35,7 @@ fn parse_pack(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// When the repository cannot be opened, or the repair cannot be published.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::repository(context, "repair packs")?;
     let mut attempt = 1;
     loop {
@@ -69,7 +70,7 @@ fn why(pack: &DamagedPack) -> String {
     }
 }
 
-fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
+fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     let would = if dry_run { "would be" } else { "will be" };
     if output.json {
@@ -132,7 +133,7 @@ fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
-fn done(report: &Report, plan: &Plan, context: &Context) -> Result<(), CliError> {
+fn done(report: &Report, plan: &Plan, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     if output.json {
         let moved = |(id, place): &(crate::base::id::ObjectId, String)| serde_json::json!({ "pack": id.to_string(), "now": place });

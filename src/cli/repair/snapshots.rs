@@ -2,13 +2,14 @@
 
 use crate::base::command::suggest;
 use crate::base::escape::escape;
-use crate::cli::exit::{CliError, Exit};
+use crate::cli::exit::Exit;
 use crate::cli::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use crate::cli::watch::{Watch, tell_warnings};
 use crate::cli::{Context, open};
 use crate::ops::repair_snapshots::{self, Change, Options, Report};
 use crate::ops::select;
 use crate::repository::pack_writer::PackOptions;
+use crate::tasks::failure::Failure;
 use crate::text::size;
 
 /// Make new snapshots without the files that are lost
@@ -36,7 +37,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When the repository cannot be opened, or the repair cannot be published.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let repository = open::repository(context, "repair snapshots")?;
     repository.require_newest()?;
     let selection = select::many(&repository, &arguments.snapshots, &arguments.filter.resolve())?;
@@ -71,7 +72,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
     Ok(if unusable { Exit::Damage } else { Exit::Success })
 }
 
-fn show(report: &Report, arguments: &Arguments, context: &Context) -> Result<(), CliError> {
+fn show(report: &Report, arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     for warning in &report.warnings {
         output.warn(warning);

@@ -2,7 +2,7 @@
 
 mod show;
 
-use super::exit::{CliError, Exit};
+use super::exit::Exit;
 use super::mirror::store;
 use super::progress::{Progress, Work};
 use super::{Context, open};
@@ -19,6 +19,7 @@ use crate::repository::mirror_book::{Damage, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, uptime::Uptime};
 use crate::storage::MirrorStore;
+use crate::tasks::failure::{Failure, Kind};
 use crate::text::{clock, size};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread::ScopedJoinHandle;
@@ -85,13 +86,13 @@ fn parse_percent(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// The worst of what befell the mirrors: each is tried.
-pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliError> {
+pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let view = open::public_view(context, "sync")?;
     view.tip().require_sound()?;
     let book = store::book(context, view.id())?;
     let mirrors = store::chosen(&book, &arguments.mirrors)?;
     if mirrors.is_empty() {
-        return Err(CliError::failed("there is no mirror yet").hint(suggest!("mirror add NAME s3://BUCKET/PATH")));
+        return Err(Failure::failed("there is no mirror yet").remedy(suggest!("mirror add NAME s3://BUCKET/PATH")));
     }
     let damage = book.damage(&store::place_name(&open::place(context)?))?;
     if let Some(damage) = damage.as_ref().filter(|_| !arguments.force) {
@@ -119,59 +120,59 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, CliErro
         asking: Mutex::new(()),
         context,
     };
-    let ended: Vec<Result<(), CliError>> = std::thread::scope(|scope| {
+    let ended: Vec<Result<(), Failure>> = std::thread::scope(|scope| {
         let start = |mirror| {
             let crew = &crew;
             let started = threads::spawn_one(scope, move || crew.tell(mirror));
-            started.map_err(|error| CliError::from(ops::Error::Threads(error)))
+            started.map_err(|error| Failure::from(ops::Error::Threads(error)))
         };
         let started: Vec<_> = mirrors.iter().map(start).collect();
-        let join = |thread: ScopedJoinHandle<'_, Result<(), CliError>>| {
+        let join = |thread: ScopedJoinHandle<'_, Result<(), Failure>>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         started.into_iter().map(|thread| thread.and_then(join)).collect()
     });
     progress.finish();
-    let failed: Vec<CliError> = ended.into_iter().filter_map(Result::err).collect();
+    let failed: Vec<Failure> = ended.into_iter().filter_map(Result::err).collect();
     let count = failed.len();
     // Of equal ones the first.
     let worst = failed.into_iter().reduce(|one, other| if rank(&other) > rank(&one) { other } else { one });
-    let worst = worst.map(|worst| match worst.exit() {
+    let worst = worst.map(|worst| match worst.kind() {
         // Each was named when it failed.
-        exit if mirrors.len() > 1 && exit != Exit::Interrupted => {
-            let all = CliError::new(
-                exit,
+        kind if mirrors.len() > 1 && kind != Kind::Interrupted => {
+            let all = Failure::new(
+                kind,
                 format!("{count} of {} mirrors not brought up as asked, named above", mirrors.len()),
             );
-            worst.hints().iter().fold(all, |all, hint| all.hint(hint))
+            worst.remedies().iter().fold(all, |all, remedy| all.remedy(remedy.clone()))
         }
         _ => worst,
     });
     worst.map_or(Ok(Exit::Success), Err)
 }
 
-fn refused(damage: &Damage) -> CliError {
+fn refused(damage: &Damage) -> Failure {
     let found = clock::show(damage.found, &clock::local_zone());
     let check = if damage.by_reading { suggest!("check --read-data") } else { suggest!("check") };
-    CliError::new(
-        Exit::Damage,
+    Failure::new(
+        Kind::Damage,
         format!("nothing was sent: the check of {found} found damage here ({})", escape(damage.what.as_bytes())),
     )
-    .hint(concat!("to fetch good copies from a mirror: ", suggest!("repair objects")))
-    .hint(format!("then: {check}"))
-    .hint(concat!("to send all the same: ", suggest!("sync --force")))
+    .remedy(concat!("to fetch good copies from a mirror: ", suggest!("repair objects")))
+    .remedy(format!("then: {check}"))
+    .remedy(concat!("to send all the same: ", suggest!("sync --force")))
 }
 
 /// How bad it is. What another run may find well again is less than what it will find as it is; a mirror from which nothing was deleted is
 /// whole.
-fn rank(error: &CliError) -> u8 {
-    match error.exit() {
-        Exit::DeletionRefused => 0,
-        Exit::Locked => 1,
-        Exit::Failed => 2,
-        Exit::MirrorIncomplete => 4,
-        Exit::Damage | Exit::Fork | Exit::Rollback | Exit::Stale => 5,
-        Exit::Interrupted => 6,
+fn rank(error: &Failure) -> u8 {
+    match error.kind() {
+        Kind::DeletionRefused => 0,
+        Kind::Locked => 1,
+        Kind::Failed => 2,
+        Kind::MirrorIncomplete => 4,
+        Kind::Damage | Kind::Fork | Kind::Rollback | Kind::Stale => 5,
+        Kind::Interrupted => 6,
         _ => 3,
     }
 }
@@ -185,15 +186,15 @@ struct Done {
 }
 
 /// Another history there is no reason to doubt what this machine remembers.
-fn explained(error: ops::Error, mirror: &str) -> CliError {
+fn explained(error: ops::Error, mirror: &str) -> Failure {
     match &error {
-        ops::Error::Repository(repository::Error::Fork { .. }) => CliError::new(Exit::Fork, error.to_string())
-            .hint(format!(
+        ops::Error::Repository(repository::Error::Fork { .. }) => Failure::new(Kind::Fork, error.to_string())
+            .remedy(format!(
                 "somebody wrote to a copy of this repository and synced it there. To bring its snapshots here: {}",
                 suggest!("copy --from-mirror {}", mirror)
             ))
-            .hint(concat!("then this history needs a mirror of its own: ", suggest!("mirror add NAME ADDRESS"))),
-        ops::Error::Mirror(error) => CliError::of_mirror(error, mirror),
+            .remedy(concat!("then this history needs a mirror of its own: ", suggest!("mirror add NAME ADDRESS"))),
+        ops::Error::Mirror(error) => Failure::of_mirror(error, mirror),
         _ => error.into(),
     }
 }
@@ -221,7 +222,7 @@ impl Crew<'_> {
     }
 
     /// Brings one up, and says how it went.
-    fn tell(&self, mirror: &Mirror) -> Result<(), CliError> {
+    fn tell(&self, mirror: &Mirror) -> Result<(), Failure> {
         let one = One { progress: self.progress, name: self.several.then_some(mirror.name.as_str()) };
         let done = self.bring_up(mirror, &one);
         let _voice = lock(&self.voice);
@@ -231,14 +232,14 @@ impl Crew<'_> {
         });
         told.map_err(|error| {
             let error = error.about(&mirror.name);
-            if self.several && error.exit() != Exit::Interrupted {
+            if self.several && error.kind() != Kind::Interrupted {
                 self.progress.between(|| self.context.output.warn(&error.chain()));
             }
             error
         })
     }
 
-    fn bring_up(&self, mirror: &Mirror, monitor: &One<'_>) -> Result<Done, CliError> {
+    fn bring_up(&self, mirror: &Mirror, monitor: &One<'_>) -> Result<Done, Failure> {
         let Self { view, context, .. } = self;
         let name = &mirror.name;
         let planning = self.start.planning();

@@ -2,17 +2,17 @@
 
 use super::Done;
 use crate::base::command::suggest;
-use crate::cli::exit::{CliError, Exit};
 use crate::cli::{Context, Output};
 use crate::codec::head_code::HeadCode;
 use crate::ops::sync::deletion::{Deleted, DeletionPlan};
 use crate::repository::mirror_book::Mirror;
 use crate::storage::Leftovers;
+use crate::tasks::failure::{Failure, Kind};
 use crate::text::{size, span};
 use std::time::Duration;
 
 /// What left the mirror, and what will.
-fn show_deletion(plan: &DeletionPlan, deleted: Option<&Deleted>, context: &Context) -> Result<(), CliError> {
+fn show_deletion(plan: &DeletionPlan, deleted: Option<&Deleted>, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     match deleted.map(|deleted| (deleted.objects, deleted.bytes)) {
         None if !plan.due.is_empty() => output.info(format_args!(
@@ -58,11 +58,11 @@ fn deletion_json(plan: &DeletionPlan, deleted: Option<&Deleted>) -> serde_json::
 ///
 /// # Errors
 /// That it did not.
-pub(super) fn complain(mirror: &Mirror, plan: &DeletionPlan, deleted: Option<&Deleted>) -> Result<(), CliError> {
+pub(super) fn complain(mirror: &Mirror, plan: &DeletionPlan, deleted: Option<&Deleted>) -> Result<(), Failure> {
     let name = &mirror.name;
     if plan.is_refused() {
-        return Err(CliError::new(
-            Exit::DeletionRefused,
+        return Err(Failure::new(
+            Kind::DeletionRefused,
             format!(
                 "nothing was deleted there: with {} ({}) that are due, and {} of the last seven days, it would be more than the {} that may be",
                 objects(plan.due.len() as u64),
@@ -71,16 +71,16 @@ pub(super) fn complain(mirror: &Mirror, plan: &DeletionPlan, deleted: Option<&De
                 size::show(plan.cap),
             ),
         )
-        .hint(format!("if that is right: {}", suggest!("sync {} --max-delete 100", name))));
+        .remedy(format!("if that is right: {}", suggest!("sync {} --max-delete 100", name))));
     }
     let failed = deleted.map(|deleted| deleted.failed.as_slice()).unwrap_or_default();
     match failed.first() {
         None => Ok(()),
-        Some((_, why)) => Err(CliError::failed(format!(
+        Some((_, why)) => Err(Failure::failed(format!(
             "the mirror is whole, but {} could not be deleted there: {why}",
             objects(failed.len() as u64)
         ))
-        .hint(format!("if its credentials must not delete: {}", suggest!("sync {} --no-delete", name)))),
+        .remedy(format!("if its credentials must not delete: {}", suggest!("sync {} --no-delete", name)))),
     }
 }
 
@@ -97,7 +97,7 @@ fn objects(count: u64) -> String {
 }
 
 /// What interrupted syncs had left on the mirror.
-fn show_leftovers(leftovers: &Leftovers, output: Output) -> Result<(), CliError> {
+fn show_leftovers(leftovers: &Leftovers, output: Output) -> Result<(), Failure> {
     let (removed, bytes) = leftovers.removed;
     if removed > 0 {
         let size = if bytes > 0 { format!(", {}", size::show(bytes)) } else { String::new() };
@@ -118,7 +118,7 @@ fn show_leftovers(leftovers: &Leftovers, output: Output) -> Result<(), CliError>
 ///
 /// # Errors
 /// When it cannot be printed.
-pub(super) fn show(mirror: &Mirror, done: &Done, context: &Context) -> Result<(), CliError> {
+pub(super) fn show(mirror: &Mirror, done: &Done, context: &Context) -> Result<(), Failure> {
     let output = context.output;
     let Done { plan, report, deletion, deleted } = done;
     let report = report.as_ref();

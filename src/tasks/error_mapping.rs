@@ -1,8 +1,8 @@
-//! From what went wrong below to the sentence, the hint and the exit code that a person gets.
+//! From what went wrong below to the kind of failure, the sentence and the remedies that a person gets.
 
 use std::io;
 
-use super::exit::{CliError, Exit};
+use super::failure::{Failure, Kind};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::shortage;
@@ -22,35 +22,53 @@ const HEAL: &str = concat!(
 /// What helps where the system does not let us.
 const OWNER: &str = "check who owns the repository's directory and how it is mounted";
 
-impl From<repository::Error> for CliError {
+/// What is over when another process ends, or when the store or this machine has what it lacks now.
+fn is_transient(error: &repository::Error) -> bool {
+    use repository::Error as E;
+    match error {
+        E::Locked(LockError::Busy { .. }) | E::Overtaken { .. } | E::Threads(_) => true,
+        E::Storage(storage) => matches!(storage.kind, ErrorKind::Unavailable | ErrorKind::Shortage),
+        _ => false,
+    }
+}
+
+impl From<repository::Error> for Failure {
     fn from(error: repository::Error) -> Self {
+        let is_transient = is_transient(&error);
+        let this = Self::of_repository(error);
+        if is_transient { this.transient() } else { this }
+    }
+}
+
+impl Failure {
+    fn of_repository(error: repository::Error) -> Self {
         use repository::Error as E;
         if let E::Exchanged { found, .. } = &error {
-            return Self::new(Exit::Rollback, error.to_string()).hint(format!(
+            return Self::new(Kind::Rollback, error.to_string()).remedy(format!(
                 "nothing was read or stored. Was another disk mounted there, or a directory exchanged? If it is the one that you mean from now \
                  on, name it once: {}",
                 suggest!("snapshots --repo-id {}", found.short())
             ));
         }
-        let (exit, hint) = match &error {
+        let (kind, hint) = match &error {
             E::NoRepository { .. } => (
-                Exit::NoRepository,
+                Kind::NoRepository,
                 concat!("name its directory with --repo or PACKSTONE_REPOSITORY, or make one: ", suggest!("init")),
             ),
-            E::Occupied { .. } => (Exit::Failed, "choose an empty or a new directory"),
+            E::Occupied { .. } => (Kind::Failed, "choose an empty or a new directory"),
             E::WrongSecret { .. } => (
-                Exit::WrongPassword,
+                Kind::WrongPassword,
                 "check the spelling and the keyboard layout; a recovery code or another key opens it as well",
             ),
             E::Locked(LockError::Failed { source, .. }) => {
-                return Self::failed(error.to_string()).hint(of_system(source));
+                return Self::failed(error.to_string()).remedy(of_system(source));
             }
             E::Locked(LockError::Busy { .. }) => (
-                Exit::Locked,
+                Kind::Locked,
                 "wait for it, for example with --retry-lock 10m; locks end with the process that holds them",
             ),
             E::Rollback { .. } => (
-                Exit::Rollback,
+                Kind::Rollback,
                 concat!(
                     "an older copy was put in its place, or a disk image was set back. If it was not you, do not trust this copy. To bring \
                      newer heads from a mirror, or with --set-back go on from this state: ",
@@ -58,29 +76,29 @@ impl From<repository::Error> for CliError {
                 ),
             ),
             E::OtherRepository { .. } => (
-                Exit::Rollback,
+                Kind::Rollback,
                 concat!(
                     "nothing was read or stored. Check --repo and --repo-id. To see the id: ",
                     suggest!("cat config")
                 ),
             ),
             E::BehindCode { .. } => (
-                Exit::Rollback,
+                Kind::Rollback,
                 "somebody put an older state in its place, or it was not brought up to date since that code was printed",
             ),
             E::NotInHistory { .. } => (
-                Exit::Fork,
+                Kind::Fork,
                 "check the code. If it is right, somebody set a copy of this repository back and wrote to it since",
             ),
-            E::Exchanged { .. } => (Exit::Rollback, ""),
+            E::Exchanged { .. } => (Kind::Rollback, ""),
             E::Fork { .. } => (
-                Exit::Fork,
+                Kind::Fork,
                 "two machines wrote to copies of one repository. Keep both copies, and use the one whose snapshots you want; \
                  to go on with the other one, remove this machine's memory of it in the state directory",
             ),
             // Nothing is known of its bytes.
             E::UnreadableHead { is_damage: false, .. } => (
-                Exit::Failed,
+                Kind::Failed,
                 concat!(
                     "the disk failed under this head. Run the command again. If it stays so, bring the head back from a mirror: ",
                     suggest!("repair heads")
@@ -90,71 +108,71 @@ impl From<repository::Error> for CliError {
             E::UnreadableHead { is_damage: true, .. }
             | E::Missing { object: ObjectName::Head { .. }, .. }
             | E::Damaged { object: ObjectName::Head { .. }, .. } => (
-                Exit::Damage,
+                Kind::Damage,
                 concat!(
                     "to bring it back from a mirror, or go on from the newest one that can be read: ",
                     suggest!("repair heads")
                 ),
             ),
             E::NoHead { .. } => (
-                Exit::Damage,
+                Kind::Damage,
                 concat!(
                     "from any other copy of the repository, copy the files back under the same names: they never change. To bring them \
                      back from a mirror: ",
                     suggest!("repair heads")
                 ),
             ),
-            E::ForeignConfig => (Exit::Damage, "bring the config file back from another copy of the repository"),
+            E::ForeignConfig => (Kind::Damage, "bring the config file back from another copy of the repository"),
             E::Threads(source) => {
                 let hint = shortage::describe(source);
-                return hint.into_iter().fold(Self::failed(error.to_string()).of_process(), Self::hint);
+                return hint.into_iter().fold(Self::failed(error.to_string()).of_process(), Self::remedy);
             }
             E::System { source, .. } => return Self::failed(error.to_string()).because_of(source),
             // The sentence says what to do.
-            E::Overtaken { .. } => (Exit::Failed, ""),
+            E::Overtaken { .. } => (Kind::Failed, ""),
             E::Storage(storage) => match storage.kind {
                 _ if storage.source.kind() == io::ErrorKind::FileTooLarge => (
-                    Exit::Failed,
+                    Kind::Failed,
                     "no file of this process may grow so large (ulimit -f): nothing was published. Raise the limit and run the \
                      command again",
                 ),
-                ErrorKind::Denied => (Exit::Failed, OWNER),
+                ErrorKind::Denied => (Kind::Failed, OWNER),
                 ErrorKind::Shortage => {
-                    return Self::failed(error.to_string()).hint(of_system(&storage.source)).of_process();
+                    return Self::failed(error.to_string()).remedy(of_system(&storage.source)).of_process();
                 }
-                ErrorKind::Device => return Self::failed(error.to_string()).hint(of_system(&storage.source)),
+                ErrorKind::Device => return Self::failed(error.to_string()).remedy(of_system(&storage.source)),
                 ErrorKind::Full => (
-                    Exit::Failed,
+                    Kind::Failed,
                     "the disk of the repository is full: nothing was published and all earlier snapshots are safe. \
                      Free some space and run the command again: what was stored already is taken over",
                 ),
                 ErrorKind::Durability => (
-                    Exit::Failed,
+                    Kind::Failed,
                     "the disk could not confirm a write: nothing was published. Look at the kernel's log and the disk's health",
                 ),
-                ErrorKind::Length | ErrorKind::NoFile => (Exit::Damage, HEAL),
+                ErrorKind::Length | ErrorKind::NoFile => (Kind::Damage, HEAL),
                 ErrorKind::Interrupted => return Self::interrupted(),
-                ErrorKind::Unavailable => (Exit::Failed, "the store may answer later: run the command again"),
-                ErrorKind::Absent | ErrorKind::Refused | ErrorKind::Other => (Exit::Failed, ""),
+                ErrorKind::Unavailable => (Kind::Failed, "the store may answer later: run the command again"),
+                ErrorKind::Absent | ErrorKind::Refused | ErrorKind::Other => (Kind::Failed, ""),
             },
-            _ if error.is_damage() => (Exit::Damage, HEAL),
-            _ => (Exit::Failed, ""),
+            _ if error.is_damage() => (Kind::Damage, HEAL),
+            _ => (Kind::Failed, ""),
         };
-        let this = Self::new(exit, error.to_string());
-        if hint.is_empty() { this } else { this.hint(hint) }
+        let this = Self::new(kind, error.to_string());
+        if hint.is_empty() { this } else { this.remedy(hint) }
     }
 }
 
-impl CliError {
+impl Failure {
     /// A command went on behind what it could not read, and says so in the end.
-    pub(super) fn unread(is_damage: bool, message: String) -> Self {
+    pub fn unread(is_damage: bool, message: String) -> Self {
         let hint = match is_damage {
             true => HEAL,
             false => {
                 "this process could not read it now: no damage is known. Look at who owns the repository's files and how they are mounted, and run the command again"
             }
         };
-        Self::new(Exit::of_unread(is_damage), message).hint(hint)
+        Self::new(Kind::of_unread(is_damage), message).remedy(hint)
     }
 }
 
@@ -173,21 +191,21 @@ fn of_system(source: &io::Error) -> String {
     })
 }
 
-impl From<MirrorError> for CliError {
+impl From<MirrorError> for Failure {
     fn from(error: MirrorError) -> Self {
         Self::of_mirror(&error, "NAME")
     }
 }
 
-impl CliError {
+impl Failure {
     /// The same where it is known which mirror is meant.
-    pub(super) fn of_mirror(error: &MirrorError, name: &str) -> Self {
+    pub fn of_mirror(error: &MirrorError, name: &str) -> Self {
         use MirrorError as E;
-        let (exit, hint) = match error {
-            E::Foreign { .. } => (Exit::Failed, "choose an empty place; nothing there was touched".to_owned()),
-            E::OtherRepository => (Exit::Failed, "a mirror belongs to one repository; choose another place".to_owned()),
+        let (kind, hint) = match error {
+            E::Foreign { .. } => (Kind::Failed, "choose an empty place; nothing there was touched".to_owned()),
+            E::OtherRepository => (Kind::Failed, "a mirror belongs to one repository; choose another place".to_owned()),
             E::Ahead { .. } => (
-                Exit::Stale,
+                Kind::Stale,
                 format!(
                     "the repository here was set back, or another machine has a newer copy of it. Nothing there was touched. \
                      To go on from the mirror, in a new directory: {}",
@@ -195,32 +213,32 @@ impl CliError {
                 ),
             ),
             E::Rollback { found: None, .. } => (
-                Exit::Rollback,
+                Kind::Rollback,
                 format!(
                     "is its disk mounted? If you emptied it yourself: {}",
                     suggest!("mirror accept {} --head none", name)
                 ),
             ),
             E::Rollback { found: Some(head), .. } => (
-                Exit::Rollback,
+                Kind::Rollback,
                 format!(
                     "somebody put an older state in its place. If that was you: {}",
                     suggest!("mirror accept {} --head {}", name, HeadCode::of(head))
                 ),
             ),
             E::UnreadableHead { .. } => (
-                Exit::Damage,
+                Kind::Damage,
                 format!("to see everything that is damaged there: {}", suggest!("check --mirror {}", name)),
             ),
             E::WrongConfig => (
-                Exit::Damage,
+                Kind::Damage,
                 format!(
                     "nothing was sent. To put it aside there and send the right one: {}",
                     suggest!("repair mirror {}", name)
                 ),
             ),
             E::Incomplete { .. } => (
-                Exit::MirrorIncomplete,
+                Kind::MirrorIncomplete,
                 concat!(
                     "its state is the one of before. To see what failed and why: ",
                     suggest!("mirror list"),
@@ -230,18 +248,18 @@ impl CliError {
                 .to_owned(),
             ),
         };
-        Self::new(exit, error.to_string()).hint(hint)
+        Self::new(kind, error.to_string()).remedy(hint)
     }
 }
 
-impl From<ops::Error> for CliError {
+impl From<ops::Error> for Failure {
     fn from(error: ops::Error) -> Self {
         match error {
             ops::Error::Repository(error) => error.into(),
             ops::Error::At { path, source } => Self::from(source).about(&escape(&path)),
             ops::Error::Interrupted => Self::interrupted(),
             ops::Error::EmptyStream => Self::failed(error.to_string())
-                .hint("check the command that writes the stream; to store an empty file: --stdin-allow-empty"),
+                .remedy("check the command that writes the stream; to store an empty file: --stdin-allow-empty"),
             ops::Error::NewestUnreadable { ref found, .. } => {
                 let heal = match error.repository() {
                     Some(repository::Error::UnreadableHead { .. }) => {
@@ -251,12 +269,13 @@ impl From<ops::Error> for CliError {
                     Some(repository::Error::Storage(storage)) if !error.is_damage() => of_system(&storage.source),
                     _ => HEAL.to_owned(),
                 };
-                let this = Self::new(Exit::of_unread(error.is_damage()), error.to_string());
-                this.hint(format!("name the one you want by its id: {found} is the newest that can be read")).hint(heal)
+                let this = Self::new(Kind::of_unread(error.is_damage()), error.to_string());
+                this.remedy(format!("name the one you want by its id: {found} is the newest that can be read"))
+                    .remedy(heal)
             }
             ops::Error::Shortage { ref source, .. } | ops::Error::Threads(ref source) => {
                 let hint = shortage::describe(source);
-                hint.into_iter().fold(Self::failed(error.to_string()).of_process(), Self::hint)
+                hint.into_iter().fold(Self::failed(error.to_string()).of_process(), Self::remedy)
             }
             ops::Error::System { ref source, .. } => Self::failed(error.to_string()).because_of(source),
             ops::Error::Mirror(error) => error.into(),

@@ -1,0 +1,9 @@
+//! What a face may ask for: a request of plain data, an environment that says where things are, and a monitor go in; a report
+//! or a [`failure::Failure`] comes out.
+//!
+//! Nothing here prints, asks on a terminal, or knows an exit code. A command line, a schedule, an API and a terminal interface all
+//! call these, so that none of them can leave out what protects the data.
+
+mod error_mapping;
+pub mod failure;
+pub mod remedy;
