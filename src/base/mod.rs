@@ -11,6 +11,8 @@ pub mod private;
 #[cfg(feature = "program")]
 pub mod shortage;
 #[cfg(feature = "program")]
+pub mod stop;
+#[cfg(feature = "program")]
 pub mod sys;
 #[cfg(feature = "program")]
 pub mod threads;

@@ -12,7 +12,7 @@ use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::ops::copy::{self, Copied, Copying, Done, Options, Plan};
 use crate::ops::select::Chosen;
-use crate::ops::{Monitor, Severity};
+use crate::ops::{Monitor, Problem, Severity};
 use crate::repository::pack_writer::PackOptions;
 use crate::tasks::failure::{Failure, Kind};
 use crate::text::{clock, size, span};
@@ -147,7 +147,7 @@ fn one(
             tally.failed += 1;
             tally.damage |= error.is_damage();
             let message = format!("snapshot {} is not copied: {error}", chosen.id.short());
-            progress.problem(Severity::Error, b"", &message);
+            progress.problem(&Problem::new(Severity::Error, b"", &message));
             Ok(())
         }
     }

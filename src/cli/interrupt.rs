@@ -1,58 +1,31 @@
-//! The end that the user wants: SIGINT, SIGTERM and SIGHUP set a flag that long work polls; a second one ends the
-//! process at once. Nothing is lost by that: whatever was not published yet is swept up by the next run.
+//! The end that the user wants: SIGINT, SIGTERM and SIGHUP set the stop signal; a second one ends the process at once. Nothing is lost by that: whatever was not published yet is swept up by the next run.
 //!
 //! A signal that is ignored when the program starts stays ignored: `nohup` wants it to outlive its terminal, and a shell keeps
 //! Ctrl-C from what it runs in the background.
 
 use super::exit::Exit;
+use crate::base::stop::{Stop, StopSignal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-/// The flag. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
-
-impl Interrupt {
-    /// A flag that only [`Interrupt::set`] sets.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+/// A stop signal that the signals set. Call it once, at the start of the program.
+///
+/// # Errors
+/// When the operating system does not let us handle a signal.
+pub fn install() -> io::Result<StopSignal> {
+    let (stop, again) = (StopSignal::new(), Arc::new(AtomicBool::new(false)));
+    let ignored = ignored();
+    let wanted = [(SIGINT, Stop::User), (SIGTERM, Stop::Shutdown), (SIGHUP, Stop::Shutdown)];
+    for (signal, why) in wanted.into_iter().filter(|(signal, _)| !is_in(ignored, *signal)) {
+        // Handlers run in the order of registration: the exit only sees a flag that an earlier signal has set.
+        let code = i32::from(Exit::Interrupted.code());
+        signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&again))?;
+        signal_hook::flag::register(signal, Arc::clone(&again))?;
+        signal_hook::flag::register_usize(signal, stop.flag(), why.number())?;
     }
-
-    /// A flag that the signals set. Call it once, at the start of the program.
-    ///
-    /// # Errors
-    /// When the operating system does not let us handle a signal.
-    pub fn install() -> io::Result<Self> {
-        let this = Self::new();
-        let ignored = ignored();
-        for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !is_in(ignored, *signal)) {
-            // Handlers run in the order of registration: the exit only sees a flag that an earlier signal has set.
-            let code = i32::from(Exit::Interrupted.code());
-            signal_hook::flag::register_conditional_shutdown(signal, code, Arc::clone(&this.0))?;
-            signal_hook::flag::register(signal, Arc::clone(&this.0))?;
-        }
-        Ok(this)
-    }
-
-    /// True once the user wants an end.
-    #[must_use]
-    pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// The flag itself, for what knows nothing of this floor.
-    #[must_use]
-    pub fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.0)
-    }
-
-    /// Sets the flag as a signal would.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+    Ok(stop)
 }
 
 /// Lets a write beyond the limit of file sizes (`ulimit -f`) fail with an error that can be said, instead of ending the
@@ -90,14 +63,5 @@ mod tests {
         assert!(is_in(found, SIGHUP) && is_in(found, 13));
         assert!(!is_in(found, SIGINT) && !is_in(found, SIGTERM) && !is_in(found, 0) && !is_in(found, 65));
         assert_eq!((mask("", "SigIgn:"), mask("SigIgn:\tx", "SigIgn:")), (0, 0));
-    }
-
-    #[test]
-    fn clones_share_the_flag() {
-        let flag = Interrupt::new();
-        let other = flag.clone();
-        assert!(!other.is_set());
-        flag.set();
-        assert!(other.is_set());
     }
 }

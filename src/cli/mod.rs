@@ -61,6 +61,7 @@ pub mod tag;
 pub mod undelete;
 pub mod version;
 
+use crate::base::stop::StopSignal;
 use crate::base::sys;
 use crate::base::{shortage, threads};
 use crate::storage::remote::ssh;
@@ -70,7 +71,6 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
 use exit::Exit;
 use foreign::Foreign;
-use interrupt::Interrupt;
 use options::GlobalOptions;
 use output::Output;
 use progress::{Progress, Work};
@@ -133,7 +133,7 @@ pub struct Context {
     /// How to print.
     pub output: Output,
     /// Set when the user wants an end.
-    pub interrupt: Interrupt,
+    pub interrupt: StopSignal,
     environment: Environment,
     told: directories::Told,
 }
@@ -200,7 +200,7 @@ fn end_ssh_with_us() {
 }
 
 fn start(cli: Cli, environment: Environment, output: Output) -> Result<Exit, Failure> {
-    let interrupt = Interrupt::install()
+    let interrupt = interrupt::install()
         .map_err(|error| Failure::failed("cannot handle the signals that interrupt").caused_by(error))?;
     // Where it cannot be handled the signal ends the program, as it would have.
     let _ = interrupt::bear_file_size_limit();

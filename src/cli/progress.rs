@@ -5,7 +5,6 @@
 //! how often (1 to 60 times a second).
 
 use super::bar::{self, Counts};
-use super::interrupt::Interrupt;
 use super::json::{
     BackupMessage, BackupStatus, BackupVerbose, CheckMessage, ItemError, Raw, RestoreCounts, RestoreMessage,
     RestoreStatus, RestoreVerbose, Text, Warning,
@@ -13,7 +12,8 @@ use super::json::{
 use super::output::Output;
 use crate::base::escape::escape;
 use crate::base::lock::lock;
-use crate::ops::{Action, Item, Monitor, Phase, Severity};
+use crate::base::stop::{Stop, StopSignal};
+use crate::ops::{Action, Item, Monitor, Phase, Problem, Severity};
 use crate::text::rate::Rate;
 use crate::text::size;
 use indicatif::{ProgressBar, ProgressDrawTarget};
@@ -70,14 +70,14 @@ struct Shared {
 #[derive(Debug)]
 pub struct Progress {
     shared: Arc<Shared>,
-    interrupt: Interrupt,
+    interrupt: StopSignal,
     ticker: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Progress {
     /// Watches `work`, shown as `output` says.
     #[must_use]
-    pub fn new(work: Work, output: Output, interrupt: Interrupt) -> Self {
+    pub fn new(work: Work, output: Output, interrupt: StopSignal) -> Self {
         let draw = output.terminal && !output.quiet && !output.json;
         let bar = draw.then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
         let now = Instant::now();
@@ -146,10 +146,10 @@ impl Progress {
 
     /// Removes the bar, so that the summary can be printed.
     pub fn finish(mut self) {
-        self.stop();
+        self.end();
     }
 
-    fn stop(&mut self) {
+    fn end(&mut self) {
         if let Some((stop, thread)) = self.ticker.take() {
             drop(stop);
             let _ = thread.join();
@@ -162,7 +162,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.stop();
+        self.end();
     }
 }
 
@@ -385,18 +385,20 @@ impl Monitor for Progress {
         }
     }
 
-    fn problem(&self, severity: Severity, path: &[u8], message: &str) {
+    fn problem(&self, &Problem { severity, path, message, .. }: &Problem<'_>) {
         let shared = &self.shared;
-        if severity == Severity::Error {
-            shared.errors.fetch_add(1, Relaxed);
-        } else if shared.output.verbosity == 0 {
-            return; // notes are kept in the result; one line there counts them
+        match severity {
+            Severity::Error => drop(shared.errors.fetch_add(1, Relaxed)),
+            Severity::Warning => return shared.above_bar(|| shared.output.warn(message)),
+            // Notes are kept in the result; one line there counts them.
+            Severity::Note if shared.output.verbosity == 0 => return,
+            Severity::Note => {}
         }
         let message = shared.output.shown(message);
         let line = if path.is_empty() { message.clone() } else { format!("{}: {message}", escape(path)) };
         shared.above_bar(|| match (shared.output.json, severity, shared.work) {
             (false, ..) => shared.output.warn(&line),
-            (true, Severity::Note, _) => shared.output.json_to_stderr(&Warning::new(&line)),
+            (true, Severity::Note | Severity::Warning, _) => shared.output.json_to_stderr(&Warning::new(&line)),
             (true, Severity::Error, Work::Backup) => {
                 let error = ItemError::new(&message, "archival", path);
                 shared.output.json_to_stderr(&BackupMessage::Error(error));
@@ -411,8 +413,8 @@ impl Monitor for Progress {
         });
     }
 
-    fn interrupted(&self) -> bool {
-        self.interrupt.is_set()
+    fn stop(&self) -> Option<Stop> {
+        self.interrupt.get()
     }
 }
 
@@ -425,7 +427,7 @@ mod tests {
 
     #[test]
     fn counters_add_up_and_begin_anew_with_a_phase() {
-        let progress = Progress::new(Work::Backup, QUIET, Interrupt::new());
+        let progress = Progress::new(Work::Backup, QUIET, StopSignal::new());
         progress.phase(Phase::Backup);
         progress.expect(2, 100, false);
         progress.expect(1, 50, true);
@@ -439,10 +441,10 @@ mod tests {
 
     #[test]
     fn an_interrupt_is_seen() {
-        let interrupt = Interrupt::new();
+        let interrupt = StopSignal::new();
         let progress = Progress::new(Work::Other, QUIET, interrupt.clone());
         assert!(!progress.interrupted());
-        interrupt.set();
+        interrupt.request(Stop::User);
         assert!(progress.interrupted());
     }
 

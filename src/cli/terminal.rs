@@ -1,7 +1,7 @@
 //! The terminal itself, whatever the standard streams are: for what must be seen by a person and by nobody else (a
 //! recovery code is never written to a pipe, a file or JSON), and for questions whose answers are shown.
 
-use super::interrupt::Interrupt;
+use crate::base::stop::StopSignal;
 use crate::tasks::failure::Failure;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::{File, OpenOptions};
@@ -18,13 +18,13 @@ const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 #[derive(Debug)]
 pub struct Terminal {
     file: File,
-    interrupt: Interrupt,
+    interrupt: StopSignal,
 }
 
 impl Terminal {
     /// The terminal, or `None` when there is none (a service, a pipeline in the background).
     #[must_use]
-    pub fn open(interrupt: &Interrupt) -> Option<Self> {
+    pub fn open(interrupt: &StopSignal) -> Option<Self> {
         let file = OpenOptions::new().read(true).write(true).open("/dev/tty").ok()?;
         Some(Self { file, interrupt: interrupt.clone() })
     }
@@ -80,7 +80,7 @@ mod tests {
         io::Seek::seek(&mut file, io::SeekFrom::Start(2)).unwrap();
         file.write_all(answer.as_bytes()).unwrap();
         io::Seek::rewind(&mut file).unwrap();
-        Terminal { file, interrupt: Interrupt::new() }
+        Terminal { file, interrupt: StopSignal::new() }
     }
 
     #[test]
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn the_user_may_leave() {
         let mut terminal = answering("yes\n");
-        terminal.interrupt.set();
+        terminal.interrupt.request(crate::base::stop::Stop::User);
         assert_eq!(terminal.ask("? ").unwrap_err().kind(), crate::tasks::failure::Kind::Interrupted);
     }
 }

@@ -2,17 +2,17 @@
 //! met, and the user's interrupt ends the work.
 
 use super::Context;
-use super::interrupt::Interrupt;
 use super::output::Output;
 use crate::base::escape::escape;
-use crate::ops::{Item, Monitor, Phase, Severity};
+use crate::base::stop::{Stop, StopSignal};
+use crate::ops::{Item, Monitor, Phase, Problem};
 use crate::repository::Repository;
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Watch {
     output: Output,
-    interrupt: Interrupt,
+    interrupt: StopSignal,
 }
 
 impl Watch {
@@ -29,13 +29,13 @@ impl Monitor for Watch {
     fn advance(&self, _: u64, _: u64) {}
     fn item(&self, _: &Item<'_>) {}
 
-    fn problem(&self, _: Severity, path: &[u8], message: &str) {
+    fn problem(&self, &Problem { path, message, .. }: &Problem<'_>) {
         let message = self.output.shown(message);
         self.output.warn(&if path.is_empty() { message } else { format!("{}: {message}", escape(path)) });
     }
 
-    fn interrupted(&self) -> bool {
-        self.interrupt.is_set()
+    fn stop(&self) -> Option<Stop> {
+        self.interrupt.get()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::select::{self, Chosen, Filter, Selection, SnapshotRef};
 use super::tree_walk::{TreeWalk, Visited};
-use super::{Error, Monitor, Result, Severity, Unread};
+use super::{Error, Monitor, Problem, Result, Severity, Unread};
 use crate::base::time::Time;
 use crate::files::pattern::Patterns;
 use crate::repository::Repository;
@@ -53,7 +53,7 @@ pub fn execute<E: From<Error>>(
             Err(error) => {
                 let error = error.passable()?;
                 unread.add(&error);
-                monitor.problem(Severity::Error, b"", &error.to_string());
+                monitor.problem(&Problem::new(Severity::Error, b"", &error.to_string()));
                 continue;
             }
         };

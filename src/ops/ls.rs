@@ -97,7 +97,7 @@ pub fn execute<E: From<Error>>(
                 Err(error) => {
                     let error = error.passable()?;
                     unread.add(&error);
-                    monitor.problem(super::Severity::Error, b"", &error.to_string());
+                    monitor.problem(&super::Problem::new(super::Severity::Error, b"", &error.to_string()));
                 }
             }
         }

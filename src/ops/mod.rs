@@ -44,6 +44,7 @@ mod tree_depth;
 pub mod tree_walk;
 pub mod undelete;
 
+use crate::base::stop::Stop;
 use std::time::Duration;
 
 /// What a long operation is doing now. A phase begins with [`Monitor::phase`] and ends with the next one.
@@ -140,10 +141,61 @@ impl<'a> Item<'a> {
 /// How grave a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Worth knowing; the result is what was asked for (a file grew while it was read).
+    /// Worth knowing; the result is what was asked for (a file grew while it was read). It is in the report too.
     Note,
+    /// Not to be overlooked, and in no report: nothing of what was asked for is missing, but something is not as it should be.
+    Warning,
     /// Some of what was asked for could not be done; the outcome says so.
     Error,
+}
+
+/// What a problem is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// An entry of a source or a target, at the problem's path.
+    File,
+    /// Something that is stored in the repository.
+    Stored,
+    /// A mirror.
+    Mirror,
+    /// How new what was opened is.
+    Freshness,
+    /// This machine: what it remembers, its cache, its directories, its limits.
+    Machine,
+}
+
+/// Something that went wrong or is worth knowing, while the work goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Problem<'a> {
+    /// How grave it is.
+    pub severity: Severity,
+    /// What it is about.
+    pub subject: Subject,
+    /// The path of the entry; empty when it concerns no single file.
+    pub path: &'a [u8],
+    /// The sentence. Commands in it stand between their marks ([`crate::base::command`]).
+    pub message: &'a str,
+}
+
+impl<'a> Problem<'a> {
+    /// One about the file at `path`, or about something stored when that is empty.
+    #[must_use]
+    pub const fn new(severity: Severity, path: &'a [u8], message: &'a str) -> Self {
+        let subject = if path.is_empty() { Subject::Stored } else { Subject::File };
+        Self { severity, subject, path, message }
+    }
+
+    /// A warning about something else than a file.
+    #[must_use]
+    pub const fn warning(subject: Subject, message: &'a str) -> Self {
+        Self { severity: Severity::Warning, subject, path: b"", message }
+    }
+
+    /// The same about something else.
+    #[must_use]
+    pub const fn about(self, subject: Subject) -> Self {
+        Self { subject, ..self }
+    }
 }
 
 /// How often an operation begins again because others changed what its plan rests on.
@@ -198,13 +250,17 @@ pub trait Monitor: Send + Sync {
     /// One entry begins or is finished.
     fn item(&self, item: &Item<'_>);
 
-    /// Something went wrong or is worth knowing, and the work goes on. `path` may be empty when it concerns no
-    /// single file. The same problem is in the operation's report too: showing it here is a courtesy.
-    fn problem(&self, severity: Severity, path: &[u8], message: &str);
+    /// Something went wrong or is worth knowing, and the work goes on.
+    fn problem(&self, problem: &Problem<'_>);
 
-    /// True when the user wants an end. Operations ask between two files, packs or blocks and then return their
+    /// Who wants an end, once somebody does. Operations ask between two files, packs or blocks and then return their
     /// "interrupted" error, leaving what an interrupted run may leave.
-    fn interrupted(&self) -> bool;
+    fn stop(&self) -> Option<Stop>;
+
+    /// True when somebody wants an end.
+    fn interrupted(&self) -> bool {
+        self.stop().is_some()
+    }
 }
 
 /// Nobody watches and nobody interrupts.
@@ -216,9 +272,9 @@ impl Monitor for Silent {
     fn expect(&self, _: u64, _: u64, _: bool) {}
     fn advance(&self, _: u64, _: u64) {}
     fn item(&self, _: &Item<'_>) {}
-    fn problem(&self, _: Severity, _: &[u8], _: &str) {}
-    fn interrupted(&self) -> bool {
-        false
+    fn problem(&self, _: &Problem<'_>) {}
+    fn stop(&self) -> Option<Stop> {
+        None
     }
 }
 

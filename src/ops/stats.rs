@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::select::{self, Filter, Found, SnapshotArgument};
 use super::tree_walk::{TreeWalk, Visited};
-use super::{Error, Monitor, Phase, Result, Severity, Unread};
+use super::{Error, Monitor, Phase, Problem, Result, Severity, Unread};
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::pack::PackKind;
@@ -167,7 +167,11 @@ pub fn run(repository: &Repository, wanted: &Wanted, monitor: &dyn Monitor) -> R
         for (id, error) in selection.damaged {
             let error = Error::from(error);
             counter.report.unread.add(&error);
-            monitor.problem(Severity::Error, b"", &format!("snapshot {} cannot be read: {error}", id.short()));
+            monitor.problem(&Problem::new(
+                Severity::Error,
+                b"",
+                &format!("snapshot {} cannot be read: {error}", id.short()),
+            ));
         }
         for chosen in selection.chosen {
             let found = select::find_path(repository, &chosen, b"")?;
@@ -219,7 +223,7 @@ impl Counter<'_> {
                 Err(error) => {
                     let error = error.passable()?;
                     self.report.unread.add(&error);
-                    monitor.problem(Severity::Error, b"", &error.to_string());
+                    monitor.problem(&Problem::new(Severity::Error, b"", &error.to_string()));
                 }
             }
         }

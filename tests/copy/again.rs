@@ -1,5 +1,6 @@
 //! What was copied is not copied again, what is there is not stored again, and what cannot be copied whole is not there.
 
+use packstone::base::stop::Stop;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use packstone::codec::tree::Node;
 use packstone::ops::copy::{self as copies, Copying, Done};
 use packstone::ops::prune::{self, Limits, MaxUnused};
 use packstone::ops::select::Filter;
-use packstone::ops::{Error, Item, Monitor, Phase, Severity, Silent, backup as backups};
+use packstone::ops::{Error, Item, Monitor, Phase, Problem, Silent, backup as backups};
 use packstone::repository::Repository;
 use packstone::repository::index::read_segment;
 use packstone::repository::list_reader::{Chunks, Listing};
@@ -252,11 +253,11 @@ impl Monitor for Impatient {
         self.1.fetch_add(items, Ordering::SeqCst);
     }
     fn item(&self, _: &Item<'_>) {}
-    fn problem(&self, _: Severity, _: &[u8], message: &str) {
+    fn problem(&self, &Problem { message, .. }: &Problem<'_>) {
         panic!("{message}");
     }
-    fn interrupted(&self) -> bool {
-        self.1.load(Ordering::SeqCst) >= self.0
+    fn stop(&self) -> Option<Stop> {
+        (self.1.load(Ordering::SeqCst) >= self.0).then_some(Stop::User)
     }
 }
 
@@ -300,11 +301,11 @@ impl Monitor for Meddler<'_> {
         }
     }
     fn item(&self, _: &Item<'_>) {}
-    fn problem(&self, _: Severity, _: &[u8], message: &str) {
+    fn problem(&self, &Problem { message, .. }: &Problem<'_>) {
         panic!("{message}");
     }
-    fn interrupted(&self) -> bool {
-        false
+    fn stop(&self) -> Option<Stop> {
+        None
     }
 }
 

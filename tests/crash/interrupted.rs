@@ -1,9 +1,10 @@
 //! An interrupted first backup stores at most two packs' worth of bytes again: the open data pack and the open tree pack.
 
+use packstone::base::stop::Stop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use packstone::ops::{self, Item, Monitor, Phase, Severity, Silent};
+use packstone::ops::{self, Item, Monitor, Phase, Problem, Silent};
 use packstone::storage::crash::CrashDisk;
 use packstone::storage::local::Local;
 use packstone::storage::{Folder, Storage};
@@ -35,11 +36,11 @@ impl Monitor for Impatient {
         self.stored.fetch_add(items, Ordering::SeqCst);
     }
     fn item(&self, _: &Item<'_>) {}
-    fn problem(&self, _: Severity, path: &[u8], message: &str) {
+    fn problem(&self, &Problem { path, message, .. }: &Problem<'_>) {
         panic!("{path:?}: {message}");
     }
-    fn interrupted(&self) -> bool {
-        self.stored.load(Ordering::SeqCst) >= self.files
+    fn stop(&self) -> Option<Stop> {
+        (self.stored.load(Ordering::SeqCst) >= self.files).then_some(Stop::User)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Files that change at awkward moments.
 
+use packstone::base::stop::Stop;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use packstone::codec::snapshot::{Outcome, ProblemKind};
-use packstone::ops::{Action, Item, Monitor, Phase, Severity};
+use packstone::ops::{Action, Item, Monitor, Phase, Problem};
 
 use crate::world::{World, skipped};
 
@@ -54,11 +55,11 @@ impl Monitor for Watching<'_> {
             self.times.lock().unwrap().push(times(self.hasty.path));
         }
     }
-    fn problem(&self, _: Severity, path: &[u8], message: &str) {
+    fn problem(&self, &Problem { path, message, .. }: &Problem<'_>) {
         panic!("{path:?}: {message}");
     }
-    fn interrupted(&self) -> bool {
-        false
+    fn stop(&self) -> Option<Stop> {
+        None
     }
 }
 

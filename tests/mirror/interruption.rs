@@ -1,10 +1,9 @@
 //! The first signal ends whatever waits for a store, within about a second, and nothing is remembered of it.
 
+use packstone::base::stop::{Stop, StopSignal};
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use packstone::storage::patience::Patience;
@@ -70,12 +69,12 @@ fn every_operation_of_a_store_ends_when_the_user_wants_an_end() {
         ("remove", |store, name| store.remove(name)),
     ];
     for (what, operation) in operations {
-        let stop = Arc::new(AtomicBool::new(false));
-        let remote = server.remote(Patience::default()).ended_by(Arc::clone(&stop));
+        let stop = StopSignal::new();
+        let remote = server.remote(Patience::default()).ended_by(stop.clone());
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 std::thread::sleep(Duration::from_millis(300));
-                stop.store(true, Ordering::Relaxed);
+                stop.request(Stop::User);
             });
             let began = Instant::now();
             let error = operation(&remote, &name).unwrap_err();

@@ -1,5 +1,6 @@
 //! A repository in a temporary directory, and the shortest ways to back up and restore.
 
+use packstone::base::stop::Stop;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -22,7 +23,7 @@ use packstone::files::source::Sources;
 use packstone::files::walk::Rules;
 use packstone::ops::restore::{self, Options, Plan, Report, Selection};
 use packstone::ops::select::{self, Filter, SnapshotRef};
-use packstone::ops::{Item, Monitor, Phase, Severity, Silent, backup};
+use packstone::ops::{Item, Monitor, Phase, Problem, Silent, backup};
 use packstone::repository::keyring::NewSlot;
 use packstone::repository::lock::Locks;
 use packstone::repository::pack_writer::PackOptions;
@@ -247,10 +248,10 @@ impl<F: Fn(&Event<'_>) + Send + Sync> Monitor for Hook<F> {
         (self.call)(&Event::Item(item));
     }
 
-    fn problem(&self, _: Severity, _: &[u8], _: &str) {}
+    fn problem(&self, _: &Problem<'_>) {}
 
-    fn interrupted(&self) -> bool {
-        self.bytes_left.load(SeqCst) == 0
+    fn stop(&self) -> Option<Stop> {
+        (self.bytes_left.load(SeqCst) == 0).then_some(Stop::User)
     }
 }
 

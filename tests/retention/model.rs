@@ -7,6 +7,7 @@
 //!
 //! `PACKSTONE_FULL=1` runs 20,000 sequences, otherwise 500; `PACKSTONE_SEED=n` runs one.
 
+use packstone::base::stop::Stop;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -19,7 +20,7 @@ use packstone::files::exclude::Excludes;
 use packstone::files::source::Sources;
 use packstone::ops::order::FUTURE_SECONDS;
 use packstone::ops::retag::Change;
-use packstone::ops::{Item, Monitor, Phase, Severity, Silent, backup, check};
+use packstone::ops::{Item, Monitor, Phase, Problem, Severity, Silent, backup, check};
 use packstone::repository::lock::Locks;
 use packstone::repository::{Access, Repository};
 use packstone::storage::Storage;
@@ -111,11 +112,11 @@ impl Monitor for Meddler<'_> {
     fn item(&self, _: &Item<'_>) {
         self.step();
     }
-    fn problem(&self, severity: Severity, path: &[u8], message: &str) {
+    fn problem(&self, &Problem { severity, path, message, .. }: &Problem<'_>) {
         assert_eq!(severity, Severity::Note, "{path:?}: {message}");
     }
-    fn interrupted(&self) -> bool {
-        false
+    fn stop(&self) -> Option<Stop> {
+        None
     }
 }
 

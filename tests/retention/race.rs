@@ -1,5 +1,6 @@
 //! The encounters that lost data elsewhere, by name.
 
+use packstone::base::stop::Stop;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -12,7 +13,7 @@ use packstone::codec::key_tree::ChunkKind;
 use packstone::codec::live_state::{Mark, MarkedKind};
 use packstone::codec::pack::PackKind;
 use packstone::ops::prune::{self, Limits, MaxUnused};
-use packstone::ops::{Item, Monitor, Phase, Severity, Silent, repair_index, undelete};
+use packstone::ops::{Item, Monitor, Phase, Problem, Silent, repair_index, undelete};
 use packstone::repository::lock::Locks;
 use packstone::repository::run::Run;
 use packstone::repository::{Access, Repository};
@@ -64,12 +65,12 @@ macro_rules! watches {
                 }
             }
             fn item(&self, _: &Item<'_>) {}
-            fn problem(&self, _: Severity, _: &[u8], _: &str) {}
-            fn interrupted(&self) -> bool {
+            fn problem(&self, _: &Problem<'_>) {}
+            fn stop(&self) -> Option<Stop> {
                 if $asked {
                     self.0.now();
                 }
-                false
+                None
             }
         }
     };

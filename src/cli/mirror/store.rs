@@ -328,7 +328,7 @@ pub fn open(context: &Context, place: &Place, make: bool) -> Result<Arc<dyn Mirr
         }
     }
     let remote = Remote::open(address, &secrets).map_err(repository::Error::from)?;
-    Ok(Arc::new(remote.ended_by(context.interrupt.flag())))
+    Ok(Arc::new(remote.ended_by(context.interrupt.clone())))
 }
 
 /// A mirror in the repository, or the other way round, is no second copy.

@@ -9,12 +9,13 @@ use super::{Context, open};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::lock::{lock, wait_timeout};
+use crate::base::stop::Stop;
 use crate::base::threads;
 use crate::base::time::Time;
 use crate::ops::sync::deletion::{self, Deleted, DeletionPlan, Rules};
 use crate::ops::sync::pass::Pass;
 use crate::ops::sync::{self, Options, Plan, Report};
-use crate::ops::{self, Item, Monitor, Phase, Severity};
+use crate::ops::{self, Item, Monitor, Phase, Problem, Subject};
 use crate::repository::mirror_book::{Damage, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, uptime::Uptime};
@@ -376,14 +377,17 @@ impl Monitor for One<'_> {
         self.progress.item(item);
     }
 
-    fn problem(&self, severity: Severity, path: &[u8], message: &str) {
+    fn problem(&self, problem: &Problem<'_>) {
         match self.name {
-            Some(name) => self.progress.problem(severity, path, &format!("{name}: {message}")),
-            None => self.progress.problem(severity, path, message),
+            Some(name) => {
+                let message = format!("{name}: {}", problem.message);
+                self.progress.problem(&Problem { message: &message, subject: Subject::Mirror, ..*problem });
+            }
+            None => self.progress.problem(problem),
         }
     }
 
-    fn interrupted(&self) -> bool {
-        self.progress.interrupted()
+    fn stop(&self) -> Option<Stop> {
+        self.progress.stop()
     }
 }

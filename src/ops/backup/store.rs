@@ -556,7 +556,7 @@ impl<'a, 'r> Store<'a, 'r> {
             }
         };
         self.stored.outcome = self.stored.outcome.max(outcome);
-        self.monitor.problem(severity, &typed_path(&path, &self.sources), &message);
+        self.monitor.problem(&crate::ops::Problem::new(severity, &typed_path(&path, &self.sources), &message));
         while message.len() > snapshot::TEXT_MAX {
             message.pop();
         }

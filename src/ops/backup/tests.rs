@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+use crate::base::stop::Stop;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +12,7 @@ use crate::codec::chunker::Parameters;
 use crate::codec::tree::Node;
 use crate::files::exclude::Excludes;
 use crate::ops::tree_walk::TreeWalk;
-use crate::ops::{Item, Severity, Silent, content};
+use crate::ops::{Item, Problem, Silent, content};
 use crate::repository::fixture;
 use crate::storage::memory::Memory;
 
@@ -55,13 +56,13 @@ impl Monitor for AtStep<'_> {
     fn expect(&self, _: u64, _: u64, _: bool) {}
     fn advance(&self, _: u64, _: u64) {}
     fn item(&self, _: &Item<'_>) {}
-    fn problem(&self, _: Severity, _: &[u8], _: &str) {}
-    fn interrupted(&self) -> bool {
+    fn problem(&self, _: &Problem<'_>) {}
+    fn stop(&self) -> Option<Stop> {
         // The walk asks before each of its steps, in a thread of its own.
         if std::thread::current().id() != self.main && self.seen.fetch_add(1, Relaxed) + 1 == self.step {
             (self.act)();
         }
-        false
+        None
     }
 }
 

@@ -24,7 +24,7 @@ use crate::files::stat::{Kind, Stat};
 use crate::files::xattr::Place;
 use crate::ops::tree_depth::{check_depth, depth_of};
 use crate::ops::tree_walk::{TreeWalk, Visited};
-use crate::ops::{Error, Monitor, Result, Severity};
+use crate::ops::{Error, Monitor, Problem, Result, Severity};
 use crate::repository::Repository;
 use crate::repository::list_reader::Chunks;
 
@@ -217,7 +217,7 @@ impl<'a, E: From<Error>> Work<'a, E> {
 
     fn unreadable(&mut self, path: &[u8], error: &io::Error) {
         self.report.unreadable += 1;
-        self.monitor.problem(Severity::Error, path, &format!("cannot be read: {error}"));
+        self.monitor.problem(&Problem::new(Severity::Error, path, &format!("cannot be read: {error}")));
     }
 
     fn change(&mut self, path: &[u8], is_directory: bool, sign: &'static str) -> std::result::Result<(), E> {

@@ -1,9 +1,10 @@
 //! When the first file was there.
 
+use crate::base::stop::Stop;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use crate::ops::{Action, Item, Monitor, Phase, Severity};
+use crate::ops::{Action, Item, Monitor, Phase, Problem};
 
 /// Passes everything on, and looks at the clock when the first file is finished.
 pub(super) struct Stopwatch<'a> {
@@ -47,11 +48,11 @@ impl Monitor for Stopwatch<'_> {
         self.inner.item(item);
     }
 
-    fn problem(&self, severity: Severity, path: &[u8], message: &str) {
-        self.inner.problem(severity, path, message);
+    fn problem(&self, problem: &Problem<'_>) {
+        self.inner.problem(problem);
     }
 
-    fn interrupted(&self) -> bool {
-        self.inner.interrupted()
+    fn stop(&self) -> Option<Stop> {
+        self.inner.stop()
     }
 }

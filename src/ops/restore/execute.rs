@@ -1,6 +1,7 @@
 //! Carrying a plan out. The order of the steps stands at the top of [`super`].
 
 use crate::base::lock::{into_inner, lock};
+use crate::ops;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
@@ -58,7 +59,7 @@ impl Shared<'_> {
 
     /// Something is not restored.
     pub fn problem(&self, path: &[u8], kind: ProblemKind, message: String) {
-        self.monitor.problem(Severity::Error, path, &message);
+        self.monitor.problem(&ops::Problem::new(Severity::Error, path, &message));
         self.report(|report| report.problem(Problem { path: path.to_vec(), kind, message }));
     }
 

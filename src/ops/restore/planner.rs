@@ -1,5 +1,6 @@
 //! Making a plan: the walk through the snapshot beside a look at the target.
 
+use crate::ops;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -298,7 +299,7 @@ impl Planner<'_> {
     }
 
     pub(super) fn problem(&mut self, path: &[u8], kind: ProblemKind, message: String) {
-        self.monitor.problem(Severity::Error, path, &message);
+        self.monitor.problem(&ops::Problem::new(Severity::Error, path, &message));
         self.report.problem(Problem { path: path.to_vec(), kind, message });
     }
 

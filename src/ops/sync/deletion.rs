@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::Plan;
 use crate::base::threads;
 use crate::codec::head::Head;
-use crate::ops::{Error, Monitor, Phase, Result, Severity};
+use crate::ops::{Error, Monitor, Phase, Problem, Result, Severity};
 use crate::repository::marked::object_name;
 use crate::repository::mirror_book::MirrorBook;
 use crate::repository::public_view::PublicView;
@@ -220,7 +220,7 @@ pub fn execute(
                     // Somebody else was faster.
                     Err(error) if matches!(error.kind, ErrorKind::Absent) => monitor.advance(1, bytes),
                     Err(error) => {
-                        monitor.problem(Severity::Error, b"", &error.to_string());
+                        monitor.problem(&Problem::new(Severity::Error, b"", &error.to_string()));
                         done.failed.push((name, error.to_string()));
                     }
                 }

@@ -12,7 +12,7 @@ use crate::base::threads;
 use crate::base::time::Time;
 use crate::ops::mirror_error::MirrorError;
 use crate::ops::sample::Sample;
-use crate::ops::{Error, Monitor, Result, Severity};
+use crate::ops::{Error, Monitor, Problem, Result, Severity};
 use crate::repository;
 use crate::repository::mirror_book::{MirrorBook, SendState};
 use crate::repository::public_view::{Needed, verify};
@@ -209,7 +209,7 @@ impl Sender<'_> {
                     Err(Error::Interrupted) => return,
                     Err(error) => {
                         if !is_shortage(&error) {
-                            self.monitor.problem(Severity::Error, b"", &error.to_string());
+                            self.monitor.problem(&Problem::new(Severity::Error, b"", &error.to_string()));
                         }
                         lock(&failed).push((needed, error));
                     }

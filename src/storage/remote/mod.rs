@@ -37,12 +37,13 @@ mod unfinished;
 mod upload;
 
 use crate::base::lock::lock;
+use crate::base::stop::StopSignal;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -105,7 +106,7 @@ pub struct Remote {
     /// What finds and ends unfinished uploads, where the service has them.
     calls: Option<Arc<Calls>>,
     /// Set when the user wants an end.
-    stop: Arc<AtomicBool>,
+    stop: StopSignal,
 }
 
 /// What runs the requests. When it ends, connections are closed; what cannot be ended, such as the question for a host's address, is not waited for.
@@ -165,20 +166,20 @@ impl Remote {
             random: random(),
             patience,
             calls,
-            stop: Arc::default(),
+            stop: StopSignal::new(),
         })
     }
 
     /// The same store, of which every operation fails with [`ErrorKind::Interrupted`] from when `stop` is set.
     #[must_use]
-    pub fn ended_by(self, stop: Arc<AtomicBool>) -> Self {
+    pub fn ended_by(self, stop: StopSignal) -> Self {
         Self { stop, ..self }
     }
 
     /// The same store for what cleans up behind an interruption: it is asked once, and not waited for.
     fn for_cleaning(&self) -> Self {
         let patience = Patience { attempts: 1, answer: self.patience.answer.min(CLEANING), ..self.patience };
-        Self { stop: Arc::default(), patience, ..self.clone() }
+        Self { stop: StopSignal::new(), patience, ..self.clone() }
     }
 
     fn incomplete(&self) -> MutexGuard<'_, Vec<Incomplete>> {
@@ -213,7 +214,7 @@ impl Remote {
     ) -> Result<T> {
         let failed = |kind, why: String| Error::new(operation, object, io::Error::other(why)).with_kind(kind);
         let interrupted = || failed(ErrorKind::Interrupted, "interrupted".to_owned());
-        let stop = || self.stop.load(Ordering::Relaxed) || (uplink.stop)();
+        let stop = || self.stop.is_set() || (uplink.stop)();
         // What another attempt has sent already is not told again as new.
         let (told, of_attempt) = (Cell::new(0), Cell::new(0));
         let tell = |flow: &Flow| {
@@ -474,7 +475,7 @@ impl MirrorStore for Remote {
     }
 
     fn discard(&self, name: &ObjectName) -> Result<()> {
-        if self.stop.load(Ordering::Relaxed) { self.for_cleaning().remove(name) } else { self.remove(name) }
+        if self.stop.is_set() { self.for_cleaning().remove(name) } else { self.remove(name) }
     }
 
     fn expect_objects(&self, count: u64) {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::base::stop::{Stop, StopSignal};
 use std::collections::BTreeSet;
 
 fn remote(address: &str) -> Remote {
@@ -261,6 +262,13 @@ fn the_end_waits_for_nothing_that_cannot_be_ended() {
 }
 
 /// After an interruption, one that waits for a silent store does not wait long, and nothing but what cleans up is asked.
+/// Somebody wants an end.
+fn ended() -> StopSignal {
+    let stop = StopSignal::new();
+    stop.request(Stop::User);
+    stop
+}
+
 #[test]
 fn what_cleans_up_is_asked_after_an_interruption() {
     let asked = Arc::new(AtomicU64::new(0));
@@ -270,13 +278,13 @@ fn what_cleans_up_is_asked_after_an_interruption() {
         seen.fetch_add(1, Ordering::SeqCst);
         let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     });
-    let remote = s3(port, Patience::default()).ended_by(Arc::new(AtomicBool::new(true)));
+    let remote = s3(port, Patience::default()).ended_by(ended());
     assert_eq!(remote.remove(&name()).unwrap_err().kind, ErrorKind::Interrupted);
     assert_eq!(asked.load(Ordering::SeqCst), 0);
     remote.discard(&name()).unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 1);
     let port = server(|_, _| std::thread::sleep(Duration::from_secs(20)));
-    let remote = s3(port, Patience::default()).ended_by(Arc::new(AtomicBool::new(true)));
+    let remote = s3(port, Patience::default()).ended_by(ended());
     let began = Instant::now();
     assert_eq!(remote.discard(&name()).unwrap_err().kind, ErrorKind::Unavailable);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());

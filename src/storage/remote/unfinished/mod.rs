@@ -213,7 +213,7 @@ impl Search<'_> {
             loop {
                 match tokio::time::timeout(TICK, &mut call).await {
                     Ok(answer) => return answer.ok(),
-                    Err(_) if Instant::now() >= end || self.remote.stop.load(Ordering::Relaxed) => return None,
+                    Err(_) if Instant::now() >= end || self.remote.stop.is_set() => return None,
                     Err(_) => {}
                 }
             }
