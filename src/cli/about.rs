@@ -33,13 +33,14 @@ impl About {
     /// What options and environment name.
     #[must_use]
     pub fn of(global: &GlobalOptions) -> Self {
-        let repository = match (global.repository_is_default(), global.repository(), &global.repository_file) {
-            (true, ..) => "",
-            (_, Ok(place), _) => Self::place(&place),
-            // It cannot be read now.
-            (_, Err(_), Some(file)) => option("--repository-file", absolute(file).as_os_str()),
-            (_, Err(_), None) => option("-r", global.repo.as_deref().unwrap_or(Path::new("")).as_os_str()),
-        };
+        let repository =
+            match (global.places().repository_is_default(), global.places().repository(), &global.repository_file) {
+                (true, ..) => "",
+                (_, Ok(place), _) => Self::place(&place),
+                // It cannot be read now.
+                (_, Err(_), Some(file)) => option("--repository-file", absolute(file).as_os_str()),
+                (_, Err(_), None) => option("-r", global.repo.as_deref().unwrap_or(Path::new("")).as_os_str()),
+            };
         let mirror = global.from_mirror.as_deref();
         let mirror = mirror.map_or("", |mirror| option("--from", source(mirror).as_os_str()));
         let state = global.state_dir.as_deref().filter(|directory| !directory.as_os_str().is_empty());

@@ -3,7 +3,7 @@
 use super::exit::Exit;
 use super::fields::{Fields, Value};
 use super::watch::tell_warnings;
-use super::{Context, entry, open, snapshot_json};
+use super::{Context, entry, snapshot_json};
 use crate::base::escape::Escaped;
 use crate::base::hex::hex;
 use crate::base::id::ObjectId;
@@ -21,6 +21,7 @@ use crate::ops::select::{self, Chosen, Filter, SnapshotArgument};
 use crate::ops::tree_walk::Visited;
 use crate::repository::Repository;
 use crate::repository::keyring::SlotInfo;
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::{clock, file_mode};
 use clap::ValueEnum;
@@ -71,7 +72,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let text = arguments.id.as_ref().map(|id| id.to_string_lossy().into_owned());
     let id = || text.clone().ok_or_else(|| Failure::usage("cat needs an id here, after the kind"));
-    let repository = open::repository(context, "cat")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "cat")?;
     let zone = clock::local_zone();
     let fields = match arguments.kind {
         Kind::Config => config(&repository, &zone),

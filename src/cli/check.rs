@@ -3,8 +3,6 @@
 use super::Context;
 use super::exit::Exit;
 use super::json::{CheckMessage, CheckSummary};
-use super::mirror::store;
-use super::open;
 use super::progress::Work;
 use crate::base::command::{stored, suggest};
 use crate::base::escape::{Escaped, escape};
@@ -13,6 +11,7 @@ use crate::ops::check::{self, Data, Finding, Options, Report};
 use crate::ops::check_mirror::Which;
 use crate::repository::Repository;
 use crate::repository::mirror_book::Damage;
+use crate::tasks::environment::{mirrors, repositories};
 use crate::tasks::failure::Failure;
 use crate::text::size;
 use crate::text::span;
@@ -104,7 +103,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         let checked = super::mirror::check::run(mirror, of_mirror(data, arguments), seed, context);
         return checked.map_err(|error| error.reading_from(mirror));
     }
-    let repository = open::repository(context, "check")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "check")?;
     if let Some(pack) = &arguments.list {
         return list(pack, &repository, context);
     }
@@ -116,7 +115,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
     for warning in repository.take_warnings() {
         context.output.warn(&warning);
     }
-    if context.global.from_mirror.is_none()
+    if context.environment.from_mirror.is_none()
         && let Err(error) = remember(&report, options.data, &repository, context)
     {
         context.output.warn(&format!("what this check found could not be remembered: {}", error.chain()));
@@ -125,7 +124,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         say_json(&report, &options, context)?;
     } else {
         say(&report, &options, context)?;
-        let mirrors = store::names(context, repository.id());
+        let mirrors = mirrors::list_names(&context.environment, repository.id());
         if report.damage().is_some() && !mirrors.is_empty() {
             let names = mirrors.join(", ");
             context
@@ -149,16 +148,16 @@ pub fn exit(report: &Report) -> Exit {
 /// A later sync must know of damage: mirrors hold the good copies. What is refused and not damaged is the same on all of them, and does
 /// not keep anything from being sent.
 fn remember(report: &Report, data: Data, repository: &Repository, context: &Context) -> Result<(), Failure> {
-    let place = store::place_name(repository.place());
+    let place = mirrors::place_name(repository.place());
     match report.damage() {
         Some(finding) => {
             let (by_reading, what) = (data != Data::None, stored(&finding.message));
-            if let Some(book) = store::book_if_any(context, repository.id())? {
+            if let Some(book) = mirrors::open_book_if_any(&context.environment, &context.watch(), repository.id())? {
                 book.set_damage(&place, &Damage { found: Time::now(), by_reading, what })?;
             }
         }
         None => {
-            if let Some(book) = store::existing_book(context, repository.id())? {
+            if let Some(book) = mirrors::open_existing_book(&context.environment, repository.id())? {
                 book.clear_damage(&place, data == Data::All)?;
             }
         }

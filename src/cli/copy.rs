@@ -1,12 +1,12 @@
 //! `copy`: snapshots of another repository into this one.
 
+use super::Context;
 use super::exit::Exit;
 use super::output::Output;
 use super::progress::{Progress, Work};
-use super::secret::FromOptions;
+use super::secret_options::FromOptions;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use super::watch::tell_warnings;
-use super::{Context, open};
 use crate::base::command::{suggest, suggest_all};
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
@@ -14,6 +14,7 @@ use crate::ops::copy::{self, Copied, Copying, Done, Options, Plan};
 use crate::ops::select::Chosen;
 use crate::ops::{Monitor, Problem, Severity};
 use crate::repository::pack_writer::PackOptions;
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::{Failure, Kind};
 use crate::text::{clock, size, span};
 use std::time::Duration;
@@ -63,11 +64,14 @@ struct Tally {
 /// # Errors
 /// [`Exit::Damage`] when a snapshot cannot be read wholly: it is not copied, the others are.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let destination = open::repository(context, "copy")?;
+    let destination = repositories::open_repository(&context.environment, &context.watch(), "copy")?;
+    let from = arguments.from.source();
     let source = match &arguments.from.mirror {
-        Some(mirror) => open::source_mirror(mirror, &arguments.from, destination.id(), context)
-            .map_err(|error| error.reading_from(mirror))?,
-        None => open::source(&arguments.from, destination.id(), context, "copy")?,
+        Some(mirror) => {
+            repositories::open_source_mirror(&context.environment, &context.watch(), mirror, &from, destination.id())
+                .map_err(|error| error.reading_from(mirror))?
+        }
+        None => repositories::open_source(&context.environment, &context.watch(), &from, destination.id(), "copy")?,
     };
     let of_source = match &arguments.from.mirror {
         Some(_) => context.output,

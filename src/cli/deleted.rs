@@ -1,10 +1,10 @@
 //! `deleted`: what vanished from the sources, and how to get it back.
 
+use super::Context;
 use super::exit::Exit;
 use super::json::{Raw, Text};
 use super::snapshot_argument::SnapshotFilter;
 use super::watch::{Watch, tell_warnings};
-use super::{Context, open};
 use crate::base::command::{suggest, suggest_all};
 use crate::base::escape::escape;
 use crate::base::time::Time;
@@ -12,6 +12,7 @@ use crate::codec::deletion_log::{DeletedKind, Deletion};
 use crate::files::pattern::{Patterns, is_glob};
 use crate::ops::backup;
 use crate::ops::deleted::{self, Cursor, Page, Part, Row, Wanted, Way};
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::table::{Align, Table};
 use crate::text::{clock, size};
@@ -87,7 +88,7 @@ struct DeletionJson<'a> {
 /// after everything else has been shown.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let part = arguments.path.as_ref().map(|path| part(path.as_bytes())).transpose()?;
-    let repository = open::repository(context, "deleted")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "deleted")?;
     let wanted = Wanted {
         filter: arguments.filter.resolve(),
         part,

@@ -1,12 +1,13 @@
 //! `diff`: what changed between two snapshots, or since one.
 
+use super::Context;
 use super::exit::Exit;
 use super::json::{Change as JsonChange, DiffCount, DiffMessage};
 use super::snapshot_argument::{DiffTarget, SnapshotArgument, SnapshotFilter};
 use super::watch::{Watch, tell_warnings};
-use super::{Context, open, own};
 use crate::base::escape::{Escaped, escape};
 use crate::ops::diff::{self, Change, Count, Statistics, live};
+use crate::tasks::environment::{own_places, repositories};
 use crate::tasks::failure::Failure;
 use crate::text::size;
 use std::os::unix::ffi::OsStrExt;
@@ -46,7 +47,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
     if arguments.content && !is_live {
         return Err(Failure::usage("--content reads live files: two snapshots are always compared by content"));
     }
-    let repository = open::repository(context, "diff")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "diff")?;
     let filter = arguments.filter.resolve();
     let from = diff::side(&repository, &arguments.from, &filter)?;
     let watch = Watch::new(context);
@@ -75,7 +76,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
             let options = live::Options {
                 metadata: arguments.metadata,
                 content: arguments.content,
-                own: own::places(context, &repository),
+                own: own_places::places(&context.environment, &context.watch(), &repository),
             };
             let mut show = |change: Change| show(&change, json, &mut stream);
             let report = live::execute(&repository, &from, path, &options, &mut show, &watch)?;

@@ -1,14 +1,15 @@
 //! `dump`: a file, or a directory as an archive, to the standard output.
 
+use super::Context;
 use super::exit::Exit;
 use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::tell_warnings;
-use super::{Context, open, own};
 use crate::base::escape::escape;
 use crate::base::private;
 use crate::files::own::OwnPlaces;
 use crate::ops::dump::{self, DumpError, LeftOut, Sink, Wanted};
+use crate::tasks::environment::{own_places, repositories};
 use crate::tasks::failure::Failure;
 use crate::text::size;
 use std::ffi::OsString;
@@ -62,13 +63,14 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// A usage error for an archive on a terminal; [`Exit::Damage`] when something cannot be read: what has been written to
 /// the standard output by then is incomplete, and a target file is not made.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::repository(context, "dump")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "dump")?;
     let wanted = Wanted {
         snapshot: arguments.snapshot.clone(),
         filter: arguments.filter.resolve(),
         path: arguments.path.as_ref().map(|path| path.as_bytes().to_vec()),
     };
-    let own = arguments.target.is_some().then(|| own::places(context, &repository));
+    let own =
+        arguments.target.is_some().then(|| own_places::places(&context.environment, &context.watch(), &repository));
     let plan = dump::plan(&repository, &wanted)?;
     tell_warnings(&repository, context.output);
     if plan.is_directory() && arguments.target.is_none() && io::stdout().is_terminal() {

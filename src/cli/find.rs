@@ -5,13 +5,14 @@ use super::json::FindGroup;
 use super::ls::incomplete;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use super::watch::{Watch, tell_warnings};
-use super::{Context, entry, open};
+use super::{Context, entry};
 use crate::base::escape::Escaped;
 use crate::base::time::Time;
 use crate::files::pattern::Patterns;
 use crate::ops::Unread;
 use crate::ops::find::{self, Wanted};
 use crate::ops::tree_walk::Visited;
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::{clock, size};
 use std::ffi::OsString;
@@ -64,7 +65,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         patterns.add(pattern.as_bytes()).map_err(|error| Failure::usage(error.to_string()))?;
     }
     let wanted = Wanted { patterns, oldest: arguments.oldest, newest: arguments.newest };
-    let repository = open::repository(context, "find")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "find")?;
     let filter = arguments.filter.resolve();
     let selection = find::snapshots(&repository, &arguments.snapshots, &filter, arguments.reverse)?;
     tell_warnings(&repository, context.output);

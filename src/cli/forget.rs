@@ -6,13 +6,14 @@ use super::progress::Work;
 use super::prune::PruneOptions;
 use super::snapshot_argument::{GroupBy, SnapshotFilter, SnapshotRef, TagList};
 use super::watch::tell_warnings;
-use super::{Context, open, snapshot_json, snapshot_table};
+use super::{Context, snapshot_json, snapshot_table};
 use crate::base::command::suggest;
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::ops::forget::policy::{Moment, Period, Quota, Rules};
 use crate::ops::forget::{self, Group, Judged, Plan, Report, Wanted};
 use crate::ops::prune;
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::span::{Span, parse_span};
 use crate::text::{clock, size};
@@ -191,7 +192,7 @@ fn wanted(arguments: &Arguments) -> Result<Wanted, Failure> {
 /// [`Exit::Usage`] without rules and names; when a group would lose everything, or a held snapshot is named.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let wanted = wanted(arguments)?;
-    let repository = open::repository(context, "forget")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "forget")?;
     let moment = Moment { now: Time::now(), zone: clock::local_zone() };
     let plan = forget::plan(&repository, &wanted, &moment)?;
     tell_warnings(&repository, context.output);

@@ -3,10 +3,7 @@
 use super::Context;
 use super::exit::Exit;
 use super::json::Initialized;
-use super::open;
-use super::own;
 use super::recovery;
-use super::secret::Question;
 use super::terminal::Terminal;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
@@ -19,6 +16,8 @@ use crate::repository::keyring::{self, NewSlot};
 use crate::repository::{CreateOptions, Repository};
 use crate::storage::ErrorKind;
 use crate::storage::local::Local;
+use crate::tasks::environment::secret::Question;
+use crate::tasks::environment::{own_places, repositories};
 use crate::tasks::failure::Failure;
 use crate::text::size;
 use std::os::unix::ffi::OsStrExt;
@@ -52,20 +51,20 @@ pub struct Arguments {
 /// # Errors
 /// As [`create`].
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let place = open::place(context)?;
+    let place = repositories::place(&context.environment)?;
     let shown = escape(place.as_os_str().as_bytes());
     if arguments.dry_run {
         parameters(arguments)?;
         kdf(arguments.kdf_memory)?;
         refuse_expectations(context)?;
-        if open::exists(&place) {
+        if repositories::exists(&place) {
             return Err(Failure::failed(format!("{shown} cannot become a new repository: there is one already")));
         }
-        own::refuse_beneath(context, &place)?;
+        own_places::refuse_beneath(&context.environment, &context.watch(), &place)?;
         context.output.info(format!("would create a repository at {shown}"))?;
         return Ok(Exit::Success);
     }
-    let repository = create(arguments, context, &place, "init", false)?;
+    let repository = create(arguments, context, &place, "init")?;
     if context.output.json {
         context.output.json(&Initialized::new(repository.id().to_string(), place.as_os_str().as_bytes()))?;
     }
@@ -82,35 +81,34 @@ pub fn create(
     context: &mut Context,
     place: &Path,
     command: &str,
-    stdin_taken: bool,
 ) -> Result<Repository, Failure> {
     let files = parameters(arguments)?;
     let kdf = kdf(arguments.kdf_memory)?;
     refuse_expectations(context)?;
     let shown = escape(place.as_os_str().as_bytes());
-    if open::exists(place) {
+    if repositories::exists(place) {
         if let Some(repository) = made_before(arguments, context, place, command, files)? {
             return Ok(repository);
         }
         return Err(Failure::failed(format!("{shown} cannot become a new repository: there is one already"))
             .remedy(concat!("choose another directory with --repo, or open it: ", suggest!("snapshots"))));
     }
-    own::refuse_beneath(context, place)?;
+    own_places::refuse_beneath(&context.environment, &context.watch(), place)?;
     if let Some(path) = &arguments.new_key_file {
-        own::refuse_key_in(context, path)?;
+        own_places::refuse_key_in(&context.environment, &context.watch(), path)?;
     }
     context.output.info(format!("New repository {shown}"))?;
     let mut making = arguments.new_key_file.as_deref().map(|path| begin_key_file(path, place)).transpose()?;
     let asked = match &making {
         Some(_) => None,
-        None => Some(open::new_secret(context.secret(Question::Create("Passphrase"), stdin_taken)?)?),
+        None => Some(repositories::make_secret(context.environment.secret(Question::Create("Passphrase"))?)?),
     };
     let storage = Local::create(place).map_err(crate::repository::Error::from)?;
     let disk = storage.clone();
-    let access = open::access(context, place, storage, command)?;
+    let access = repositories::access_at(&context.environment, &context.watch(), place, storage, command)?;
     let created = Time::now();
     let wanted = !arguments.no_recovery_code && context.output.terminal && !context.output.json;
-    let code = match wanted.then(|| Terminal::open(&context.interrupt)).flatten() {
+    let code = match wanted.then(|| Terminal::open(&context.environment.stop)).flatten() {
         Some(mut terminal) => {
             let code = recovery::generate()?;
             let confirmed = recovery::show_once(&mut terminal, &code)?;
@@ -126,7 +124,7 @@ pub fn create(
         let mut slots = vec![NewSlot { secret, kdf, label: "", created }];
         slots.extend(code.as_ref().map(|secret| NewSlot { secret, kdf, label: "", created }));
         Repository::create_keeping(access, &slots, &options, keep).map_err(|error| match &code {
-            Some(_) if !open::exists(place) => {
+            Some(_) if !repositories::exists(place) => {
                 Failure::from(error).remedy("the recovery code that was shown opens nothing: throw it away")
             }
             _ => error.into(),
@@ -180,7 +178,10 @@ fn made_before(
         return Ok(None);
     };
     let Ok(storage) = Local::open(place) else { return Ok(None) };
-    let opened = Repository::open(open::access(context, place, storage, command)?, &secret);
+    let opened = Repository::open(
+        repositories::access_at(&context.environment, &context.watch(), place, storage, command)?,
+        &secret,
+    );
     let is_new =
         |repository: &Repository| repository.tip().reference().generation == 1 && repository.config().files == files;
     let Some(repository) = opened.ok().filter(is_new) else {
@@ -197,7 +198,7 @@ fn made_before(
 
 /// Who names a repository, or a state of it, does not mean a new one.
 fn refuse_expectations(context: &Context) -> Result<(), Failure> {
-    let expected = context.global.expected();
+    let expected = context.environment.expected.clone();
     if expected.ids.is_empty() && expected.head.is_none() {
         return Ok(());
     }

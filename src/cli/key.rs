@@ -5,9 +5,7 @@ use super::exit::Exit;
 use super::init;
 use super::json::Key;
 use super::kit;
-use super::open;
 use super::recovery;
-use super::secret::{Question, Source};
 use super::terminal::Terminal;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
@@ -18,6 +16,9 @@ use crate::codec::key_slot::{LABEL_BYTES_MAX, Secret, SecretKind};
 use crate::ops::key_file::Making;
 use crate::repository::Repository;
 use crate::repository::keyring::{self, NewSlot, SlotInfo};
+use crate::tasks::environment::Environment;
+use crate::tasks::environment::secret::{Question, Source};
+use crate::tasks::environment::{own_places, repositories};
 use crate::tasks::failure::Failure;
 use crate::text::clock;
 use crate::text::size;
@@ -159,7 +160,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
 }
 
 fn list(context: &mut Context) -> Result<(), Failure> {
-    let repository = open::repository(context, "key list")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "key list")?;
     let zone = clock::local_zone();
     let mut slots = repository.slots();
     slots.sort_by_key(|slot| (slot.created, slot.id));
@@ -196,8 +197,9 @@ fn list(context: &mut Context) -> Result<(), Failure> {
 }
 
 /// The new passphrase, from wherever the options say.
-fn new_passphrase(options: &NewPassword) -> Result<Secret, Failure> {
-    open::new_secret(options.source().read(Question::Create("New passphrase"), false)?)
+fn new_passphrase(options: &NewPassword, environment: &Environment) -> Result<Secret, Failure> {
+    let question = Question::Create("New passphrase");
+    repositories::make_secret(environment.secrets.read(options.source(), question, &*environment.prompt)?)
 }
 
 fn label(text: Option<&str>) -> Result<&str, Failure> {
@@ -229,18 +231,18 @@ fn added(context: &Context, id: ObjectId, what: &str) -> Result<(), Failure> {
 fn add(arguments: &AddArguments, context: &mut Context) -> Result<(), Failure> {
     let label = label(arguments.label.as_deref())?;
     let kdf = init::kdf(arguments.password.kdf_memory)?;
-    let repository = open::repository(context, "key add")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "key add")?;
     if arguments.dry_run {
         let kind = if arguments.new_key_file.is_some() { "key file" } else { "passphrase" };
         return context.output.info(format!("would add a {kind}"));
     }
     let Some(path) = &arguments.new_key_file else {
-        let secret = new_passphrase(&arguments.password)?;
+        let secret = new_passphrase(&arguments.password, &context.environment)?;
         let kind = secret.kind().describe();
         let id = add_slot(&repository, (&secret, kdf, label), None)?;
         return added(context, id, &format!("Added a {kind}"));
     };
-    super::own::refuse_key_in(context, path)?;
+    own_places::refuse_key_in(&context.environment, &context.watch(), path)?;
     let shown = escape(path.as_os_str().as_bytes());
     let mut making = Making::begin(path, |secret| Ok(!keyring::opened_by(repository.storage(), secret)?.is_empty()))?;
     let secret = making.copy_of_secret();
@@ -275,7 +277,7 @@ fn find(repository: &Repository, prefix: &str) -> Result<SlotInfo, Failure> {
 }
 
 fn remove(arguments: &RemoveArguments, context: &mut Context) -> Result<(), Failure> {
-    let repository = open::repository(context, "key remove")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "key remove")?;
     let slot = find(&repository, &arguments.id)?;
     let what = format!("key {} ({})", slot.id.short(), slot.kind.describe());
     if slot.current {
@@ -302,7 +304,7 @@ fn remove(arguments: &RemoveArguments, context: &mut Context) -> Result<(), Fail
 
 fn passwd(arguments: &PasswdArguments, context: &mut Context) -> Result<(), Failure> {
     let kdf = init::kdf(arguments.password.kdf_memory)?;
-    let repository = open::repository(context, "key passwd")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "key passwd")?;
     let old = repository.slots().into_iter().find(|slot| slot.current);
     let old = old.ok_or_else(|| Failure::failed("the key that opened the repository is not live any more"))?;
     if old.kind != SecretKind::Passphrase {
@@ -318,7 +320,7 @@ fn passwd(arguments: &PasswdArguments, context: &mut Context) -> Result<(), Fail
     if arguments.dry_run {
         return context.output.info(format!("would change the passphrase of key {}", old.id.short()));
     }
-    let secret = new_passphrase(&arguments.password)?;
+    let secret = new_passphrase(&arguments.password, &context.environment)?;
     let id = add_slot(&repository, (&secret, kdf, &old.label), Some(old.id))?;
     added(context, id, "Changed the passphrase; the old one opens nothing any more")
 }
@@ -327,13 +329,13 @@ fn recovery_code(arguments: &RecoveryCodeArguments, context: &mut Context) -> Re
     let label = label(arguments.label.as_deref())?;
     let kdf = init::kdf(arguments.kdf_memory)?;
     let shown = context.output.terminal && !context.output.json;
-    let terminal = if shown { Terminal::open(&context.interrupt) } else { None };
+    let terminal = if shown { Terminal::open(&context.environment.stop) } else { None };
     if terminal.is_none() && !arguments.dry_run {
         return Err(Failure::failed("a recovery code is shown on a terminal only, never in JSON, a pipe or a file")
             .remedy(concat!("on a terminal: ", suggest!("key recovery-code")))
             .remedy(concat!("for unattended use make a key file: ", suggest!("key add --new-key-file FILE"))));
     }
-    let repository = open::repository(context, "key recovery-code")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "key recovery-code")?;
     let replaced = arguments.replace.as_deref().map(|prefix| replaceable(&repository, prefix)).transpose()?;
     let replacing = replaced.as_ref().map(|slot| slot.id);
     // A code that is shown and then refused is paper that opens nothing.

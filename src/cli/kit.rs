@@ -1,8 +1,7 @@
 //! `key kit`: one page that brings everything back.
 
-use super::mirror::store::{self, Place};
 use super::terminal::Terminal;
-use super::{Context, init, open, recovery};
+use super::{Context, init, recovery};
 use crate::base::command::{quote, suggest};
 use crate::base::escape::escape;
 use crate::base::time::Time;
@@ -10,6 +9,8 @@ use crate::codec::head_code::HeadCode;
 use crate::codec::key_slot::Secret;
 use crate::files::secret_file::SecretFile;
 use crate::repository::keyring::NewSlot;
+use crate::tasks::environment::mirrors::MirrorLocation;
+use crate::tasks::environment::{mirrors, own_places, repositories};
 use crate::tasks::failure::Failure;
 use crate::text::{clock, size};
 use qrcodegen::{QrCode, QrCodeEcc};
@@ -55,14 +56,14 @@ struct Page {
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), Failure> {
     let kdf = init::kdf(arguments.kdf_memory)?;
     let shown = context.output.terminal && !context.output.json && arguments.output.is_none();
-    let mut terminal = if shown { Terminal::open(&context.interrupt) } else { None };
+    let mut terminal = if shown { Terminal::open(&context.environment.stop) } else { None };
     if terminal.is_none() && arguments.output.is_none() && !arguments.dry_run {
         return Err(Failure::failed(
             "a kit holds a recovery code: it is shown on a terminal, or written into a file of yours",
         )
         .remedy(concat!("for example: ", suggest!("key kit --output kit.html"))));
     }
-    let repository = open::repository(context, "key kit")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "key kit")?;
     let date = clock::show(Time::now(), &clock::local_zone());
     let day = date.split(' ').next().unwrap_or_default().to_owned();
     let mut page = Page {
@@ -73,9 +74,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), Failure> 
         earlier: 0,
         date,
     };
-    let book = store::book_if_any(context, repository.id())?;
+    let book = mirrors::open_book_if_any(&context.environment, &context.watch(), repository.id())?;
     for mirror in book.map(|book| book.all()).transpose()?.unwrap_or_default() {
-        let service = Place::of(&mirror)?.address.service();
+        let service = MirrorLocation::of(&mirror)?.address.service();
         let state = mirror.head.map(|head| HeadCode::of(&head));
         page.mirrors.push((mirror.name, mirror.address, state, service.secrets.to_vec()));
     }
@@ -86,7 +87,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<(), Failure> 
         return context.output.info("would make a key for a new kit, and its page");
     }
     if let Some(path) = &arguments.output {
-        super::own::refuse_key_in(context, path)?;
+        own_places::refuse_key_in(&context.environment, &context.watch(), path)?;
     }
     // Before a key is made for a page that cannot be.
     let file = arguments.output.as_deref().map(|path| begin(path).map(|file| (path, file))).transpose()?;

@@ -5,12 +5,13 @@ use super::json::LsMessage;
 use super::output::Stream;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::{Watch, tell_warnings};
-use super::{Context, entry, open, snapshot_json};
+use super::{Context, entry, snapshot_json};
 use crate::base::escape::{Escaped, escape};
 use crate::ops::Unread;
 use crate::ops::ls::{self, Wanted};
 use crate::ops::select::Chosen;
 use crate::ops::tree_walk::Visited;
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::{clock, size};
 use jiff::tz::TimeZone;
@@ -69,7 +70,7 @@ pub struct Arguments {
 /// # Errors
 /// [`Exit::Damage`] when a listing cannot be read, after the others have been shown.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::repository(context, "ls")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "ls")?;
     let wanted = Wanted {
         snapshot: arguments.snapshot.clone(),
         filter: arguments.filter.resolve(),

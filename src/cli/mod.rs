@@ -7,24 +7,20 @@
 
 pub mod about;
 pub mod bar;
-pub mod directories;
 pub mod drill;
 pub mod entry;
 pub mod exit;
 pub mod foreign;
-pub mod freshness;
 pub mod interrupt;
 pub mod json;
-pub mod open;
 pub mod options;
 pub mod output;
-pub mod own;
-pub mod passphrase;
 pub mod patterns;
 pub mod progress;
+pub mod prompt;
 pub mod prune;
 pub mod recovery;
-pub mod secret;
+pub mod secret_options;
 pub mod snapshot_argument;
 pub mod snapshot_json;
 pub mod snapshot_table;
@@ -61,10 +57,11 @@ pub mod tag;
 pub mod undelete;
 pub mod version;
 
-use crate::base::stop::StopSignal;
 use crate::base::sys;
 use crate::base::{shortage, threads};
 use crate::storage::remote::ssh;
+use crate::tasks::environment::Environment;
+use crate::tasks::environment::secret::Variables;
 use crate::tasks::failure::{Failure, Kind};
 use about::About;
 use clap::error::{ContextKind, ContextValue};
@@ -74,8 +71,8 @@ use foreign::Foreign;
 use options::GlobalOptions;
 use output::Output;
 use progress::{Progress, Work};
-use secret::{Environment, FromOptions, Question, Secret, Source};
 use std::ffi::{OsStr, OsString};
+use watch::Watch;
 
 /// Encrypted, deduplicated snapshots of your files, in a repository that any tool can copy
 #[derive(Debug, Clone, clap::Parser)]
@@ -132,41 +129,28 @@ pub struct Context {
     pub global: GlobalOptions,
     /// How to print.
     pub output: Output,
-    /// Set when the user wants an end.
-    pub interrupt: StopSignal,
-    environment: Environment,
-    told: directories::Told,
+    /// Where things are, and how secrets are had.
+    pub environment: Environment,
 }
 
 impl Context {
-    /// Reads the secret that opens the repository, or that a new one will be opened with, from wherever options and
-    /// environment say. `stdin_taken` is true when the standard input holds something else.
-    ///
-    /// # Errors
-    /// As [`Source::choose`] and [`Source::read`].
-    pub fn secret(&mut self, question: Question<'_>, stdin_taken: bool) -> Result<Secret, Failure> {
-        Source::choose(&self.global.secret, &mut self.environment)?.read(question, stdin_taken)
-    }
-
-    /// The same for the repository that is copied from.
-    ///
-    /// # Errors
-    /// As [`Context::secret`].
-    pub fn secret_from(&mut self, options: &FromOptions, question: Question<'_>) -> Result<Secret, Failure> {
-        Source::choose_from(options, &mut self.environment)?.read(question, false)
+    /// The monitor of what is quick, and of what prints lines itself.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch::new(self)
     }
 
     /// Begins to watch a long operation.
     #[must_use]
     pub fn progress(&self, work: Work) -> Progress {
-        Progress::new(work, self.output, self.interrupt.clone())
+        Progress::new(work, self.output, self.environment.stop.clone())
     }
 }
 
 /// The whole program: takes the secrets out of the environment, parses `arguments`, runs the command, says why it failed,
 /// and returns the exit code. Must be called before any thread is started.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let environment = Environment::take();
+    let variables = Variables::take();
     end_ssh_with_us();
     // A dump of this process would hold keys. Failing to forbid it stops nobody from backing up.
     let _ = sys::forbid_core_dumps();
@@ -178,7 +162,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => return refuse(&error, About::of_words(&words)),
     };
     let output = cli.global.output(About::of(&cli.global));
-    match start(cli, environment, output) {
+    match start(cli, variables, output) {
         Ok(exit) => exit,
         Err(error) => {
             output.error(&error);
@@ -199,23 +183,23 @@ fn end_ssh_with_us() {
     }
 }
 
-fn start(cli: Cli, environment: Environment, output: Output) -> Result<Exit, Failure> {
-    let interrupt = interrupt::install()
+fn start(cli: Cli, variables: Variables, output: Output) -> Result<Exit, Failure> {
+    let stop = interrupt::install()
         .map_err(|error| Failure::failed("cannot handle the signals that interrupt").caused_by(error))?;
     // Where it cannot be handled the signal ends the program, as it would have.
     let _ = interrupt::bear_file_size_limit();
     if cli.global.no_lock {
         output.warn("--no-lock has no effect: nothing that only reads waits for a lock");
     }
-    if environment.is_left_behind() {
+    if variables.is_left_behind() {
         output.warn("the passphrase could not be removed from the environment: commands that this one runs may see it");
     }
     threads::start_pool().map_err(|error| {
         let hint = shortage::describe(&error);
         hint.into_iter().fold(Failure::failed(format!("cannot start a thread: {error}")), Failure::remedy)
     })?;
-    let mut context =
-        Context { global: cli.global, output, interrupt, environment, told: directories::Told::default() };
+    let environment = cli.global.environment(variables, stop);
+    let mut context = Context { global: cli.global, output, environment };
     run(cli.command, &mut context)
 }
 

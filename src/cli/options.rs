@@ -1,19 +1,21 @@
 //! The options that every command takes, and where things are by default.
 
 use super::about::About;
-use super::directories;
 use super::output::Output;
-use super::secret::{FromOptions, SecretOptions};
-use crate::base::escape::escape;
+use super::prompt::Typist;
+use super::secret_options::SecretOptions;
+use crate::base::stop::StopSignal;
 use crate::codec::head_code::HeadCode;
 use crate::repository::expected::{Expected, IdBeginning};
 use crate::repository::pack_writer::PackOptions;
-use crate::tasks::failure::Failure;
+use crate::tasks::environment::Environment;
+use crate::tasks::environment::places::Places;
+use crate::tasks::environment::secret::{Secrets, Variables};
 use crate::text::size;
 use crate::text::span;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Smallest and largest pack that may be asked for, in bytes. The larger is the format's own limit.
@@ -83,10 +85,28 @@ impl GlobalOptions {
         self.verbose.iter().fold(0, |sum: u8, level| sum.saturating_add(*level))
     }
 
-    /// What is said of the repository before it is opened.
+    /// Where things are.
     #[must_use]
-    pub fn expected(&self) -> Expected {
-        Expected { ids: self.repo_id.clone(), head: self.expect_head }
+    pub fn places(&self) -> Places {
+        Places {
+            repository: self.repo.clone(),
+            repository_file: self.repository_file.clone(),
+            cache: self.cache_dir.clone(),
+            no_cache: self.no_cache,
+            state: self.state_dir.clone(),
+        }
+    }
+
+    /// What tasks need, with the secrets that the variables hold.
+    #[must_use]
+    pub fn environment(&self, variables: Variables, stop: StopSignal) -> Environment {
+        let mut environment = Environment::new(self.places(), Secrets::new(self.secret.places(), variables));
+        environment.expected = Expected { ids: self.repo_id.clone(), head: self.expect_head };
+        environment.from_mirror.clone_from(&self.from_mirror);
+        environment.retry_lock = self.retry_lock.unwrap_or_default();
+        environment.prompt = Arc::new(Typist);
+        environment.stop = stop;
+        environment
     }
 
     /// How packs are written.
@@ -102,74 +122,6 @@ impl GlobalOptions {
     pub fn output(&self, about: About) -> Output {
         Output::new(self.json, self.quiet, self.verbosity(), about)
     }
-
-    /// The repository's directory.
-    ///
-    /// # Errors
-    /// A usage error when two are named or the place is a URL; a failure when the file that names it cannot be
-    /// read, or nothing is named and there is no home directory.
-    pub fn repository(&self) -> Result<PathBuf, Failure> {
-        match (&self.repo, &self.repository_file) {
-            (Some(_), Some(_)) => Err(Failure::usage("only one of --repo and --repository-file can be used")),
-            (Some(place), None) => local(place.clone()),
-            (None, Some(file)) => in_file(file),
-            (None, None) => local(directories::Place::Data.find()?.join("main")),
-        }
-    }
-
-    /// True when neither option nor environment names a repository, so that the default one is meant.
-    #[must_use]
-    pub fn repository_is_default(&self) -> bool {
-        self.repo.is_none() && self.repository_file.is_none()
-    }
-
-    /// The directory of the caches, or `None` with `--no-cache`.
-    ///
-    /// # Errors
-    /// When there is no home directory to put it in.
-    pub fn cache_directory(&self) -> Result<Option<PathBuf>, Failure> {
-        match (self.cache_dir.as_ref().filter(|directory| !directory.as_os_str().is_empty()), self.no_cache) {
-            (_, true) => Ok(None),
-            (Some(directory), false) => Ok(Some(directory.clone())),
-            (None, false) => self.default_cache_directory().map(Some),
-        }
-    }
-
-    /// The directory of the caches when none is named.
-    ///
-    /// # Errors
-    /// When there is no home directory to put it in.
-    pub fn default_cache_directory(&self) -> Result<PathBuf, Failure> {
-        directories::Place::Cache.find()
-    }
-
-    /// The directory of this program's settings.
-    ///
-    /// # Errors
-    /// When there is no home directory to put it in.
-    pub fn configuration_directory(&self) -> Result<PathBuf, Failure> {
-        directories::Place::Configuration.find()
-    }
-
-    /// The directory where it is remembered what was seen of each repository, which mirrors it has, and its drills.
-    ///
-    /// # Errors
-    /// When there is no home directory to put it in.
-    pub fn state_directory(&self) -> Result<PathBuf, Failure> {
-        // An empty variable names nothing.
-        match self.state_dir.as_ref().filter(|directory| !directory.as_os_str().is_empty()) {
-            Some(directory) => Ok(directory.clone()),
-            None => self.default_state_directory(),
-        }
-    }
-
-    /// The same when none is named.
-    ///
-    /// # Errors
-    /// When there is no home directory to put it in.
-    pub fn default_state_directory(&self) -> Result<PathBuf, Failure> {
-        directories::Place::State.find()
-    }
 }
 
 /// A state code, as it was printed or written down.
@@ -178,53 +130,6 @@ impl GlobalOptions {
 /// A sentence for the command line.
 pub fn parse_head_code(text: &str) -> Result<HeadCode, String> {
     HeadCode::parse(text).map_err(|error| error.to_string())
-}
-
-/// The directory of the repository that is copied from.
-///
-/// # Errors
-/// As [`GlobalOptions::repository`]; a usage error when none is named.
-pub fn from_repository(options: &FromOptions) -> Result<PathBuf, Failure> {
-    match (&options.from_repo, &options.from_repository_file) {
-        (Some(_), Some(_)) => Err(Failure::usage("only one of --from-repo and --from-repository-file can be used")),
-        (Some(place), None) => local(place.clone()),
-        (None, Some(file)) => in_file(file),
-        (None, None) => Err(Failure::usage("which repository to copy from is not said")
-            .remedy("name it with --from-repo or PACKSTONE_FROM_REPOSITORY; --repo is the one that is copied into")),
-    }
-}
-
-/// The place that a file names.
-fn in_file(file: &Path) -> Result<PathBuf, Failure> {
-    let shown = escape(file.as_os_str().as_bytes());
-    let content = std::fs::read(file)
-        .map_err(|error| Failure::failed(format!("cannot read the repository file {shown}")).caused_by(error))?;
-    let line = content.trim_ascii();
-    if line.is_empty() || line.contains(&b'\n') {
-        return Err(Failure::failed(format!("the repository file {shown} should hold one line: a path")));
-    }
-    local(PathBuf::from(std::ffi::OsStr::from_bytes(line)))
-}
-
-/// Accepts a path, and restic's `local:path`; anything that looks like another service is told apart from a path.
-fn local(place: PathBuf) -> Result<PathBuf, Failure> {
-    let bytes = place.as_os_str().as_bytes();
-    if let Some(path) = bytes.strip_prefix(b"local:") {
-        return Ok(PathBuf::from(std::ffi::OsStr::from_bytes(path)));
-    }
-    let services = ["s3:", "sftp:", "rest:", "rclone:", "b2:", "azure:", "gs:", "swift:"];
-    if bytes.windows(3).any(|part| part == b"://") || services.iter().any(|name| bytes.starts_with(name.as_bytes())) {
-        let shown = escape(bytes);
-        return Err(Failure::usage(format!("{shown} is no directory of this machine")).remedy(
-            "a repository is always local; copy its directory elsewhere with any tool, the files never change",
-        ));
-    }
-    if bytes.is_empty() {
-        return Err(
-            Failure::usage("the repository's path is empty").remedy("give one with --repo or PACKSTONE_REPOSITORY")
-        );
-    }
-    Ok(place)
 }
 
 /// How hard to compress.
@@ -288,15 +193,6 @@ fn parse_pack_size(text: &str) -> Result<u64, String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn a_repository_is_a_directory_here() {
-        assert_eq!(local("local:/x".into()).unwrap(), PathBuf::from("/x"));
-        assert_eq!(local("/a:b".into()).unwrap(), PathBuf::from("/a:b"));
-        for url in ["s3:bucket", "sftp://host/x", "https://host", ""] {
-            assert!(local(url.into()).is_err(), "{url}");
-        }
-    }
 
     #[test]
     fn compression_and_pack_size_are_parsed() {

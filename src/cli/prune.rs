@@ -2,11 +2,11 @@
 
 use super::Context;
 use super::exit::Exit;
-use super::open;
 use super::progress::Work;
 use crate::base::command::suggest;
 use crate::base::time::Time;
 use crate::ops::prune::{self, Limits, MaxUnused, Options, Report, sum};
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::clock;
 use crate::text::size::{self, counted};
@@ -88,7 +88,7 @@ impl PruneOptions {
 /// # Errors
 /// [`Exit::Damage`] when something of a snapshot cannot be read: then nothing is marked.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::repository(context, "prune")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "prune")?;
     let options = arguments.options.resolve(context);
     let progress = context.progress(Work::Other);
     let report = if arguments.dry_run {

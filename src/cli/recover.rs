@@ -1,14 +1,11 @@
 //! `recover`: a repository from a mirror alone.
 
+use super::Context;
 use super::exit::Exit;
-use super::freshness::{self, About};
-use super::mirror::store;
 use super::options::parse_head_code;
 use super::output::Output;
 use super::progress::Work;
-use super::secret::Question;
 use super::watch::Watch;
-use super::{Context, open, own};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
@@ -24,6 +21,9 @@ use crate::repository::{self, Access, Repository};
 use crate::storage::Storage;
 use crate::storage::local::Local;
 use crate::storage::read_only::ReadOnly;
+use crate::tasks::environment::freshness::About;
+use crate::tasks::environment::secret::Question;
+use crate::tasks::environment::{freshness, mirrors, own_places, repositories};
 use crate::tasks::failure::{Failure, Kind};
 use crate::text::size;
 use std::io;
@@ -68,7 +68,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
 }
 
 fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let expected = context.global.expected();
+    let expected = context.environment.expected.clone();
     if arguments.head.is_some() && expected.head.is_some() {
         return Err(Failure::usage(
             "--head brings back an older state, and --expect-head refuses one: give one of them",
@@ -77,7 +77,7 @@ fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
     let place = match &arguments.to {
         Some(to) => std::path::absolute(to)
             .map_err(|error| Failure::failed("the current directory cannot be determined").caused_by(error))?,
-        None => open::place(context)?,
+        None => repositories::place(&context.environment)?,
     };
     let shown = escape(place.as_os_str().as_bytes());
     let occupied = || {
@@ -85,15 +85,16 @@ fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
             .remedy(concat!("choose another directory with --to. To see how this one is: ", suggest!("check")))
             .at(&place)
     };
-    let here = if open::exists(&place) { Some(open::id_at(&place).ok_or_else(occupied)?) } else { None };
-    own::refuse_beneath(context, &place)?;
+    let here =
+        if repositories::exists(&place) { Some(repositories::read_id(&place).ok_or_else(occupied)?) } else { None };
+    own_places::refuse_beneath(&context.environment, &context.watch(), &place)?;
     let (store, from) = {
-        let mut place = store::find(context, &arguments.mirror)?;
+        let mut place = mirrors::find_mirror(&context.environment, &context.watch(), &arguments.mirror)?;
         if !arguments.option.is_empty() {
             place.address = crate::storage::address::Address::parse(&place.address.to_string(), &arguments.option)?;
         }
         place.credentials_command = arguments.credentials_command.clone().or(place.credentials_command);
-        (store::open(context, &place, false)?, place)
+        (mirrors::open_store(&context.environment, &place, false)?, place)
     };
     let mut storage = ReadOnly::new(store);
     let wanted = arguments.head.map(|code| recover::named(&storage, &code)).transpose()?;
@@ -102,13 +103,14 @@ fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
     }
     let storage: Arc<dyn Storage> = Arc::new(storage);
     let bare = Access::of_mirror(Arc::clone(&storage), from.path());
-    let of_mirror = open::memory_of_mirror(context, &from, false)?.expecting(expected);
+    let of_mirror =
+        repositories::memory_of_mirror(&context.environment, &context.watch(), &from, false)?.expecting(expected);
     // A state that was asked for by its code may be older than what was seen.
     let remembered = wanted.is_none().then(|| of_mirror.clone());
     let access = Access { remembered, ..bare };
     let mirror = PublicView::open(access.clone()).map_err(|error| refused(error, &from, &access))?;
     of_mirror.require_identity(&access.place, mirror.id())?;
-    let memory = open::remembered(context);
+    let memory = repositories::memory(&context.environment, &context.watch());
     let tip = match wanted {
         Some(head) => recover::older(&mirror, head)?,
         None => recover::newest(&mirror)?,
@@ -127,9 +129,9 @@ fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
     if let Grade::Behind(seen) = known.grade {
         return Err(behind(seen, head));
     }
-    freshness::tell(known, head, About::new(&access.place), context.output);
-    let secret = context.secret(Question::Open("Passphrase or recovery code"), false)?;
-    let (_, secret) = open::open(access, secret)?;
+    freshness::report_freshness(known, head, About::new(&access.place), &context.watch());
+    let secret = context.environment.secret(Question::Open("Passphrase or recovery code"))?;
+    let (_, secret) = repositories::open_with(access, secret)?;
     let fresh = match known.grade {
         Grade::Proven => "freshness PROVEN by the state code",
         Grade::Remembered => "not older than what this machine has seen",
@@ -147,7 +149,7 @@ fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         Some(local) => {
             let root = local.root().map_err(repository::Error::from)?;
             let writer = Locks::within(&place, root).for_command("recover");
-            Some(writer.writer(context.global.retry_lock.unwrap_or_default()).map_err(repository::Error::from)?)
+            Some(writer.writer(context.environment.retry_lock).map_err(repository::Error::from)?)
         }
     };
     let plan = recover::plan(&mirror, &tip, target)?;
@@ -198,7 +200,7 @@ fn came_back(memory: &Remembered, id: RepositoryId, place: &Path, head: HeadRef)
 /// A state was asked for by its code: that it is an older one, or of another history, is no rollback then. What is known of the repository
 /// itself stays, as long as that is where it was seen.
 fn remember(memory: &Remembered, id: RepositoryId, place: &Path, head: HeadRef, output: Output) -> io::Result<()> {
-    let lives = open::elsewhere(memory, id, place);
+    let lives = repositories::elsewhere(memory, id, place);
     let apart = memory.clone().of(place);
     match lives {
         None => {
@@ -229,12 +231,12 @@ fn behind(seen: HeadRef, head: HeadRef) -> Failure {
     .remedy(format!("the last sync was before that, or the mirror was set back. To take what it shows: --head {code}"))
 }
 
-fn refused(error: repository::Error, from: &store::Place, access: &Access) -> Failure {
+fn refused(error: repository::Error, from: &mirrors::MirrorLocation, access: &Access) -> Failure {
     let code = match &error {
         repository::Error::Rollback { found, .. } => Some(HeadCode::of(found)),
         _ => None,
     };
-    let error = store::refused(error, from, access);
+    let error = mirrors::explain_refusal(error, from, access);
     match code {
         Some(code) => error.remedy(format!("To take what it shows, this once: --head {code}")),
         None => error,
@@ -264,7 +266,7 @@ fn target(place: &Path) -> Result<Local, Failure> {
 /// Opens what came back, makes its cache, and checks it.
 fn finish(place: &Path, secret: crate::codec::key_slot::Secret, context: &Context) -> Result<Exit, Failure> {
     let storage = Local::open(place).map_err(repository::Error::from)?;
-    let access = open::access(context, place, storage, "recover")?;
+    let access = repositories::access_at(&context.environment, &context.watch(), place, storage, "recover")?;
     let repository = Repository::open(access, &secret)?;
     let report = check::run(&repository, &check::Options::default(), &Watch::new(context))?;
     for finding in &report.findings {
@@ -287,8 +289,8 @@ fn finish(place: &Path, secret: crate::codec::key_slot::Secret, context: &Contex
         return Ok(exit);
     }
     // Everything was hashed when it was fetched: what a check of what lay here once had found is over.
-    if let Ok(Some(book)) = store::existing_book(context, repository.id()) {
-        let _ = book.clear_damage(&store::place_name(place), true);
+    if let Ok(Some(book)) = mirrors::open_existing_book(&context.environment, repository.id()) {
+        let _ = book.clear_damage(&mirrors::place_name(place), true);
     }
     if exit != Exit::Success {
         return Ok(exit);

@@ -1,5 +1,6 @@
 //! `restore`: from a snapshot to files.
 
+use super::Context;
 use super::exit::Exit;
 use super::json::{RestoreCounts, RestoreMessage, RestoreMetadata, RestoreSummary};
 use super::output::Output;
@@ -7,7 +8,6 @@ use super::patterns::{ExcludeOptions, IncludeOptions};
 use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::tell_warnings;
-use super::{Context, open, own};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::codec::snapshot::Outcome;
@@ -16,6 +16,7 @@ use crate::ops::restore::report::READ_BACK;
 use crate::ops::restore::{self, Cause, Options, Plan, ProblemKind, Report, Selection, Unset};
 use crate::ops::select::SnapshotRef;
 use crate::ops::{Action, Item, Monitor, select};
+use crate::tasks::environment::{own_places, repositories};
 use crate::tasks::failure::Failure;
 use crate::text::{size, span};
 use std::os::unix::ffi::OsStrExt;
@@ -125,8 +126,8 @@ fn is_root(path: &Path) -> bool {
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     // What is asked for is looked at before the secret is.
     let mut options = arguments.options()?;
-    let repository = open::repository(context, "restore")?;
-    options.own = own::places(context, &repository);
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "restore")?;
+    options.own = own_places::places(&context.environment, &context.watch(), &repository);
     if options.delete {
         for sentence in options.own.absent_mirrors() {
             context
@@ -158,7 +159,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
             return Err(error.into());
         }
     };
-    if context.global.from_mirror.is_some() {
+    if context.environment.from_mirror.is_some() {
         progress.between(|| tell_fetches(&plan, context.output))?;
     }
     if arguments.dry_run {

@@ -1,15 +1,16 @@
 //! `rewrite`: drop paths from snapshots.
 
+use super::Context;
 use super::exit::Exit;
 use super::patterns::ExcludeOptions;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use super::watch::{Watch, tell_warnings};
-use super::{Context, open};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::ops::rewrite::{self, Change, Options, Report};
 use crate::ops::select;
 use crate::repository::pack_writer::PackOptions;
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::size;
 
@@ -46,7 +47,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
     if patterns.is_empty() {
         return Err(Failure::usage("nothing to drop: give --exclude, --iexclude or a file of them"));
     }
-    let repository = open::repository(context, "rewrite")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "rewrite")?;
     repository.require_newest()?;
     let selection = select::many(&repository, &arguments.snapshots, &arguments.filter.resolve())?;
     tell_warnings(&repository, context.output);

@@ -4,12 +4,13 @@ use super::exit::Exit;
 use super::json::{Raw, Snapshot as JsonSnapshot, Text};
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use super::watch::tell_warnings;
-use super::{Context, open, snapshot_json};
+use super::{Context, snapshot_json};
 use crate::base::command::suggest;
 use crate::base::escape::{Escaped, escape};
 use crate::codec::snapshot::{Problem, ProblemKind};
 use crate::ops::select::Chosen;
 use crate::ops::show;
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::{clock, size};
 use jiff::tz::TimeZone;
@@ -59,7 +60,7 @@ enum Message<'a> {
 /// # Errors
 /// [`Exit::Damage`] when the snapshot or its notes cannot be read.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::repository(context, "show")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "show")?;
     let chosen = show::plan(&repository, &arguments.snapshot, &arguments.filter.resolve())?;
     tell_warnings(&repository, context.output);
     let zone = clock::local_zone();

@@ -4,11 +4,12 @@ use super::exit::Exit;
 use super::output::Output;
 use super::snapshot_argument::{GroupBy, SnapshotFilter, SnapshotRef};
 use super::watch::tell_warnings;
-use super::{Context, json, open, snapshot_json, snapshot_table};
+use super::{Context, json, snapshot_json, snapshot_table};
 use crate::base::escape::safe;
 use crate::ops::forget;
 use crate::ops::select::Chosen;
 use crate::ops::snapshots::{self, Group, Report, Wanted};
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::{clock, size};
 use serde::Serialize;
@@ -38,7 +39,7 @@ pub struct Arguments {
 /// # Errors
 /// [`Exit::Damage`] when a snapshot, or the newest head, cannot be read, after what can be has been shown.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::repository(context, "snapshots")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "snapshots")?;
     let group_by = arguments.group_by.unwrap_or_default();
     let newest_of = arguments.group_by.unwrap_or(GroupBy::HOST_AND_PATHS);
     let wanted = Wanted {

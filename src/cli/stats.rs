@@ -1,15 +1,16 @@
 //! `stats`: how much there is.
 
+use super::Context;
 use super::exit::Exit;
 use super::json;
 use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
 use super::watch::tell_warnings;
-use super::{Context, open};
 use crate::ops::freed;
 use crate::ops::stats::{self, Objects, Report, Stored, Wanted};
 use crate::repository::Repository as OpenRepository;
 use crate::repository::pack_writer::PackOptions;
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::size;
 use clap::builder::OsStringValueParser;
@@ -111,7 +112,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
     if arguments.mode != Mode::Freed && !arguments.only_paths.is_empty() {
         return Err(Failure::usage("--only-path goes with --mode freed").remedy("one part of one snapshot is ID:PATH"));
     }
-    let repository = open::repository(context, "stats")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "stats")?;
     if arguments.mode == Mode::Freed {
         return freed(arguments, &repository, context);
     }

@@ -1,9 +1,8 @@
 //! `status`: am I safe?
 
 use super::exit::Exit;
-use super::mirror::store;
 use super::prune::parse_grace;
-use super::{Context, open, snapshot_json};
+use super::{Context, snapshot_json};
 use crate::base::command::{suggest, suggest_all};
 use crate::base::escape::escape;
 use crate::base::time::Time;
@@ -17,6 +16,7 @@ use crate::repository::Repository;
 use crate::repository::mirror_book::{Drill, DrillOutcome, Mirror, MirrorBook};
 use crate::storage::address::Address;
 use crate::storage::device;
+use crate::tasks::environment::{mirrors, repositories};
 use crate::tasks::failure::Failure;
 use crate::text::table::{Align, Table};
 use crate::text::{clock, size, span};
@@ -102,18 +102,18 @@ fn ago(time: Time, now: Time) -> String {
 /// # Errors
 /// When the repository cannot be opened.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::repository(context, "status")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "status")?;
     // Nobody is safe by an older state.
     repository.require_newest()?;
     let (now, zone) = (Time::now(), clock::local_zone());
-    let book = store::book_if_any(context, repository.id())?;
+    let book = mirrors::open_book_if_any(&context.environment, &context.watch(), repository.id())?;
     let mirrors = book.as_ref().map(MirrorBook::all).transpose()?.unwrap_or_default();
     let drills = book.as_ref().map(|book| book.drills(None)).transpose()?.unwrap_or_default();
     let mut complaints = Vec::new();
     let sources = sources(&repository, &mut complaints)?;
     overdue_sources(&sources, arguments.max_age, now, &mut complaints);
     if let Some(book) = &book
-        && let Some(damage) = book.damage(&store::place_name(repository.place()))?
+        && let Some(damage) = book.damage(&mirrors::place_name(repository.place()))?
     {
         let (ago, what) = (ago(damage.found, now), escape(damage.what.as_bytes()));
         let next = if mirrors.is_empty() { suggest!("check") } else { suggest!("repair objects") };
@@ -126,7 +126,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         overdue_drill(&mirror.name, &drills, arguments.max_drill_age, now, &mut complaints);
         if shares_disk(mirror, repository.place()) {
             // A note: the copy is as good as asked for, and nothing that is done later makes it better.
-            let sentence = format!("{} is on the same file system as the repository: {}", mirror.name, store::NO_COPY);
+            let sentence =
+                format!("{} is on the same file system as the repository: {}", mirror.name, mirrors::NO_COPY);
             let next = suggest!("mirror add NAME s3://BUCKET/PATH");
             complain(&mut complaints, false, &sentence, next);
         }

@@ -1,11 +1,12 @@
 //! `tag`, `hold` and `release`: what changes about snapshots, not in them.
 
+use super::Context;
 use super::exit::Exit;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef, TagList};
 use super::watch::tell_warnings;
-use super::{Context, open};
 use crate::ops::retag::{self, Change};
 use crate::ops::select::Filter;
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::{Failure, Kind};
 use crate::text::size;
 
@@ -107,7 +108,7 @@ fn change_all(
     dry_run: bool,
     context: &mut Context,
 ) -> Result<Exit, Failure> {
-    let repository = open::repository(context, command)?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), command)?;
     let plan = retag::plan(&repository, snapshots, filter, change)?;
     tell_warnings(&repository, context.output);
     for (id, error) in &plan.damaged {

@@ -4,12 +4,13 @@ use super::exit::Exit;
 use super::json;
 use super::snapshot_argument::SnapshotRef;
 use super::watch::Watch;
-use super::{Context, open, snapshot_json};
+use super::{Context, snapshot_json};
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::ops::select::Chosen;
 use crate::ops::undelete::{self, Marked};
 use crate::repository::Repository;
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::table::{Align, Table};
 use crate::text::{clock, size};
@@ -53,7 +54,7 @@ struct MarkedJson {
 /// # Errors
 /// [`Exit::Damage`] when something that is needed is gone; a failure when `prune` has swept it.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::repository(context, "undelete")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "undelete")?;
     if arguments.ids.is_empty() {
         return list(&repository, context);
     }

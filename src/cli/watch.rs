@@ -19,7 +19,7 @@ impl Watch {
     /// Watches on behalf of a command.
     #[must_use]
     pub fn new(context: &Context) -> Self {
-        Self { output: context.output, interrupt: context.interrupt.clone() }
+        Self { output: context.output, interrupt: context.environment.stop.clone() }
     }
 }
 

@@ -7,10 +7,13 @@ use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::shortage;
 use crate::codec::head_code::HeadCode;
+use crate::files::own::OwnError;
 use crate::ops;
 use crate::ops::mirror_error::MirrorError;
 use crate::repository;
 use crate::repository::lock::LockError;
+use crate::repository::mirror_book::BookError;
+use crate::storage::address::AddressError;
 use crate::storage::{ErrorKind, ObjectName};
 
 /// What helps against damage of any kind.
@@ -252,6 +255,32 @@ impl Failure {
     }
 }
 
+impl From<AddressError> for Failure {
+    fn from(error: AddressError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<OwnError> for Failure {
+    fn from(error: OwnError) -> Self {
+        let this = Self::failed(error.to_string());
+        match error {
+            OwnError::Unknown { source, .. } => this.because_of(&source),
+            _ => this,
+        }
+    }
+}
+
+impl From<BookError> for Failure {
+    fn from(error: BookError) -> Self {
+        let failed = Self::failed(error.to_string());
+        match error {
+            BookError::Database(_) | BookError::Io(_) => failed.remedy(remedy_of_book(&error)),
+            BookError::Exists(_) | BookError::Unknown(_) => failed,
+        }
+    }
+}
+
 impl From<ops::Error> for Failure {
     fn from(error: ops::Error) -> Self {
         match error {
@@ -284,4 +313,19 @@ impl From<ops::Error> for Failure {
             ops::Error::Refused(message) => Self::failed(message),
         }
     }
+}
+
+/// What to do about a list of mirrors that cannot be read or written.
+pub(super) fn remedy_of_book(error: &BookError) -> String {
+    let shortage = if let BookError::Io(error) = error { shortage::describe(error) } else { None };
+    shortage.unwrap_or_else(|| {
+        let hint = if error.is_damage() {
+            "the file is damaged, or the disk failed under it; the mirrors are untouched. Run the command again. If that does \
+             not help, move the file away and add the mirrors again (it is in mirrors/ of the state directory, and has the repository's id): what is lost then is which state each was last left with, and the history of drills"
+        } else {
+            "the file could not be read or written now; the mirrors are untouched. Look at who owns it, at its disk, and at the \
+             limits of this process, and run the command again"
+        };
+        hint.to_owned()
+    })
 }

@@ -4,6 +4,7 @@
 //! Nothing here prints, asks on a terminal, or knows an exit code. A command line, a schedule, an API and a terminal interface all
 //! call these, so that none of them can leave out what protects the data.
 
+pub mod environment;
 mod error_mapping;
 pub mod failure;
 pub mod remedy;

@@ -1,7 +1,7 @@
 //! What to do next, as data: sentences, and commands of this program between them.
 //!
 //! Whoever shows a remedy decides how its commands look: a shell types the program's name and the repository in front of the words, a
-//! mail quotes them, a page makes a button of them. The notation in the code is [`crate::base::command::suggest`].
+//! mail quotes them, a page makes a button of them. The notation in the code is `suggest!` of [`crate::base::command`].
 
 use crate::base::command::{self, BEGIN, END, quote, render};
 use std::ffi::OsStr;

@@ -8,9 +8,6 @@ pub use arguments::Arguments;
 use super::Context;
 use super::exit::Exit;
 use super::init;
-use super::mirror::store;
-use super::open;
-use super::own;
 use super::progress::{Progress, Work};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
@@ -26,6 +23,7 @@ use crate::repository::Repository;
 use crate::repository::pack_writer::PackOptions;
 use crate::repository::remembered::Recalled;
 use crate::storage::remote::ssh;
+use crate::tasks::environment::{mirrors, own_places, repositories};
 use crate::tasks::failure::Failure;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -59,7 +57,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
     let report = match sources {
         None => stream_backup(arguments, &repository, &labels, &options, &progress),
         Some(sources) => {
-            let own = own::places(context, &repository);
+            let own = own_places::places(&context.environment, &context.watch(), &repository);
             refuse_own(&sources.paths, &own, context)?;
             let rules =
                 || Rules { excludes: excludes.clone(), one_file_system: arguments.one_file_system, own: own.clone() };
@@ -85,17 +83,18 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
 }
 
 fn open_or_create(arguments: &Arguments, context: &mut Context) -> Result<Repository, Failure> {
-    let place = open::place(context)?;
-    if !arguments.init || open::exists(&place) {
-        return open::repository_with(context, "backup", arguments.takes_stdin());
+    context.environment.secrets.stdin_taken = arguments.takes_stdin();
+    let place = repositories::place(&context.environment)?;
+    if !arguments.init || repositories::exists(&place) {
+        return repositories::open_repository(&context.environment, &context.watch(), "backup");
     }
-    if open::remembered(context).at(&place) != Recalled::Nothing {
-        return Err(open::nothing_at(context, &place));
+    if repositories::memory(&context.environment, &context.watch()).at(&place) != Recalled::Nothing {
+        return Err(repositories::nothing_at(&context.environment, &context.watch(), &place));
     }
     if arguments.dry_run {
         return Err(Failure::usage("--dry-run needs a repository, and --init would have to make one"));
     }
-    init::create(&init::Arguments::default(), context, &place, "backup", arguments.takes_stdin())
+    init::create(&init::Arguments::default(), context, &place, "backup")
 }
 
 fn labels(arguments: &Arguments, given: &[PathBuf], current: &Path) -> Result<Labels, Failure> {
@@ -275,7 +274,7 @@ fn say(
     if context.output.json {
         return context.output.json(&summary::json(report, arguments.dry_run));
     }
-    if let Some(line) = own::left_out(&report.own) {
+    if let Some(line) = summary::left_out(&report.own) {
         context.output.info(line)?;
     }
     // Something that is there to be restored.
@@ -287,7 +286,7 @@ fn say(
         Some(first) => in_snapshot(first),
         None => Some(arguments.stdin_filename.as_bytes().to_vec()),
     };
-    let mirrors = store::names(context, repository.id());
+    let mirrors = mirrors::list_names(&context.environment, repository.id());
     // The command is typed in another directory.
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let sources: Vec<Vec<u8>> = given.iter().map(|path| absolute(path).into_os_string().into_encoded_bytes()).collect();

@@ -10,7 +10,7 @@ use crate::text::size;
 use crate::text::span;
 use std::borrow::Cow;
 
-/// Problems that are repeated in the summary; the rest is in the snapshot.
+/// Problems, or paths, that are named in a line of the summary; the rest is in the snapshot.
 const NAMED: usize = 5;
 /// Paths of packstone's own that the JSON summary names.
 const OWN_NAMED: usize = 100;
@@ -138,4 +138,27 @@ fn failures(report: &Report) -> String {
     let names: Vec<String> = failed.take(NAMED).map(|problem| escape(&problem.path)).collect();
     let more = if report.problem_count as usize > names.len() { ", ..." } else { "" };
     format!("{}{more}", names.join(", "))
+}
+
+/// The line about what a backup left out; none when there is nothing.
+#[must_use]
+pub fn left_out(own: &[Vec<u8>]) -> Option<String> {
+    let named: Vec<String> = own.iter().take(NAMED).map(|path| escape(path)).collect();
+    let more = own.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {} more", size::count(more as u64)) } else { String::new() };
+    (!own.is_empty()).then(|| format!("Left out, packstone's own: {}{more}", named.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_few_are_named() {
+        let paths = |count: usize| (0..count).map(|number| format!("/\u{1b}{number}").into_bytes()).collect::<Vec<_>>();
+        assert_eq!(left_out(&[]), None);
+        assert_eq!(left_out(&paths(1)).as_deref(), Some("Left out, packstone's own: /\\x1b0"));
+        let line = left_out(&paths(NAMED + 2)).unwrap_or_default();
+        assert!(line.ends_with(", /\\x1b4 and 2 more"), "{line}");
+    }
 }

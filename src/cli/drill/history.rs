@@ -3,10 +3,10 @@
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::time::Time;
+use crate::cli::Context;
 use crate::cli::exit::Exit;
-use crate::cli::mirror::store;
-use crate::cli::{Context, open};
 use crate::repository::mirror_book::{Drill, DrillOutcome};
+use crate::tasks::environment::{mirrors, repositories};
 use crate::tasks::failure::Failure;
 use crate::text::table::{Align, Table};
 use crate::text::{clock, size, span};
@@ -55,14 +55,14 @@ impl Rate {
 /// # Errors
 /// When what this machine knows of mirrors cannot be read.
 pub fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
-    let ids = match open::id(context) {
+    let ids = match repositories::find_id(&context.environment) {
         Some(id) => vec![id],
-        None => store::known(context)?,
+        None => mirrors::list_books(&context.environment)?,
     };
-    let has_mirrors = ids.iter().any(|id| !store::names(context, *id).is_empty());
+    let has_mirrors = ids.iter().any(|id| !mirrors::list_names(&context.environment, *id).is_empty());
     let mut drills = Vec::new();
     for id in ids {
-        drills.extend(store::book(context, id)?.drills(arguments.mirror.as_deref())?);
+        drills.extend(mirrors::open_book(&context.environment, id)?.drills(arguments.mirror.as_deref())?);
     }
     drills.sort_by_key(|drill| std::cmp::Reverse((drill.began, drill.number)));
     let rate = Rate::of(&drills);

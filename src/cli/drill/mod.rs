@@ -2,13 +2,10 @@
 
 mod history;
 
+use super::Context;
 use super::exit::Exit;
-use super::freshness::{self, About};
-use super::mirror::store;
 use super::progress::Work;
-use super::secret::{Question, Secret};
 use super::snapshot_argument::SnapshotRef;
-use super::{Context, open, own};
 use crate::base::command::{stored, suggest};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
@@ -21,6 +18,9 @@ use crate::repository::public_view::PublicView;
 use crate::storage::MirrorStore;
 use crate::storage::read_only::ReadOnly;
 use crate::storage::remote::ssh;
+use crate::tasks::environment::freshness::About;
+use crate::tasks::environment::secret::{Question, Secret};
+use crate::tasks::environment::{freshness, mirrors, own_places, repositories};
 use crate::tasks::failure::{Failure, Kind};
 use crate::text::{clock, shell_words, size, span};
 use std::os::unix::ffi::OsStrExt;
@@ -94,8 +94,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         return history::run(arguments, context);
     }
     let mirrors = mirrors(arguments, context)?;
-    own::refuse_within(context, &parent(arguments))?;
-    let secret = context.secret(Question::Open("Passphrase or recovery code"), false)?;
+    own_places::refuse_within(&context.environment, &context.watch(), &parent(arguments))?;
+    let secret = context.environment.secret(Question::Open("Passphrase or recovery code"))?;
     let mut worst = Exit::Success;
     for mirror in &mirrors {
         match one(mirror, arguments, &secret, context) {
@@ -119,7 +119,9 @@ fn mirrors(arguments: &Arguments, context: &Context) -> Result<Vec<String>, Fail
     if !arguments.mirrors.is_empty() {
         return Ok(arguments.mirrors.clone());
     }
-    let known = open::required_id(context)?.map(|id| store::names(context, id)).unwrap_or_default();
+    let known = repositories::require_id(&context.environment, &context.watch())?
+        .map(|id| mirrors::list_names(&context.environment, id))
+        .unwrap_or_default();
     match known.as_slice() {
         [] => Err(Failure::usage("there is no mirror to drill")
             .remedy(concat!("name one by its address, or add one: ", suggest!("mirror add NAME s3://BUCKET/PATH")))),
@@ -141,7 +143,9 @@ struct Record {
 impl Record {
     /// `None` where this machine has no directory to remember it in.
     fn begin(id: RepositoryId, mirror: &str, sample: Option<f64>, context: &Context) -> Result<Option<Self>, Failure> {
-        let Some(book) = store::book_if_any(context, id)? else { return Ok(None) };
+        let Some(book) = mirrors::open_book_if_any(&context.environment, &context.watch(), id)? else {
+            return Ok(None);
+        };
         let now = Time::now();
         let number = book.begin_drill(mirror, sample, now)?;
         let drill = Drill {
@@ -184,9 +188,13 @@ impl Record {
 }
 
 /// The repository of a mirror: the one here, when that is where its name is from; else as the mirror says.
-fn repository_of(mirror: &Arc<dyn MirrorStore>, place: &store::Place, context: &Context) -> Option<RepositoryId> {
+fn repository_of(
+    mirror: &Arc<dyn MirrorStore>,
+    place: &mirrors::MirrorLocation,
+    context: &Context,
+) -> Option<RepositoryId> {
     if place.name.is_some()
-        && let Some(id) = open::id(context)
+        && let Some(id) = repositories::find_id(&context.environment)
     {
         return Some(id);
     }
@@ -196,10 +204,10 @@ fn repository_of(mirror: &Arc<dyn MirrorStore>, place: &store::Place, context: &
 }
 
 fn one(mirror: &str, arguments: &Arguments, secret: &Secret, context: &Context) -> Result<Exit, Failure> {
-    let place = store::find(context, mirror)?;
+    let place = mirrors::find_mirror(&context.environment, &context.watch(), mirror)?;
     let label = place.name.clone().unwrap_or_else(|| place.address.to_string());
     let shown = escape(label.as_bytes());
-    let store = store::open(context, &place, false)?;
+    let store = mirrors::open_store(&context.environment, &place, false)?;
     let mut record = match repository_of(&store, &place, context) {
         Some(id) => Record::begin(id, &label, arguments.sample, context)?,
         None => None,
@@ -237,12 +245,13 @@ type Held = (Report, Option<u64>, Option<PathBuf>);
 
 fn hold(
     store: Arc<dyn MirrorStore>,
-    place: &store::Place,
+    place: &mirrors::MirrorLocation,
     arguments: &Arguments,
     secret: &Secret,
     context: &Context,
 ) -> Result<Held, Failure> {
-    let memory = open::memory_of_mirror(context, place, false)?.expecting(context.global.expected());
+    let memory = repositories::memory_of_mirror(&context.environment, &context.watch(), place, false)?
+        .expecting(context.environment.expected.clone());
     let reader = ReadOnly::new(store);
     let traffic = reader.traffic();
     let mirror = Access { remembered: Some(memory), ..Access::of_mirror(Arc::new(reader), place.path()) };
@@ -265,14 +274,14 @@ fn hold(
         arguments.check_command.as_deref().map_or(Ok(()), |command| run_in(command, tree))
     };
     let inspect: Option<Inspect<'_>> = arguments.check_command.is_some().then_some(&inspect);
-    let open = |access| open::open(access, secret.clone()).map(|(repository, _)| repository);
+    let open = |access| repositories::open_with(access, secret.clone()).map(|(repository, _)| repository);
     let progress = context.progress(Work::Other);
     let report = drill::run(mirror.clone(), &traffic, &open, &ground, &options, inspect, &progress);
     progress.finish();
-    let report = report.map_err(|error| store::explained(error, place, &mirror));
+    let report = report.map_err(|error| mirrors::explain_failure(error, place, &mirror));
     if let Some((freshness, head)) = report.as_ref().ok().and_then(|report| report.freshness.as_ref().zip(report.head))
     {
-        freshness::tell(freshness, head, About::new(&mirror.place), context.output);
+        freshness::report_freshness(freshness, head, About::new(&mirror.place), &context.watch());
     }
     let kept = if arguments.keep {
         Some(ground.keep())

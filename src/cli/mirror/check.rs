@@ -1,19 +1,19 @@
 //! `check --mirror`: is everything there that the mirror's own head promises?
 
-use super::store;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::lock::lock;
 use crate::base::time::Time;
+use crate::cli::Context;
 use crate::cli::exit::Exit;
-use crate::cli::freshness::{self, About};
 use crate::cli::progress::Work;
-use crate::cli::{Context, open};
 use crate::ops::check::Data;
 use crate::ops::check_mirror::{self, Options, Report, Which};
 use crate::repository::Access;
 use crate::repository::public_view::PublicView;
 use crate::storage::read_only::ReadOnly;
+use crate::tasks::environment::freshness::About;
+use crate::tasks::environment::{freshness, mirrors, repositories};
 use crate::tasks::failure::Failure;
 use crate::text::{clock, size};
 use std::sync::{Arc, Mutex};
@@ -28,17 +28,18 @@ const CONNECTIONS: usize = 4;
 /// # Errors
 /// When there is none, or what its head needs cannot be known. What is missing or damaged is no error but an exit code.
 pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<Exit, Failure> {
-    let place = store::find(context, mirror)?;
-    let store = store::open(context, &place, false)?;
+    let place = mirrors::find_mirror(&context.environment, &context.watch(), mirror)?;
+    let store = mirrors::open_store(&context.environment, &place, false)?;
     // Whether it is whole is asked of it, and not whose history it has.
-    let memory = open::memory_of_mirror(context, &place, true)?.expecting(context.global.expected());
+    let memory = repositories::memory_of_mirror(&context.environment, &context.watch(), &place, true)?
+        .expecting(context.environment.expected.clone());
     let bare = Access::of_mirror(Arc::new(ReadOnly::new(Arc::clone(&store))), place.path());
     let access = Access { remembered: Some(memory), ..bare };
     // What was seen there before must be what is there now, or be followed by it.
-    let view = PublicView::open(access.clone()).map_err(|error| store::refused(error, &place, &access))?;
-    freshness::tell(view.freshness(), view.tip().reference(), About::new(&access.place), context.output);
+    let view = PublicView::open(access.clone()).map_err(|error| mirrors::explain_refusal(error, &place, &access))?;
+    freshness::report_freshness(view.freshness(), view.tip().reference(), About::new(&access.place), &context.watch());
     // By its address a mirror is checked on any machine, whatever that one remembers.
-    let book = store::book(context, view.id()).ok().map(Mutex::new);
+    let book = mirrors::open_book(&context.environment, view.id()).ok().map(Mutex::new);
     let known = book.as_ref().and_then(|book| lock(book).get(mirror).ok());
     if known.is_none() && matches!(which, Which::Older { .. }) {
         return Err(Failure::usage("when something was last read back is known of mirrors with a name only")

@@ -1,10 +1,9 @@
 //! `mirror`: where copies of a repository are.
 
 pub mod check;
-pub mod store;
 
+use super::Context;
 use super::exit::Exit;
-use super::{Context, open, own};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::time::Time;
@@ -14,6 +13,7 @@ use crate::repository::mirror_book::{self, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::storage::address::Address;
 use crate::storage::device;
+use crate::tasks::environment::{mirrors, own_places, repositories};
 use crate::tasks::failure::Failure;
 use crate::text::table::{Align, Table};
 use crate::text::{clock, size};
@@ -106,11 +106,11 @@ fn parse_name(text: &str) -> Result<String, String> {
 /// # Errors
 /// When there is no repository, or the book of its mirrors cannot be read.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let view = open::public_view(context, "mirror")?;
+    let view = repositories::open_public_view(&context.environment, &context.watch(), "mirror")?;
     if let Err(error) = view.tip().require_sound() {
         context.output.warn(&format!("{error}. To bring it back from a mirror: {}", suggest!("repair heads")));
     }
-    let mut book = store::book(context, view.id())?;
+    let mut book = mirrors::open_book(&context.environment, view.id())?;
     match &arguments.command {
         Command::Add(arguments) => add(arguments, &view, &book, context),
         Command::List => list(&view, &book, context),
@@ -121,10 +121,10 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
 
 fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit, Failure> {
     let output = context.output;
-    let address = store::typed(&arguments.address, &arguments.option)?;
-    store::refuse_same(context, &address)?;
+    let address = mirrors::parse_typed(&arguments.address, &arguments.option)?;
+    mirrors::refuse_same(&context.environment, &address)?;
     if let Some(directory) = address.directory() {
-        own::refuse_beneath(context, directory)?;
+        own_places::refuse_beneath(&context.environment, &context.watch(), directory)?;
     }
     if let Ok(there) = book.get(&arguments.name) {
         if there.address == address.to_string() && there.credentials_command == arguments.credentials_command {
@@ -145,15 +145,15 @@ fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: 
     }
     let new = address.directory().filter(|directory| arguments.dry_run && !directory.exists());
     if let Some(directory) = new {
-        store::require_parent(directory)?;
+        mirrors::require_parent(directory)?;
         output.info("  the directory would be made")?;
     } else if !arguments.no_probe {
-        let place = store::Place {
+        let place = mirrors::MirrorLocation {
             name: Some(arguments.name.clone()),
             address: address.clone(),
             credentials_command: arguments.credentials_command.clone(),
         };
-        let store = store::open(context, &place, !arguments.dry_run)?;
+        let store = mirrors::open_store(&context.environment, &place, !arguments.dry_run)?;
         let found = probe::run(&*store, view.id())?;
         for line in found.lines() {
             output.info(format_args!("  {line}"))?;
@@ -167,13 +167,13 @@ fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: 
 }
 
 fn added(arguments: &AddArguments, address: &Address, done: &str, context: &Context) -> Result<Exit, Failure> {
-    let (output, here) = (context.output, open::place(context)?);
+    let (output, here) = (context.output, repositories::place(&context.environment)?);
     let shared = address.directory().is_some_and(|directory| device::is_shared(&here, directory));
     if shared {
         output.warn(&format!(
             "mirror {} is on the same file system as the repository: {}",
             arguments.name,
-            store::NO_COPY
+            mirrors::NO_COPY
         ));
     }
     if output.json {
@@ -217,7 +217,7 @@ fn accept(
         None
     } else {
         let code = HeadCode::parse(&arguments.head).map_err(|error| Failure::usage(error.to_string()))?;
-        let store = store::open(context, &store::Place::of(&mirror)?, false)?;
+        let store = mirrors::open_store(&context.environment, &mirrors::MirrorLocation::of(&mirror)?, false)?;
         let newest = crate::repository::chain::newest(&*store, view.verifying_key(), view.id())?;
         if !code.matches(&newest.reference()) {
             let now = HeadCode::of(&newest.reference());
@@ -228,8 +228,9 @@ fn accept(
     if !arguments.dry_run {
         book.set_head(&arguments.name, wanted)?;
         // What was read from it directly counts no more either.
-        let place = store::Place::of(&mirror)?;
-        let forgotten = open::memory_of_mirror(context, &place, false)?.unset_apart(view.id());
+        let place = mirrors::MirrorLocation::of(&mirror)?;
+        let forgotten = repositories::memory_of_mirror(&context.environment, &context.watch(), &place, false)?
+            .unset_apart(view.id());
         forgotten.map_err(|error| {
             Failure::failed("this machine's memory of a newer state cannot be changed").caused_by(error)
         })?;

@@ -2,15 +2,16 @@
 
 use crate::base::command::suggest;
 use crate::base::escape::escape;
+use crate::cli::Context;
 use crate::cli::exit::Exit;
-use crate::cli::freshness::{self, About};
 use crate::cli::progress::Work;
-use crate::cli::{Context, open};
 use crate::ops::{self, repair_heads};
 use crate::repository;
 use crate::repository::broken_heads::BrokenHeads;
 use crate::repository::chain::Tip;
 use crate::storage::ObjectName;
+use crate::tasks::environment::freshness::About;
+use crate::tasks::environment::{freshness, repositories};
 use crate::tasks::failure::{Failure, Kind};
 use crate::text::{clock, size};
 use std::collections::BTreeSet;
@@ -43,7 +44,12 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let mut broken = find(context)?;
     if let Some((head, known)) = broken.freshness() {
-        freshness::tell(&known, head, About::new(&open::place(context)?), context.output);
+        freshness::report_freshness(
+            &known,
+            head,
+            About::new(&repositories::place(&context.environment)?),
+            &context.watch(),
+        );
     }
     show(&broken, arguments.dry_run, context)?;
     if broken.wrong.is_empty() {
@@ -112,9 +118,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
                 suggest!("mirror remove NAME")
             )));
     }
-    let elsewhere = open::remembered(context);
-    let place = open::place(context)?;
-    let elsewhere = open::elsewhere(&elsewhere, broken.id(), &place);
+    let elsewhere = repositories::memory(&context.environment, &context.watch());
+    let place = repositories::place(&context.environment)?;
+    let elsewhere = repositories::elsewhere(&elsewhere, broken.id(), &place);
     let (head, moved) = broken.set_back(elsewhere.is_some())?;
     if output.json {
         output.json(&serde_json::json!({
@@ -138,12 +144,16 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
 
 /// What a newer program wrote is no damage.
 fn find(context: &Context) -> Result<BrokenHeads, Failure> {
-    BrokenHeads::find(open::closed(context, "repair heads")?).map_err(|error| match error {
+    BrokenHeads::find(repositories::access_repository(&context.environment, &context.watch(), "repair heads")?).map_err(
+        |error| {
+            match error {
         repository::Error::UnreadableHead { .. } => Failure::new(Kind::Damage, error.to_string()).remedy(
             "use the newer program; if none ever wrote here, keep that file somewhere else and take it out of heads/",
         ),
         error => error.into(),
-    })
+    }
+        },
+    )
 }
 
 fn show(broken: &BrokenHeads, dry_run: bool, context: &Context) -> Result<(), Failure> {

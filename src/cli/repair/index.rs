@@ -2,11 +2,12 @@
 
 use crate::base::command::suggest;
 use crate::base::escape::escape;
+use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::progress::Work;
-use crate::cli::{Context, open};
 use crate::ops;
 use crate::ops::repair_index::{self, Options, Plan};
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::size;
 
@@ -32,7 +33,7 @@ pub struct Arguments {
 /// # Errors
 /// When the repository cannot be opened, or the repair cannot be published.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::repository(context, "repair index")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "repair index")?;
     let options = Options { all_packs: arguments.read_all_packs, read_data: arguments.read_data };
     let mut attempt = 1;
     let (report, exit) = loop {

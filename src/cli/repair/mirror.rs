@@ -2,12 +2,12 @@
 
 use crate::base::command::suggest;
 use crate::base::escape::escape;
+use crate::cli::Context;
 use crate::cli::exit::Exit;
-use crate::cli::mirror::store;
 use crate::cli::progress::Work;
-use crate::cli::{Context, open};
 use crate::ops::{repair_mirror, sync};
 use crate::storage::ObjectName;
+use crate::tasks::environment::{mirrors, repositories};
 use crate::tasks::failure::Failure;
 use crate::text::size;
 
@@ -33,11 +33,11 @@ pub struct Arguments {
 /// # Errors
 /// As `sync`.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let view = open::public_view(context, "repair mirror")?;
-    let mirror = store::book(context, view.id())?.get(&arguments.name)?;
-    let place = store::Place::of(&mirror)?;
-    let _lock = store::lock(context, view.id(), &mirror.name)?;
-    let store = store::open(context, &place, false)?;
+    let view = repositories::open_public_view(&context.environment, &context.watch(), "repair mirror")?;
+    let mirror = mirrors::open_book(&context.environment, view.id())?.get(&arguments.name)?;
+    let place = mirrors::MirrorLocation::of(&mirror)?;
+    let _lock = mirrors::lock_mirror(&context.environment, view.id(), &mirror.name)?;
+    let store = mirrors::open_store(&context.environment, &place, false)?;
     let progress = context.progress(Work::Other);
     let plan = sync::with_newest(&view, |view| {
         repair_mirror::plan(view, &*store, mirror.head, usize::from(arguments.connections), &progress)

@@ -7,11 +7,11 @@ pub mod objects;
 pub mod packs;
 pub mod snapshots;
 
+use crate::tasks::environment::mirrors;
 use std::sync::Arc;
 
 use super::Context;
 use super::exit::Exit;
-use super::mirror::store;
 use crate::base::id::RepositoryId;
 use crate::storage::MirrorStore;
 use crate::tasks::failure::Failure;
@@ -62,11 +62,13 @@ type Mirrors = Vec<(String, Arc<dyn MirrorStore>)>;
 
 /// Those of these names that can be opened, all without any name; and the names of the others.
 fn mirrors(names: &[String], repository: RepositoryId, context: &Context) -> Result<(Mirrors, Vec<String>), Failure> {
-    let book = store::book(context, repository)?;
-    let chosen = store::chosen(&book, names)?;
+    let book = mirrors::open_book(&context.environment, repository)?;
+    let chosen = mirrors::choose_mirrors(&book, names)?;
     let (mut opened, mut closed) = (Mirrors::new(), Vec::new());
     for mirror in chosen {
-        match store::Place::of(&mirror).and_then(|place| store::open(context, &place, false)) {
+        match mirrors::MirrorLocation::of(&mirror)
+            .and_then(|place| mirrors::open_store(&context.environment, &place, false))
+        {
             Ok(store) => opened.push((mirror.name, store)),
             Err(error) => {
                 context.output.warn(&format!("{}: {}", mirror.name, error.chain()));

@@ -2,10 +2,11 @@
 
 use crate::base::command::suggest;
 use crate::base::escape::escape;
+use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::progress::Work;
-use crate::cli::{Context, open};
 use crate::ops::repair_objects::{self, Plan};
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::size;
 
@@ -31,7 +32,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
     let (mut exit, mut rounds) = (Exit::Success, 0_usize);
     loop {
         // Segments that came back name packs that nobody has looked at yet.
-        let view = open::public_view(context, "repair objects")?;
+        let view = repositories::open_public_view(&context.environment, &context.watch(), "repair objects")?;
         let progress = context.progress(Work::Other);
         let plan = repair_objects::plan(&view, &progress);
         progress.finish();

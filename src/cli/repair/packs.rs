@@ -2,12 +2,13 @@
 
 use crate::base::command::suggest;
 use crate::base::escape::escape;
+use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::progress::Work;
-use crate::cli::{Context, open};
 use crate::ops;
 use crate::ops::repair_packs::{self, DamagedPack, Plan, Report};
 use crate::storage::ObjectName;
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::size;
 
@@ -36,7 +37,7 @@ fn parse_pack(text: &str) -> Result<String, String> {
 /// # Errors
 /// When the repository cannot be opened, or the repair cannot be published.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::repository(context, "repair packs")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "repair packs")?;
     let mut attempt = 1;
     loop {
         let progress = context.progress(Work::Other);

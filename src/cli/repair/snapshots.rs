@@ -2,13 +2,14 @@
 
 use crate::base::command::suggest;
 use crate::base::escape::escape;
+use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use crate::cli::watch::{Watch, tell_warnings};
-use crate::cli::{Context, open};
 use crate::ops::repair_snapshots::{self, Change, Options, Report};
 use crate::ops::select;
 use crate::repository::pack_writer::PackOptions;
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::size;
 
@@ -38,7 +39,7 @@ pub struct Arguments {
 /// # Errors
 /// When the repository cannot be opened, or the repair cannot be published.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = open::repository(context, "repair snapshots")?;
+    let repository = repositories::open_repository(&context.environment, &context.watch(), "repair snapshots")?;
     repository.require_newest()?;
     let selection = select::many(&repository, &arguments.snapshots, &arguments.filter.resolve())?;
     tell_warnings(&repository, context.output);

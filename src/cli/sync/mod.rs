@@ -2,10 +2,9 @@
 
 mod show;
 
+use super::Context;
 use super::exit::Exit;
-use super::mirror::store;
 use super::progress::{Progress, Work};
-use super::{Context, open};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::lock::{lock, wait_timeout};
@@ -20,6 +19,7 @@ use crate::repository::mirror_book::{Damage, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, uptime::Uptime};
 use crate::storage::MirrorStore;
+use crate::tasks::environment::{mirrors, repositories};
 use crate::tasks::failure::{Failure, Kind};
 use crate::text::{clock, size};
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -88,14 +88,14 @@ fn parse_percent(text: &str) -> Result<f64, String> {
 /// # Errors
 /// The worst of what befell the mirrors: each is tried.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let view = open::public_view(context, "sync")?;
+    let view = repositories::open_public_view(&context.environment, &context.watch(), "sync")?;
     view.tip().require_sound()?;
-    let book = store::book(context, view.id())?;
-    let mirrors = store::chosen(&book, &arguments.mirrors)?;
+    let book = mirrors::open_book(&context.environment, view.id())?;
+    let mirrors = mirrors::choose_mirrors(&book, &arguments.mirrors)?;
     if mirrors.is_empty() {
         return Err(Failure::failed("there is no mirror yet").remedy(suggest!("mirror add NAME s3://BUCKET/PATH")));
     }
-    let damage = book.damage(&store::place_name(&open::place(context)?))?;
+    let damage = book.damage(&mirrors::place_name(&repositories::place(&context.environment)?))?;
     if let Some(damage) = damage.as_ref().filter(|_| !arguments.force) {
         return Err(refused(damage));
     }
@@ -244,13 +244,13 @@ impl Crew<'_> {
         let Self { view, context, .. } = self;
         let name = &mirror.name;
         let planning = self.start.planning();
-        let place = store::Place::of(mirror)?;
-        store::refuse_same(context, &place.address)?;
-        let _lock = store::lock(context, view.id(), name)?;
+        let place = mirrors::MirrorLocation::of(mirror)?;
+        mirrors::refuse_same(&context.environment, &place.address)?;
+        let _lock = mirrors::lock_mirror(&context.environment, view.id(), name)?;
         let store = {
             // Commands for credentials may ask somebody: one after the other.
             let _asking = lock(&self.asking);
-            store::open(context, &place, false)?
+            mirrors::open_store(&context.environment, &place, false)?
         };
         let mut planning = Some(planning);
         sync::with_newest(view, |view| self.attempt(view, name, &*store, &mut planning, monitor))

@@ -1,62 +1,31 @@
 //! From a mirror's name or address to the store itself, with the secrets that it needs.
 
+use super::{Environment, repositories, secret};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
 use crate::base::private;
-use crate::base::shortage;
-use crate::cli::Context;
-use crate::cli::secret;
 use crate::codec::config::{CONFIG_BYTES, Config};
 use crate::codec::head::HeadRef;
 use crate::codec::head_code::HeadCode;
 use crate::ops::mirror_error::MirrorError;
+use crate::ops::{Monitor, Problem, Subject};
 use crate::repository::mirror_book::{self, BookError, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, Access};
-use crate::storage::address::{Address, AddressError, CUSTOMER_KEY, NO_CUSTOMER_KEY};
+use crate::storage::address::{Address, CUSTOMER_KEY, NO_CUSTOMER_KEY};
 use crate::storage::local::Local;
 use crate::storage::remote::Remote;
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
+use crate::tasks::error_mapping::remedy_of_book;
 use crate::tasks::failure::{Failure, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-impl From<AddressError> for Failure {
-    fn from(error: AddressError) -> Self {
-        Self::usage(error.to_string())
-    }
-}
-
-impl From<BookError> for Failure {
-    fn from(error: BookError) -> Self {
-        let failed = Self::failed(error.to_string());
-        match error {
-            BookError::Database(_) | BookError::Io(_) => failed.remedy(hint_about(&error)),
-            BookError::Exists(_) | BookError::Unknown(_) => failed,
-        }
-    }
-}
-
-/// What to do about a list of mirrors that cannot be read or written.
-fn hint_about(error: &BookError) -> String {
-    let shortage = if let BookError::Io(error) = error { shortage::describe(error) } else { None };
-    shortage.unwrap_or_else(|| {
-        let hint = if error.is_damage() {
-            "the file is damaged, or the disk failed under it; the mirrors are untouched. Run the command again. If that does \
-             not help, move the file away and add the mirrors again (it is in mirrors/ of the state directory, and has the repository's id): what is lost then is which state each was last left with, and the history of drills"
-        } else {
-            "the file could not be read or written now; the mirrors are untouched. Look at who owns it, at its disk, and at the \
-             limits of this process, and run the command again"
-        };
-        hint.to_owned()
-    })
-}
-
 /// Where a mirror lies, and where its secrets come from.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct MirrorLocation {
     /// Its name here, when it has one: its own secrets go by it.
     pub name: Option<String>,
     /// The address.
@@ -65,7 +34,7 @@ pub struct Place {
     pub credentials_command: Option<String>,
 }
 
-impl Place {
+impl MirrorLocation {
     /// Its address as the place of what lies there.
     #[must_use]
     pub fn path(&self) -> PathBuf {
@@ -89,40 +58,45 @@ impl Place {
 ///
 /// # Errors
 /// When there is no home directory.
-pub fn folder(context: &Context) -> Result<PathBuf, Failure> {
-    Ok(context.global.state_directory()?.join("mirrors"))
+pub fn folder(environment: &Environment) -> Result<PathBuf, Failure> {
+    Ok(environment.places.state_directory()?.join("mirrors"))
 }
 
 /// The book of a repository.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn book(context: &Context, repository: RepositoryId) -> Result<MirrorBook, Failure> {
-    let folder = folder(context)?;
+pub fn open_book(environment: &Environment, repository: RepositoryId) -> Result<MirrorBook, Failure> {
+    let folder = folder(environment)?;
     MirrorBook::open(&folder, repository).map_err(|error| {
         let file = folder.join(format!("{repository}.sqlite"));
-        Failure::failed(format!("{}: {error}", escape(file.as_os_str().as_encoded_bytes()))).remedy(hint_about(&error))
+        Failure::failed(format!("{}: {error}", escape(file.as_os_str().as_encoded_bytes())))
+            .remedy(remedy_of_book(&error))
     })
 }
 
 /// The same for a command that goes on where this machine has no directory to remember things in.
 ///
 /// # Errors
-/// As [`book`].
-pub fn book_if_any(context: &Context, repository: RepositoryId) -> Result<Option<MirrorBook>, Failure> {
-    context.state_directory().map(|_| book(context, repository)).transpose()
+/// As [`open_book`].
+pub fn open_book_if_any(
+    environment: &Environment,
+    monitor: &dyn Monitor,
+    repository: RepositoryId,
+) -> Result<Option<MirrorBook>, Failure> {
+    environment.state_directory(monitor).map(|_| open_book(environment, repository)).transpose()
 }
 
 /// The book of a repository that has one. None is made.
 ///
 /// # Errors
 /// When it is there and cannot be read.
-pub fn existing_book(context: &Context, repository: RepositoryId) -> Result<Option<MirrorBook>, Failure> {
-    let Ok(folder) = folder(context) else { return Ok(None) };
+pub fn open_existing_book(environment: &Environment, repository: RepositoryId) -> Result<Option<MirrorBook>, Failure> {
+    let Ok(folder) = folder(environment) else { return Ok(None) };
     let looked = folder.join(format!("{repository}.sqlite")).symlink_metadata();
     match looked {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        _ => book(context, repository).map(Some),
+        _ => open_book(environment, repository).map(Some),
     }
 }
 
@@ -130,14 +104,17 @@ pub fn existing_book(context: &Context, repository: RepositoryId) -> Result<Opti
 ///
 /// # Errors
 /// When the book is there and cannot be read.
-pub fn directories(context: &Context, repository: RepositoryId) -> Result<Vec<(String, PathBuf)>, Failure> {
-    let file = folder(context)?.join(format!("{repository}.sqlite"));
+pub fn list_directories(
+    environment: &Environment,
+    repository: RepositoryId,
+) -> Result<Vec<(String, PathBuf)>, Failure> {
+    let file = folder(environment)?.join(format!("{repository}.sqlite"));
     match file.symlink_metadata() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Failure::failed("the list of mirrors cannot be looked at").caused_by(error)),
         Ok(_) => {}
     }
-    let mirrors = book(context, repository)?.all()?.into_iter();
+    let mirrors = open_book(environment, repository)?.all()?.into_iter();
     // An address that this program does not understand is no directory of this machine.
     let directory = |mirror: Mirror| {
         let address = Address::parse(&mirror.address, &[]).ok()?;
@@ -154,8 +131,9 @@ pub fn place_name(place: &Path) -> String {
 
 /// The names of a repository's mirrors, for a hint.
 #[must_use]
-pub fn names(context: &Context, repository: RepositoryId) -> Vec<String> {
-    let all = existing_book(context, repository).ok().flatten().and_then(|book| book.all().ok()).unwrap_or_default();
+pub fn list_names(environment: &Environment, repository: RepositoryId) -> Vec<String> {
+    let all =
+        open_existing_book(environment, repository).ok().flatten().and_then(|book| book.all().ok()).unwrap_or_default();
     all.into_iter().map(|mirror| mirror.name).collect()
 }
 
@@ -163,7 +141,7 @@ pub fn names(context: &Context, repository: RepositoryId) -> Vec<String> {
 ///
 /// # Errors
 /// When one is not in the book, or that cannot be read.
-pub fn chosen(book: &MirrorBook, names: &[String]) -> Result<Vec<Mirror>, Failure> {
+pub fn choose_mirrors(book: &MirrorBook, names: &[String]) -> Result<Vec<Mirror>, Failure> {
     if names.is_empty() {
         return Ok(book.all()?);
     }
@@ -175,8 +153,8 @@ pub fn chosen(book: &MirrorBook, names: &[String]) -> Result<Vec<Mirror>, Failur
 ///
 /// # Errors
 /// When there is no home directory.
-pub fn known(context: &Context) -> Result<Vec<RepositoryId>, Failure> {
-    let entries = std::fs::read_dir(folder(context)?).into_iter().flatten().flatten();
+pub fn list_books(environment: &Environment) -> Result<Vec<RepositoryId>, Failure> {
+    let entries = std::fs::read_dir(folder(environment)?).into_iter().flatten().flatten();
     let id = |name: std::ffi::OsString| name.to_str()?.strip_suffix(".sqlite")?.parse().ok();
     Ok(entries.filter_map(|entry| id(entry.file_name())).collect())
 }
@@ -188,7 +166,7 @@ pub const NO_COPY: &str = "when that disk fails, both are lost";
 ///
 /// # Errors
 /// A usage error.
-pub fn typed(text: &str, options: &[String]) -> Result<Address, Failure> {
+pub fn parse_typed(text: &str, options: &[String]) -> Result<Address, Failure> {
     let current = std::env::current_dir().ok();
     Ok(Address::parse_typed(text, current.as_deref(), options)?)
 }
@@ -197,9 +175,9 @@ pub fn typed(text: &str, options: &[String]) -> Result<Address, Failure> {
 ///
 /// # Errors
 /// When it is neither.
-pub fn find(context: &Context, text: &str) -> Result<Place, Failure> {
+pub fn find_mirror(environment: &Environment, monitor: &dyn Monitor, text: &str) -> Result<MirrorLocation, Failure> {
     if !mirror_book::is_name(text) {
-        return Ok(Place { name: None, address: typed(text, &[])?, credentials_command: None });
+        return Ok(MirrorLocation { name: None, address: parse_typed(text, &[])?, credentials_command: None });
     }
     let unknown = |error: Failure| {
         let error = error
@@ -210,18 +188,18 @@ pub fn find(context: &Context, text: &str) -> Result<Place, Failure> {
         }
     };
     // The repository that is meant knows its mirrors; only where there is none, any repository's may be meant.
-    if let Some(id) = super::super::open::required_id(context)? {
-        return match book(context, id)?.get(text) {
+    if let Some(id) = repositories::require_id(environment, monitor)? {
+        return match open_book(environment, id)?.get(text) {
             Err(BookError::Unknown(_)) => Err(unknown(Failure::failed(format!("there is no mirror {text}")))),
-            mirror => Place::of(&mirror?),
+            mirror => MirrorLocation::of(&mirror?),
         };
     }
     let mut found: Vec<Mirror> = Vec::new();
-    for id in known(context)? {
-        found.extend(book(context, id)?.get(text).ok());
+    for id in list_books(environment)? {
+        found.extend(open_book(environment, id)?.get(text).ok());
     }
     match found.as_slice() {
-        [mirror] => Place::of(mirror),
+        [mirror] => MirrorLocation::of(mirror),
         [] => Err(unknown(Failure::failed(format!("\"{text}\" is neither a mirror's name nor an address")))),
         _ => {
             Err(Failure::failed(format!("several repositories have a mirror {text}")).remedy("name it by its address"))
@@ -231,16 +209,21 @@ pub fn find(context: &Context, text: &str) -> Result<Place, Failure> {
 
 /// The repositories that have a mirror at this place by their books, and the newest head that was seen of each there.
 #[must_use]
-pub fn listed(context: &Context, place: &Place) -> Vec<(RepositoryId, Option<HeadRef>)> {
+pub fn list_known_at(
+    environment: &Environment,
+    monitor: &dyn Monitor,
+    place: &MirrorLocation,
+) -> Vec<(RepositoryId, Option<HeadRef>)> {
     let address = place.address.to_string();
     let mut listed = Vec::new();
-    for id in known(context).unwrap_or_default() {
-        let read = || Ok(existing_book(context, id)?.map(|book| book.all()).transpose()?.unwrap_or_default());
+    for id in list_books(environment).unwrap_or_default() {
+        let read = || Ok(open_existing_book(environment, id)?.map(|book| book.all()).transpose()?.unwrap_or_default());
         let mirrors = read().unwrap_or_else(|error: Failure| {
-            context.output.warn(&format!(
+            let message = format!(
                 "whether another repository, or a newer state, was seen at this mirror cannot be determined: {}",
                 error.chain()
-            ));
+            );
+            monitor.problem(&Problem::warning(Subject::Machine, &message));
             Vec::new()
         });
         listed.extend(mirrors.into_iter().filter(|mirror| mirror.address == address).map(|mirror| (id, mirror.head)));
@@ -250,7 +233,7 @@ pub fn listed(context: &Context, place: &Place) -> Vec<(RepositoryId, Option<Hea
 
 /// Why a mirror was not read, in words about the mirror.
 #[must_use]
-pub fn refused(error: repository::Error, place: &Place, access: &Access) -> Failure {
+pub fn explain_refusal(error: repository::Error, place: &MirrorLocation, access: &Access) -> Failure {
     let repository::Error::Rollback { remembered, found } = error else { return error.into() };
     let code = HeadCode::of(&found);
     let error = MirrorError::Rollback { seen: remembered.generation, found: Some(found) };
@@ -274,12 +257,12 @@ pub fn refused(error: repository::Error, place: &Place, access: &Access) -> Fail
 
 /// The same for what was opened with a secret.
 #[must_use]
-pub fn explained(error: Failure, place: &Place, access: &Access) -> Failure {
+pub fn explain_failure(error: Failure, place: &MirrorLocation, access: &Access) -> Failure {
     if error.kind() != Kind::Rollback {
         return error;
     }
     match PublicView::open(access.clone()) {
-        Err(rollback @ repository::Error::Rollback { .. }) => refused(rollback, place, access),
+        Err(rollback @ repository::Error::Rollback { .. }) => explain_refusal(rollback, place, access),
         _ => error,
     }
 }
@@ -293,20 +276,24 @@ fn memory_file(access: &Access) -> Option<PathBuf> {
 ///
 /// # Errors
 /// When a secret cannot be had, or the settings are refused.
-pub fn open(context: &Context, place: &Place, make: bool) -> Result<Arc<dyn MirrorStore>, Failure> {
-    let Place { name, address, credentials_command } = place;
+pub fn open_store(
+    environment: &Environment,
+    place: &MirrorLocation,
+    make: bool,
+) -> Result<Arc<dyn MirrorStore>, Failure> {
+    let MirrorLocation { name, address, credentials_command } = place;
     if let Some(directory) = address.directory() {
         return Ok(Arc::new(local(directory, make)?));
     }
     let customer_key = format!("{CUSTOMER_KEY}key");
-    if address.service().scheme == "s3" && context.environment.mirror_secret(name.as_deref(), &customer_key).is_some() {
+    if address.service().scheme == "s3" && environment.secrets.of_mirror(name.as_deref(), &customer_key).is_some() {
         return Err(
             Failure::failed(NO_CUSTOMER_KEY).remedy(format!("unset PACKSTONE_MIRROR_{}", customer_key.to_uppercase()))
         );
     }
     let mut secrets = BTreeMap::new();
     for key in address.service().secrets {
-        if let Some(value) = context.environment.mirror_secret(name.as_deref(), key) {
+        if let Some(value) = environment.secrets.of_mirror(name.as_deref(), key) {
             secrets.insert((*key).to_owned(), value);
         }
     }
@@ -328,14 +315,14 @@ pub fn open(context: &Context, place: &Place, make: bool) -> Result<Arc<dyn Mirr
         }
     }
     let remote = Remote::open(address, &secrets).map_err(repository::Error::from)?;
-    Ok(Arc::new(remote.ended_by(context.interrupt.clone())))
+    Ok(Arc::new(remote.ended_by(environment.stop.clone())))
 }
 
 /// A mirror in the repository, or the other way round, is no second copy.
 ///
 /// # Errors
 /// A usage error that says so.
-pub fn refuse_same(context: &Context, address: &Address) -> Result<(), Failure> {
+pub fn refuse_same(environment: &Environment, address: &Address) -> Result<(), Failure> {
     let Some(directory) = address.directory() else { return Ok(()) };
     // What is not there yet has a parent that is.
     let real = |path: &Path| {
@@ -343,7 +330,7 @@ pub fn refuse_same(context: &Context, address: &Address) -> Result<(), Failure> 
         let rest = path.strip_prefix(there).ok()?;
         Some(there.canonicalize().ok()?.join(rest))
     };
-    let place = super::super::open::place(context)?;
+    let place = repositories::place(environment)?;
     match (real(&place), real(directory)) {
         (Some(place), Some(mirror)) if place.starts_with(&mirror) || mirror.starts_with(&place) => {
             let shown = escape(directory.as_os_str().as_encoded_bytes());
@@ -359,11 +346,11 @@ pub fn refuse_same(context: &Context, address: &Address) -> Result<(), Failure> 
 /// One sync or repair of a mirror at a time: the lock ends with the process.
 ///
 /// # Errors
-/// [`Exit::Locked`] when another process has it.
-pub fn lock(context: &Context, repository: RepositoryId, name: &str) -> Result<std::fs::File, Failure> {
+/// [`Kind::Locked`] when another process has it.
+pub fn lock_mirror(environment: &Environment, repository: RepositoryId, name: &str) -> Result<std::fs::File, Failure> {
     let failed =
         |error: std::io::Error| Failure::failed(format!("the lock of mirror {name} cannot be had")).caused_by(error);
-    let path = folder(context)?.join(format!("{repository}-{name}.lock"));
+    let path = folder(environment)?.join(format!("{repository}-{name}.lock"));
     let file = private::open(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

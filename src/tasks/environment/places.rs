@@ -5,14 +5,13 @@
 //! the same user's shell has, so that both see the same memory, mirrors and cache. Root without one has the system's
 //! directories.
 
-use super::Context;
+use crate::base::escape::escape;
 use crate::storage::remote::ssh;
 use crate::tasks::failure::Failure;
-use crate::tasks::remedy::Remedy;
 use nix::unistd::{User, geteuid};
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 /// A directory of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,40 +103,127 @@ fn recorded_home() -> Option<PathBuf> {
     (home.is_absolute() && home != Path::new("/") && home.is_dir()).then_some(home)
 }
 
-/// Of what the user has been told in this process: each thing once.
-#[derive(Default)]
-pub struct Told {
-    state: OnceLock<()>,
-    cache: OnceLock<()>,
+/// Where things are, as far as somebody named them; where nothing is named, each is where the XDG base directory specification has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places {
+    /// The repository's directory.
+    pub repository: Option<PathBuf>,
+    /// A file that holds the repository's place.
+    pub repository_file: Option<PathBuf>,
+    /// The directory of caches.
+    pub cache: Option<PathBuf>,
+    /// Do without caches.
+    pub no_cache: bool,
+    /// The directory of what this machine remembers.
+    pub state: Option<PathBuf>,
 }
 
-impl Context {
-    /// Where this machine remembers things, for a command that goes on without it. What that means is said once.
-    pub fn state_directory(&self) -> Option<PathBuf> {
-        let directory = self.global.state_directory();
-        let lost = "Nothing is remembered: an older copy in the repository's place would not be noticed, and no mirrors are known";
-        directory.inspect_err(|error| *self.told.state.get_or_init(|| self.warn_without(error, lost))).ok()
+impl Places {
+    /// The repository's directory.
+    ///
+    /// # Errors
+    /// A usage error when two are named or the place is a URL; a failure when the file that names it cannot be
+    /// read, or nothing is named and there is no home directory.
+    pub fn repository(&self) -> Result<PathBuf, Failure> {
+        match (&self.repository, &self.repository_file) {
+            (Some(_), Some(_)) => Err(Failure::usage("only one of --repo and --repository-file can be used")),
+            (Some(place), None) => local(place.clone()),
+            (None, Some(file)) => in_file(file),
+            (None, None) => local(Place::Data.find()?.join("main")),
+        }
     }
 
-    /// Where caches are; none with `--no-cache`. A cache is no necessity: where there is no directory for it the user is
-    /// told once.
-    pub fn cache_directory(&self) -> Option<PathBuf> {
-        let directory = self.global.cache_directory();
-        let lost = "There is no cache now, which is slower";
-        directory.inspect_err(|error| *self.told.cache.get_or_init(|| self.warn_without(error, lost))).ok().flatten()
+    /// True when neither option nor environment names a repository, so that the default one is meant.
+    #[must_use]
+    pub fn repository_is_default(&self) -> bool {
+        self.repository.is_none() && self.repository_file.is_none()
     }
 
-    fn warn_without(&self, error: &Failure, lost: &str) {
-        self.output.warn(&format!(
-            "{}. {lost}: {}",
-            error.chain(),
-            error.remedies().iter().map(Remedy::marked).collect::<Vec<_>>().join("; ")
+    /// The directory of the caches, or `None` with `--no-cache`.
+    ///
+    /// # Errors
+    /// When there is no home directory to put it in.
+    pub fn cache_directory(&self) -> Result<Option<PathBuf>, Failure> {
+        match (self.cache.as_ref().filter(|directory| !directory.as_os_str().is_empty()), self.no_cache) {
+            (_, true) => Ok(None),
+            (Some(directory), false) => Ok(Some(directory.clone())),
+            (None, false) => self.default_cache_directory().map(Some),
+        }
+    }
+
+    /// The directory of the caches when none is named.
+    ///
+    /// # Errors
+    /// When there is no home directory to put it in.
+    pub fn default_cache_directory(&self) -> Result<PathBuf, Failure> {
+        Place::Cache.find()
+    }
+
+    /// The directory of this program's settings.
+    ///
+    /// # Errors
+    /// When there is no home directory to put it in.
+    pub fn configuration_directory(&self) -> Result<PathBuf, Failure> {
+        Place::Configuration.find()
+    }
+
+    /// The directory where it is remembered what was seen of each repository, which mirrors it has, and its drills.
+    ///
+    /// # Errors
+    /// When there is no home directory to put it in.
+    pub fn state_directory(&self) -> Result<PathBuf, Failure> {
+        // An empty variable names nothing.
+        match self.state.as_ref().filter(|directory| !directory.as_os_str().is_empty()) {
+            Some(directory) => Ok(directory.clone()),
+            None => self.default_state_directory(),
+        }
+    }
+
+    /// The same when none is named.
+    ///
+    /// # Errors
+    /// When there is no home directory to put it in.
+    pub fn default_state_directory(&self) -> Result<PathBuf, Failure> {
+        Place::State.find()
+    }
+}
+
+/// The place that a file names.
+pub(super) fn in_file(file: &Path) -> Result<PathBuf, Failure> {
+    let shown = escape(file.as_os_str().as_bytes());
+    let content = std::fs::read(file)
+        .map_err(|error| Failure::failed(format!("cannot read the repository file {shown}")).caused_by(error))?;
+    let line = content.trim_ascii();
+    if line.is_empty() || line.contains(&b'\n') {
+        return Err(Failure::failed(format!("the repository file {shown} should hold one line: a path")));
+    }
+    local(PathBuf::from(std::ffi::OsStr::from_bytes(line)))
+}
+
+/// Accepts a path, and restic's `local:path`; anything that looks like another service is told apart from a path.
+pub(super) fn local(place: PathBuf) -> Result<PathBuf, Failure> {
+    let bytes = place.as_os_str().as_bytes();
+    if let Some(path) = bytes.strip_prefix(b"local:") {
+        return Ok(PathBuf::from(std::ffi::OsStr::from_bytes(path)));
+    }
+    let services = ["s3:", "sftp:", "rest:", "rclone:", "b2:", "azure:", "gs:", "swift:"];
+    if bytes.windows(3).any(|part| part == b"://") || services.iter().any(|name| bytes.starts_with(name.as_bytes())) {
+        let shown = escape(bytes);
+        return Err(Failure::usage(format!("{shown} is no directory of this machine")).remedy(
+            "a repository is always local; copy its directory elsewhere with any tool, the files never change",
         ));
     }
+    if bytes.is_empty() {
+        return Err(
+            Failure::usage("the repository's path is empty").remedy("give one with --repo or PACKSTONE_REPOSITORY")
+        );
+    }
+    Ok(place)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -162,6 +248,15 @@ mod tests {
             let variable = |name: &str| if name == "HOME" { home } else { xdg }.map(OsString::from);
             let found = place.find_with(variable, || recorded.map(PathBuf::from), is_root);
             assert_eq!(found, expected.map(PathBuf::from), "{place:?} {xdg:?} {home:?} {recorded:?} {is_root}");
+        }
+    }
+
+    #[test]
+    fn a_repository_is_a_directory_here() {
+        assert_eq!(local("local:/x".into()).unwrap(), PathBuf::from("/x"));
+        assert_eq!(local("/a:b".into()).unwrap(), PathBuf::from("/a:b"));
+        for url in ["s3:bucket", "sftp://host/x", "https://host", ""] {
+            assert!(local(url.into()).is_err(), "{url}");
         }
     }
 }

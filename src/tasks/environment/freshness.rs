@@ -1,9 +1,9 @@
 //! How new what is shown is, in words. What is known of it the floor below finds out ([`crate::repository::freshness`]).
 
-use super::output::Output;
 use crate::base::escape::escape;
 use crate::codec::head::HeadRef;
 use crate::codec::head_code::HeadCode;
+use crate::ops::{Monitor, Problem, Subject};
 use crate::repository::freshness::{Freshness, Grade};
 use std::path::Path;
 
@@ -24,10 +24,10 @@ impl<'a> About<'a> {
     }
 }
 
-/// Says on the standard error what is not known, once: what was seen is remembered.
-pub fn tell(freshness: &Freshness, head: HeadRef, about: About<'_>, output: Output) {
+/// Reports what is not known, once: what was seen is remembered.
+pub fn report_freshness(freshness: &Freshness, head: HeadRef, about: About<'_>, monitor: &dyn Monitor) {
     for sentence in sentences(freshness, head, about) {
-        output.warn(&sentence);
+        monitor.problem(&Problem::warning(Subject::Freshness, &sentence));
     }
 }
 

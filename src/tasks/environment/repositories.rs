@@ -1,11 +1,10 @@
-//! From the global options to an open repository.
+//! From an environment to an open repository.
 
-use super::Context;
 use super::freshness::{self, About};
-use super::mirror::store;
-use super::options::from_repository;
+use super::mirrors;
 use super::passphrase::Passphrase;
-use super::secret::{self, FromOptions, Question};
+use super::secret::{self, Question};
+use super::{CopySource, Environment};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
@@ -13,6 +12,7 @@ use crate::codec::config::Config;
 use crate::codec::key_file::KeyFile;
 use crate::codec::key_slot::Secret;
 use crate::codec::recovery_code::RecoveryCode;
+use crate::ops::{Monitor, Problem, Subject};
 use crate::repository::expected::Expected;
 use crate::repository::lock::Locks;
 use crate::repository::public_view::PublicView;
@@ -25,7 +25,6 @@ use crate::tasks::failure::{Failure, Kind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What takes a state code of the source of a copy.
 const FROM_EXPECT_HEAD: &str = "--from-expect-head";
@@ -33,9 +32,9 @@ const FROM_EXPECT_HEAD: &str = "--from-expect-head";
 /// The repository's directory as an absolute path.
 ///
 /// # Errors
-/// As [`super::options::GlobalOptions::repository`].
-pub fn place(context: &Context) -> Result<PathBuf, Failure> {
-    absolute(&context.global.repository()?)
+/// As [`Places::repository`](super::places::Places::repository).
+pub fn place(environment: &Environment) -> Result<PathBuf, Failure> {
+    absolute(&environment.places.repository()?)
 }
 
 fn absolute(place: &Path) -> Result<PathBuf, Failure> {
@@ -60,21 +59,27 @@ fn is_absent(place: &Path) -> bool {
 /// How the repository at `place` is reached. `command` is what another process is told while this one holds a lock.
 ///
 /// # Errors
-/// [`Exit::NoRepository`] when there is no such directory.
-pub fn access(context: &Context, place: &Path, storage: Local, command: &str) -> Result<Access, Failure> {
+/// [`Kind::NoRepository`] when there is no such directory.
+pub fn access_at(
+    environment: &Environment,
+    monitor: &dyn Monitor,
+    place: &Path,
+    storage: Local,
+    command: &str,
+) -> Result<Access, Failure> {
     Ok(Access {
         locks: Locks::within(place, storage.root().map_err(repository::Error::from)?).for_command(command),
         storage: Arc::new(storage),
         place: place.to_path_buf(),
-        cache: context.cache_directory(),
-        remembered: Some(remembered(context).of(place).expecting(context.global.expected())),
-        retry_lock: context.global.retry_lock.unwrap_or(Duration::ZERO),
+        cache: environment.cache_directory(monitor),
+        remembered: Some(memory(environment, monitor).of(place).expecting(environment.expected.clone())),
+        retry_lock: environment.retry_lock,
     })
 }
 
 /// What this machine remembers of repositories; nothing where there is no directory for that, which is said.
-pub fn remembered(context: &Context) -> Remembered {
-    let directory = context.state_directory();
+pub fn memory(environment: &Environment, monitor: &dyn Monitor) -> Remembered {
+    let directory = environment.state_directory(monitor);
     directory.map_or_else(Remembered::nowhere, |directory| Remembered::new(directory.join("repositories")))
 }
 
@@ -84,7 +89,7 @@ fn has_heads(place: &Path) -> bool {
 }
 
 /// The sentence for a place where no repository is, with what this machine remembers of it.
-pub fn nothing_at(context: &Context, place: &Path) -> Failure {
+pub fn nothing_at(environment: &Environment, monitor: &dyn Monitor, place: &Path) -> Failure {
     let shown = escape(place.as_os_str().as_bytes());
     if has_heads(place) {
         return Failure::new(
@@ -95,7 +100,7 @@ pub fn nothing_at(context: &Context, place: &Path) -> Failure {
             "copy the file config back from any other copy of the repository: it is the same there and never changes",
         );
     }
-    match remembered(context).at(place) {
+    match memory(environment, monitor).at(place) {
         Recalled::Known(id) => Failure::new(
             Kind::NoRepository,
             format!("repository {} was at {shown} and is not there now", id.short()),
@@ -119,44 +124,38 @@ pub fn nothing_at(context: &Context, place: &Path) -> Failure {
 /// Opens the repository that options and environment name.
 ///
 /// # Errors
-/// Each with its exit code; see `failure.rs`.
-pub fn repository(context: &mut Context, command: &str) -> Result<Repository, Failure> {
-    repository_with(context, command, false)
-}
-
-/// The same, for a command that may take something else from the standard input.
-///
-/// # Errors
-/// As [`repository()`].
-pub fn repository_with(context: &mut Context, command: &str, stdin_taken: bool) -> Result<Repository, Failure> {
-    if let Some(mirror) = context.global.from_mirror.clone() {
-        return from_mirror(context, &mirror, stdin_taken);
+/// Each of its kind; see `error_mapping.rs`.
+pub fn open_repository(environment: &Environment, monitor: &dyn Monitor, command: &str) -> Result<Repository, Failure> {
+    if let Some(mirror) = environment.from_mirror.clone() {
+        return from_mirror(environment, monitor, &mirror);
     }
-    let place = place(context)?;
-    let storage = storage(context, &place)?;
-    let secret = context.secret(Question::Open("Passphrase or recovery code"), stdin_taken)?;
-    open_at(context, &place, storage, command, secret)
+    let place = place(environment)?;
+    let storage = storage(environment, monitor, &place)?;
+    let secret = environment.secret(Question::Open("Passphrase or recovery code"))?;
+    open_at(environment, monitor, &place, storage, command, secret)
 }
 
 /// Opens the repository that is copied from, after the one that is copied into.
 ///
 /// # Errors
-/// As [`repository()`].
-pub fn source(
-    options: &FromOptions,
+/// As [`open_repository`].
+pub fn open_source(
+    environment: &Environment,
+    monitor: &dyn Monitor,
+    source: &CopySource,
     destination: RepositoryId,
-    context: &mut Context,
     command: &str,
 ) -> Result<Repository, Failure> {
-    let place = absolute(&from_repository(options)?)?;
-    source_at(&place, options, destination, context, command).map_err(|error| error.at(&place))
+    let place = absolute(&source.place()?)?;
+    open_source_at(environment, monitor, &place, source, destination, command).map_err(|error| error.at(&place))
 }
 
-fn source_at(
+fn open_source_at(
+    environment: &Environment,
+    monitor: &dyn Monitor,
     place: &Path,
-    options: &FromOptions,
+    source: &CopySource,
     destination: RepositoryId,
-    context: &mut Context,
     command: &str,
 ) -> Result<Repository, Failure> {
     let shown = escape(place.as_os_str().as_bytes());
@@ -165,18 +164,22 @@ fn source_at(
         return Err(Failure::new(Kind::NoRepository, message)
             .remedy("name the directory to copy from with --from-repo or PACKSTONE_FROM_REPOSITORY"));
     }
-    let storage = storage(context, place)?;
-    let secret = context.secret_from(options, Question::Open("Passphrase or recovery code of the source"))?;
+    let storage = storage(environment, monitor, place)?;
+    let secret = environment.secrets.read_from(
+        &source.secret,
+        Question::Open("Passphrase or recovery code of the source"),
+        &*environment.prompt,
+    )?;
     let about = format!("the source {shown}");
-    let memory = remembered(context).expecting(options.expected());
-    let access = access(context, place, storage, command)?;
-    let access = if id_at(place) == Some(destination) {
+    let memory = memory(environment, monitor).expecting(source.expected.clone());
+    let access = access_at(environment, monitor, place, storage, command)?;
+    let access = if read_id(place) == Some(destination) {
         // Another history of the same repository: what is known of that one, and its cache, say nothing of it.
         Access { cache: None, remembered: Some(memory.of_copy(place, Vec::new(), true)), ..access }
     } else {
         Access { remembered: Some(memory.of(place)), ..access }
     };
-    open_and_tell(context, access, secret, FROM_EXPECT_HEAD).map_err(|error| error.about(&about))
+    open_and_report(monitor, access, secret, FROM_EXPECT_HEAD).map_err(|error| error.about(&about))
 }
 
 /// Opens the mirror that is copied from. What this machine remembers is not asked: a mirror of the repository that is copied into may have
@@ -184,14 +187,15 @@ fn source_at(
 ///
 /// # Errors
 /// As [`Repository::open`].
-pub fn source_mirror(
+pub fn open_source_mirror(
+    environment: &Environment,
+    monitor: &dyn Monitor,
     mirror: &str,
-    options: &FromOptions,
+    source: &CopySource,
     destination: RepositoryId,
-    context: &mut Context,
 ) -> Result<Repository, Failure> {
-    let place = store::find(context, mirror)?;
-    let access = mirror_access(context, &place, options.expected(), true)?;
+    let place = mirrors::find_mirror(environment, monitor, mirror)?;
+    let access = access_mirror(environment, monitor, &place, source.expected.clone(), true)?;
     let about = format!("the source {}", escape(mirror.as_bytes()));
     let is_same = PublicView::open(Access { remembered: None, ..access.clone() })
         .map_err(|error| Failure::from(error).about(&about))?
@@ -199,8 +203,12 @@ pub fn source_mirror(
         == destination;
     // The cache of one history knows nothing of the other.
     let cache = if is_same { None } else { access.cache.clone() };
-    let secret = context.secret_from(options, Question::Open("Passphrase or recovery code of the source"))?;
-    open_mirror(context, &place, Access { cache, ..access }, secret, FROM_EXPECT_HEAD)
+    let secret = environment.secrets.read_from(
+        &source.secret,
+        Question::Open("Passphrase or recovery code of the source"),
+        &*environment.prompt,
+    )?;
+    open_mirror(monitor, &place, Access { cache, ..access }, secret, FROM_EXPECT_HEAD)
         .map_err(|error| error.about(&about))
 }
 
@@ -208,30 +216,40 @@ pub fn source_mirror(
 ///
 /// # Errors
 /// When its store cannot be opened, or there is no home directory.
-pub fn mirror_access(
-    context: &Context,
-    place: &store::Place,
+pub fn access_mirror(
+    environment: &Environment,
+    monitor: &dyn Monitor,
+    place: &mirrors::MirrorLocation,
     expected: Expected,
     any_history: bool,
 ) -> Result<Access, Failure> {
-    let store = store::open(context, place, false)?;
+    let store = mirrors::open_store(environment, place, false)?;
     let address = place.path();
-    let memory = memory_of_mirror(context, place, any_history)?.expecting(expected);
+    let memory = memory_of_mirror(environment, monitor, place, any_history)?.expecting(expected);
     let bare = Access::of_mirror(Arc::new(ReadOnly::new(store)), address);
-    Ok(Access { cache: context.cache_directory(), remembered: Some(memory), ..bare })
+    Ok(Access { cache: environment.cache_directory(monitor), remembered: Some(memory), ..bare })
 }
 
 /// What this machine remembers of the mirror at `place`.
 ///
 /// # Errors
 /// When there is no home directory.
-pub fn memory_of_mirror(context: &Context, place: &store::Place, any_history: bool) -> Result<Remembered, Failure> {
-    Ok(remembered(context).of_copy(&place.path(), store::listed(context, place), any_history))
+pub fn memory_of_mirror(
+    environment: &Environment,
+    monitor: &dyn Monitor,
+    place: &mirrors::MirrorLocation,
+    any_history: bool,
+) -> Result<Remembered, Failure> {
+    Ok(memory(environment, monitor).of_copy(
+        &place.path(),
+        mirrors::list_known_at(environment, monitor, place),
+        any_history,
+    ))
 }
 
-fn storage(context: &Context, place: &Path) -> Result<Local, Failure> {
+fn storage(environment: &Environment, monitor: &dyn Monitor, place: &Path) -> Result<Local, Failure> {
     if is_absent(place) {
-        return Err(nothing_at(context, place));
+        return Err(nothing_at(environment, monitor, place));
     }
     Local::open(place).map_err(|error| match error.kind {
         ErrorKind::Absent => Failure::new(Kind::NoRepository, error.to_string()),
@@ -240,71 +258,71 @@ fn storage(context: &Context, place: &Path) -> Result<Local, Failure> {
 }
 
 fn open_at(
-    context: &Context,
+    environment: &Environment,
+    monitor: &dyn Monitor,
     place: &Path,
     storage: Local,
     command: &str,
     secret: secret::Secret,
 ) -> Result<Repository, Failure> {
-    open_and_tell(context, access(context, place, storage, command)?, secret, "--expect-head")
+    open_and_report(monitor, access_at(environment, monitor, place, storage, command)?, secret, "--expect-head")
 }
 
-/// Opens, and says what there is to say about it.
-/// `option` takes a state code of it.
-fn open_and_tell(
-    context: &Context,
+/// Opens, and reports what there is to report about it. `option` takes a state code of it.
+fn open_and_report(
+    monitor: &dyn Monitor,
     access: Access,
     secret: secret::Secret,
     option: &'static str,
 ) -> Result<Repository, Failure> {
-    let (opened, _) = open(access, secret)?;
+    let (opened, _) = open_with(access, secret)?;
     let about = About { place: opened.place(), option };
-    freshness::tell(opened.freshness(), opened.tip().reference(), about, context.output);
+    freshness::report_freshness(opened.freshness(), opened.tip().reference(), about, monitor);
     for warning in opened.take_warnings() {
-        context.output.warn(&warning);
+        monitor.problem(&Problem::warning(Subject::Machine, &warning));
     }
     Ok(opened)
 }
 
 fn open_mirror(
-    context: &Context,
-    place: &store::Place,
+    monitor: &dyn Monitor,
+    place: &mirrors::MirrorLocation,
     access: Access,
     secret: secret::Secret,
     option: &'static str,
 ) -> Result<Repository, Failure> {
     let seen = access.clone();
-    open_and_tell(context, access, secret, option).map_err(|error| store::explained(error, place, &seen))
+    open_and_report(monitor, access, secret, option).map_err(|error| mirrors::explain_failure(error, place, &seen))
 }
 
 /// Opens a mirror to read from it.
-fn from_mirror(context: &mut Context, mirror: &str, stdin_taken: bool) -> Result<Repository, Failure> {
-    let place = store::find(context, mirror)?;
-    let access = mirror_access(context, &place, context.global.expected(), false)?;
-    let secret = context.secret(Question::Open("Passphrase or recovery code"), stdin_taken)?;
-    open_mirror(context, &place, access, secret, "--expect-head")
+fn from_mirror(environment: &Environment, monitor: &dyn Monitor, mirror: &str) -> Result<Repository, Failure> {
+    let place = mirrors::find_mirror(environment, monitor, mirror)?;
+    let access = access_mirror(environment, monitor, &place, environment.expected.clone(), false)?;
+    let secret = environment.secret(Question::Open("Passphrase or recovery code"))?;
+    open_mirror(monitor, &place, access, secret, "--expect-head")
 }
 
 /// The id of the repository that options and environment name, when there is one.
 #[must_use]
-pub fn id(context: &Context) -> Option<RepositoryId> {
-    id_at(&place(context).ok()?)
+pub fn find_id(environment: &Environment) -> Option<RepositoryId> {
+    read_id(&place(environment).ok()?)
 }
 
 /// The same, where it is about to be used.
 ///
 /// # Errors
 /// When it is another one than the user named, or than was seen at that place.
-pub fn required_id(context: &Context) -> Result<Option<RepositoryId>, Failure> {
-    let Some(id) = id(context) else { return Ok(None) };
-    let place = place(context)?;
-    remembered(context).of(&place).expecting(context.global.expected()).require_identity(&place, id)?;
+pub fn require_id(environment: &Environment, monitor: &dyn Monitor) -> Result<Option<RepositoryId>, Failure> {
+    let Some(id) = find_id(environment) else { return Ok(None) };
+    let place = place(environment)?;
+    memory(environment, monitor).of(&place).expecting(environment.expected.clone()).require_identity(&place, id)?;
     Ok(Some(id))
 }
 
 /// The id of the repository at a place.
 #[must_use]
-pub fn id_at(place: &Path) -> Option<RepositoryId> {
+pub fn read_id(place: &Path) -> Option<RepositoryId> {
     let config = std::fs::read(place.join("config")).ok()?;
     Config::parse(&config).ok()?;
     Some(Config::id(&config))
@@ -314,41 +332,45 @@ pub fn id_at(place: &Path) -> Option<RepositoryId> {
 ///
 /// # Errors
 /// When there is none, or its heads cannot be believed.
-pub fn public_view(context: &Context, command: &str) -> Result<PublicView, Failure> {
-    let access = closed(context, command)?;
+pub fn open_public_view(
+    environment: &Environment,
+    monitor: &dyn Monitor,
+    command: &str,
+) -> Result<PublicView, Failure> {
+    let access = access_repository(environment, monitor, command)?;
     let place = access.place.clone();
     let view = PublicView::open(access)?;
-    freshness::tell(view.freshness(), view.tip().reference(), About::new(&place), context.output);
+    freshness::report_freshness(view.freshness(), view.tip().reference(), About::new(&place), monitor);
     Ok(view)
 }
 
 /// Where the repository lies that this machine knows, when that is not `place`: what lies here is a copy beside it.
 #[must_use]
 pub fn elsewhere(memory: &Remembered, id: RepositoryId, place: &Path) -> Option<PathBuf> {
-    memory.place(id).filter(|lives| lives != place && id_at(lives) == Some(id))
+    memory.place(id).filter(|lives| lives != place && read_id(lives) == Some(id))
 }
 
 /// The repository that the user named, before anything of it was read.
 ///
 /// # Errors
 /// When there is none, or the disk refuses.
-pub fn closed(context: &Context, command: &str) -> Result<Access, Failure> {
-    let place = place(context)?;
+pub fn access_repository(environment: &Environment, monitor: &dyn Monitor, command: &str) -> Result<Access, Failure> {
+    let place = place(environment)?;
     if is_absent(&place) {
-        return Err(nothing_at(context, &place));
+        return Err(nothing_at(environment, monitor, &place));
     }
     let storage = Local::open(&place).map_err(repository::Error::from)?;
-    access(context, &place, storage, command)
+    access_at(environment, monitor, &place, storage, command)
 }
 
 /// Opens with whatever the secret turns out to be: what was typed as a passphrase may be a recovery code.
 ///
 /// # Errors
 /// As [`Repository::open`].
-pub fn open(access: Access, secret: secret::Secret) -> Result<(Repository, Secret), Failure> {
+pub fn open_with(access: Access, secret: secret::Secret) -> Result<(Repository, Secret), Failure> {
     match secret {
         secret::Secret::KeyFile(content) => {
-            let secret = key_file(&content)?;
+            let secret = read_key_file(&content)?;
             Ok((Repository::open(access, &secret)?, secret))
         }
         secret::Secret::Passphrase(passphrase) => with_passphrase(&access, &passphrase),
@@ -383,7 +405,7 @@ fn with_passphrase(access: &Access, passphrase: &Passphrase) -> Result<(Reposito
 ///
 /// # Errors
 /// When it is none of ours.
-pub fn key_file(content: &[u8]) -> Result<Secret, Failure> {
+pub fn read_key_file(content: &[u8]) -> Result<Secret, Failure> {
     KeyFile::parse(content).map(Secret::KeyFile).map_err(|error| {
         Failure::new(Kind::WrongPassword, format!("this is no key file of packstone: {}", error.reason)).remedy(
             concat!(
@@ -397,10 +419,10 @@ pub fn key_file(content: &[u8]) -> Result<Secret, Failure> {
 /// The secret of a new repository or of a new key.
 ///
 /// # Errors
-/// As [`key_file`]; a file with more than one line.
-pub fn new_secret(secret: secret::Secret) -> Result<Secret, Failure> {
+/// As [`read_key_file`]; a file with more than one line.
+pub fn make_secret(secret: secret::Secret) -> Result<Secret, Failure> {
     match secret {
-        secret::Secret::KeyFile(content) => key_file(&content),
+        secret::Secret::KeyFile(content) => read_key_file(&content),
         secret::Secret::Passphrase(passphrase) => Ok(Secret::Passphrase(passphrase.for_new()?)),
     }
 }

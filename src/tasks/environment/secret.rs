@@ -1,30 +1,31 @@
-//! The secret that opens a repository: where it may come from, and reading it once.
+//! The secret that opens a repository: where it may come from, and reading it, as often as it is needed.
 //!
 //! No option takes the secret itself: a command line is shown to every user of the machine by `ps`, and kept by the
-//! shell's history. The environment is taken and cleared ([`Environment::take`]) before any thread or child starts.
+//! shell's history. The variables are taken and cleared ([`Variables::take`]) before any thread or child starts.
 //!
 //! Order, as in restic: what stands on the command line (`--key-file`, `--password-command`, `--password-file`,
 //! `--password-fd`; one of them), else `PACKSTONE_KEY_FILE`, `PACKSTONE_PASSWORD_COMMAND` or
-//! `PACKSTONE_PASSWORD_FILE` (one of them), else `PACKSTONE_PASSWORD`, else a question on the terminal, else the first
-//! line of the standard input. For a second repository that is read from (`copy`) the same with `--from-` and
-//! `PACKSTONE_FROM_` before each name, and the next line.
+//! `PACKSTONE_PASSWORD_FILE` (one of them), else `PACKSTONE_PASSWORD`, else the answer of a
+//! person ([`Prompt`]). For a second repository that is read from (`copy`) the same with `--from-` and
+//! `PACKSTONE_FROM_` before each name.
 
 use super::passphrase::Passphrase;
+use super::prompt::Prompt;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
+use crate::base::lock::lock;
 use crate::base::sys::remove_environment_variable;
-use crate::codec::head_code::HeadCode;
-use crate::repository::expected::{Expected, IdBeginning};
 use crate::storage::remote::ssh;
-use crate::tasks::failure::{Failure, Kind};
+use crate::tasks::failure::Failure;
 use crate::text::shell_words;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, BufRead, IsTerminal, Read};
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use zeroize::Zeroizing;
 
 /// Longest secret, in bytes, read from a file, a command or a pipe: a longer one is a wrong file (a disk image, an
@@ -42,18 +43,18 @@ const FROM_VARIABLES: [&str; 4] = [
     "PACKSTONE_FROM_KEY_FILE",
 ];
 
-/// What the environment said about secrets.
-#[derive(Default)]
-pub struct Environment {
-    own: Variables,
-    from: Variables,
+/// What the variables of the process said about secrets.
+#[derive(Default, Clone)]
+pub struct Variables {
+    own: Given,
+    from: Given,
     /// Secrets of mirrors' services, by what stands behind [`MIRROR_PREFIX`], in lower case.
     mirrors: BTreeMap<String, Zeroizing<String>>,
 }
 
-/// What it said about one repository's.
-#[derive(Default)]
-struct Variables {
+/// What they said about one repository's.
+#[derive(Default, Clone)]
+struct Given {
     password: Option<Zeroizing<Vec<u8>>>,
     command: Option<String>,
     file: Option<PathBuf>,
@@ -64,7 +65,7 @@ struct Variables {
 /// What the variables begin with that hold secrets of mirrors' services.
 const MIRROR_PREFIX: &str = "PACKSTONE_MIRROR_";
 
-impl Environment {
+impl Variables {
     /// Reads the variables and removes them. Must run before any thread or child starts.
     #[must_use]
     pub fn take() -> Self {
@@ -91,7 +92,7 @@ impl Environment {
     }
 
     fn take_with(read: impl Fn(&str) -> Option<OsString>, remove: impl Fn(&str) -> bool) -> Self {
-        let [own, from] = [VARIABLES, FROM_VARIABLES].map(|names| Variables::take_with(names, &read, &remove));
+        let [own, from] = [VARIABLES, FROM_VARIABLES].map(|names| Given::take_with(names, &read, &remove));
         Self { own, from, mirrors: BTreeMap::new() }
     }
 
@@ -102,7 +103,7 @@ impl Environment {
     }
 }
 
-impl Variables {
+impl Given {
     fn take_with(names: [&str; 4], read: &impl Fn(&str) -> Option<OsString>, remove: &impl Fn(&str) -> bool) -> Self {
         let mut left_behind = false;
         let [password, command, file, key_file] = names.map(|name| {
@@ -117,66 +118,6 @@ impl Variables {
             file: file.map(PathBuf::from),
             key_file: key_file.map(PathBuf::from),
         }
-    }
-}
-
-/// The options that say where the secret is.
-#[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Global options")]
-pub struct SecretOptions {
-    /// Read the passphrase from this file, which holds one line [env: PACKSTONE_PASSWORD_FILE]
-    #[arg(short = 'p', long, value_name = "FILE", global = true)]
-    pub password_file: Option<PathBuf>,
-    /// Run this command, without a shell, and take its output as the passphrase [env: PACKSTONE_PASSWORD_COMMAND]
-    #[arg(long, value_name = "COMMAND", global = true)]
-    pub password_command: Option<String>,
-    /// Read the passphrase from this open file descriptor
-    #[arg(long, value_name = "N", global = true)]
-    pub password_fd: Option<u32>,
-    /// Open the repository with this key file instead of a passphrase [env: PACKSTONE_KEY_FILE]
-    #[arg(long, value_name = "FILE", global = true)]
-    pub key_file: Option<PathBuf>,
-}
-
-/// The options that say which repository is copied from, and where its secret is.
-#[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Source")]
-pub struct FromOptions {
-    /// The repository to copy from: a directory
-    #[arg(long, value_name = "PATH", env = "PACKSTONE_FROM_REPOSITORY")]
-    pub from_repo: Option<PathBuf>,
-    /// Read the place of the repository to copy from in this file
-    #[arg(long, value_name = "FILE", env = "PACKSTONE_FROM_REPOSITORY_FILE")]
-    pub from_repository_file: Option<PathBuf>,
-    /// Copy from a mirror instead, by name or address: of another repository, or of this one with another history. Wins over --from-repo
-    // The global --from has the name that this field would have.
-    #[arg(id = "from_which_mirror", long = "from-mirror", value_name = "MIRROR")]
-    pub mirror: Option<String>,
-    /// Refuse to copy from any other repository than the one with this id, as --repo-id
-    #[arg(long, value_name = "ID")]
-    pub from_repo_id: Vec<IdBeginning>,
-    /// Refuse to copy from a state that is older than the one with this state code, as --expect-head
-    #[arg(long, value_name = "CODE", value_parser = super::options::parse_head_code)]
-    pub from_expect_head: Option<HeadCode>,
-    /// Read its passphrase from this file [env: PACKSTONE_FROM_PASSWORD_FILE]
-    #[arg(long, value_name = "FILE")]
-    pub from_password_file: Option<PathBuf>,
-    /// Run this command and take its output as its passphrase [env: PACKSTONE_FROM_PASSWORD_COMMAND]
-    #[arg(long, value_name = "COMMAND")]
-    pub from_password_command: Option<String>,
-    /// Read its passphrase from this open file descriptor
-    #[arg(long, value_name = "N")]
-    pub from_password_fd: Option<u32>,
-    /// Open it with this key file instead of a passphrase [env: PACKSTONE_FROM_KEY_FILE]
-    #[arg(long, value_name = "FILE")]
-    pub from_key_file: Option<PathBuf>,
-}
-
-impl FromOptions {
-    /// What is said of the source before it is opened.
-    #[must_use]
-    pub fn expected(&self) -> Expected {
-        Expected { ids: self.from_repo_id.clone(), head: self.from_expect_head }
     }
 }
 
@@ -214,84 +155,90 @@ pub enum Question<'a> {
     Create(&'a str),
 }
 
-impl Source {
-    /// The source that options and environment name.
-    ///
-    /// # Errors
-    /// A usage error when two of the same rank are named.
-    pub fn choose(options: &SecretOptions, environment: &mut Environment) -> Result<Self, Failure> {
-        Self::choose_of(options, &mut environment.own, ("--", "PACKSTONE_"))
+/// Where somebody said that a secret is; at most one of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretPlaces {
+    /// A file that holds the passphrase.
+    pub file: Option<PathBuf>,
+    /// A command that prints it.
+    pub command: Option<String>,
+    /// An open file descriptor.
+    pub descriptor: Option<u32>,
+    /// A key file.
+    pub key_file: Option<PathBuf>,
+}
+
+/// The secrets that an environment has.
+#[derive(Default)]
+pub struct Secrets {
+    /// Where the repository's is.
+    pub places: SecretPlaces,
+    /// What the variables said.
+    pub variables: Variables,
+    /// The standard input holds something else than a passphrase.
+    pub stdin_taken: bool,
+    /// What was read from descriptors: they can be read once.
+    descriptors: Mutex<BTreeMap<u32, Zeroizing<Vec<u8>>>>,
+}
+
+impl Secrets {
+    /// Those that are named.
+    #[must_use]
+    pub fn new(places: SecretPlaces, variables: Variables) -> Self {
+        Self { places, variables, ..Self::default() }
     }
 
-    /// The same for the repository that is copied from.
+    /// Reads the one that opens the repository.
     ///
     /// # Errors
-    /// As [`Source::choose`].
-    pub fn choose_from(options: &FromOptions, environment: &mut Environment) -> Result<Self, Failure> {
-        let FromOptions { from_password_file, from_password_command, from_password_fd, from_key_file, .. } = options;
-        let options = SecretOptions {
-            password_file: from_password_file.clone(),
-            password_command: from_password_command.clone(),
-            password_fd: *from_password_fd,
-            key_file: from_key_file.clone(),
-        };
-        Self::choose_of(&options, &mut environment.from, ("--from-", "PACKSTONE_FROM_"))
+    /// As [`Source::choose`] and [`Secrets::read`].
+    pub fn read_own(&self, question: Question<'_>, prompt: &dyn Prompt) -> Result<Secret, Failure> {
+        self.read(Source::choose(&self.places, &self.variables)?, question, prompt)
     }
 
-    fn choose_of(
-        options: &SecretOptions,
-        environment: &mut Variables,
-        (dash, variable): (&str, &str),
-    ) -> Result<Self, Failure> {
-        let typed = [
-            options.key_file.clone().map(Self::KeyFile),
-            options.password_command.clone().map(Self::Command),
-            options.password_file.clone().map(Self::File),
-            options.password_fd.map(Self::Descriptor),
-        ];
-        let names =
-            ["key-file", "password-command", "password-file", "password-fd"].map(|name| format!("{dash}{name}"));
-        if let Some(source) = only(typed, &names)? {
-            return Ok(source);
-        }
-        let variables = [
-            environment.key_file.take().map(Self::KeyFile),
-            environment.command.take().map(Self::Command),
-            environment.file.take().map(Self::File),
-        ];
-        let names = ["KEY_FILE", "PASSWORD_COMMAND", "PASSWORD_FILE"].map(|name| format!("{variable}{name}"));
-        if let Some(source) = only(variables, &names)? {
-            return Ok(source);
-        }
-        Ok(environment.password.take().map_or(Self::Ask, Self::Given))
-    }
-
-    /// Reads the secret. `stdin_taken` is true when the standard input holds something else (`backup --stdin`).
+    /// Reads the one that opens the repository that is copied from.
     ///
     /// # Errors
-    /// When the source cannot be read, is empty, or there is nobody to ask; [`Exit::Interrupted`] when the user
-    /// answered with Ctrl-C.
-    pub fn read(self, question: Question<'_>, stdin_taken: bool) -> Result<Secret, Failure> {
-        let passphrase = match self {
-            Self::KeyFile(path) => {
+    /// As [`Secrets::read_own`].
+    pub fn read_from(
+        &self,
+        places: &SecretPlaces,
+        question: Question<'_>,
+        prompt: &dyn Prompt,
+    ) -> Result<Secret, Failure> {
+        self.read(Source::choose_from(places, &self.variables)?, question, prompt)
+    }
+
+    /// A secret of a mirror's service, such as `secret_access_key`.
+    #[must_use]
+    pub fn of_mirror(&self, mirror: Option<&str>, key: &str) -> Option<String> {
+        self.variables.mirror_secret(mirror, key)
+    }
+
+    /// Reads a secret.
+    ///
+    /// # Errors
+    /// When the source cannot be read, is empty, or there is nobody to ask; [`Kind::Interrupted`](crate::tasks::failure::Kind::Interrupted)
+    /// when whoever was asked wants an end.
+    pub fn read(&self, source: Source, question: Question<'_>, prompt: &dyn Prompt) -> Result<Secret, Failure> {
+        let passphrase = match source {
+            Source::KeyFile(path) => {
                 let content = read_file(&path, "key file")?;
                 return Ok(Secret::KeyFile(content));
             }
-            Self::Command(command) => from_command(&command)?,
-            Self::File(path) => {
+            Source::Command(command) => from_command(&command)?,
+            Source::File(path) => {
                 let source = format!("the password file {}", escape(path.as_os_str().as_bytes()));
                 Passphrase::in_text(read_file(&path, "password file")?, &source)
             }
-            Self::Descriptor(0) if stdin_taken => {
+            Source::Descriptor(0) if self.stdin_taken => {
                 return Err(Failure::usage("--password-fd 0 and --stdin both want the standard input"));
             }
-            Self::Descriptor(number) => {
-                let path = format!("/dev/fd/{number}");
-                let content = read_file(Path::new(&path), "password file descriptor")?;
-                Passphrase::in_text(content, &format!("the password file descriptor {number}"))
+            Source::Descriptor(number) => {
+                Passphrase::in_text(self.descriptor(number)?, &format!("the password file descriptor {number}"))
             }
-            Self::Given(passphrase) => Passphrase::exact(passphrase),
-            Self::Ask => ask(question, stdin_taken)?,
+            Source::Given(passphrase) => Passphrase::exact(passphrase),
+            Source::Ask => prompt.passphrase(question, self.stdin_taken)?,
         };
         if passphrase.is_empty() {
             return Err(Failure::failed("the passphrase is empty").remedy(concat!(
@@ -300,6 +247,58 @@ impl Source {
             )));
         }
         Ok(Secret::Passphrase(passphrase))
+    }
+
+    fn descriptor(&self, number: u32) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let mut known = lock(&self.descriptors);
+        if let Some(content) = known.get(&number) {
+            return Ok(content.clone());
+        }
+        let content = read_file(Path::new(&format!("/dev/fd/{number}")), "password file descriptor")?;
+        known.insert(number, content.clone());
+        Ok(content)
+    }
+}
+
+impl Source {
+    /// The source that places and variables name.
+    ///
+    /// # Errors
+    /// A usage error when two of the same rank are named.
+    pub fn choose(places: &SecretPlaces, variables: &Variables) -> Result<Self, Failure> {
+        Self::choose_of(places, &variables.own, ("--", "PACKSTONE_"))
+    }
+
+    /// The same for the repository that is copied from.
+    ///
+    /// # Errors
+    /// As [`Source::choose`].
+    pub fn choose_from(places: &SecretPlaces, variables: &Variables) -> Result<Self, Failure> {
+        Self::choose_of(places, &variables.from, ("--from-", "PACKSTONE_FROM_"))
+    }
+
+    fn choose_of(places: &SecretPlaces, given: &Given, (dash, variable): (&str, &str)) -> Result<Self, Failure> {
+        let typed = [
+            places.key_file.clone().map(Self::KeyFile),
+            places.command.clone().map(Self::Command),
+            places.file.clone().map(Self::File),
+            places.descriptor.map(Self::Descriptor),
+        ];
+        let names =
+            ["key-file", "password-command", "password-file", "password-fd"].map(|name| format!("{dash}{name}"));
+        if let Some(source) = only(typed, &names)? {
+            return Ok(source);
+        }
+        let variables = [
+            given.key_file.clone().map(Self::KeyFile),
+            given.command.clone().map(Self::Command),
+            given.file.clone().map(Self::File),
+        ];
+        let names = ["KEY_FILE", "PASSWORD_COMMAND", "PASSWORD_FILE"].map(|name| format!("{variable}{name}"));
+        if let Some(source) = only(variables, &names)? {
+            return Ok(source);
+        }
+        Ok(given.password.clone().map_or(Self::Ask, Self::Given))
     }
 }
 
@@ -391,59 +390,12 @@ pub fn command_output(command: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     })
 }
 
-fn ask(question: Question<'_>, stdin_taken: bool) -> Result<Passphrase, Failure> {
-    let ways = "use --password-file, --password-command, --password-fd, --key-file or PACKSTONE_PASSWORD";
-    if !stdin_taken && !io::stdin().is_terminal() {
-        let mut line = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));
-        io::stdin()
-            .lock()
-            .take(SECRET_BYTES_MAX)
-            .read_until(b'\n', &mut line)
-            .map_err(|error| Failure::failed("cannot read the passphrase from the standard input").caused_by(error))?;
-        if line.is_empty() {
-            return Err(Failure::failed("no passphrase: the standard input is empty and no terminal").remedy(ways));
-        }
-        if line.len() as u64 == SECRET_BYTES_MAX {
-            return Err(Failure::failed(format!(
-                "the first line of the standard input is longer than {} KiB: no passphrase",
-                SECRET_BYTES_MAX / 1024
-            ))
-            .remedy(ways));
-        }
-        return Ok(Passphrase::in_text(line, "the first line of the standard input"));
-    }
-    let (prompt, again) = match question {
-        Question::Open(prompt) => (prompt, None),
-        Question::Create(prompt) => (prompt, Some("again: ")),
-    };
-    let first = prompt_hidden(&format!("{prompt}: "), ways)?;
-    if let Some(again) = again.filter(|_| !first.is_empty()) {
-        let second = prompt_hidden(again, ways)?;
-        if *first != *second {
-            return Err(Failure::failed("the two passphrases differ").remedy("run the command again"));
-        }
-    }
-    Ok(Passphrase::exact(first))
-}
-
-/// Asks on the terminal without showing the answer.
-///
-/// # Errors
-/// When there is no terminal (with `ways` as the hint), or the user pressed Ctrl-C.
-pub fn prompt_hidden(prompt: &str, ways: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    match rpassword::prompt_password(prompt) {
-        Ok(answer) => Ok(Zeroizing::new(answer.into_bytes())),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Failure::interrupted()),
-        Err(error) => {
-            Err(Failure::new(Kind::Failed, "cannot ask for a passphrase: no terminal").caused_by(error).remedy(ways))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+    use crate::tasks::environment::prompt::Nobody;
+    use crate::tasks::failure::Kind;
 
     fn passphrase(secret: Secret) -> Vec<u8> {
         match secret {
@@ -453,12 +405,12 @@ mod tests {
     }
 
     fn read(source: Source) -> Result<Secret, Failure> {
-        source.read(Question::Open("Passphrase"), true)
+        Secrets { stdin_taken: true, ..Secrets::default() }.read(source, Question::Open("Passphrase"), &Nobody)
     }
 
     #[test]
     fn a_mirror_has_secrets_of_its_own() {
-        let mut environment = Environment::take_with(|_| None, |_| true);
+        let mut environment = Variables::take_with(|_| None, |_| true);
         for (name, value) in [("password", "everybody's"), ("my_box_password", "its own")] {
             environment.mirrors.insert(name.to_owned(), Zeroizing::new(value.to_owned()));
         }
@@ -501,14 +453,18 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_is_read() {
+    fn a_descriptor_is_read_once_and_given_again() {
         use std::io::Write;
         use std::os::fd::AsRawFd;
         let (reader, mut writer) = io::pipe().unwrap();
         writer.write_all(b"secret\n").unwrap();
         drop(writer);
         let number = u32::try_from(reader.as_raw_fd()).unwrap();
-        assert_eq!(passphrase(read(Source::Descriptor(number)).unwrap()), b"secret");
+        let secrets = Secrets::default();
+        for _ in 0..2 {
+            let secret = secrets.read(Source::Descriptor(number), Question::Open("Passphrase"), &Nobody);
+            assert_eq!(passphrase(secret.unwrap()), b"secret");
+        }
         assert_eq!(read(Source::Descriptor(0)).err().unwrap().kind(), Kind::Usage);
         assert!(read(Source::Descriptor(u32::MAX)).is_err());
     }
@@ -519,7 +475,7 @@ mod tests {
         let read = |name: &str| {
             (!name.ends_with("KEY_FILE")).then(|| OsString::from(if name.ends_with("FILE") { "" } else { "x" }))
         };
-        let taken = Environment::take_with(read, |name| {
+        let taken = Variables::take_with(read, |name| {
             removed.borrow_mut().push(name.to_owned());
             true
         });
@@ -528,30 +484,27 @@ mod tests {
             assert!(taken.password.is_some() && taken.command.is_some() && taken.file.is_none());
         }
         assert!(!taken.is_left_behind());
-        assert!(Environment::take_with(read, |_| false).is_left_behind());
-        assert!(!Environment::take_with(|_| None, |_| false).is_left_behind());
+        assert!(Variables::take_with(read, |_| false).is_left_behind());
+        assert!(!Variables::take_with(|_| None, |_| false).is_left_behind());
     }
 
     #[test]
     fn the_command_line_comes_before_the_environment() {
-        let own = || Variables {
-            password: Some(Zeroizing::new(b"e".to_vec())),
-            file: Some("/e".into()),
-            ..Variables::default()
-        };
-        let environment = || Environment { own: own(), ..Environment::default() };
-        let options = SecretOptions { password_fd: Some(7), ..SecretOptions::default() };
-        assert!(matches!(Source::choose(&options, &mut environment()).ok(), Some(Source::Descriptor(7))));
-        let none = SecretOptions::default();
-        assert!(matches!(Source::choose(&none, &mut environment()).ok(), Some(Source::File(_))));
-        let password_only = Variables { file: None, ..own() };
-        let mut password_only = Environment { own: password_only, ..Environment::default() };
-        assert!(matches!(Source::choose(&none, &mut password_only).ok(), Some(Source::Given(_))));
-        assert!(matches!(Source::choose(&none, &mut Environment::default()).ok(), Some(Source::Ask)));
-        let two = SecretOptions { password_file: Some("/a".into()), ..options };
-        assert_eq!(Source::choose(&two, &mut Environment::default()).err().unwrap().kind(), Kind::Usage);
+        let own =
+            || Given { password: Some(Zeroizing::new(b"e".to_vec())), file: Some("/e".into()), ..Given::default() };
+        let environment = || Variables { own: own(), ..Variables::default() };
+        let options = SecretPlaces { descriptor: Some(7), ..SecretPlaces::default() };
+        assert!(matches!(Source::choose(&options, &environment()).ok(), Some(Source::Descriptor(7))));
+        let none = SecretPlaces::default();
+        assert!(matches!(Source::choose(&none, &environment()).ok(), Some(Source::File(_))));
+        let password_only = Given { file: None, ..own() };
+        let password_only = Variables { own: password_only, ..Variables::default() };
+        assert!(matches!(Source::choose(&none, &password_only).ok(), Some(Source::Given(_))));
+        assert!(matches!(Source::choose(&none, &Variables::default()).ok(), Some(Source::Ask)));
+        let two = SecretPlaces { file: Some("/a".into()), ..options };
+        assert_eq!(Source::choose(&two, &Variables::default()).err().unwrap().kind(), Kind::Usage);
         // One repository's variables are not the other's.
-        let from = FromOptions::default();
-        assert!(matches!(Source::choose_from(&from, &mut environment()).ok(), Some(Source::Ask)));
+        let from = SecretPlaces::default();
+        assert!(matches!(Source::choose_from(&from, &environment()).ok(), Some(Source::Ask)));
     }
 }
