@@ -4,61 +4,14 @@ use super::Context;
 use super::exit::Exit;
 use super::json::{CheckMessage, CheckSummary};
 use super::progress::Work;
-use crate::base::command::{stored, suggest};
+use crate::base::command::suggest;
 use crate::base::escape::{Escaped, escape};
-use crate::base::time::Time;
-use crate::ops::check::{self, Data, Finding, Options, Report};
-use crate::ops::check_mirror::Which;
-use crate::repository::Repository;
-use crate::repository::mirror_book::Damage;
-use crate::tasks::environment::{mirrors, repositories};
+use crate::ops::check::{Data, Finding};
+use crate::tasks::check::{self, Request, Subset};
+use crate::tasks::check_mirror;
 use crate::tasks::failure::Failure;
 use crate::text::size;
 use crate::text::span;
-use std::str::FromStr;
-
-/// Which part of the packs to read.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Subset {
-    /// `n/t`: the n-th of t parts, which together are all packs. 1 <= n <= t <= 256.
-    Part {
-        /// Which one, from 1.
-        part: u32,
-        /// Of how many.
-        parts: u32,
-    },
-    /// `x%`: packs chosen by chance, about this share of them; above 0, at most 100.
-    Percent(f64),
-    /// Packs chosen by chance, about this many bytes of them.
-    Bytes(u64),
-}
-
-/// restic's limit for the parts of `n/t`.
-const PARTS_MAX: u32 = 256;
-
-impl FromStr for Subset {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some((part, parts)) = text.split_once('/') {
-            let number = |text: &str| text.parse::<u32>().ok().filter(|number| (1..=PARTS_MAX).contains(number));
-            return match (number(part), number(parts)) {
-                (Some(part), Some(parts)) if part <= parts => Ok(Self::Part { part, parts }),
-                _ => Err(format!("{text:?} is no part: expected n/t with 1 <= n <= t <= {PARTS_MAX}")),
-            };
-        }
-        if let Some(percent) = text.strip_suffix('%') {
-            return match percent.parse::<f64>() {
-                Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(Self::Percent(percent)),
-                _ => Err(format!("{text:?} is no share: expected more than 0 % and at most 100 %")),
-            };
-        }
-        match size::parse(text) {
-            Ok(0) | Err(_) => Err(format!("{text:?} is no part of the packs: expected n/t, x% or a size such as 500M")),
-            Ok(bytes) => Ok(Self::Bytes(bytes)),
-        }
-    }
-}
 
 /// Check the repository for damage
 ///
@@ -83,7 +36,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["with_cache", "list"])]
     pub mirror: Option<String>,
     /// Read what was not read back from the mirror for so long (30d, 12h), the oldest first
-    #[arg(long, value_name = "SPAN", value_parser = super::prune::parse_grace, requires = "mirror", conflicts_with_all = ["read_data", "read_data_subset"])]
+    #[arg(long, value_name = "SPAN", value_parser = span::parse_days, requires = "mirror", conflicts_with_all = ["read_data", "read_data_subset"])]
     pub max_age: Option<std::time::Duration>,
     /// Read at most so much of it (k, M, G, T: powers of 1024); the next check goes on from there
     #[arg(long, value_name = "SIZE", value_parser = size::parse, requires = "mirror", conflicts_with_all = ["read_data", "read_data_subset"])]
@@ -99,104 +52,52 @@ pub struct Arguments {
 /// When the repository cannot be opened or listed; damage is no error but exit code 17.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     if let Some(mirror) = &arguments.mirror {
-        let Options { data, seed, .. } = options(arguments);
-        let checked = super::mirror::check::run(mirror, of_mirror(data, arguments), seed, context);
-        return checked.map_err(|error| error.reading_from(mirror));
+        return super::mirror::check::run(&arguments.of_mirror(mirror), context);
     }
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "check")?;
     if let Some(pack) = &arguments.list {
-        return list(pack, &repository, context);
+        return list(pack, context);
     }
-    let options = options(arguments);
     let progress = context.progress(Work::Other);
-    let report = check::run(&repository, &options, &progress);
+    let checked = check::run(&arguments.request(), &context.environment, &progress);
     progress.finish();
-    let report = report?;
-    for warning in repository.take_warnings() {
-        context.output.warn(&warning);
-    }
-    if context.environment.from_mirror.is_none()
-        && let Err(error) = remember(&report, options.data, &repository, context)
-    {
-        context.output.warn(&format!("what this check found could not be remembered: {}", error.chain()));
-    }
+    let report = checked?;
     if context.output.json {
-        say_json(&report, &options, context)?;
+        say_json(&report, context)?;
     } else {
-        say(&report, &options, context)?;
-        let mirrors = mirrors::list_names(&context.environment, repository.id());
-        if report.damage().is_some() && !mirrors.is_empty() {
-            let names = mirrors.join(", ");
-            context
-                .output
-                .line(format_args!("{names} may have good copies.  First: {}", suggest!("repair objects")))?;
+        say(&report, context)?;
+    }
+    Ok(report.kind().into())
+}
+
+impl Arguments {
+    fn request(&self) -> Request {
+        Request {
+            read_data: self.read_data,
+            read_data_subset: self.read_data_subset,
+            read_data_seed: self.read_data_seed,
+            with_cache: self.with_cache,
         }
     }
-    Ok(exit(&report))
-}
 
-/// What breaks a limit of the format and is as it was written is no damage.
-#[must_use]
-pub fn exit(report: &Report) -> Exit {
-    match (report.damage(), report.findings.is_empty()) {
-        (Some(_), _) => Exit::Damage,
-        (None, false) => Exit::Failed,
-        (None, true) => Exit::Success,
-    }
-}
-
-/// A later sync must know of damage: mirrors hold the good copies. What is refused and not damaged is the same on all of them, and does
-/// not keep anything from being sent.
-fn remember(report: &Report, data: Data, repository: &Repository, context: &Context) -> Result<(), Failure> {
-    let place = mirrors::place_name(repository.place());
-    match report.damage() {
-        Some(finding) => {
-            let (by_reading, what) = (data != Data::None, stored(&finding.message));
-            if let Some(book) = mirrors::open_book_if_any(&context.environment, &context.watch(), repository.id())? {
-                book.set_damage(&place, &Damage { found: Time::now(), by_reading, what })?;
-            }
-        }
-        None => {
-            if let Some(book) = mirrors::open_existing_book(&context.environment, repository.id())? {
-                book.clear_damage(&place, data == Data::All)?;
-            }
+    fn of_mirror(&self, mirror: &str) -> check_mirror::Request {
+        check_mirror::Request {
+            mirror: mirror.to_owned(),
+            read_data: self.read_data,
+            read_data_subset: self.read_data_subset,
+            read_data_seed: self.read_data_seed,
+            max_age: self.max_age,
+            budget: self.budget,
         }
     }
-    Ok(())
 }
 
-fn of_mirror(data: Data, arguments: &Arguments) -> Which {
-    if arguments.max_age.is_some() || arguments.budget.is_some() {
-        return Which::Older { than: arguments.max_age.unwrap_or_default(), budget: arguments.budget };
-    }
-    Which::Share(data)
-}
-
-fn options(arguments: &Arguments) -> Options {
-    let data = match arguments.read_data_subset {
-        _ if arguments.read_data => Data::All,
-        None => Data::None,
-        Some(Subset::Part { part, parts }) => Data::Part { part, parts },
-        Some(Subset::Percent(percent)) => Data::Percent(percent),
-        Some(Subset::Bytes(bytes)) => Data::Bytes(bytes),
-    };
-    // Any number will do: it only has to differ from time to time, so that in the end every pack is read.
-    let now = Time::now();
-    let chance = (now.seconds.unsigned_abs() << 16) ^ u64::from(now.nanoseconds);
-    let seed = arguments.read_data_seed.unwrap_or(chance % 1_000_000_000);
-    Options { data, seed, whole_cache: arguments.with_cache }
-}
-
-fn list(pack: &str, repository: &Repository, context: &Context) -> Result<Exit, Failure> {
+fn list(pack: &str, context: &Context) -> Result<Exit, Failure> {
     let progress = context.progress(Work::Other);
-    let mut found = Vec::new();
-    let pack = check::needs_pack(repository, pack, &progress, &mut |snapshot, path| {
-        found.push((snapshot, path.to_vec()));
-    });
+    let listed = check::list_affected(pack, &context.environment, &progress);
     progress.finish();
-    let pack = pack?;
+    let (pack, found) = listed?;
     let mut output = context.output.stream();
-    for (snapshot, path) in &found {
+    for check::Affected { snapshot, path } in &found {
         if context.output.json {
             output.json(&serde_json::json!({
                 "message_type": "affected",
@@ -214,7 +115,8 @@ fn list(pack: &str, repository: &Repository, context: &Context) -> Result<Exit, 
     Ok(Exit::Success)
 }
 
-fn say_json(report: &Report, options: &Options, context: &Context) -> Result<(), Failure> {
+fn say_json(report: &check::Report, context: &Context) -> Result<(), Failure> {
+    let check::Report { report, options, .. } = report;
     for finding in &report.findings {
         let mut message = finding.message.clone();
         for line in affected(finding) {
@@ -256,7 +158,8 @@ fn affected(finding: &Finding) -> Vec<String> {
     lines
 }
 
-fn say(report: &Report, options: &Options, context: &Context) -> Result<(), Failure> {
+fn say(report: &check::Report, context: &Context) -> Result<(), Failure> {
+    let check::Report { report, options, mirrors } = report;
     let output = context.output;
     for finding in &report.findings {
         output.line(&finding.message)?;
@@ -301,21 +204,11 @@ fn say(report: &Report, options: &Options, context: &Context) -> Result<(), Fail
         }
         return Ok(());
     }
-    output.line(format_args!("{} found  {checked}", size::counted(report.findings.len() as u64, "problem", "problems")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn subsets_are_parsed() {
-        assert_eq!("1/5".parse(), Ok(Subset::Part { part: 1, parts: 5 }));
-        assert_eq!("2.5%".parse(), Ok(Subset::Percent(2.5)));
-        assert_eq!("100%".parse(), Ok(Subset::Percent(100.0)));
-        assert_eq!("500M".parse(), Ok(Subset::Bytes(500 << 20)));
-        for text in ["", "0/5", "6/5", "1/257", "1/", "/", "0%", "101%", "nan%", "%", "0", "x"] {
-            assert!(text.parse::<Subset>().is_err(), "{text}");
-        }
+    let problems = size::counted(report.findings.len() as u64, "problem", "problems");
+    output.line(format_args!("{problems} found  {checked}"))?;
+    if report.damage().is_some() && !mirrors.is_empty() {
+        let names = mirrors.join(", ");
+        output.line(format_args!("{names} may have good copies.  First: {}", suggest!("repair objects")))?;
     }
+    Ok(())
 }

@@ -110,6 +110,13 @@ impl From<Exit> for std::process::ExitCode {
     }
 }
 
+/// How a report ends: `None` is a success.
+impl From<Option<Kind>> for Exit {
+    fn from(kind: Option<Kind>) -> Self {
+        kind.map_or(Self::Success, Self::from)
+    }
+}
+
 impl From<Kind> for Exit {
     fn from(kind: Kind) -> Self {
         match kind {

@@ -104,6 +104,7 @@ impl GlobalOptions {
         environment.expected = Expected { ids: self.repo_id.clone(), head: self.expect_head };
         environment.from_mirror.clone_from(&self.from_mirror);
         environment.retry_lock = self.retry_lock.unwrap_or_default();
+        environment.packs = self.pack_options();
         environment.prompt = Arc::new(Typist);
         environment.stop = stop;
         environment

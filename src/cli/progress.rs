@@ -20,7 +20,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ struct Current {
 struct Shared {
     work: Work,
     output: Output,
-    started: Instant,
+    started: OnceLock<Instant>,
     current: Mutex<Current>,
     item: Mutex<Vec<u8>>,
     bar: Option<ProgressBar>,
@@ -84,7 +84,7 @@ impl Progress {
         let shared = Arc::new(Shared {
             work,
             output,
-            started: now,
+            started: OnceLock::new(),
             current: Mutex::new(Current { phase: None, since: now }),
             item: Mutex::default(),
             bar,
@@ -125,10 +125,10 @@ impl Progress {
         self.shared.errors.load(Relaxed)
     }
 
-    /// Time since the start.
+    /// Time since the first phase began.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
-        self.shared.started.elapsed()
+        self.shared.elapsed()
     }
 
     /// Prints something between two steps of the work, with the bar out of the way.
@@ -195,8 +195,16 @@ impl Shared {
         }
     }
 
+    fn elapsed(&self) -> Duration {
+        self.started.get().map_or(Duration::ZERO, Instant::elapsed)
+    }
+
+    /// Before the first phase there is nothing to be seen: a repository is opened, and somebody may be asked for a passphrase.
     fn tick(&self, rate: &mut PhaseRate) {
         let current = *lock(&self.current);
+        if current.phase.is_none() {
+            return;
+        }
         if rate.phase != current.phase {
             let begun = if current.phase == Some(Phase::Send) { Rate::of_line() } else { Rate::default() };
             *rate = PhaseRate { phase: current.phase, rate: begun };
@@ -212,7 +220,7 @@ impl Shared {
 
     /// Writes one status line. A reader that went away does not end the work: the summary will find out.
     fn status(&self, counts: &Counts, rate: &Rate, item: &[u8]) {
-        let seconds_elapsed = self.started.elapsed().as_secs();
+        let seconds_elapsed = self.elapsed().as_secs();
         let seconds_remaining = counts.left(rate).map_or(0, |left| left.as_secs());
         let _ = match self.work {
             Work::Backup | Work::Copy => self.output.json(&BackupMessage::Status(BackupStatus {
@@ -327,6 +335,7 @@ fn verbose_line(work: Work, item: &Item<'_>) -> String {
 impl Monitor for Progress {
     fn phase(&self, phase: Phase) {
         let shared = &self.shared;
+        shared.started.get_or_init(Instant::now);
         let mut current = lock(&shared.current);
         *current = Current { phase: Some(phase), since: Instant::now() };
         let items = [&shared.items_expected, &shared.items_done];

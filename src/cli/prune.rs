@@ -10,7 +10,7 @@ use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::clock;
 use crate::text::size::{self, counted};
-use crate::text::span::{self, Span};
+use crate::text::span;
 use std::time::Duration;
 
 /// Remove what no snapshot needs
@@ -38,7 +38,7 @@ pub struct PruneOptions {
     #[arg(long, value_name = "SIZE", value_parser = size::parse, help_heading = "Pruning")]
     pub max_repack_size: Option<u64>,
     /// How long what is marked can come back before it is removed, such as 12h, 7d or 1m
-    #[arg(long, value_name = "SPAN", default_value = "7d", value_parser = parse_grace, help_heading = "Pruning")]
+    #[arg(long, value_name = "SPAN", default_value = "7d", value_parser = span::parse_days, help_heading = "Pruning")]
     pub grace: Duration,
     /// Remove at once what no running command relies on; nothing of it can come back
     #[arg(long, conflicts_with = "grace", help_heading = "Pruning")]
@@ -59,20 +59,11 @@ fn parse_max_unused(text: &str) -> Result<MaxUnused, String> {
     }
 }
 
-pub(super) fn parse_grace(text: &str) -> Result<Duration, String> {
-    let Span { years, months, days, hours } = match text {
-        "0" => Span::default(),
-        text => span::parse_span(text)?,
-    };
-    let days = u64::from(years) * 365 + u64::from(months) * 30 + u64::from(days);
-    Ok(Duration::from_secs((days * 24 + u64::from(hours)) * 3600))
-}
-
 impl PruneOptions {
     /// As the operation wants them.
     #[must_use]
     pub fn resolve(&self, context: &Context) -> Options {
-        let packs = context.global.pack_options();
+        let packs = context.environment.packs;
         let pack_bytes = packs.pack_bytes;
         Options {
             limits: Limits { max_unused: self.max_unused, max_repack: self.max_repack_size, pack_bytes },
@@ -234,9 +225,6 @@ mod tests {
         for text in ["", "%", "-1%", "x", "NaN%", "inf%"] {
             assert!(parse_max_unused(text).is_err(), "{text}");
         }
-        assert_eq!(parse_grace("0"), Ok(Duration::ZERO));
-        assert_eq!(parse_grace("7d"), Ok(prune::GRACE), "the default");
-        assert_eq!(parse_grace("1y1m1d1h"), Ok(Duration::from_secs((396 * 24 + 1) * 3600)));
-        assert!(parse_grace("7").is_err() && parse_grace("7s").is_err());
+        assert_eq!(span::parse_days("7d"), Ok(prune::GRACE), "the default");
     }
 }

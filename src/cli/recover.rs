@@ -284,7 +284,7 @@ fn finish(place: &Path, secret: crate::codec::key_slot::Secret, context: &Contex
             "problems": report.findings.len(),
         }))?;
     }
-    let exit = super::check::exit(&report);
+    let exit: Exit = crate::tasks::check::kind(&report).into();
     if exit == Exit::Damage {
         return Ok(exit);
     }

@@ -58,7 +58,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         said: arguments.excludes.given().iter().map(|text| format!("--exclude={}", escape(text))).collect(),
         excludes: [patterns.exact, patterns.ignoring_case],
         replace: arguments.forget,
-        packs: PackOptions { discard: arguments.dry_run, ..context.global.pack_options() },
+        packs: PackOptions { discard: arguments.dry_run, ..context.environment.packs },
     };
     let report = rewrite::run(&repository, &selection, &options, &Watch::new(context))?;
     show(&report, arguments, context)?;

@@ -1,7 +1,6 @@
 //! `status`: am I safe?
 
 use super::exit::Exit;
-use super::prune::parse_grace;
 use super::{Context, snapshot_json};
 use crate::base::command::{suggest, suggest_all};
 use crate::base::escape::escape;
@@ -34,13 +33,13 @@ const FREE_PERCENT_MIN: f64 = 5.0;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// The newest complete snapshot of every source may be so old (3d, 12h)
-    #[arg(long, value_name = "SPAN", default_value = "2d", value_parser = parse_grace)]
+    #[arg(long, value_name = "SPAN", default_value = "2d", value_parser = span::parse_days)]
     pub max_age: Duration,
     /// A mirror may be behind the repository for so long
-    #[arg(long, value_name = "SPAN", default_value = "2d", value_parser = parse_grace)]
+    #[arg(long, value_name = "SPAN", default_value = "2d", value_parser = span::parse_days)]
     pub max_behind: Duration,
     /// The last drill that passed may be so old; 0 for none at all
-    #[arg(long, value_name = "SPAN", default_value = "90d", value_parser = parse_grace)]
+    #[arg(long, value_name = "SPAN", default_value = "90d", value_parser = span::parse_days)]
     pub max_drill_age: Duration,
 }
 

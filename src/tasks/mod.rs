@@ -4,7 +4,20 @@
 //! Nothing here prints, asks on a terminal, or knows an exit code. A command line, a schedule, an API and a terminal interface all
 //! call these, so that none of them can leave out what protects the data.
 
+pub mod check;
+pub mod check_mirror;
 pub mod environment;
 mod error_mapping;
 pub mod failure;
 pub mod remedy;
+pub mod text_form;
+
+use crate::ops::{Monitor, Problem, Subject};
+use crate::repository::Repository;
+
+/// Reports what the repository has gathered to be said since it was opened.
+fn report_warnings(repository: &Repository, monitor: &dyn Monitor) {
+    for warning in repository.take_warnings() {
+        monitor.problem(&Problem::warning(Subject::Machine, &warning));
+    }
+}

@@ -163,6 +163,19 @@ pub fn parse_span(text: &str) -> Result<Span, String> {
     Ok(span)
 }
 
+/// Parses a span of a fixed length: as [`parse_span`], with 365 days in a year and 30 in a month, or `0`.
+///
+/// # Errors
+/// A sentence for the command line.
+pub fn parse_days(text: &str) -> Result<Duration, String> {
+    let Span { years, months, days, hours } = match text {
+        "0" => Span::default(),
+        text => parse_span(text)?,
+    };
+    let days = u64::from(years) * 365 + u64::from(months) * 30 + u64::from(days);
+    Ok(Duration::from_secs((days * 24 + u64::from(hours)) * 3600))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,5 +219,13 @@ mod tests {
         for text in ["", "5", "5w", "5d5d", "d", "4294967296d"] {
             assert!(parse_span(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn spans_of_a_fixed_length_are_parsed() {
+        assert_eq!(parse_days("0"), Ok(Duration::ZERO));
+        assert_eq!(parse_days("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(parse_days("1y1m1d1h"), Ok(Duration::from_secs((396 * 24 + 1) * 3600)));
+        assert!(parse_days("7").is_err() && parse_days("7s").is_err());
     }
 }

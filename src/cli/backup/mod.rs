@@ -147,7 +147,7 @@ fn options(
         packs: PackOptions {
             verify: !arguments.no_extra_verify,
             discard: arguments.dry_run,
-            ..context.global.pack_options()
+            ..context.environment.packs
         },
     })
 }

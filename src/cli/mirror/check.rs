@@ -2,66 +2,28 @@
 
 use crate::base::command::suggest;
 use crate::base::escape::escape;
-use crate::base::lock::lock;
-use crate::base::time::Time;
 use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::progress::Work;
 use crate::ops::check::Data;
-use crate::ops::check_mirror::{self, Options, Report, Which};
-use crate::repository::Access;
-use crate::repository::public_view::PublicView;
-use crate::storage::read_only::ReadOnly;
-use crate::tasks::environment::freshness::About;
-use crate::tasks::environment::{freshness, mirrors, repositories};
+use crate::ops::check_mirror::{Report, Which};
+use crate::tasks::check_mirror::{self, Request};
 use crate::tasks::failure::Failure;
 use crate::text::{clock, size};
-use std::sync::{Arc, Mutex};
 
 /// Objects that are named.
 const NAMES_SHOWN: usize = 20;
-/// Objects that are read at the same time.
-const CONNECTIONS: usize = 4;
-
-/// Checks the mirror of this name, or at this address.
+/// Checks a mirror.
 ///
 /// # Errors
 /// When there is none, or what its head needs cannot be known. What is missing or damaged is no error but an exit code.
-pub fn run(mirror: &str, which: Which, seed: u64, context: &Context) -> Result<Exit, Failure> {
-    let place = mirrors::find_mirror(&context.environment, &context.watch(), mirror)?;
-    let store = mirrors::open_store(&context.environment, &place, false)?;
-    // Whether it is whole is asked of it, and not whose history it has.
-    let memory = repositories::memory_of_mirror(&context.environment, &context.watch(), &place, true)?
-        .expecting(context.environment.expected.clone());
-    let bare = Access::of_mirror(Arc::new(ReadOnly::new(Arc::clone(&store))), place.path());
-    let access = Access { remembered: Some(memory), ..bare };
-    // What was seen there before must be what is there now, or be followed by it.
-    let view = PublicView::open(access.clone()).map_err(|error| mirrors::explain_refusal(error, &place, &access))?;
-    freshness::report_freshness(view.freshness(), view.tip().reference(), About::new(&access.place), &context.watch());
-    // By its address a mirror is checked on any machine, whatever that one remembers.
-    let book = mirrors::open_book(&context.environment, view.id()).ok().map(Mutex::new);
-    let known = book.as_ref().and_then(|book| lock(book).get(mirror).ok());
-    if known.is_none() && matches!(which, Which::Older { .. }) {
-        return Err(Failure::usage("when something was last read back is known of mirrors with a name only")
-            .remedy(concat!("to see them: ", suggest!("mirror list"))));
-    }
+pub fn run(request: &Request, context: &Context) -> Result<Exit, Failure> {
     let progress = context.progress(Work::Other);
-    let options = Options { which, seed, parallel: CONNECTIONS, now: Time::now() };
-    let named = book.as_ref().zip(known.as_ref().map(|mirror| mirror.name.as_str()));
-    let report = check_mirror::run(&view, &*store, &options, named, &progress);
+    let checked = check_mirror::run(request, &context.environment, &progress);
     progress.finish();
-    let report = report?;
-    if let Some((book, name)) = named
-        && let Err(error) = lock(book).set_verified(name, report.verified)
-    {
-        context.output.warn(&format!("when it was read back is not remembered: {error}"));
-    }
-    show(&report, which, mirror, context)?;
-    Ok(match (report.damaged.is_empty(), report.is_whole()) {
-        (_, true) => Exit::Success,
-        (false, _) => Exit::Damage,
-        (true, false) => Exit::MirrorIncomplete,
-    })
+    let report = checked?;
+    show(&report.report, report.which, &request.mirror, context)?;
+    Ok(report.kind().into())
 }
 
 fn show(report: &Report, which: Which, mirror: &str, context: &Context) -> Result<(), Failure> {

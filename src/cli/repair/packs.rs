@@ -50,7 +50,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
             return Ok(exit);
         }
         let progress = context.progress(Work::Other);
-        let report = repair_packs::execute(&repository, &plan, context.global.pack_options(), &progress);
+        let report = repair_packs::execute(&repository, &plan, context.environment.packs, &progress);
         progress.finish();
         match report {
             Err(error) if error.is_overtaken() && attempt < ops::ATTEMPTS => attempt += 1,

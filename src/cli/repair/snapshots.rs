@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         output
             .warn(&format!("snapshot {} cannot be read ({error}): there is nothing to make a new one of", id.short()));
     }
-    let packs = PackOptions { discard: arguments.dry_run, ..context.global.pack_options() };
+    let packs = PackOptions { discard: arguments.dry_run, ..context.environment.packs };
     let options = Options { replace: arguments.forget, packs };
     let mut failed = None;
     let mut tell = |id: crate::base::id::ObjectId, path: &[u8], why: &str| {

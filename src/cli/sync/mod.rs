@@ -21,6 +21,7 @@ use crate::repository::{self, uptime::Uptime};
 use crate::storage::MirrorStore;
 use crate::tasks::environment::{mirrors, repositories};
 use crate::tasks::failure::{Failure, Kind};
+use crate::text::span;
 use crate::text::{clock, size};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread::ScopedJoinHandle;
@@ -69,7 +70,7 @@ pub struct Arguments {
 
 /// A name that was swept leaves the heads after 400 days: whoever waits longer deletes nothing.
 fn parse_grace(text: &str) -> Result<Duration, String> {
-    let grace = super::prune::parse_grace(text)?;
+    let grace = span::parse_days(text)?;
     if grace > GRACE_MAX {
         return Err("at most 365d: 400 days after it was swept nobody knows an object's name any more".to_owned());
     }

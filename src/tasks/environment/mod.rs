@@ -15,6 +15,7 @@ pub mod secret;
 use crate::base::stop::StopSignal;
 use crate::ops::{Monitor, Problem, Subject};
 use crate::repository::expected::Expected;
+use crate::repository::pack_writer::PackOptions;
 use crate::tasks::failure::Failure;
 use crate::tasks::remedy::Remedy;
 use places::Places;
@@ -34,6 +35,8 @@ pub struct Environment {
     pub from_mirror: Option<String>,
     /// How long to wait for a lock.
     pub retry_lock: Duration,
+    /// How packs are written.
+    pub packs: PackOptions,
     /// How secrets are had.
     pub secrets: Secrets,
     /// Who is asked for what is not given.
@@ -89,6 +92,7 @@ impl Environment {
             expected: Expected::default(),
             from_mirror: None,
             retry_lock: Duration::ZERO,
+            packs: PackOptions::default(),
             secrets,
             prompt: Arc::new(Nobody),
             stop: StopSignal::new(),

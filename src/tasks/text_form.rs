@@ -1,0 +1,60 @@
+//! Values that are written as text in a configuration and in a request, as they are typed on the command line: `"30d"`, `"500M"`,
+//! `"latest~1"`. For `#[serde(deserialize_with = "...")]`; the parser is the type's own, so a value means the same everywhere.
+
+use serde::de::{Deserialize, Deserializer, Error};
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// One value that may be left out.
+///
+/// # Errors
+/// The sentence of its parser.
+pub fn option<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: FromStr<Err: Display>,
+    D: Deserializer<'de>,
+{
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+}
+
+/// A list of values.
+///
+/// # Errors
+/// The sentence of the first one that is not understood.
+pub fn list<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: FromStr<Err: Display>,
+    D: Deserializer<'de>,
+{
+    let texts: Vec<String> = Vec::deserialize(deserializer)?;
+    texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+}
+
+/// A size that may be left out, in bytes: a number, or text such as `"500M"`.
+///
+/// # Errors
+/// The sentence of [`crate::text::size::parse`].
+pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Size {
+        Bytes(u64),
+        Text(String),
+    }
+    Ok(match Option::deserialize(deserializer)? {
+        None => None,
+        Some(Size::Bytes(bytes)) => Some(bytes),
+        Some(Size::Text(text)) => Some(crate::text::size::parse(&text).map_err(D::Error::custom)?),
+    })
+}
+
+/// A span of at most a year or so that may be left out: `"30d"`, `"12h"`. Months and years have no fixed length and are refused.
+///
+/// # Errors
+/// The sentence of [`crate::text::span::parse_days`].
+pub fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    text.map(|text| crate::text::span::parse_days(&text).map_err(D::Error::custom)).transpose()
+}
