@@ -10,6 +10,7 @@ pub mod environment;
 mod error_mapping;
 pub mod failure;
 pub mod remedy;
+pub mod sync;
 pub mod text_form;
 
 use crate::ops::{Monitor, Problem, Subject};

@@ -9,6 +9,7 @@ use packstone::repository;
 use packstone::repository::expected::Expected;
 use packstone::storage::memory::Memory;
 use packstone::storage::{MirrorStore, ObjectName};
+use std::sync::Arc;
 
 use crate::ill::Ill;
 use crate::meanwhile::Meanwhile;
@@ -91,7 +92,7 @@ fn who_is_overtaken_reads_the_newest_head_again() {
         });
         let plan = operation::with_newest(&before, |view| {
             let plan = operation::plan(view, &meanwhile, None, &Silent)?;
-            let pass = Pass::new(view, None);
+            let pass = Pass::new(view, Arc::default());
             operation::execute(&pass.reader(&plan), &meanwhile, &plan, &crate::options(), None, &Silent)?;
             Ok(plan)
         });
@@ -307,14 +308,14 @@ fn a_change_of_keys_reaches_a_mirror_whole() {
     };
     repository.add_slot(&slot, None).unwrap();
     drop(repository);
-    let other = Machine::default().open(std::sync::Arc::new(home.storage.clone()), 2).unwrap();
+    let other = Machine::default().open(Arc::new(home.storage.clone()), 2).unwrap();
     other.remove_slot(kept).unwrap();
     let (view, mut runs) = (home.view(), 0);
     for index in 0.. {
         let ill = Ill::with(copy(&mirror), index, crate::ill::Fault::Dead);
         let done = sync(&view, &ill, None).is_ok();
         runs += 1;
-        let opens = |key| Machine::default().open(std::sync::Arc::new(ill.inner.clone()), key).is_ok();
+        let opens = |key| Machine::default().open(Arc::new(ill.inner.clone()), key).is_ok();
         assert!(opens(1) || opens(2), "cut after {index} requests: no key opens the mirror");
         if done {
             assert!(opens(2) && !opens(1));

@@ -1,6 +1,7 @@
 //! After ten failures no object is begun, whoever waits.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ fn who_waits_for_a_connection_begins_nothing_after_ten_failures() {
         let plan = sync::plan(&view, &mirror, None, &Silent).unwrap();
         let large = plan.send.iter().filter(|needed| needed.length.unwrap() >= LARGE_BYTES);
         assert!(large.count() > 12, "too few objects wait");
-        let pass = Pass::new(&view, None);
+        let pass = Pass::new(&view, Arc::default());
         let options = Options { parallel, ..Options::default() };
         let error = sync::execute(&pass.reader(&plan), &mirror, &plan, &options, None, &Silent).unwrap_err();
         assert!(matches!(error, Error::Mirror(MirrorError::Incomplete { .. })), "{error}");

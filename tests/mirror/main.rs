@@ -153,7 +153,7 @@ pub fn send(
     plan: &Plan,
     book: Option<(&Mutex<MirrorBook>, &str)>,
 ) -> ops::Result<Report> {
-    let pass = Pass::new(view, None);
+    let pass = Pass::new(view, Arc::default());
     sync::execute(&pass.reader(plan), mirror, plan, &options(), book, &Silent)
 }
 
@@ -230,7 +230,7 @@ fn several_mirrors_are_brought_up_from_one_pass() {
     let mirrors: [&dyn MirrorStore; 3] = [&empty, &behind, &dying];
     let plans = mirrors.map(|mirror| sync::plan(&view, mirror, None, &Silent).unwrap());
     let before = requests.requests();
-    let pass = Pass::new(&view, None);
+    let pass = Pass::new(&view, Arc::default());
     let readers = plans.each_ref().map(|plan| pass.reader(plan));
     let done: Vec<bool> = std::thread::scope(|scope| {
         let work = |((mirror, plan), reader): ((&dyn MirrorStore, &Plan), Reader<'_>)| {

@@ -1,13 +1,12 @@
 //! What is said of a sync.
 
-use super::Done;
-use crate::base::command::suggest;
 use crate::cli::{Context, Output};
 use crate::codec::head_code::HeadCode;
 use crate::ops::sync::deletion::{Deleted, DeletionPlan};
 use crate::repository::mirror_book::Mirror;
 use crate::storage::Leftovers;
-use crate::tasks::failure::{Failure, Kind};
+use crate::tasks::failure::Failure;
+use crate::tasks::sync::MirrorSync;
 use crate::text::{size, span};
 use std::time::Duration;
 
@@ -54,36 +53,6 @@ fn deletion_json(plan: &DeletionPlan, deleted: Option<&Deleted>) -> serde_json::
     })
 }
 
-/// What should have left the mirror, and did not.
-///
-/// # Errors
-/// That it did not.
-pub(super) fn complain(mirror: &Mirror, plan: &DeletionPlan, deleted: Option<&Deleted>) -> Result<(), Failure> {
-    let name = &mirror.name;
-    if plan.is_refused() {
-        return Err(Failure::new(
-            Kind::DeletionRefused,
-            format!(
-                "nothing was deleted there: with {} ({}) that are due, and {} of the last seven days, it would be more than the {} that may be",
-                objects(plan.due.len() as u64),
-                size::show(plan.bytes()),
-                size::show(plan.lately),
-                size::show(plan.cap),
-            ),
-        )
-        .remedy(format!("if that is right: {}", suggest!("sync {} --max-delete 100", name))));
-    }
-    let failed = deleted.map(|deleted| deleted.failed.as_slice()).unwrap_or_default();
-    match failed.first() {
-        None => Ok(()),
-        Some((_, why)) => Err(Failure::failed(format!(
-            "the mirror is whole, but {} could not be deleted there: {why}",
-            objects(failed.len() as u64)
-        ))
-        .remedy(format!("if its credentials must not delete: {}", suggest!("sync {} --no-delete", name)))),
-    }
-}
-
 fn in_days(span: Duration) -> String {
     match span.as_secs().div_ceil(3600) {
         0 => "with the next sync".to_owned(),
@@ -118,9 +87,9 @@ fn show_leftovers(leftovers: &Leftovers, output: Output) -> Result<(), Failure> 
 ///
 /// # Errors
 /// When it cannot be printed.
-pub(super) fn show(mirror: &Mirror, done: &Done, context: &Context) -> Result<(), Failure> {
+pub(super) fn show(mirror: &Mirror, done: &MirrorSync, context: &Context) -> Result<(), Failure> {
     let output = context.output;
-    let Done { plan, report, deletion, deleted } = done;
+    let MirrorSync { plan, report, deletion, deleted } = done;
     let report = report.as_ref();
     for note in &plan.notes {
         output.warn(&format!("{}: {note}", mirror.name));

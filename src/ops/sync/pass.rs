@@ -108,10 +108,9 @@ pub struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// Over the repository of this view, sending at most `limit` bytes a second to all mirrors together.
+    /// Over the repository of this view, sending within `limit` to all mirrors together; its rate may change while they are at work.
     #[must_use]
-    pub fn new(view: &'a PublicView, limit: Option<u64>) -> Self {
-        let limit = Arc::new(RateLimit::new(limit));
+    pub fn new(view: &'a PublicView, limit: Arc<RateLimit>) -> Self {
         let budget = Budget::new(SENDING_BYTES_MAX);
         Self { view, limit, claims: Mutex::default(), alive: Arc::default(), budget }
     }

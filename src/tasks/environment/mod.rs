@@ -16,6 +16,7 @@ use crate::base::stop::StopSignal;
 use crate::ops::{Monitor, Problem, Subject};
 use crate::repository::expected::Expected;
 use crate::repository::pack_writer::PackOptions;
+use crate::storage::rate_limit::RateLimit;
 use crate::tasks::failure::Failure;
 use crate::tasks::remedy::Remedy;
 use places::Places;
@@ -37,6 +38,8 @@ pub struct Environment {
     pub retry_lock: Duration,
     /// How packs are written.
     pub packs: PackOptions,
+    /// What all transfers share that are not limited by their own request. Its rate may change at any time.
+    pub upload_limit: Arc<RateLimit>,
     /// How secrets are had.
     pub secrets: Secrets,
     /// Who is asked for what is not given.
@@ -93,6 +96,7 @@ impl Environment {
             from_mirror: None,
             retry_lock: Duration::ZERO,
             packs: PackOptions::default(),
+            upload_limit: Arc::default(),
             secrets,
             prompt: Arc::new(Nobody),
             stop: StopSignal::new(),
