@@ -91,6 +91,14 @@ impl HeadCode {
     }
 }
 
+impl std::str::FromStr for HeadCode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
 impl fmt::Display for HeadCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let front = format!("{}-{}", self.generation, *crockford::grouped(&self.id));

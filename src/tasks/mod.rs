@@ -6,9 +6,11 @@
 
 pub mod check;
 pub mod check_mirror;
+pub mod drill;
 pub mod environment;
 mod error_mapping;
 pub mod failure;
+pub mod recover;
 pub mod remedy;
 pub mod sync;
 pub mod text_form;

@@ -2,17 +2,13 @@
 
 use crate::base::command::suggest;
 use crate::base::escape::escape;
-use crate::base::time::Time;
 use crate::cli::Context;
 use crate::cli::exit::Exit;
-use crate::repository::mirror_book::{Drill, DrillOutcome};
-use crate::tasks::environment::{mirrors, repositories};
+use crate::repository::mirror_book::DrillOutcome;
+use crate::tasks::drill::{self, History};
 use crate::tasks::failure::Failure;
 use crate::text::table::{Align, Table};
 use crate::text::{clock, size, span};
-
-/// Drills that the success rate is about.
-const RATE_OVER: usize = 12;
 
 /// `drill history`
 #[derive(Debug, Clone, clap::Args)]
@@ -25,48 +21,13 @@ pub struct Arguments {
     pub last: usize,
 }
 
-/// How many of the last drills succeeded. Those that somebody interrupted, or that did not end, do not count.
-#[derive(Debug, Clone, Copy)]
-pub struct Rate {
-    /// Drills that ended.
-    pub held: usize,
-    /// Those that passed.
-    pub passed: usize,
-    /// When all data was restored the last time, and passed.
-    pub last_full: Option<Time>,
-}
-
-impl Rate {
-    /// Of these drills, the last one first.
-    pub fn of(drills: &[Drill]) -> Self {
-        let ended = |drill: &&Drill| matches!(drill.outcome, DrillOutcome::Passed | DrillOutcome::Failed);
-        let passed = |drill: &&Drill| drill.outcome == DrillOutcome::Passed;
-        let last: Vec<&Drill> = drills.iter().filter(ended).take(RATE_OVER).collect();
-        Self {
-            held: last.len(),
-            passed: last.iter().filter(|drill| passed(drill)).count(),
-            last_full: drills.iter().find(|drill| passed(drill) && drill.sample.is_none()).map(|drill| drill.began),
-        }
-    }
-}
-
 /// Runs the command.
 ///
 /// # Errors
 /// When what this machine knows of mirrors cannot be read.
 pub fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
-    let ids = match repositories::find_id(&context.environment) {
-        Some(id) => vec![id],
-        None => mirrors::list_books(&context.environment)?,
-    };
-    let has_mirrors = ids.iter().any(|id| !mirrors::list_names(&context.environment, *id).is_empty());
-    let mut drills = Vec::new();
-    for id in ids {
-        drills.extend(mirrors::open_book(&context.environment, id)?.drills(arguments.mirror.as_deref())?);
-    }
-    drills.sort_by_key(|drill| std::cmp::Reverse((drill.began, drill.number)));
-    let rate = Rate::of(&drills);
-    drills.truncate(arguments.last);
+    let History { drills, rate, has_mirrors } =
+        drill::list_history(arguments.mirror.as_deref(), arguments.last, &context.environment)?;
     let (output, zone) = (context.output, clock::local_zone());
     let columns = [
         ("When", Align::Left),
