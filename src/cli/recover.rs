@@ -9,7 +9,7 @@ use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::codec::head_code::HeadCode;
 use crate::repository::freshness::Grade;
-use crate::tasks::failure::{Failure, Kind};
+use crate::tasks::failure::Failure;
 use crate::tasks::recover::{self, Report, Request, Step};
 use crate::text::size;
 use std::os::unix::ffi::OsStrExt;
@@ -112,7 +112,7 @@ fn show(report: &Report, output: Output) -> Result<(), Failure> {
             "problems": check.findings.len(),
         }))?;
     }
-    if report.kind() == None::<Kind> {
+    if report.kind().is_none() {
         let snapshots = size::counted(check.snapshots, "snapshot", "snapshots");
         output
             .info(format_args!("{snapshots}, check clean.  Next: {}", suggest!("restore latest --target DIRECTORY")))?;

@@ -12,6 +12,7 @@ mod error_mapping;
 pub mod failure;
 pub mod recover;
 pub mod remedy;
+pub mod status;
 pub mod sync;
 pub mod text_form;
 
