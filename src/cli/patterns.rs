@@ -76,14 +76,6 @@ impl IncludeOptions {
     pub fn rules(&self) -> PatternRules {
         rules(&self.include, &self.iinclude, &self.include_file, &self.iinclude_file)
     }
-
-    /// All patterns, files read.
-    ///
-    /// # Errors
-    /// As [`PatternRules::read`].
-    pub fn patterns(&self) -> Result<Selection, Failure> {
-        self.rules().read()
-    }
 }
 
 fn rules(

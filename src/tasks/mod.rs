@@ -11,6 +11,7 @@ mod error_mapping;
 pub mod failure;
 pub mod patterns;
 pub mod remedy;
+pub mod restore;
 pub mod snapshot_filter;
 pub mod text_form;
 
