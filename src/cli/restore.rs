@@ -5,23 +5,19 @@ use super::exit::Exit;
 use super::json::{RestoreCounts, RestoreMessage, RestoreMetadata, RestoreSummary};
 use super::output::Output;
 use super::patterns::{ExcludeOptions, IncludeOptions};
-use super::progress::Work;
+use super::progress::{Progress, Work};
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
-use super::watch::tell_warnings;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
-use crate::codec::snapshot::Outcome;
 use crate::files::apply::Severity;
 use crate::ops::restore::report::READ_BACK;
-use crate::ops::restore::{self, Cause, Options, Plan, ProblemKind, Report, Selection, Unset};
-use crate::ops::select::SnapshotRef;
-use crate::ops::{Action, Item, Monitor, select};
-use crate::tasks::environment::{own_places, repositories};
+use crate::ops::restore::{Cause, Plan, ProblemKind, Report, Unset};
+use crate::ops::{self, Action, Item, Monitor};
 use crate::tasks::failure::Failure;
+use crate::tasks::restore::{self, Request};
 use crate::text::{size, span};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
 /// When a file that is there already is written over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -81,42 +77,27 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    fn selection(&self) -> Result<Selection, Failure> {
-        let (include, exclude) = (self.include.patterns()?, self.exclude.patterns()?);
-        Ok(Selection::new([include.exact, include.ignoring_case], [exclude.exact, exclude.ignoring_case]))
-    }
-
-    fn options(&self) -> Result<Options, Failure> {
-        let selection = self.selection()?;
-        if self.target.as_os_str().is_empty() {
-            return Err(Failure::usage("the target's path is empty").remedy("give a directory with --target"));
-        }
-        if self.delete && selection.is_everything() && is_root(&self.target) {
-            return Err(Failure::usage("--delete in / would remove what the snapshot never meant to hold")
-                .remedy("say what is meant with --include or --exclude"));
-        }
-        Ok(Options {
+    fn request(&self) -> Request {
+        Request {
+            snapshot: self.snapshot.clone(),
             target: self.target.clone(),
-            selection,
+            include: self.include.rules(),
+            exclude: self.exclude.rules(),
+            filter: self.filter.request(),
             overwrite: match self.overwrite {
-                Overwrite::Always => restore::Overwrite::Always,
-                Overwrite::IfChanged => restore::Overwrite::IfChanged,
-                Overwrite::IfNewer => restore::Overwrite::IfNewer,
-                Overwrite::Never => restore::Overwrite::Never,
+                Overwrite::Always => ops::restore::Overwrite::Always,
+                Overwrite::IfChanged => ops::restore::Overwrite::IfChanged,
+                Overwrite::IfNewer => ops::restore::Overwrite::IfNewer,
+                Overwrite::Never => ops::restore::Overwrite::Never,
             },
             delete: self.delete,
             sparse: self.sparse,
             numeric_owner: self.numeric_owner,
+            strict_owner: self.strict_owner,
             verify: self.verify,
-            own: Arc::default(),
             dry_run: self.dry_run,
-        })
+        }
     }
-}
-
-/// True for every way to write `/`.
-fn is_root(path: &Path) -> bool {
-    path.canonicalize().is_ok_and(|path| path.components().all(|component| component == Component::RootDir))
 }
 
 /// Runs the command.
@@ -124,79 +105,45 @@ fn is_root(path: &Path) -> bool {
 /// # Errors
 /// Any error means that the restore did not come to its end; what was restored until then is complete, file by file.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    // What is asked for is looked at before the secret is.
-    let mut options = arguments.options()?;
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "restore")?;
-    options.own = own_places::places(&context.environment, &context.watch(), &repository);
-    if options.delete {
-        for sentence in options.own.absent_mirrors() {
-            context
-                .output
-                .info(format_args!("Note: {sentence}: in the target it is recognised only by what lies in it"))?;
-        }
-    } else {
-        for sentence in options.own.unknown() {
-            context.output.warn(&format!("{sentence}: in the target it is not recognised"));
-        }
-    }
-    let (chosen, found) = select::argument(&repository, &arguments.snapshot, &arguments.filter.resolve())?;
-    tell_warnings(&repository, context.output);
-    if chosen.snapshot.outcome == Outcome::Partial && matches!(arguments.snapshot.snapshot, SnapshotRef::Latest { .. })
-    {
-        let id = chosen.id.short();
-        context
-            .output
-            .warn(&format!("snapshot {id} is partial. To see what is missing in it: {}", suggest!("show {}", id)));
-    }
-    let part = if found.path == b"/" { String::new() } else { format!(":{}", escape(&found.path)) };
-    let source = format!("{}{part}", chosen.id.short());
+    let request = arguments.request();
+    let (target, output) = (&request.target, context.output);
     let progress = context.progress(Work::Restore);
-    let planned = restore::plan(&repository, &chosen, &found, &options, &progress);
-    let plan = match planned {
-        Ok(plan) => plan,
-        Err(error) => {
-            progress.finish();
-            return Err(error.into());
-        }
-    };
-    if context.environment.from_mirror.is_some() {
-        progress.between(|| tell_fetches(&plan, context.output))?;
+    let opened = restore::open(&request, &context.environment, &progress)?;
+    for note in opened.notes() {
+        progress.between(|| output.info(format_args!("Note: {note}")))?;
     }
-    if arguments.dry_run {
-        for line in plan.lines() {
-            let item = Item { directory: line.directory, size: line.size, ..Item::new(&line.path, line.action) };
-            match line.action {
-                // What goes is named whatever else is.
-                Action::Deleted => progress.name(&item),
-                Action::New | Action::Changed if context.output.verbosity == 1 => progress.name(&item),
-                Action::Unchanged if line.directory => {}
-                _ => progress.item(&item),
-            }
-        }
+    let planned = opened.plan(&progress)?;
+    if context.environment.from_mirror.is_some() {
+        progress.between(|| tell_fetches(planned.plan(), output))?;
+    }
+    let source = planned.source().to_owned();
+    if request.dry_run {
+        tell_lines(planned.plan(), &progress, output);
+        planned.report_warnings(&progress);
         let elapsed = progress.elapsed();
         progress.finish();
-        tell_warnings(&repository, context.output);
-        show_plan(&plan, &source, &arguments.target, elapsed.as_secs(), context.output)?;
-        return Ok(exit(plan.damage_count(), plan.problem_count() == 0));
+        show_plan(planned.plan(), &source, target, elapsed.as_secs(), output)?;
+        return Ok(planned.kind().into());
     }
-    let done = restore::execute(&repository, plan, &progress);
+    let done = planned.execute(&progress);
     let elapsed = progress.elapsed();
     progress.finish();
-    tell_warnings(&repository, context.output);
-    let report = done.map_err(|error| match error {
-        crate::ops::Error::Interrupted => Failure::interrupted().remedy("the same command goes on from here"),
-        other => other.into(),
-    })?;
-    show_report(&report, &source, &arguments.target, elapsed, arguments.strict_owner, context.output)?;
-    let is_done = if arguments.strict_owner { report.is_exact() } else { report.is_complete() };
-    Ok(exit(report.damage_count, is_done))
+    let report = done?;
+    show_report(&report.report, &source, target, elapsed, report.strict_owner, output)?;
+    Ok(report.kind().into())
 }
 
-const fn exit(damage: u64, complete: bool) -> Exit {
-    match (damage, complete) {
-        (0, true) => Exit::Success,
-        (0, false) => Exit::Failed,
-        _ => Exit::Damage,
+/// Names what would be done, as far as that is asked for.
+fn tell_lines(plan: &Plan, progress: &Progress, output: Output) {
+    for line in plan.lines() {
+        let item = Item { directory: line.directory, size: line.size, ..Item::new(&line.path, line.action) };
+        match line.action {
+            // What goes is named whatever else is.
+            Action::Deleted => progress.name(&item),
+            Action::New | Action::Changed if output.verbosity == 1 => progress.name(&item),
+            Action::Unchanged if line.directory => {}
+            _ => progress.item(&item),
+        }
     }
 }
 

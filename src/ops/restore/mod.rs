@@ -48,7 +48,8 @@ pub use report::{Cause, Problem, ProblemKind, Report, Unset};
 pub use selection::Selection;
 
 /// When something that is there already is written over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Overwrite {
     /// Always. A file of the same size is read and compared first; one with the same content is not written again.
     #[default]
