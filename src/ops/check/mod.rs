@@ -573,7 +573,7 @@ fn disagreement(cache: &Cache, repository: &Repository, tip: &Tip, places: &Plac
 /// Calls `each` with every path of every live snapshot that needs the pack, whatever state the pack is in.
 ///
 /// # Errors
-/// [`Error::Refused`] when no live pack has this id; as [`run`].
+/// [`Error::NotFound`] when no live pack has this id, [`Error::Invalid`] when several have it; as [`run`].
 pub fn needs_pack(
     repository: &Repository,
     prefix: &str,
@@ -589,9 +589,9 @@ pub fn needs_pack(
     let shown = escape(prefix.as_bytes());
     let pack = match (packs.next(), packs.next()) {
         (Some(pack), None) => pack.id,
-        (None, _) => return Err(Error::Refused(format!("no live pack has an id that begins with {shown}"))),
+        (None, _) => return Err(Error::NotFound(format!("no live pack has an id that begins with {shown}"))),
         (Some(_), Some(_)) => {
-            return Err(Error::Refused(format!(
+            return Err(Error::Invalid(format!(
                 "more than one pack has an id that begins with {shown}: type more of it"
             )));
         }
