@@ -166,7 +166,7 @@ fn say(report: &check::Report, context: &Context) -> Result<(), Failure> {
         for line in affected(finding) {
             output.line(format_args!("  {line}"))?;
         }
-        output.line(format_args!("  Next: {}", finding.next))?;
+        output.line(format_args!("  Next: {}", finding.next.sentence()))?;
     }
     for note in &report.notes {
         output.info(format_args!("Note: {note}"))?;

@@ -120,7 +120,14 @@ impl From<Option<Kind>> for Exit {
 impl From<Kind> for Exit {
     fn from(kind: Kind) -> Self {
         match kind {
-            Kind::Failed | Kind::OutputClosed => Self::Failed,
+            Kind::Failed
+            | Kind::NotFound
+            | Kind::Conflict
+            | Kind::Invalid
+            | Kind::TargetFull
+            | Kind::Internal
+            | Kind::Refused
+            | Kind::OutputClosed => Self::Failed,
             Kind::Usage => Self::Usage,
             Kind::SourcePartlyUnreadable => Self::SourcePartlyUnreadable,
             Kind::NoRepository => Self::NoRepository,

@@ -23,7 +23,7 @@ fn digits(text: &str) -> Result<String> {
     if (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(text.to_ascii_lowercase());
     }
-    Err(Error::Refused(format!("\"{}\" is no id: expected 1 to 64 hex digits", escape(text.as_bytes()))))
+    Err(Error::Invalid(format!("\"{}\" is no id: expected 1 to 64 hex digits", escape(text.as_bytes()))))
 }
 
 fn by_id(ids: &[ObjectId], text: &str, kind: &str, next: &str) -> Result<ObjectId> {
@@ -42,7 +42,7 @@ fn find(repository: &Repository, folder: Folder, text: &str, kind: &str) -> Resu
     let next = format!("The files under {}/ of the repository are named by their ids", folder.as_str());
     let id = by_id(&ids, text, kind, &next)?;
     let found = all.into_iter().find(|(name, _)| name.id() == Some(id));
-    found.map(|(name, length)| (name, id, length)).ok_or_else(|| Error::Refused(format!("no {kind} {text}")))
+    found.map(|(name, length)| (name, id, length)).ok_or_else(|| Error::NotFound(format!("no {kind} {text}")))
 }
 
 /// A head and what it says is live.
@@ -57,7 +57,7 @@ pub struct OpenedHead {
 /// The head of a generation, or of an id; the newest one without either.
 ///
 /// # Errors
-/// [`Error::Refused`] when there is none, the damage when it cannot be read.
+/// [`Error::NotFound`] when there is none, the damage when it cannot be read.
 pub fn head(repository: &Repository, text: Option<&str>) -> Result<OpenedHead> {
     let Some(text) = text else {
         let tip = repository.tip();
@@ -97,20 +97,20 @@ fn read_head(repository: &Repository, name: ObjectName) -> Result<Head> {
 /// A live key slot.
 ///
 /// # Errors
-/// [`Error::Refused`] when there is none, or several.
+/// [`Error::NotFound`] when there is none, [`Error::Invalid`] when there are several.
 pub fn key(repository: &Repository, text: &str) -> Result<SlotInfo> {
     let slots = repository.slots();
     let ids: Vec<ObjectId> = slots.iter().map(|slot| slot.id).collect();
     let next = concat!("To see them: ", suggest!("key list"));
     let id = by_id(&ids, text, "key", next)?;
     let slot = slots.into_iter().find(|slot| slot.id == id);
-    slot.ok_or_else(|| Error::Refused(format!("no key {text}. {next}")))
+    slot.ok_or_else(|| Error::NotFound(format!("no key {text}. {next}")))
 }
 
 /// A segment, live or not.
 ///
 /// # Errors
-/// [`Error::Refused`] when there is none; the damage.
+/// [`Error::NotFound`] when there is none; the damage.
 pub fn segment(repository: &Repository, text: &str) -> Result<(ObjectId, u64, Segment)> {
     let (_, id, length) = find(repository, Folder::Index, text, "segment")?;
     let generation = repository.tip().reference().generation;
@@ -121,7 +121,7 @@ pub fn segment(repository: &Repository, text: &str) -> Result<(ObjectId, u64, Se
 /// A pack, live or not: its directory.
 ///
 /// # Errors
-/// [`Error::Refused`] when there is none; the damage.
+/// [`Error::NotFound`] when there is none; the damage.
 pub fn pack(repository: &Repository, text: &str) -> Result<SegmentPack> {
     let (_, id, length) = find(repository, Folder::Packs, text, "pack")?;
     Ok(pack_reader::read_whole(repository, id, length)?.0)
@@ -143,7 +143,7 @@ pub struct OpenedChunk {
 /// A live chunk. Only a whole id is looked up at once; for the beginning of one all segments are read.
 ///
 /// # Errors
-/// [`Error::Refused`] when there is none, or several; the damage.
+/// [`Error::NotFound`] when there is none, [`Error::Invalid`] when there are several; the damage.
 pub fn chunk(repository: &Repository, text: &str) -> Result<OpenedChunk> {
     let digits = digits(text)?;
     let id = match digits.parse::<ChunkId>() {
@@ -181,7 +181,7 @@ fn chunk_by_beginning(repository: &Repository, digits: &str) -> Result<ChunkId> 
 /// The entries of one listing: of a directory named as `SNAPSHOT:path`, or of a chunk of listings.
 ///
 /// # Errors
-/// [`Error::Refused`] when neither is there; the damage; what `show` returns.
+/// [`Error::NotFound`] when neither is there; the damage; what `show` returns.
 pub fn tree<E: From<Error>>(
     repository: &Repository,
     argument: &SnapshotArgument,
@@ -192,7 +192,7 @@ pub fn tree<E: From<Error>>(
             let Some(listing) = found.listing() else {
                 let path = escape(&found.path);
                 let id = chosen.id.short();
-                return Err(Error::Refused(format!("{path} is no directory in snapshot {id}")).into());
+                return Err(Error::Invalid(format!("{path} is no directory in snapshot {id}")).into());
             };
             for entry in Listing::new(repository, listing.clone()) {
                 let entry = entry.map_err(|source| Error::at(&found.path, source))?;
@@ -203,14 +203,15 @@ pub fn tree<E: From<Error>>(
         }
         Err(error) => error,
     };
-    let (SnapshotArgument { snapshot: SnapshotRef::Prefix(digits), path: None }, Error::Refused(_)) =
-        (argument, &refused)
-    else {
+    let SnapshotArgument { snapshot: SnapshotRef::Prefix(digits), path: None } = argument else {
         return Err(refused.into());
     };
+    if !refused.is_unmet() {
+        return Err(refused.into());
+    }
     let Ok(opened) = chunk(repository, digits) else { return Err(refused.into()) };
     if opened.kind != PackKind::Tree {
-        return Err(Error::Refused(format!("chunk {} is content, no listing", opened.id.short())).into());
+        return Err(Error::Invalid(format!("chunk {} is content, no listing", opened.id.short())).into());
     }
     let mut reader = EntryReader::new();
     reader.push(&opened.bytes);

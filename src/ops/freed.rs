@@ -50,7 +50,7 @@ pub struct Report {
 /// Works it out.
 ///
 /// # Errors
-/// As [`select::argument`] for what is named; [`Error::Refused`] when the paths are in none of the snapshots; anything of a live
+/// As [`select::argument`] for what is named; [`Error::NotFound`] when the paths are in none of the snapshots; anything of a live
 /// snapshot that cannot be read; [`Error::Interrupted`].
 pub fn run(repository: &Repository, wanted: &Wanted, pack_bytes: u64, monitor: &dyn Monitor) -> Result<Report> {
     // What only a newer state needs would be called free.
@@ -111,7 +111,7 @@ fn cuts(repository: &Repository, wanted: &Wanted) -> Result<BTreeMap<ObjectId, C
     }
     match wanted.paths.first() {
         Some(path) if cuts.is_empty() => {
-            Err(Error::Refused(format!("no {} in any of the {} snapshots meant", escape(path), parts.len())))
+            Err(Error::NotFound(format!("no {} in any of the {} snapshots meant", escape(path), parts.len())))
         }
         _ => Ok(cuts),
     }

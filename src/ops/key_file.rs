@@ -51,14 +51,14 @@ impl Making {
     /// secret.
     ///
     /// # Errors
-    /// [`Error::Refused`] when another file has the name; what `opens` says; the random generator.
+    /// [`Error::Conflict`] when another file has the name; what `opens` says; the random generator.
     pub fn begin(path: &Path, opens: impl FnOnce(&Secret) -> Result<bool>) -> Result<Self> {
         let what = || format!("cannot make the key file {}", shown(path));
-        let cannot = |why: &dyn std::fmt::Display| Error::Refused(format!("{}: {why}", what()));
+        let cannot = |why: &dyn std::fmt::Display| format!("{}: {why}", what());
         match SecretFile::begin(path) {
             Ok(file) => {
                 let mut random = Zeroizing::new([0; key_file::SECRET_BYTES]);
-                getrandom::fill(random.as_mut()).map_err(|error| cannot(&error))?;
+                getrandom::fill(random.as_mut()).map_err(|error| Error::Internal(cannot(&error)))?;
                 let key = KeyFile::generate(&random);
                 Ok(Self { path: path.to_path_buf(), key, file: Some(file) })
             }
@@ -70,7 +70,7 @@ impl Making {
                     return Ok(Self { path: path.to_path_buf(), key, file: None });
                 }
                 let advice = "name a file that does not exist yet, or give this key with --key-file, if it is one";
-                Err(cannot(&format!("something is there already: {advice}")))
+                Err(Error::Conflict(cannot(&format!("something is there already: {advice}"))))
             }
             Err(source) => Err(Error::System { what: what(), source }),
         }
@@ -101,7 +101,7 @@ impl Making {
             // It was there a moment ago, and is made durable by reading it.
             None => match made_before(&self.path) {
                 Some(Secret::KeyFile(there)) if there == self.key => Ok(()),
-                _ => Err(repository::Error::Refused(format!(
+                _ => Err(repository::Error::Conflict(format!(
                     "{what}: what an earlier run has made is not there any more"
                 ))),
             },

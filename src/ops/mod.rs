@@ -337,7 +337,22 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
-    /// A request that cannot be met.
+    /// What was named is not there: an object, a snapshot, a path, a pack.
+    #[error("{0}")]
+    NotFound(String),
+    /// What is there is in the way: it exists already, it changed meanwhile, or another process uses it.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request cannot be: a bad value, or things that do not go together.
+    #[error("{0}")]
+    Invalid(String),
+    /// The disk that is written to, and that holds no repository, is full.
+    #[error("{0}")]
+    TargetFull(String),
+    /// A defect of the program or of the machine under it: what cannot happen has happened.
+    #[error("{0}")]
+    Internal(String),
+    /// The program will not do it although it could: it protects something, or the source is hostile.
     #[error("{0}")]
     Refused(String),
 }
@@ -378,7 +393,21 @@ impl Error {
     /// The error, when it ends the command: nothing more can be read, or the snapshot itself is refused.
     pub fn passable(self) -> Result<Self> {
         let is_general = self.repository().is_some_and(crate::repository::Error::is_unavailable);
-        if is_general || matches!(self, Self::Refused(_) | Self::System { .. }) { Err(self) } else { Ok(self) }
+        if is_general || self.is_unmet() || matches!(self, Self::System { .. }) { Err(self) } else { Ok(self) }
+    }
+
+    /// True when the operation itself says that the request cannot be met: what was stored was not what kept it from that.
+    #[must_use]
+    pub const fn is_unmet(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound(_)
+                | Self::Conflict(_)
+                | Self::Invalid(_)
+                | Self::TargetFull(_)
+                | Self::Internal(_)
+                | Self::Refused(_)
+        )
     }
 
     /// True when others changed what a plan rests on, and a new plan may do ([`ATTEMPTS`]).
@@ -407,6 +436,11 @@ impl Error {
             | Self::Threads(_)
             | Self::EmptyStream
             | Self::Interrupted
+            | Self::NotFound(_)
+            | Self::Conflict(_)
+            | Self::Invalid(_)
+            | Self::TargetFull(_)
+            | Self::Internal(_)
             | Self::Refused(_) => None,
         }
     }

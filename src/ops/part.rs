@@ -173,10 +173,10 @@ fn root_is_a_source(walker: &mut Walker<'_>, paths: &[Vec<u8>]) -> Result<bool> 
 /// Finds a path in a snapshot; an empty path, `.` and `/` are its root.
 ///
 /// # Errors
-/// [`Error::Refused`] when nothing is there (it names the component that is missing) or when several places fit; the
+/// [`Error::NotFound`] when nothing is there (it names the component that is missing), [`Error::Invalid`] when several places fit; the
 /// damage, when a listing cannot be read.
 pub fn find_path(repository: &Repository, chosen: &Chosen, path: &[u8]) -> Result<Found> {
-    look_for(repository, chosen, path)?.map_err(Error::Refused)
+    look_for(repository, chosen, path)?.map_err(Error::NotFound)
 }
 
 /// The same for a path that need not be in every snapshot.
@@ -231,7 +231,7 @@ fn look_for(repository: &Repository, chosen: &Chosen, path: &[u8]) -> Result<std
     let shown = escape(path);
     if found.len() > 1 {
         let places: Vec<String> = found.keys().map(|path| escape(path)).collect();
-        return Err(Error::Refused(format!(
+        return Err(Error::Invalid(format!(
             "{shown} may be {} in snapshot {}: type one of these",
             places.join(" or "),
             chosen.id.short()

@@ -86,7 +86,7 @@ pub fn is_same(mirror: &PublicView, tip: &Tip, target: &dyn Storage) -> bool {
 /// Works out what `target` lacks of the head of `tip`, which is one of the mirror's.
 ///
 /// # Errors
-/// A segment that cannot be read; no key slot; [`Error::Refused`] when something else lies at the target.
+/// A segment that cannot be read; no key slot; [`Error::Conflict`] when something else lies at the target.
 pub fn plan(mirror: &PublicView, tip: &Tip, target: &dyn Storage) -> Result<Plan> {
     let mut needs = public_view::needs(mirror.storage(), mirror.id(), tip)?;
     // Last, as in `init`: with its config the target is a repository.
@@ -102,7 +102,7 @@ pub fn plan(mirror: &PublicView, tip: &Tip, target: &dyn Storage) -> Result<Plan
             there.insert(ObjectName::Config, CONFIG_BYTES as u64);
         }
         Ok(_) => {
-            return Err(Error::Refused("another repository lies at the target: choose an empty directory".to_owned()));
+            return Err(Error::Conflict("another repository lies at the target: choose an empty directory".to_owned()));
         }
         Err(error) if error.kind == ErrorKind::Absent => {}
         Err(error) => return Err(repository::Error::from(error).into()),
@@ -237,7 +237,7 @@ fn interrupted(needed: &Needed) -> storage::Error {
 /// The head on a mirror that a state code names.
 ///
 /// # Errors
-/// [`Error::Refused`] when there is none; storage errors.
+/// [`Error::NotFound`] when there is none; storage errors.
 pub fn named(mirror: &dyn Storage, code: &HeadCode) -> Result<HeadRef> {
     let listed = mirror.list(Folder::Heads).map_err(repository::Error::from)?;
     let heads = listed.into_iter().filter_map(|found| match found.name {
@@ -245,7 +245,7 @@ pub fn named(mirror: &dyn Storage, code: &HeadCode) -> Result<HeadRef> {
         _ => None,
     });
     heads.into_iter().find(|head| code.matches(head)).ok_or_else(|| {
-        Error::Refused(format!("the mirror has no head of generation {} with this code", code.generation()))
+        Error::NotFound(format!("the mirror has no head of generation {} with this code", code.generation()))
     })
 }
 

@@ -127,7 +127,7 @@ pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) ->
     let mut plan =
         Plan { base: tip.reference(), damaged: Vec::new(), marked: Vec::new(), revived: Vec::new(), packs_read: 0 };
     if names.iter().any(String::is_empty) {
-        return Err(Error::Refused(
+        return Err(Error::Invalid(
             "a pack is named by its id, or by the beginning of it: an empty name was given".to_owned(),
         ));
     }
@@ -196,7 +196,7 @@ pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) ->
         }
     }
     if let Some(name) = names.iter().find(|name| !seen.iter().any(|id| id.to_string().starts_with(name.as_str()))) {
-        return Err(Error::Refused(format!(
+        return Err(Error::NotFound(format!(
             "no live pack has an id that begins with {name:?}. Next: {}",
             suggest!("check")
         )));

@@ -111,7 +111,7 @@ impl<'s> TreeRewriter<'s> {
         let mut left = entries;
         loop {
             let Some(frame) = frames.last_mut() else {
-                return Err(Error::Refused("a tree ended before its root".to_owned()));
+                return Err(Error::Internal("a tree ended before its root".to_owned()));
             };
             path.truncate(frame.path_length);
             let entry = match frame.listing.next() {

@@ -310,7 +310,7 @@ pub fn many(repository: &Repository, names: &[SnapshotRef], filter: &Filter) -> 
 /// The one snapshot that is named.
 ///
 /// # Errors
-/// [`Error::Refused`] when there is none, or when an id's beginning stands for several; the damage, when it cannot be
+/// [`Error::NotFound`] when there is none, [`Error::Invalid`] when an id's beginning stands for several; the damage, when it cannot be
 /// read.
 pub fn one(repository: &Repository, name: &SnapshotRef, filter: &Filter) -> Result<Chosen> {
     match name {
@@ -384,7 +384,7 @@ fn latest(repository: &Repository, everything: &mut Selection, back: usize, filt
         }
         (_, fit) => format!("no snapshot {name}: only {fit} to choose from. {LISTED}"),
     };
-    Err(Error::Refused(sentence))
+    Err(Error::NotFound(sentence))
 }
 
 fn by_prefix(repository: &Repository, digits: &str) -> Result<ObjectId> {
@@ -403,7 +403,7 @@ fn by_prefix(repository: &Repository, digits: &str) -> Result<ObjectId> {
 /// what to run to see them all; `describe` names a candidate.
 ///
 /// # Errors
-/// [`Error::Refused`] when there is none, or several.
+/// [`Error::NotFound`] when there is none, [`Error::Invalid`] when there are several.
 pub fn by_beginning<'a>(
     ids: impl Iterator<Item = &'a ObjectId>,
     digits: &str,
@@ -414,13 +414,13 @@ pub fn by_beginning<'a>(
     let found: Vec<&ObjectId> = ids.filter(|id| id.to_string().starts_with(digits)).collect();
     match found.as_slice() {
         [id] => Ok(**id),
-        [] => Err(Error::Refused(format!("no {kind} {digits}. {next}"))),
+        [] => Err(Error::NotFound(format!("no {kind} {digits}. {next}"))),
         several => {
             let mut names: Vec<String> = several.iter().take(CANDIDATES_SHOWN).map(|id| describe(id)).collect();
             if several.len() > CANDIDATES_SHOWN {
                 names.push(format!("and {} more", several.len() - CANDIDATES_SHOWN));
             }
-            Err(Error::Refused(format!(
+            Err(Error::Invalid(format!(
                 "{digits} is the beginning of {} {kind}s: {}; type more digits",
                 several.len(),
                 names.join(", ")

@@ -153,7 +153,7 @@ pub struct Plan {
 /// Finds the snapshots by the beginnings of their ids, and proves that everything they need is there.
 ///
 /// # Errors
-/// [`Error::Refused`] when a name stands for nothing that can come back; the damage, when something is gone.
+/// [`Error::NotFound`] when a name stands for nothing that can come back, [`Error::Conflict`] when it is there; the damage, when something is gone.
 pub fn plan(repository: &Repository, names: &[String], monitor: &dyn Monitor) -> Result<Plan> {
     on_newest(repository, || plan_once(repository, names, monitor))
 }
@@ -202,7 +202,7 @@ fn plan_once(repository: &Repository, names: &[String], monitor: &dyn Monitor) -
 fn lost(tip: &Tip, id: ObjectId, error: Error) -> Error {
     let has_swept = tip.state.swept.values().any(|sweep| sweep.kind == MarkedKind::Pack);
     match error.repository() {
-        Some(repository::Error::ChunkMissing { chunk }) if has_swept => Error::Refused(format!(
+        Some(repository::Error::ChunkMissing { chunk }) if has_swept => Error::NotFound(format!(
             "snapshot {} cannot come back: chunk {} is in no pack that a live segment lists. Prune has swept it, unless it is \
              found in a pack that none lists: {}",
             id.short(),
@@ -216,7 +216,7 @@ fn lost(tip: &Tip, id: ObjectId, error: Error) -> Error {
 /// Who stored an unlisted snapshot may have stored packs that no segment lists.
 fn not_yet(id: ObjectId, error: Error) -> Error {
     match error.repository() {
-        Some(repository::Error::ChunkMissing { chunk }) => Error::Refused(format!(
+        Some(repository::Error::ChunkMissing { chunk }) => Error::NotFound(format!(
             "snapshot {} cannot come back now: chunk {} is in no pack that a live segment lists. To take over packs that none \
              lists: {}",
             id.short(),
@@ -243,11 +243,11 @@ fn find(repository: &Repository, tip: &Tip, unlisted: &[ObjectId], digits: &str)
     let there = marked.chain(unlisted);
     if there.clone().find(begins).is_none() {
         if let Some(live) = tip.state.snapshots.keys().find(begins) {
-            return Err(Error::Refused(format!("snapshot {} is there: it was not removed", live.short())));
+            return Err(Error::Conflict(format!("snapshot {} is there: it was not removed", live.short())));
         }
         if let Some(swept) = tip.state.swept.keys().find(begins) {
             let id = swept.short();
-            return Err(Error::Refused(format!("snapshot {id} was swept by prune: it cannot come back")));
+            return Err(Error::NotFound(format!("snapshot {id} was swept by prune: it cannot come back")));
         }
     }
     let describe = |id: &ObjectId| match repository.snapshot(*id) {
@@ -261,7 +261,7 @@ fn find(repository: &Repository, tip: &Tip, unlisted: &[ObjectId], digits: &str)
 /// Makes a plan and carries it out. When the repository moves on in between, as by `repair index` and `prune`, it begins again.
 ///
 /// # Errors
-/// As [`plan`]; [`Error::Refused`] when a sweep came first, [`repository::Error::Overtaken`] when the index changed every time; any error means
+/// As [`plan`]; [`repository::Error::Conflict`] when a sweep came first, [`repository::Error::Overtaken`] when the index changed every time; any error means
 /// that nothing changed.
 pub fn run(repository: &Repository, names: &[String], monitor: &dyn Monitor) -> Result<(Plan, HeadRef)> {
     on_newest(repository, || {
@@ -277,7 +277,7 @@ pub fn run(repository: &Repository, names: &[String], monitor: &dyn Monitor) -> 
 /// As [`run`].
 pub fn execute(repository: &Repository, plan: &Plan) -> Result<HeadRef> {
     let swept = |what: &str, id: &ObjectId| {
-        repository::Error::Refused(format!("{what} {} was swept by prune meanwhile: nothing came back", id.short()))
+        repository::Error::Conflict(format!("{what} {} was swept by prune meanwhile: nothing came back", id.short()))
     };
     for Return { id, .. } in plan.snapshots.iter().filter(|chosen| chosen.is_unlisted) {
         // Whoever stored it may have been killed before the folder was synced.

@@ -215,7 +215,7 @@ impl BrokenHeads {
         // A pin of a generation that is gone keeps nothing from being swept.
         if let Some(pinned) = self.access.locks.oldest_pin()? {
             let holder = pinned.holder.map_or_else(|| "another process".to_owned(), |holder| holder.to_string());
-            return Err(Error::Refused(format!("{holder} is using the repository; wait for it, and try again")));
+            return Err(Error::Conflict(format!("{holder} is using the repository; wait for it, and try again")));
         }
         // Somebody may have published, or mended, since.
         self.sound = None;

@@ -337,7 +337,7 @@ pub fn first(
     time: Time,
 ) -> Result<Vec<u8>> {
     head::successor(signing, repository, config, None, None, state, time)
-        .map_err(|error| Error::Refused(error.to_string()))
+        .map_err(|error| Error::Internal(error.to_string()))
 }
 
 /// Stores the successor of `tip` that says `next`, and returns the new tip. Call under the append lock with a tip
@@ -359,6 +359,6 @@ pub fn append(
     let reference = HeadRef { generation: tip.reference().generation + 1, id: ObjectId::of(&bytes) };
     match storage.put(&name_of(reference), &bytes)? {
         Stored::Created => Ok(reference),
-        Stored::Exists => Err(Error::Refused(format!("head {} exists already", reference.generation))),
+        Stored::Exists => Err(Error::Conflict(format!("head {} exists already", reference.generation))),
     }
 }

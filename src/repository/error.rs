@@ -169,7 +169,19 @@ pub enum Error {
         /// What the system says.
         source: std::io::Error,
     },
-    /// A request that cannot be met.
+    /// What was named is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// What is there is in the way: it exists already, it changed meanwhile, or another process uses it.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request cannot be: a bad value, or things that do not go together.
+    #[error("{0}")]
+    Invalid(String),
+    /// A defect of the program or of the machine under it: what cannot happen has happened.
+    #[error("{0}")]
+    Internal(String),
+    /// The program will not do it although it could: it protects something, or the format does not hold it.
     #[error("{0}")]
     Refused(String),
 }
@@ -255,8 +267,8 @@ pub(super) fn damaged(object: ObjectName) -> impl Fn(codec::Error) -> Error {
     move |error| Error::Damaged { object, error }
 }
 
-/// A refusal in words that hold text from outside.
+/// A request that cannot be, in words that hold text from outside.
 #[must_use]
-pub fn refused(message: &str, about: &[u8]) -> Error {
-    Error::Refused(format!("{message}: {}", escape(about)))
+pub fn invalid(message: &str, about: &[u8]) -> Error {
+    Error::Invalid(format!("{message}: {}", escape(about)))
 }

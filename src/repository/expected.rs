@@ -53,7 +53,7 @@ impl Expected {
     /// Whether the repository that was found is named. False when none is.
     ///
     /// # Errors
-    /// [`Error::OtherRepository`]; [`Error::Refused`] when what was typed stands for one of `known` as well.
+    /// [`Error::OtherRepository`]; [`Error::Invalid`] when what was typed stands for one of `known` as well.
     pub fn require_id(&self, found: RepositoryId, known: &BTreeSet<RepositoryId>) -> Result<bool> {
         if self.ids.is_empty() {
             return Ok(false);
@@ -63,7 +63,7 @@ impl Expected {
             return Err(Error::OtherRepository { expected, found });
         };
         match known.iter().find(|other| **other != found && id.begins(**other)) {
-            Some(other) => Err(Error::Refused(format!(
+            Some(other) => Err(Error::Invalid(format!(
                 "{id} is the beginning of two repositories: type more of {found} or {other}"
             ))),
             None => Ok(true),

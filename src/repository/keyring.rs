@@ -68,13 +68,13 @@ pub struct NewSlot<'a> {
 impl NewSlot<'_> {
     /// Seals the master key, and proves that the slot opens before anyone relies on it.
     pub(super) fn seal(&self, master: &MasterKey, keys: &KeyTree) -> Result<(ObjectId, Vec<u8>)> {
-        let refuse = |error: codec::Error| Error::Refused(format!("the key slot could not be made: {error}"));
+        let cannot = |error: codec::Error| format!("the key slot could not be made: {error}");
         let bytes =
             KeySlot::create(master, keys, self.secret, self.kdf, self.label, self.created, true, &random::bytes()?)
-                .map_err(refuse)?;
+                .map_err(|error| Error::Invalid(cannot(error)))?;
         let again = KeySlot::parse(&bytes, keys.repository()).and_then(|slot| slot.unlock(self.secret));
-        if again.map_err(refuse)?.expose() != master.expose() {
-            return Err(Error::Refused("the new key slot does not open to the master key".to_owned()));
+        if again.map_err(|error| Error::Internal(cannot(error)))?.expose() != master.expose() {
+            return Err(Error::Internal("the new key slot does not open to the master key".to_owned()));
         }
         Ok((ObjectId::of(&bytes), bytes))
     }
@@ -214,13 +214,13 @@ impl Repository {
     /// Refuses a further slot when there are as many as there may be. Who shows a secret before it is stored asks first.
     ///
     /// # Errors
-    /// [`Error::Refused`] at 16 slots.
+    /// [`Error::Conflict`] at 16 slots.
     pub fn require_room_for_slot(&self, replacing: Option<ObjectId>) -> Result<()> {
         let count = self.tip().state.slots.len().saturating_sub(usize::from(replacing.is_some()));
         if count < SLOTS_MAX {
             return Ok(());
         }
-        Err(Error::Refused(format!(
+        Err(Error::Conflict(format!(
             "a repository has at most {SLOTS_MAX} keys: remove one first. To see them: {}",
             suggest!("key list")
         )))
@@ -229,7 +229,7 @@ impl Repository {
     /// Adds a slot, and with `replacing` drops that one in the same head.
     ///
     /// # Errors
-    /// [`Error::Refused`] at 16 slots, and when the one to be replaced is of another kind; a storage error means that nothing changed.
+    /// [`Error::Conflict`] at 16 slots, and when the one to be replaced was removed meanwhile; [`Error::Invalid`] when the one to be replaced is of another kind; a storage error means that nothing changed.
     pub fn add_slot(&self, new: &NewSlot<'_>, replacing: Option<ObjectId>) -> Result<(ObjectId, HeadRef)> {
         self.add_slot_keeping(new, replacing, || Ok(()))
     }
@@ -249,7 +249,7 @@ impl Repository {
             let kind = read(self.storage(), self.id(), old, self.tip().reference().generation)?.kind();
             if kind != new.secret.kind() {
                 let (old, kind, new) = (old.short(), kind.describe(), new.secret.kind().describe());
-                return Err(Error::Refused(format!("key {old} is a {kind}, and a {new} does not replace it")));
+                return Err(Error::Invalid(format!("key {old} is a {kind}, and a {new} does not replace it")));
             }
         }
         let (id, bytes) = new.seal(self.master(), self.keys())?;
@@ -264,7 +264,7 @@ impl Repository {
             if let Some(old) = replacing
                 && !state.slots.remove(&old)
             {
-                return Err(Error::Refused(format!("key {} was removed meanwhile", old.short())));
+                return Err(Error::Conflict(format!("key {} was removed meanwhile", old.short())));
             }
             Ok(())
         })?;
@@ -277,7 +277,7 @@ impl Repository {
     /// Drops a slot: from this head on its secret opens nothing.
     ///
     /// # Errors
-    /// [`Error::Refused`] for the last slot, for the one in use, and for one that is not live.
+    /// [`Error::Refused`] for the last slot and for the one in use, [`Error::NotFound`] for one that is not live.
     pub fn remove_slot(&self, id: ObjectId) -> Result<HeadRef> {
         if id == self.slot() {
             return Err(Error::Refused(format!(
@@ -287,7 +287,7 @@ impl Repository {
         }
         self.append(|state, _| {
             if !state.slots.remove(&id) {
-                return Err(Error::Refused(format!("key {} is not a live key of this repository", id.short())));
+                return Err(Error::NotFound(format!("key {} is not a live key of this repository", id.short())));
             }
             if state.slots.is_empty() {
                 return Err(Error::Refused("the last key of a repository cannot be removed".to_owned()));

@@ -20,7 +20,8 @@ impl Stream {
     /// Takes the next chunk off the front, if it can be told where it ends.
     fn cut(&mut self, run: &mut Run<'_>, at_end: bool) -> Result<Option<ChunkRef>> {
         let rest = self.buffer.get(self.start..).unwrap_or_default();
-        let cutter = Cutter::new(run.repository().keys().gear(), Parameters::TREES).map_err(refuse)?;
+        let cutter = Cutter::new(run.repository().keys().gear(), Parameters::TREES)
+            .map_err(|error| Error::Internal(unstored(&error)))?;
         let length = cutter.next(rest, at_end);
         let Some(length) = length.filter(|length| *length > 0) else {
             self.buffer.drain(..self.start);
@@ -115,7 +116,7 @@ impl StreamWriter {
         run: &mut Run<'_>,
         encode: impl FnOnce(&mut Vec<u8>) -> crate::codec::Result<()>,
     ) -> Result<()> {
-        encode(&mut self.stream.buffer).map_err(refuse)?;
+        encode(&mut self.stream.buffer).map_err(|error| Error::Refused(unstored(&error)))?;
         while self.stream.is_ready() {
             if let Some(chunk) = self.stream.cut(run, false)? {
                 self.list.push(chunk, run)?;
@@ -144,8 +145,8 @@ impl StreamWriter {
     }
 }
 
-fn refuse(error: crate::codec::Error) -> Error {
-    Error::Refused(format!("a record could not be stored: {error}"))
+fn unstored(error: &crate::codec::Error) -> String {
+    format!("a record could not be stored: {error}")
 }
 
 #[cfg(test)]

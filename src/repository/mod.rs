@@ -181,7 +181,7 @@ impl Repository {
         if storage.put(&ObjectName::Config, &config_bytes)? == Stored::Exists {
             return Err(Self::occupied(&access, "another process has just made one there"));
         }
-        let first = slots.first().ok_or_else(|| Error::Refused("a repository needs a key".to_owned()))?;
+        let first = slots.first().ok_or_else(|| Error::Invalid("a repository needs a key".to_owned()))?;
         access.locks.keep_ballast();
         if let Some(remembered) = &access.remembered {
             // What it is, and how new, is known from here on. The place is taken over from whatever lay there before.

@@ -100,7 +100,7 @@ impl Workshop {
 
     /// The sealed block, and what the directory will say about it.
     fn seal(&self, kind: PackKind, plain: &[u8], chunks: Vec<ChunkRef>) -> Result<(Block, Vec<u8>)> {
-        let refuse = |error: crate::codec::Error| Error::Refused(format!("a block could not be sealed: {error}"));
+        let refuse = |error: crate::codec::Error| Error::Internal(format!("a block could not be sealed: {error}"));
         let kept = lock(&self.compressors).pop();
         let mut compressor = match (kept, self.options.compression) {
             (Some(compressor), _) => compressor,
@@ -113,7 +113,7 @@ impl Workshop {
         let block = Block { codec, stored_length: bytes.len() as u32, plain_length: plain.len() as u32, chunks };
         if self.options.verify {
             self.verify(kind, &block, &bytes).map_err(|error| {
-                Error::Refused(format!(
+                Error::Internal(format!(
                     "a block did not open again after it was sealed ({error}): this points at faulty memory. \
                      Nothing was published; test the machine's memory before the next backup"
                 ))
@@ -165,7 +165,7 @@ impl OpenPack {
 
     fn finish(mut self, keys: &KeyTree) -> Result<SegmentPack> {
         let tail = pack::finish(keys, self.kind, &self.directory, self.length, &random::bytes()?)
-            .map_err(|error| Error::Refused(format!("a pack could not be closed: {error}")))?;
+            .map_err(|error| Error::Internal(format!("a pack could not be closed: {error}")))?;
         let mut directory_prefix = [0; unit::PREFIX_BYTES];
         directory_prefix.copy_from_slice(&tail[..unit::PREFIX_BYTES]);
         self.append(&tail)?;
@@ -191,7 +191,7 @@ impl Packer {
             let (block, bytes) = pending
                 .sealed
                 .recv()
-                .map_err(|_| Error::Refused("a worker thread ended before its block was sealed".to_owned()))??;
+                .map_err(|_| Error::Internal("a worker thread ended before its block was sealed".to_owned()))??;
             let options = self.workshop.options;
             // A pack is closed while it still fits its length: it is padded up to that, and a full one hardly is.
             if let Some(pack) = &self.open[pending.kind as usize % 2] {
@@ -345,7 +345,7 @@ impl PackWriter {
         self.blocks = None;
         match self.packer.take().map(JoinHandle::join) {
             Some(Ok(Err(error))) => error,
-            _ => Error::Refused("the thread that writes packs ended unexpectedly".to_owned()),
+            _ => Error::Internal("the thread that writes packs ended unexpectedly".to_owned()),
         }
     }
 
@@ -365,7 +365,7 @@ impl PackWriter {
         match self.packer.take().map(JoinHandle::join) {
             Some(Ok(Ok(()))) => Ok(self.finished.try_iter().collect()),
             Some(Ok(Err(error))) => Err(error),
-            _ => Err(Error::Refused("the thread that writes packs ended unexpectedly".to_owned())),
+            _ => Err(Error::Internal("the thread that writes packs ended unexpectedly".to_owned())),
         }
     }
 }

@@ -98,7 +98,7 @@ impl Repository {
 
     fn write_segment(&self, packs: Vec<SegmentPack>) -> Result<(ObjectId, u64)> {
         let bytes = segment::encode(self.keys(), Segment { packs }, &random::bytes()?)
-            .map_err(|error| Error::Refused(format!("a segment could not be written: {error}")))?;
+            .map_err(|error| Error::Internal(format!("a segment could not be written: {error}")))?;
         let id = ObjectId::of(&bytes);
         self.storage().put(&ObjectName::Segment(id), &bytes)?;
         Ok((id, bytes.len() as u64))

@@ -24,13 +24,13 @@ impl Repository {
     /// Puts new snapshots in the place of old ones.
     ///
     /// # Errors
-    /// [`Error::Overtaken`] when one of the old ones is live no more, [`Error::Refused`] for what the format cannot hold;
+    /// [`Error::Overtaken`] when one of the old ones is live no more, [`Error::Invalid`] for what the format cannot hold;
     /// any error means that nothing changed.
     pub fn replace_snapshots(&self, changes: &[(ObjectId, Snapshot)]) -> Result<Replaced> {
         let mut stored = Vec::new();
         for (old, new) in changes {
             let bytes = snapshot::encode(self.keys(), new, &random::bytes()?)
-                .map_err(|error| Error::Refused(format!("the snapshot could not be written: {error}")))?;
+                .map_err(|error| Error::Invalid(format!("the snapshot could not be written: {error}")))?;
             let id = ObjectId::of(&bytes);
             self.storage().put(&ObjectName::Snapshot(id), &bytes)?;
             stored.push((*old, id, bytes.len() as u64));

@@ -389,7 +389,7 @@ impl<'r> Run<'r> {
         packs.sort_unstable_by_key(|pack| pack.id);
         packs.dedup_by_key(|pack| pack.id);
         let bytes = segment::encode(self.repository.keys(), Segment { packs }, &random::bytes()?)
-            .map_err(|error| Error::Refused(format!("a segment could not be written: {error}")))?;
+            .map_err(|error| Error::Internal(format!("a segment could not be written: {error}")))?;
         let id = ObjectId::of(&bytes);
         self.repository.storage().put(&ObjectName::Segment(id), &bytes)?;
         self.written.other_bytes += bytes.len() as u64;
@@ -429,10 +429,10 @@ impl<'r> Run<'r> {
     /// Step 3: its id and its stored length.
     fn store_snapshot(&self, snapshot: &Snapshot) -> Result<(ObjectId, u64)> {
         let bytes = snapshot::encode(self.repository.keys(), snapshot, &random::bytes()?)
-            .map_err(|error| Error::Refused(format!("the snapshot could not be written: {error}")))?;
+            .map_err(|error| Error::Invalid(format!("the snapshot could not be written: {error}")))?;
         let id = ObjectId::of(&bytes);
         if self.repository.storage().put(&ObjectName::Snapshot(id), &bytes)? == Stored::Exists {
-            return Err(Error::Refused(format!("snapshot {id} exists already")));
+            return Err(Error::Conflict(format!("snapshot {id} exists already")));
         }
         Ok((id, bytes.len() as u64))
     }
@@ -609,7 +609,7 @@ fn spill_error(source: std::io::Error) -> Error {
 }
 
 fn closed() -> Error {
-    Error::Refused("this run stores nothing more".to_owned())
+    Error::Internal("this run stores nothing more".to_owned())
 }
 
 #[cfg(test)]

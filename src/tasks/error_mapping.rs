@@ -8,6 +8,7 @@ use crate::base::escape::escape;
 use crate::base::shortage;
 use crate::codec::head_code::HeadCode;
 use crate::files::own::OwnError;
+use crate::files::source::SourceError;
 use crate::ops;
 use crate::ops::mirror_error::MirrorError;
 use crate::repository;
@@ -58,7 +59,7 @@ impl Failure {
                 Kind::NoRepository,
                 concat!("name its directory with --repo or PACKSTONE_REPOSITORY, or make one: ", suggest!("init")),
             ),
-            E::Occupied { .. } => (Kind::Failed, "choose an empty or a new directory"),
+            E::Occupied { .. } => (Kind::Conflict, "choose an empty or a new directory"),
             E::WrongSecret { .. } => (
                 Kind::WrongPassword,
                 "check the spelling and the keyboard layout; a recovery code or another key opens it as well",
@@ -132,7 +133,11 @@ impl Failure {
             }
             E::System { source, .. } => return Self::failed(error.to_string()).because_of(source),
             // The sentence says what to do.
-            E::Overtaken { .. } => (Kind::Failed, ""),
+            E::Overtaken { .. } | E::Conflict(_) => (Kind::Conflict, ""),
+            E::NotFound(_) => (Kind::NotFound, ""),
+            E::Invalid(_) => (Kind::Invalid, ""),
+            E::Internal(_) => (Kind::Internal, ""),
+            E::Refused(_) => (Kind::Refused, ""),
             E::Storage(storage) => match storage.kind {
                 _ if storage.source.kind() == io::ErrorKind::FileTooLarge => (
                     Kind::Failed,
@@ -145,7 +150,7 @@ impl Failure {
                 }
                 ErrorKind::Device => return Self::failed(error.to_string()).remedy(of_system(&storage.source)),
                 ErrorKind::Full => (
-                    Kind::Failed,
+                    Kind::TargetFull,
                     "the disk of the repository is full: nothing was published and all earlier snapshots are safe. \
                      Free some space and run the command again: what was stored already is taken over",
                 ),
@@ -205,8 +210,10 @@ impl Failure {
     pub fn of_mirror(error: &MirrorError, name: &str) -> Self {
         use MirrorError as E;
         let (kind, hint) = match error {
-            E::Foreign { .. } => (Kind::Failed, "choose an empty place; nothing there was touched".to_owned()),
-            E::OtherRepository => (Kind::Failed, "a mirror belongs to one repository; choose another place".to_owned()),
+            E::Foreign { .. } => (Kind::Conflict, "choose an empty place; nothing there was touched".to_owned()),
+            E::OtherRepository => {
+                (Kind::Conflict, "a mirror belongs to one repository; choose another place".to_owned())
+            }
             E::Ahead { .. } => (
                 Kind::Stale,
                 format!(
@@ -276,7 +283,8 @@ impl From<BookError> for Failure {
         let failed = Self::failed(error.to_string());
         match error {
             BookError::Database(_) | BookError::Io(_) => failed.remedy(remedy_of_book(&error)),
-            BookError::Exists(_) | BookError::Unknown(_) => failed,
+            BookError::Exists(_) => failed.with_kind(Kind::Conflict),
+            BookError::Unknown(_) => failed.with_kind(Kind::NotFound),
         }
     }
 }
@@ -309,8 +317,20 @@ impl From<ops::Error> for Failure {
             ops::Error::System { ref source, .. } => Self::failed(error.to_string()).because_of(source),
             ops::Error::Mirror(error) => error.into(),
             ops::Error::Book(error) => error.into(),
-            ops::Error::Source(error) => Self::failed(error.to_string()),
-            ops::Error::Refused(message) => Self::failed(message),
+            ops::Error::Source(error) => {
+                let kind = match &error {
+                    SourceError::None | SourceError::Empty | SourceError::Clash { .. } => Kind::Invalid,
+                    SourceError::AllMissing(_) => Kind::NotFound,
+                    SourceError::Read { .. } => Kind::Failed,
+                };
+                Self::new(kind, error.to_string())
+            }
+            ops::Error::NotFound(message) => Self::new(Kind::NotFound, message),
+            ops::Error::Conflict(message) => Self::new(Kind::Conflict, message),
+            ops::Error::Invalid(message) => Self::new(Kind::Invalid, message),
+            ops::Error::TargetFull(message) => Self::new(Kind::TargetFull, message),
+            ops::Error::Internal(message) => Self::new(Kind::Internal, message),
+            ops::Error::Refused(message) => Self::new(Kind::Refused, message),
         }
     }
 }
@@ -328,4 +348,77 @@ pub(super) fn remedy_of_book(error: &BookError) -> String {
         };
         hint.to_owned()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::base::id::ObjectId;
+    use crate::codec::chunker::Parameters;
+    use crate::ops::select::{self, Filter, SnapshotRef};
+    use crate::ops::{Silent, cat, check};
+    use crate::repository::fixture::repository;
+    use crate::storage::{self, memory::Memory};
+
+    /// What an operation says no to, and why.
+    #[test]
+    fn each_failure_has_its_kind() {
+        use {ops::Error as O, repository::Error as R};
+        let text = || "x".to_owned();
+        let stored = |kind: io::ErrorKind| R::from(storage::Error::new("write", "packs/x", kind.into()));
+        let object = ObjectName::Pack(ObjectId([7; 32]));
+        let cases: Vec<(O, Kind)> = vec![
+            (O::NotFound(text()), Kind::NotFound),
+            (O::Conflict(text()), Kind::Conflict),
+            (O::Invalid(text()), Kind::Invalid),
+            (O::TargetFull(text()), Kind::TargetFull),
+            (O::Internal(text()), Kind::Internal),
+            (O::Refused(text()), Kind::Refused),
+            (O::Interrupted, Kind::Interrupted),
+            (O::EmptyStream, Kind::Failed),
+            (O::System { what: text(), source: io::ErrorKind::PermissionDenied.into() }, Kind::Failed),
+            (O::Threads(io::ErrorKind::WouldBlock.into()), Kind::Failed),
+            (R::NotFound(text()).into(), Kind::NotFound),
+            (R::Conflict(text()).into(), Kind::Conflict),
+            (R::Invalid(text()).into(), Kind::Invalid),
+            (R::Internal(text()).into(), Kind::Internal),
+            (R::Refused(text()).into(), Kind::Refused),
+            (R::Overtaken { what: object }.into(), Kind::Conflict),
+            (R::Occupied { place: text(), why: "x" }.into(), Kind::Conflict),
+            (R::NoRepository { place: text(), why: "x" }.into(), Kind::NoRepository),
+            (R::Locked(LockError::Busy { holder: None }).into(), Kind::Locked),
+            (R::Missing { object, generation: 1 }.into(), Kind::Damage),
+            (stored(io::ErrorKind::StorageFull).into(), Kind::TargetFull),
+            (stored(io::ErrorKind::PermissionDenied).into(), Kind::Failed),
+            (O::at(b"/a", stored(io::ErrorKind::StorageFull)), Kind::TargetFull),
+            (SourceError::AllMissing(vec!["/a".into()]).into(), Kind::NotFound),
+            (SourceError::None.into(), Kind::Invalid),
+            (BookError::Exists(text()).into(), Kind::Conflict),
+            (BookError::Unknown(text()).into(), Kind::NotFound),
+            (MirrorError::OtherRepository.into(), Kind::Conflict),
+        ];
+        for (error, kind) in cases {
+            let shown = format!("{error:?}");
+            assert_eq!(Failure::from(error).kind(), kind, "{shown}");
+        }
+    }
+
+    /// The same from what was asked for.
+    #[test]
+    fn what_is_asked_for_and_is_not_there_is_not_found() {
+        let repository = repository(&Memory::new(), 1, Parameters::FILES);
+        let kind = |error: ops::Error| Failure::from(error).kind();
+        let named = |text: &str| SnapshotRef::Prefix(text.to_owned());
+        let one = |wanted: &SnapshotRef| kind(select::one(&repository, wanted, &Filter::default()).unwrap_err());
+        assert_eq!(one(&named("0123abcd")), Kind::NotFound);
+        assert_eq!(one(&SnapshotRef::Latest { back: 0 }), Kind::NotFound);
+        assert_eq!(kind(cat::key(&repository, "xyz").unwrap_err()), Kind::Invalid);
+        assert_eq!(kind(cat::key(&repository, "0000000").unwrap_err()), Kind::NotFound);
+        let needs = check::needs_pack(&repository, "0123", &Silent, &mut |_, _| ());
+        assert_eq!(kind(needs.unwrap_err()), Kind::NotFound);
+        let remove = |id| Failure::from(repository.remove_slot(id).unwrap_err()).kind();
+        assert_eq!(remove(ObjectId([7; 32])), Kind::NotFound);
+        assert_eq!(remove(repository.slot()), Kind::Refused);
+    }
 }

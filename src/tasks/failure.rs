@@ -20,6 +20,18 @@ pub enum Kind {
     Usage,
     /// The snapshot is stored, but some of the source could not be read.
     SourcePartlyUnreadable,
+    /// What was named is not there: an object, a snapshot, a path, a pack, a mirror.
+    NotFound,
+    /// What is there is in the way: it exists already, it changed meanwhile, or another process uses it.
+    Conflict,
+    /// The request is understood and cannot be: a bad value, or things that do not go together.
+    Invalid,
+    /// The disk that is written to is full.
+    TargetFull,
+    /// A defect of the program or of the machine under it.
+    Internal,
+    /// The program will not do it although it could: it protects something.
+    Refused,
     /// No repository at that place.
     NoRepository,
     /// Another process holds the lock.

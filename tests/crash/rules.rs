@@ -193,7 +193,7 @@ fn more_paths_than_a_snapshot_holds_are_refused_at_once() {
         let monitor = crate::interrupted::Impatient::after(0);
         let ran = backup::run(&repository, sources, Rules::default(), &labels, &options(None), &monitor);
         match ran {
-            Err(ops::Error::Refused(message)) => message,
+            Err(ops::Error::Invalid(message)) => message,
             other => panic!("{other:?}"),
         }
     };

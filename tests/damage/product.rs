@@ -177,7 +177,7 @@ impl Case<'_> {
             let said = data.findings.iter().any(|finding| finding.message.contains(&name));
             assert!(said, "{}", self.tell(&data.findings));
         }
-        assert!(data.findings.iter().all(|finding| !finding.next.is_empty()));
+        assert!(data.findings.iter().all(|finding| !finding.next.sentence().is_empty()));
     }
 
     fn backup(&self, repository: &Repository) {

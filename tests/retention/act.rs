@@ -132,7 +132,7 @@ pub fn act(repository: &Repository, act: &Act, monitor: &dyn Monitor) -> Result<
             let moment = Moment { now: Time::now(), zone: TimeZone::UTC };
             match forget::plan(repository, &wanted, &moment).and_then(|plan| forget::execute(repository, &plan)) {
                 Ok(report) => Ok(Done { removed: report.removed, ..Done::default() }),
-                Err(Error::Refused(_)) => Ok(Done::refused()),
+                Err(Error::NotFound(_) | Error::Refused(_)) => Ok(Done::refused()),
                 Err(error) => Err(format!("forget: {error}")),
             }
         }
@@ -169,7 +169,11 @@ fn bring_back(repository: &Repository, id: ObjectId) -> Result<Done, String> {
         Ok(_) if before.swept.contains_key(&id) => Err(format!("snapshot {} was swept and came back", id.short())),
         Ok(_) => Ok(Done { back: vec![id], ..Done::default() }),
         // It is live, or gone for good, or what it needs may be.
-        Err(Error::Refused(_)) if !before.marked.contains_key(&id) || !before.swept.is_empty() => Ok(Done::refused()),
+        Err(Error::NotFound(_) | Error::Conflict(_))
+            if !before.marked.contains_key(&id) || !before.swept.is_empty() =>
+        {
+            Ok(Done::refused())
+        }
         Err(error) => Err(format!("undelete: {error}")),
     }
 }

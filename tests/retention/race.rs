@@ -471,7 +471,7 @@ fn an_undelete_that_a_sweep_overtakes_finds_no_damage() {
         }
         match undelete::run(&repository, &[gone.to_string()], &Silent) {
             Ok(_) => back += 1,
-            Err(packstone::ops::Error::Refused(why)) if why.contains("swept by prune") => refused += 1,
+            Err(packstone::ops::Error::NotFound(why)) if why.contains("swept by prune") => refused += 1,
             Err(error) => panic!("after {moments} reads: {error}"),
         }
         moments += 1;

@@ -76,25 +76,25 @@ impl Labels {
     /// Refuses before anything is read what could not be stored after hours of reading.
     ///
     /// # Errors
-    /// [`Error::Refused`], with the limit.
+    /// [`Error::Invalid`], with the limit.
     pub fn check(&self) -> Result<()> {
         let counts = [("paths", self.paths.len()), ("tags", self.tags.len()), ("options", self.options.len())];
         if let Some((what, count)) = counts.into_iter().find(|(_, count)| *count > snapshot::LIST_MAX) {
-            return Err(Error::Refused(format!(
+            return Err(Error::Invalid(format!(
                 "{count} {what}: a snapshot holds at most {}; give fewer",
                 snapshot::LIST_MAX
             )));
         }
         let texts = [&self.host, &self.user, &self.label].into_iter().chain(&self.tags).chain(&self.options);
         if let Some(length) = texts.clone().map(String::len).find(|length| *length > snapshot::TEXT_MAX) {
-            return Err(Error::Refused(format!(
+            return Err(Error::Invalid(format!(
                 "a host, user, label, tag or option of {length} bytes: {} is the most that a snapshot holds",
                 snapshot::TEXT_MAX
             )));
         }
         let bytes = texts.map(String::len).chain(self.paths.iter().map(Vec::len)).sum::<usize>();
         if self.paths.iter().any(|path| path.len() > snapshot::PATH_MAX) || bytes > snapshot::PLAIN_MAX as usize / 2 {
-            return Err(Error::Refused(format!(
+            return Err(Error::Invalid(format!(
                 "{bytes} bytes of paths, tags and options are more than a snapshot holds; name fewer paths"
             )));
         }

@@ -150,7 +150,7 @@ struct Stopped;
 /// When the next stage failed its own error comes first, and is the run's. Were it to stop without one, half a tree must
 /// not become a snapshot.
 fn stopped() -> Error {
-    Error::Refused("what stores the files ended before the walk did".to_owned())
+    Error::Internal("what stores the files ended before the walk did".to_owned())
 }
 
 impl<'r> Scan<'r> {

@@ -28,10 +28,10 @@ pub(super) fn store(
 ) -> Result<Stored> {
     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
     let Some((file, directories)) = names.split_last() else {
-        return Err(Error::Refused("the stream needs a file name: --stdin-filename NAME".to_owned()));
+        return Err(Error::Invalid("the stream needs a file name: --stdin-filename NAME".to_owned()));
     };
     if let Some(wrong) = names.iter().find(|name| !is_name(name)) {
-        return Err(crate::repository::error::refused("not a file name", wrong).into());
+        return Err(crate::repository::error::invalid("not a file name", wrong).into());
     }
     let content = content(run, source, monitor)?;
     let size = content.size;
@@ -67,7 +67,7 @@ fn listing(run: &mut Run<'_>, entry: &Entry) -> Result<ChunkList> {
 
 fn content(run: &mut Run<'_>, source: &mut dyn Read, monitor: &dyn Monitor) -> Result<Content> {
     let repository = run.repository();
-    let refuse = |error: crate::codec::Error| Error::Refused(error.to_string());
+    let refuse = |error: crate::codec::Error| Error::Internal(error.to_string());
     let cutter = Cutter::new(repository.keys().gear(), repository.config().files).map_err(refuse)?;
     let mut digest = blake3::Hasher::new();
     let mut chunks = ChunkListWriter::default();

@@ -137,7 +137,7 @@ impl<'a, 'r> Store<'a, 'r> {
             match (result, scanner.join()) {
                 (Err(error), _) => Err(error),
                 (Ok(()), Ok(scanned)) => scanned,
-                (Ok(()), Err(_)) => Err(Error::Refused("the walk ended unexpectedly".to_owned())),
+                (Ok(()), Err(_)) => Err(Error::Internal("the walk ended unexpectedly".to_owned())),
             }
         })?;
         if self.monitor.interrupted() {
@@ -596,7 +596,7 @@ impl Pieces {
                 // The readers take their buffers from here; one too many is dropped.
                 let _ = spare.map(|spare| spare.try_send(buffer));
             }
-            let ended = || Error::Refused("a reading thread ended unexpectedly".to_owned());
+            let ended = || Error::Internal("a reading thread ended unexpectedly".to_owned());
             let piece = self.channel.recv().map_err(|_| ended())?;
             self.current = Some((piece.data, piece.items.into_iter()));
         }
@@ -604,6 +604,6 @@ impl Pieces {
 
     fn bytes(&self, start: usize, length: usize) -> Result<&[u8]> {
         let bytes = self.current.as_ref().and_then(|(data, _)| data.get(start..)?.get(..length));
-        bytes.ok_or_else(|| Error::Refused("a reading thread handed on less than it said".to_owned()))
+        bytes.ok_or_else(|| Error::Internal("a reading thread handed on less than it said".to_owned()))
     }
 }

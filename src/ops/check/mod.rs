@@ -11,6 +11,7 @@ mod data;
 mod digests;
 mod log;
 mod places;
+mod remedy;
 mod structure;
 #[cfg(test)]
 mod tests;
@@ -23,11 +24,11 @@ pub(super) use self::data::verify as verify_pack;
 pub use self::data::{Data, PackDamage};
 use self::digests::{Alone, Gathering};
 use self::places::Places;
+pub use self::remedy::Remedy;
 pub(super) use self::trees::reason;
 use self::trees::{Cause, Source, Trees};
 use super::tree_depth::too_deep;
 use super::{Error, Monitor, Phase, Result};
-use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::codec::chunk_list::ChunkList;
@@ -39,35 +40,6 @@ use crate::repository::list_reader::Problems;
 use crate::repository::{self, Repository, index, pack_reader};
 use crate::storage::ObjectName;
 
-/// What to do about an object that only another copy has.
-pub(crate) const COPY_BACK: &str =
-    "copy the file of that name back from any other copy of the repository: it is the same there and never changes";
-/// What to do about a pack that no other copy has.
-const GIVE_UP: &str = concat!(
-    "without one, save what can still be read; backups then store again what they meet: ",
-    suggest!("repair packs")
-);
-/// What to do about a key slot that opens nothing any more.
-const OTHER_KEY: &str = concat!(
-    "copy the file back from any other copy of the repository, or make another key: ",
-    suggest!("key add"),
-    "  and remove this one: ",
-    suggest!("key remove ID")
-);
-
-/// What to do about an object that this user may not read.
-const LOOK_AT_OWNER: &str =
-    concat!("check who owns the repository's files, and check them again as that user: ", suggest!("check"));
-/// What to do about an object that the disk does not give.
-const LOOK_AT_DISK: &str = concat!(
-    "look at the kernel's log and at the disk's health, and check again: ",
-    suggest!("check"),
-    "  What the disk has lost comes back from a mirror: ",
-    suggest!("repair objects")
-);
-/// What to do where it may be the one or the other.
-const LOOK_AT_FILES: &str =
-    concat!("check who owns the repository's files, look at the kernel's log, and check again: ", suggest!("check"));
 /// How often a check begins anew that found damage while heads were published.
 const ROUNDS_MAX: usize = 3;
 
@@ -103,8 +75,8 @@ pub struct Affected {
 pub struct Finding {
     /// The object, and what was expected of it. Safe to show.
     pub message: String,
-    /// What it is to next.
-    pub next: String,
+    /// What to do next.
+    pub next: Remedy,
     /// The pack it is about.
     pub pack: Option<ObjectId>,
     /// What it keeps from being restored; none when that was not asked (a key slot).
@@ -116,13 +88,13 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(message: String, next: &str) -> Self {
-        Self { message, next: next.to_owned(), pack: None, affected: None, is_damage: true, is_unread: false }
+    fn new(message: String, next: Remedy) -> Self {
+        Self { message, next, pack: None, affected: None, is_damage: true, is_unread: false }
     }
 
     /// An object that this process cannot read now. That is no damage: another user, or the same one later, may read it.
     fn unread(name: &ObjectName, error: &repository::Error) -> Self {
-        let next = if error.is_of_device() { LOOK_AT_DISK } else { LOOK_AT_OWNER };
+        let next = if error.is_of_device() { Remedy::LookAtDisk } else { Remedy::CheckAsOwner };
         let message = format!("cannot be read: {name}: {}; nothing is known of its bytes", reason(error));
         Self { is_damage: false, is_unread: true, ..Self::new(message, next) }
     }
@@ -341,9 +313,10 @@ fn check_once(repository: &Repository, options: &Options, monitor: &dyn Monitor)
     check_counts(&trees, &found.snapshots, &mut report);
     report_packs(&places, found.packs, (&found.missing, &found.unread), &mut impacts, &mut report);
     report_causes(impacts, (found.broken_segments, found.unread_segments), &mut report);
-    let suggests = |command: &str| report.findings.iter().any(|finding| finding.next.contains(command));
-    (report.repair_index, report.repair_packs) = (suggests("repair index"), suggests("repair packs"));
-    report.repair_snapshots = suggests("repair snapshots");
+    let next = || report.findings.iter().map(|finding| finding.next);
+    let (index, packs) = (next().any(|next| next.repairs_index()), next().any(|next| next.repairs_packs()));
+    let snapshots = next().any(|next| next.repairs_snapshots());
+    (report.repair_index, report.repair_packs, report.repair_snapshots) = (index, packs, snapshots);
     Ok(report)
 }
 
@@ -373,13 +346,9 @@ fn check_problems(source: &Source<'_>, snapshots: &[(ObjectId, Snapshot)], impac
 /// too: it is refused, and it is not damage.
 fn check_depths(trees: &Trees, snapshots: &[(ObjectId, Snapshot)], report: &mut Report) {
     for (id, _) in snapshots.iter().filter(|(_, snapshot)| trees.is_too_deep(&snapshot.root)) {
-        let next = format!(
-            "an older version or another program wrote it: restore what you need of it. Then: {}",
-            suggest!("forget {}", id.short())
-        );
         let message =
             format!("refused: {}: a directory is too deep; {}", ObjectName::Snapshot(*id), too_deep("the snapshot"));
-        report.findings.push(Finding { is_damage: false, ..Finding::new(message, &next) });
+        report.findings.push(Finding { is_damage: false, ..Finding::new(message, Remedy::Forget(*id)) });
     }
 }
 
@@ -403,7 +372,9 @@ fn check_counts(trees: &Trees, snapshots: &[(ObjectId, Snapshot)], report: &mut 
                     total.entries(),
                     total.bytes
                 ),
-                "whoever wrote it had a key of this repository: restore what you need from it, and make a new backup",
+                Remedy::ByHand(
+                    "whoever wrote it had a key of this repository: restore what you need from it, and make a new backup",
+                ),
             ));
         }
     }
@@ -432,14 +403,13 @@ fn report_packs(
         let affected = impacts.remove(&Cause::Pack(number)).map(Impact::affected).unwrap_or_default();
         if unread.contains(&number) {
             let message = format!("cannot be read: {name}: {why}; nothing is known of its bytes");
-            let finding = Finding { is_damage: false, is_unread: true, ..Finding::new(message, LOOK_AT_FILES) };
+            let finding = Finding { is_damage: false, is_unread: true, ..Finding::new(message, Remedy::LookAtFiles) };
             report.findings.push(Finding { pack: Some(pack.id), affected: Some(affected), ..finding });
             continue;
         }
-        let next = format!("{COPY_BACK}; {GIVE_UP}");
         report.broken_packs.push(pack.id);
         let pack = Some(pack.id);
-        report.findings.push(Finding { pack, affected: Some(affected), ..Finding::new(message, &next) });
+        report.findings.push(Finding { pack, affected: Some(affected), ..Finding::new(message, Remedy::RepairPacks) });
     }
 }
 
@@ -448,36 +418,28 @@ fn report_causes(impacts: BTreeMap<Cause, Impact>, (broken, unread): (usize, usi
         let (message, next) = match cause {
             Cause::ChunkMissing if broken == 0 && unread > 0 => {
                 let message = "not found: chunks that may be listed in a segment that cannot be read now".to_owned();
-                let finding = Finding { is_damage: false, is_unread: true, ..Finding::new(message, LOOK_AT_FILES) };
+                let finding = Finding { is_damage: false, is_unread: true, ..Finding::new(message, Remedy::LookAtFiles) };
                 report.findings.push(Finding { affected: Some(impact.affected()), ..finding });
                 continue;
             }
             Cause::ChunkMissing if broken > 0 => (
                 "missing: chunks that are in no segment that can be read".to_owned(),
-                concat!("read from the packs themselves what they hold: ", suggest!("repair index")),
+                Remedy::ReadPacks,
             ),
             Cause::ChunkMissing => (
                 "missing: chunks that are in no live pack".to_owned(),
-                concat!(
-                    "copy missing packs back from any other copy. Then: ",
-                    suggest!("repair index --read-all-packs"),
-                    "  To store again what is still on this machine: ",
-                    suggest!("backup --force PATH"),
-                    "  For the rest: ",
-                    suggest!("repair snapshots")
-                ),
+                Remedy::BringChunksBack,
             ),
             Cause::Digest => (
                 "damaged: files whose chunks are all right, and whose digest is not: together they are not what was backed up"
                     .to_owned(),
-                concat!(
-                    "restore leaves these files out. To store again what is still on this machine: ",
-                    suggest!("backup --force PATH")
-                ),
+                Remedy::StoreAgain,
             ),
             Cause::Refused(why) => (
                 format!("refused: {why}"),
-                "whoever wrote it had a key of this repository: restore the other files, and make a new backup",
+                Remedy::ByHand(
+                    "whoever wrote it had a key of this repository: restore the other files, and make a new backup",
+                ),
             ),
             Cause::Pack(_) => continue,
         };
@@ -501,7 +463,7 @@ fn check_orphans(repository: &Repository, orphans: &[(ObjectId, u64)], monitor: 
             return Some(Ok(Finding { pack: Some(*id), ..Finding::unread(&name, &error) }));
         }
         let message = format!("damaged: {name}: {}", reason(&error));
-        Some(Ok(Finding { pack: Some(*id), ..Finding::new(message, COPY_BACK) }))
+        Some(Ok(Finding { pack: Some(*id), ..Finding::new(message, Remedy::CopyBack) }))
     };
     let findings = orphans.par_iter().filter_map(examine).collect::<Result<Vec<_>>>();
     if monitor.interrupted() { Err(Error::Interrupted) } else { findings }
@@ -573,7 +535,7 @@ fn disagreement(cache: &Cache, repository: &Repository, tip: &Tip, places: &Plac
 /// Calls `each` with every path of every live snapshot that needs the pack, whatever state the pack is in.
 ///
 /// # Errors
-/// [`Error::Refused`] when no live pack has this id; as [`run`].
+/// [`Error::NotFound`] when no live pack has this id, [`Error::Invalid`] when several have it; as [`run`].
 pub fn needs_pack(
     repository: &Repository,
     prefix: &str,
@@ -589,9 +551,9 @@ pub fn needs_pack(
     let shown = escape(prefix.as_bytes());
     let pack = match (packs.next(), packs.next()) {
         (Some(pack), None) => pack.id,
-        (None, _) => return Err(Error::Refused(format!("no live pack has an id that begins with {shown}"))),
+        (None, _) => return Err(Error::NotFound(format!("no live pack has an id that begins with {shown}"))),
         (Some(_), Some(_)) => {
-            return Err(Error::Refused(format!(
+            return Err(Error::Invalid(format!(
                 "more than one pack has an id that begins with {shown}: type more of it"
             )));
         }

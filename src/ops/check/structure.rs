@@ -7,8 +7,7 @@ use rayon::prelude::*;
 
 use super::places::{Bad, Places};
 use super::trees::reason;
-use super::{COPY_BACK, Finding, OTHER_KEY, read_twice};
-use crate::base::command::suggest;
+use super::{Finding, Remedy, read_twice};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::codec::head::{self, Head, HeadRef};
@@ -80,7 +79,7 @@ pub(super) fn check(repository: &Repository, tip: &Tip, monitor: &dyn Monitor) -
 }
 
 impl Structure {
-    fn finding(&mut self, message: String, next: &str) {
+    fn finding(&mut self, message: String, next: Remedy) {
         self.findings.push(Finding::new(message, next));
     }
 
@@ -93,7 +92,7 @@ impl Structure {
         &mut self,
         (name, error): (ObjectName, crate::repository::Error),
         is_needed: impl Fn() -> bool,
-        damage: impl FnOnce(&str) -> (String, &'static str),
+        damage: impl FnOnce(&str) -> (String, Remedy),
     ) -> Result<()> {
         if error.is_unavailable() {
             return Err(error.into());
@@ -115,7 +114,7 @@ impl Structure {
     fn gone_heads(&mut self, later: &Tip, gone: &[ObjectName]) {
         let needed = [chain::name_of(later.reference()), chain::name_of(later.head.checkpoint())];
         for name in gone.iter().filter(|name| needed.contains(name)) {
-            self.finding(format!("missing: {name}: it is not there, and what is live depends on it"), COPY_BACK);
+            self.finding(format!("missing: {name}: it is not there, and what is live depends on it"), Remedy::CopyBack);
         }
     }
 
@@ -147,7 +146,9 @@ impl Structure {
                         let message = format!("fork: {name} is signed, and the newest head does not build on it");
                         self.finding(
                             message,
-                            "keep both copies, and find out which machine wrote to a copy of this repository",
+                            Remedy::ByHand(
+                                "keep both copies, and find out which machine wrote to a copy of this repository",
+                            ),
                         );
                     }
                     if generation <= newest.generation {
@@ -161,7 +162,7 @@ impl Structure {
                     } else {
                         "it is an older one: what is live now does not depend on it"
                     };
-                    self.finding(format!("damaged: {name}: {why}; {what}"), COPY_BACK);
+                    self.finding(format!("damaged: {name}: {why}; {what}"), Remedy::CopyBack);
                 }
                 HeadFile::Unread(error) => {
                     present.push(generation);
@@ -180,7 +181,7 @@ impl Structure {
             let message = format!(
                 "damaged: {name}: its checkpoint {checkpoint} is not there; it is newer than the newest head that can be read: snapshots may be missing from what is shown"
             );
-            self.finding(message, COPY_BACK);
+            self.finding(message, Remedy::CopyBack);
         }
         let first = present
             .iter()
@@ -202,7 +203,7 @@ impl Structure {
                 && let Err(error) = head::check_succession(previous, head)
             {
                 let name = chain::name_of(HeadRef { generation: *generation, id: head.reference().id });
-                self.finding(format!("damaged: {name}: {}", error.reason), COPY_BACK);
+                self.finding(format!("damaged: {name}: {}", error.reason), Remedy::CopyBack);
             }
         }
         Ok(gone)
@@ -217,7 +218,7 @@ impl Structure {
             self.object((ObjectName::Key(id), error), is_needed, |why| {
                 let name = ObjectName::Key(id);
                 let message = format!("damaged: {name}: {why}: what opened this key slot opens the repository no more");
-                (message, OTHER_KEY)
+                (message, Remedy::ReplaceKey)
             })?;
         }
         Ok(())
@@ -247,7 +248,7 @@ impl Structure {
                         let is_needed = || newest(repository, tip).state.segments.contains_key(&id);
                         self.object((name, error), is_needed, |why| {
                             let message = format!("damaged: {name}: {why}; what its packs hold cannot be found");
-                            (message, suggest!("repair index"))
+                            (message, Remedy::RepairIndex)
                         })?;
                     }
                 }
@@ -268,7 +269,7 @@ impl Structure {
                     let name = ObjectName::Snapshot(id);
                     let is_needed = || newest(repository, tip).state.snapshots.contains_key(&id);
                     self.object((name, error), is_needed, |why| {
-                        (format!("damaged: {name}: {why}; this one snapshot cannot be restored"), COPY_BACK)
+                        (format!("damaged: {name}: {why}; this one snapshot cannot be restored"), Remedy::CopyBack)
                     })?;
                 }
             }

@@ -66,14 +66,14 @@ pub struct Plan {
 /// already.
 ///
 /// # Errors
-/// [`Error::Refused`] when both are one repository with one history, [`MirrorError::Ahead`] when the source is the newer one of the two; as [`select::many`].
+/// [`Error::Invalid`] when both are one repository with one history, [`MirrorError::Ahead`] when the source is the newer one of the two; as [`select::many`].
 pub fn plan(source: &Repository, destination: &Repository, names: &[SnapshotRef], filter: &Filter) -> Result<Plan> {
     if source.id() == destination.id() && !is_fork(source, destination) {
         let [theirs, ours] = [source, destination].map(|repository| repository.tip().reference().generation);
         if theirs > ours {
             return Err(MirrorError::Ahead { ours, theirs }.into());
         }
-        return Err(Error::Refused(format!(
+        return Err(Error::Invalid(format!(
             "{} and {} are the same repository, {}, with the same history: nothing was copied. A whole repository is copied by any tool",
             source.place().display(),
             destination.place().display(),

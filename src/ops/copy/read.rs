@@ -70,7 +70,7 @@ impl Way<'_> {
         let keys = self.destination.keys();
         let parameters = self.destination.config().files;
         let cutter = Cutter::new(keys.gear(), parameters)
-            .map_err(|error| Error::Refused(format!("the destination's config: {error}")))?;
+            .map_err(|error| Error::Internal(format!("the destination's config: {error}")))?;
         if reading.data.capacity() == 0 {
             reading.data = reading.buffer();
         }

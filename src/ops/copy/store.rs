@@ -269,7 +269,7 @@ impl Store<'_, '_> {
 }
 
 fn ended() -> Failure {
-    Failure::Final(Error::Refused("a reading thread ended unexpectedly".to_owned()))
+    Failure::Final(Error::Internal("a reading thread ended unexpectedly".to_owned()))
 }
 
 /// The items of one group's contents, in order.

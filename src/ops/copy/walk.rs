@@ -93,7 +93,7 @@ struct Gathering<'a> {
 
 /// As in a backup: the stage behind has an error of its own, which comes first.
 fn stopped() -> Error {
-    Error::Refused("what stores the copy ended before the source was read".to_owned())
+    Error::Internal("what stores the copy ended before the source was read".to_owned())
 }
 
 impl Walk<'_> {

@@ -108,7 +108,7 @@ struct Work<'a, E> {
 /// `show`, in the order of paths.
 ///
 /// # Errors
-/// [`Error::Refused`] when the path cannot be read or is not what the part is; the damage; what `show` returns.
+/// [`Error::System`] when the path cannot be read, [`Error::Invalid`] when it is not what the part is; the damage; what `show` returns.
 pub fn execute<E: From<Error>>(
     repository: &Repository,
     from: &Side,
@@ -123,7 +123,7 @@ pub fn execute<E: From<Error>>(
     let refuse = |source: io::Error| Error::System { what: format!("{} cannot be read", shown()), source };
     let Some(listing) = from.found.listing() else {
         let Some((entry, name)) = from.found.entry().zip(path.file_name()) else {
-            return Err(Error::Refused(format!("{} names no file", shown())).into());
+            return Err(Error::Invalid(format!("{} names no file", shown())).into());
         };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let directory = Arc::new(Directory::open_root(parent).map_err(refuse)?);

@@ -168,7 +168,7 @@ struct Level<'r> {
 /// listings that are the same on both sides, because a chunk is new only when it is nowhere on the other side.
 ///
 /// # Errors
-/// [`Error::Refused`] for a directory against a file; the damage: then what was shown is not everything; what `show`
+/// [`Error::Invalid`] for a directory against a file; the damage: then what was shown is not everything; what `show`
 /// returns.
 pub fn execute<E: From<Error>>(
     repository: &Repository,
@@ -214,7 +214,7 @@ impl<'a, E: From<Error>> Work<'a, E> {
                 format!("{} is {what}", escape(&side.found.path))
             });
             return Err(
-                Error::Refused(format!("a directory can only be compared with another one: {from}, {to}")).into()
+                Error::Invalid(format!("a directory can only be compared with another one: {from}, {to}")).into()
             );
         };
         let mut levels = Vec::new();

@@ -300,7 +300,7 @@ fn chosen(repository: &Repository, options: &Options) -> Result<(Vec<Chosen>, Or
         return Err(Error::Refused(format!("snapshot {} cannot be read: {error}", id.short())));
     }
     if found.chosen.is_empty() {
-        return Err(Error::Refused("the mirror holds no snapshot: there is nothing that could come back".to_owned()));
+        return Err(Error::NotFound("the mirror holds no snapshot: there is nothing that could come back".to_owned()));
     }
     if !options.snapshots.is_empty() {
         return Ok((found.chosen, found.order));
@@ -360,7 +360,7 @@ fn room(folder: &Path, bytes: u64) -> Result<()> {
     if bytes <= free {
         return Ok(());
     }
-    Err(Error::Refused(format!(
+    Err(Error::TargetFull(format!(
         "the drill needs {} MiB in {} and {} MiB are free there: hold it elsewhere with --to, or try a share with --sample",
         bytes >> 20,
         escape(folder.as_os_str().as_bytes()),

@@ -99,7 +99,7 @@ impl Plan {
 /// behind the colon, as restic has it.
 ///
 /// # Errors
-/// As [`select::argument`]; [`Error::Refused`] for what has no content.
+/// As [`select::argument`]; [`Error::Invalid`] for what has no content.
 pub fn plan(repository: &Repository, wanted: &Wanted) -> Result<Plan, Error> {
     let (chosen, part) = select::argument(repository, &wanted.snapshot, &wanted.filter)?;
     let strip = if wanted.snapshot.path.is_some() { part.prefix().len() + 1 } else { 1 };
@@ -118,7 +118,7 @@ pub fn plan(repository: &Repository, wanted: &Wanted) -> Result<Plan, Error> {
         }
         Some(_) => "no file and no directory: it has no content".to_owned(),
     };
-    Err(Error::Refused(format!("{} is {refusal}", crate::base::escape::escape(&found.path))))
+    Err(Error::Invalid(format!("{} is {refusal}", crate::base::escape::escape(&found.path))))
 }
 
 /// Writes a file.
@@ -127,7 +127,7 @@ pub fn plan(repository: &Repository, wanted: &Wanted) -> Result<Plan, Error> {
 /// The damage, or the sink's error: what was written is not the whole file.
 pub fn file(repository: &Repository, plan: &Plan, to: &mut dyn Sink, monitor: &dyn Monitor) -> Result<(), DumpError> {
     let Some(Entry { node: Node::File(content), .. }) = plan.found.entry() else {
-        return Err(Error::Refused(format!("{} is no file", crate::base::escape::escape(&plan.found.path))).into());
+        return Err(Error::Invalid(format!("{} is no file", crate::base::escape::escape(&plan.found.path))).into());
     };
     monitor.phase(Phase::Restore);
     monitor.expect(1, content.size, true);
@@ -218,7 +218,7 @@ pub fn archive(
     monitor: &dyn Monitor,
 ) -> Result<LeftOut, DumpError> {
     let Some(listing) = plan.found.listing() else {
-        return Err(Error::Refused(format!("{} is no directory", crate::base::escape::escape(&plan.found.path))).into());
+        return Err(Error::Invalid(format!("{} is no directory", crate::base::escape::escape(&plan.found.path))).into());
     };
     monitor.phase(Phase::Restore);
     let mut packer: Box<dyn Packer + '_> = match form {

@@ -106,7 +106,7 @@ pub struct Report {
 /// Works out what goes.
 ///
 /// # Errors
-/// [`Error::Refused`] when a name stands for nothing or for a held snapshot, or when a group would lose all of its
+/// [`Error::NotFound`] when a name stands for nothing, [`Error::Refused`] when it stands for a held snapshot, or when a group would lose all of its
 /// snapshots.
 pub fn plan(repository: &Repository, wanted: &Wanted, moment: &Moment) -> Result<Plan> {
     repository.require_newest()?;

@@ -191,6 +191,10 @@ impl<'r> View<'r> {
 fn inner(error: Error) -> repository::Error {
     match error {
         Error::Repository(error) | Error::At { source: error, .. } => error,
+        Error::NotFound(message) => repository::Error::NotFound(message),
+        Error::Conflict(message) => repository::Error::Conflict(message),
+        Error::Invalid(message) => repository::Error::Invalid(message),
+        Error::Internal(message) => repository::Error::Internal(message),
         error => repository::Error::Refused(error.to_string()),
     }
 }
@@ -309,7 +313,7 @@ fn rewrite(
     let repository = run.repository();
     monitor.phase(Phase::Repack);
     monitor.expect(view.plan.repack.len() as u64, view.plan.repack_bytes(), true);
-    let damaged = |error| repository::Error::Refused(format!("a block cannot be opened: {error}"));
+    let damaged = |error| repository::Error::Internal(format!("a block cannot be opened: {error}"));
     let mut verifier = BlockVerifier::new().map_err(damaged)?;
     let mut read = 0;
     for (pack, _) in &view.plan.repack {

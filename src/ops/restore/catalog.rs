@@ -183,13 +183,13 @@ pub fn next_row(length: usize) -> Result<u32> {
     u32::try_from(length)
         .ok()
         .filter(|row| *row != NONE)
-        .ok_or_else(|| Error::Refused("more than 2^32 entries: restore a part at a time, as ID:path".to_owned()))
+        .ok_or_else(|| Error::Invalid("more than 2^32 entries: restore a part at a time, as ID:path".to_owned()))
 }
 
 impl Catalog {
     /// Keeps a name.
     pub fn name(&mut self, name: &[u8]) -> Result<Name> {
-        let full = || Error::Refused("more than 4 GiB of names: restore a part at a time, as ID:path".to_owned());
+        let full = || Error::Invalid("more than 4 GiB of names: restore a part at a time, as ID:path".to_owned());
         let start = u32::try_from(self.names.len()).map_err(|_| full())?;
         let length = u16::try_from(name.len()).map_err(|_| full())?;
         self.names.extend_from_slice(name);

@@ -67,7 +67,7 @@ impl Shared<'_> {
     pub fn target_problem(&self, place: Place, error: &TargetError) {
         let path = self.catalog.path(place);
         if error.is_full() {
-            self.end(Error::Refused(format!(
+            self.end(Error::TargetFull(format!(
                 "{}: the disk of the target is full ({error}). What was restored is complete; free some space and run the \
                  same command again, which goes on from here",
                 Escaped(&path)

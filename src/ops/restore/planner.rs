@@ -225,10 +225,12 @@ impl Planner<'_> {
         let refuse = |error: io::Error| {
             use std::os::unix::ffi::OsStrExt;
             let path = Escaped(target.as_os_str().as_bytes()).to_string();
-            Error::Refused(match error.kind() {
-                io::ErrorKind::NotADirectory => format!("the target {path} is no directory: name one, or a new place"),
-                _ => format!("the target {path} cannot be opened: {error}"),
-            })
+            match error.kind() {
+                io::ErrorKind::NotADirectory => {
+                    Error::Conflict(format!("the target {path} is no directory: name one, or a new place"))
+                }
+                _ => Error::System { what: format!("the target {path} cannot be opened"), source: error },
+            }
         };
         let there = match Target::open_with(target, false, self.systems.clone()) {
             Ok(target) => There::Directory(target.root()),

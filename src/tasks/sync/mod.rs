@@ -152,7 +152,13 @@ fn rank(failure: &Failure) -> u8 {
     match failure.kind() {
         Kind::DeletionRefused => 0,
         Kind::Locked => 1,
-        Kind::Failed => 2,
+        Kind::Failed
+        | Kind::NotFound
+        | Kind::Conflict
+        | Kind::Invalid
+        | Kind::TargetFull
+        | Kind::Internal
+        | Kind::Refused => 2,
         Kind::MirrorIncomplete => 4,
         Kind::Damage | Kind::Fork | Kind::Rollback | Kind::Stale => 5,
         Kind::Interrupted => 6,
