@@ -4,6 +4,7 @@
 //! Nothing here prints, asks on a terminal, or knows an exit code. A command line, a schedule, an API and a terminal interface all
 //! call these, so that none of them can leave out what protects the data.
 
+pub mod backup;
 pub mod check;
 pub mod check_mirror;
 pub mod drill;
@@ -16,6 +17,7 @@ pub mod remedy;
 pub mod restore;
 pub mod snapshot_filter;
 pub mod status;
+pub mod stream;
 pub mod sync;
 pub mod text_form;
 

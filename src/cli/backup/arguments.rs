@@ -1,17 +1,14 @@
 //! What `backup` is asked: what to store, and how to look at it.
 
-use crate::base::command::suggest;
-use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::cli::patterns::ExcludeOptions;
 use crate::cli::snapshot_argument::{GroupBy, SnapshotRef, TagList};
-use crate::files::exclude::Excludes;
-use crate::files::list;
-use crate::tasks::failure::Failure;
+use crate::tasks::backup::labels::LabelRequest;
+use crate::tasks::backup::{ChangeRequest, Request};
+use crate::tasks::stream;
 use crate::text::clock;
 use crate::text::size;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 /// Store files and directories as a new snapshot
@@ -120,63 +117,59 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// The paths to store: those given and those of the `--files-from` files, as they are written there.
-    ///
-    /// # Errors
-    /// A usage error when there is none; a failure when a list or a pattern in it cannot be read.
-    pub fn sources(&self) -> Result<Vec<PathBuf>, Failure> {
-        let mut sources: Vec<PathBuf> = self.paths.iter().map(PathBuf::from).collect();
-        for file in &self.files_from {
-            sources.extend(list::files_from(file)?);
-        }
-        for file in &self.files_from_verbatim {
-            sources.extend(list::files_from_verbatim(file)?);
-        }
-        for file in &self.files_from_raw {
-            sources.extend(list::files_from_raw(file)?);
-        }
-        if sources.is_empty() {
-            return Err(Failure::usage("nothing to back up: no path is given").remedy(suggest!("backup PATH")));
-        }
-        Ok(sources)
-    }
-
-    /// Everything that decides what is left out, but the file systems.
-    ///
-    /// # Errors
-    /// When a file of patterns cannot be read, or a pattern is none.
-    pub fn excludes(&self) -> Result<Excludes, Failure> {
-        let mut excludes = Excludes::new();
-        self.exclude.add_to(&mut excludes)?;
-        if self.exclude_caches {
-            excludes.add_caches();
-        }
-        for rule in &self.exclude_if_present {
-            excludes.add_if_present(rule.as_bytes()).map_err(Failure::usage)?;
-        }
-        if let Some(bytes) = self.exclude_larger_than {
-            excludes.set_larger_than(bytes);
-        }
-        excludes.set_git_ignore(self.git_ignore);
-        Ok(excludes)
-    }
-
-    /// The options that decide what is in the snapshot, for its record.
+    /// What a backup of files and directories is asked. `count` is true when somebody sees the remaining time.
     #[must_use]
-    pub fn recorded(&self) -> Vec<String> {
-        let mut options: Vec<String> =
-            self.exclude.given().iter().map(|text| format!("--exclude={}", escape(text))).collect();
-        let flags = [
-            (self.exclude_caches, "--exclude-caches"),
-            (self.one_file_system, "--one-file-system"),
-            (self.git_ignore, "--git-ignore"),
-        ];
-        options.extend(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| (*flag).to_owned()));
-        options.extend(
-            self.exclude_if_present.iter().map(|rule| format!("--exclude-if-present={}", escape(rule.as_bytes()))),
-        );
-        options.extend(self.exclude_larger_than.map(|bytes| format!("--exclude-larger-than={bytes}")));
-        options
+    pub fn request(&self, count: bool) -> Request {
+        let paths = |texts: &[OsString]| texts.iter().map(PathBuf::from).collect();
+        Request {
+            paths: paths(&self.paths),
+            files_from: self.files_from.clone(),
+            files_from_verbatim: self.files_from_verbatim.clone(),
+            files_from_raw: self.files_from_raw.clone(),
+            exclude: self.exclude.rules(),
+            exclude_caches: self.exclude_caches,
+            exclude_if_present: paths(&self.exclude_if_present),
+            exclude_larger_than: self.exclude_larger_than,
+            one_file_system: self.one_file_system,
+            git_ignore: self.git_ignore,
+            allow_empty: self.allow_empty,
+            labels: self.labels(),
+            changes: self.changes(),
+            count: count && !self.no_scan,
+            read_concurrency: self.read_concurrency,
+            no_extra_verify: self.no_extra_verify,
+            skip_if_unchanged: self.skip_if_unchanged,
+            dry_run: self.dry_run,
+        }
+    }
+
+    /// What a backup of a stream is asked.
+    #[must_use]
+    pub fn stream(&self) -> stream::Request {
+        stream::Request {
+            name: PathBuf::from(&self.stdin_filename),
+            allow_empty: self.stdin_allow_empty,
+            labels: self.labels(),
+            changes: self.changes(),
+            recorded: self.request(false).recorded(),
+            no_extra_verify: self.no_extra_verify,
+            skip_if_unchanged: self.skip_if_unchanged,
+            dry_run: self.dry_run,
+        }
+    }
+
+    fn labels(&self) -> LabelRequest {
+        LabelRequest { label: self.label.clone(), tags: self.tags.clone(), host: self.host.clone(), time: self.time }
+    }
+
+    fn changes(&self) -> ChangeRequest {
+        ChangeRequest {
+            parent: self.parent.clone(),
+            group_by: Some(self.group_by),
+            force: self.force,
+            ignore_inode: self.ignore_inode,
+            ignore_ctime: self.ignore_ctime,
+        }
     }
 
     /// True when something else than the passphrase comes from the standard input.
@@ -190,15 +183,6 @@ impl Arguments {
     #[must_use]
     pub const fn takes_stream(&self) -> bool {
         self.stdin || self.stdin_from_command
-    }
-
-    /// All tags, each once.
-    #[must_use]
-    pub fn tags(&self) -> Vec<String> {
-        let mut tags: Vec<String> = self.tags.iter().flat_map(|TagList(tags)| tags.iter().cloned()).collect();
-        tags.sort();
-        tags.dedup();
-        tags
     }
 }
 
@@ -219,42 +203,19 @@ mod tests {
     }
 
     #[test]
-    fn sources_come_from_every_kind_of_list() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        std::fs::write(at("a1"), "").unwrap();
-        std::fs::write(at("glob"), format!("# list\n{}/a*\n", dir.path().display())).unwrap();
-        std::fs::write(at("plain"), " a* \n").unwrap();
-        std::fs::write(at("raw"), "one\ntwo\0").unwrap();
-        let text = |name: &str| at(name).to_str().unwrap().to_owned();
-        let lists = [
-            "p",
-            "--files-from",
-            &text("glob"),
-            "--files-from-verbatim",
-            &text("plain"),
-            "--files-from-raw",
-            &text("raw"),
-        ];
-        let expected: Vec<PathBuf> = vec!["p".into(), at("a1"), " a* ".into(), "one\ntwo".into()];
-        assert_eq!(arguments(&lists).sources().unwrap(), expected);
-        assert!(arguments(&[]).sources().is_err());
-    }
-
-    #[test]
-    fn every_way_of_leaving_out_is_heard() {
-        let excludes =
-            arguments(&["-e", "*.o", "--iexclude", "B", "--exclude-if-present", ".nobackup"]).excludes().unwrap();
-        assert!(excludes.rejects_path(b"/x.o") && excludes.rejects_path(b"/b") && !excludes.rejects_path(b"/c"));
-        assert!(arguments(&["--exclude-if-present", ""]).excludes().is_err());
-    }
-
-    #[test]
-    fn tags_and_the_standard_input() {
-        assert_eq!(arguments(&["--tag", "b,a", "--tag", "a"]).tags(), ["a", "b"]);
+    fn the_standard_input_has_one_use() {
         assert!(arguments(&["--stdin"]).takes_stdin());
         assert!(arguments(&["--files-from", "-"]).takes_stdin());
         assert!(!arguments(&["--stdin-from-command", "--", "dump", "-x"]).takes_stdin());
         assert!(Line::try_parse_from(["backup", "--stdin", "--stdin-from-command"]).is_err());
+    }
+
+    #[test]
+    fn a_request_holds_what_was_typed() {
+        let request = arguments(&["-e", "*.o", "--tag", "a,b", "-x", "--no-scan", "/home"]).request(true);
+        assert_eq!((request.paths, request.exclude.given()), (vec!["/home".into()], vec![b"*.o".to_vec()]));
+        assert!(request.one_file_system && !request.count);
+        assert_eq!(request.labels.tags(), ["a", "b"]);
+        assert!(arguments(&["/home"]).request(true).count);
     }
 }
