@@ -3,22 +3,17 @@
 use super::Context;
 use super::exit::Exit;
 use super::json::Initialized;
+use super::output::Output;
 use super::recovery;
 use super::terminal::Terminal;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
-use crate::base::time::Time;
-use crate::codec::chunker::Parameters;
-use crate::codec::kdf::Params;
-use crate::codec::key_slot::Secret;
-use crate::ops::key_file::{self, Making};
-use crate::repository::keyring::{self, NewSlot};
-use crate::repository::{CreateOptions, Repository};
-use crate::storage::ErrorKind;
-use crate::storage::local::Local;
-use crate::tasks::environment::secret::Question;
-use crate::tasks::environment::{own_places, repositories};
+use crate::base::stop::StopSignal;
+use crate::codec::recovery_code::RecoveryCode;
+use crate::repository::Repository;
+use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
+use crate::tasks::init::{self, Offer, Request};
 use crate::text::size;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -46,6 +41,17 @@ pub struct Arguments {
     pub dry_run: bool,
 }
 
+impl Arguments {
+    fn request(&self) -> Request {
+        Request {
+            chunk_size: self.chunk_size,
+            kdf_memory: self.kdf_memory,
+            new_key_file: self.new_key_file.clone(),
+            no_recovery_code: self.no_recovery_code,
+        }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -54,13 +60,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
     let place = repositories::place(&context.environment)?;
     let shown = escape(place.as_os_str().as_bytes());
     if arguments.dry_run {
-        parameters(arguments)?;
-        kdf(arguments.kdf_memory)?;
-        refuse_expectations(context)?;
-        if repositories::exists(&place) {
-            return Err(Failure::failed(format!("{shown} cannot become a new repository: there is one already")));
-        }
-        own_places::refuse_beneath(&context.environment, &context.watch(), &place)?;
+        init::check(&arguments.request(), &place, &context.environment, &context.watch())?;
         context.output.info(format!("would create a repository at {shown}"))?;
         return Ok(Exit::Success);
     }
@@ -75,156 +75,42 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
 /// Makes a repository at `place`, with a recovery code where one can be shown.
 ///
 /// # Errors
-/// When something is there, the secret cannot be had, or the disk says no.
-pub fn create(
-    arguments: &Arguments,
-    context: &mut Context,
-    place: &Path,
-    command: &str,
-) -> Result<Repository, Failure> {
-    let files = parameters(arguments)?;
-    let kdf = kdf(arguments.kdf_memory)?;
-    refuse_expectations(context)?;
-    let shown = escape(place.as_os_str().as_bytes());
-    if repositories::exists(place) {
-        if let Some(repository) = made_before(arguments, context, place, command, files)? {
-            return Ok(repository);
+/// As [`init::create`].
+pub fn create(arguments: &Arguments, context: &Context, place: &Path, command: &str) -> Result<Repository, Failure> {
+    let (request, output) = (arguments.request(), context.output);
+    let mut offer = Screen { output, stop: context.environment.stop.clone() };
+    let created = init::create(&request, place, command, &context.environment, &context.watch(), &mut offer)?;
+    if let Some(key_file) = &created.made_before {
+        let shown = |path: &Path| escape(path.as_os_str().as_bytes());
+        let (place, path) = (shown(place), shown(key_file));
+        output
+            .info(format!("{place} is there already, new and empty, and {path} opens it: an earlier run made both"))?;
+    }
+    if !arguments.no_recovery_code && created.repository.recovery_codes().is_empty() {
+        output.info(concat!("No recovery code yet. Make one on a terminal: ", suggest!("key recovery-code")))?;
+    }
+    Ok(created.repository)
+}
+
+/// Whoever typed the command.
+struct Screen {
+    output: Output,
+    stop: StopSignal,
+}
+
+impl Offer for Screen {
+    fn begin(&mut self, place: &Path) -> Result<(), Failure> {
+        self.output.info(format!("New repository {}", escape(place.as_os_str().as_bytes())))
+    }
+
+    fn recovery_code(&mut self) -> Result<Option<RecoveryCode>, Failure> {
+        let may_show = self.output.terminal && !self.output.json;
+        let Some(mut terminal) = may_show.then(|| Terminal::open(&self.stop)).flatten() else { return Ok(None) };
+        let code = recovery::generate()?;
+        let confirmed = recovery::show_once(&mut terminal, &code)?;
+        if !confirmed {
+            self.output.info("The recovery code was not confirmed: it opens nothing, throw it away")?;
         }
-        return Err(Failure::failed(format!("{shown} cannot become a new repository: there is one already"))
-            .remedy(concat!("choose another directory with --repo, or open it: ", suggest!("snapshots"))));
+        Ok(confirmed.then_some(code))
     }
-    own_places::refuse_beneath(&context.environment, &context.watch(), place)?;
-    if let Some(path) = &arguments.new_key_file {
-        own_places::refuse_key_in(&context.environment, &context.watch(), path)?;
-    }
-    context.output.info(format!("New repository {shown}"))?;
-    let mut making = arguments.new_key_file.as_deref().map(|path| begin_key_file(path, place)).transpose()?;
-    let asked = match &making {
-        Some(_) => None,
-        None => Some(repositories::make_secret(context.environment.secret(Question::Create("Passphrase"))?)?),
-    };
-    let storage = Local::create(place).map_err(crate::repository::Error::from)?;
-    let disk = storage.clone();
-    let access = repositories::access_at(&context.environment, &context.watch(), place, storage, command)?;
-    let created = Time::now();
-    let wanted = !arguments.no_recovery_code && context.output.terminal && !context.output.json;
-    let code = match wanted.then(|| Terminal::open(&context.environment.stop)).flatten() {
-        Some(mut terminal) => {
-            let code = recovery::generate()?;
-            let confirmed = recovery::show_once(&mut terminal, &code)?;
-            if !confirmed {
-                context.output.info("The recovery code was not confirmed: it opens nothing, throw it away")?;
-            }
-            confirmed.then_some(Secret::RecoveryCode(code))
-        }
-        None => None,
-    };
-    let options = CreateOptions { files, created };
-    let create = |secret: &Secret, keep: &mut dyn FnMut() -> crate::repository::Result<()>| {
-        let mut slots = vec![NewSlot { secret, kdf, label: "", created }];
-        slots.extend(code.as_ref().map(|secret| NewSlot { secret, kdf, label: "", created }));
-        Repository::create_keeping(access, &slots, &options, keep).map_err(|error| match &code {
-            Some(_) if !repositories::exists(place) => {
-                Failure::from(error).remedy("the recovery code that was shown opens nothing: throw it away")
-            }
-            _ => error.into(),
-        })
-    };
-    let repository = match (&mut making, &asked) {
-        (Some(making), _) => {
-            let secret = making.copy_of_secret();
-            create(&secret, &mut || making.keep())?
-        }
-        (None, Some(secret)) => create(secret, &mut || Ok(()))?,
-        (None, None) => return Err(Failure::failed("a repository needs a key")),
-    };
-    if disk.wants_one_machine() {
-        context.output.warn(
-            "the file system there has no hard links and no rename that never replaces: let one machine at a time write to this repository",
-        );
-    }
-    say_no_code(arguments, context, &repository)?;
-    Ok(repository)
-}
-
-fn say_no_code(arguments: &Arguments, context: &Context, repository: &Repository) -> Result<(), Failure> {
-    if arguments.no_recovery_code || !repository.recovery_codes().is_empty() {
-        return Ok(());
-    }
-    context.output.info(concat!("No recovery code yet. Make one on a terminal: ", suggest!("key recovery-code")))
-}
-
-/// A new key file, or the one that an interrupted `init` at this place has made.
-fn begin_key_file(path: &Path, place: &Path) -> Result<Making, Failure> {
-    let opens = |secret: &Secret| match Local::open(place) {
-        Ok(storage) => Ok(!keyring::opened_by(&storage, secret)?.is_empty()),
-        Err(error) if error.kind == ErrorKind::Absent => Ok(false),
-        Err(error) => Err(crate::repository::Error::from(error).into()),
-    };
-    Ok(Making::begin(path, opens)?)
-}
-
-/// The repository at `place`, when an earlier run of the same command has made it: the key file that was to be made is there and opens it, and
-/// nothing has been stored since.
-fn made_before(
-    arguments: &Arguments,
-    context: &Context,
-    place: &Path,
-    command: &str,
-    files: Parameters,
-) -> Result<Option<Repository>, Failure> {
-    let Some((path, secret)) = arguments.new_key_file.as_deref().and_then(|it| Some((it, key_file::made_before(it)?)))
-    else {
-        return Ok(None);
-    };
-    let Ok(storage) = Local::open(place) else { return Ok(None) };
-    let opened = Repository::open(
-        repositories::access_at(&context.environment, &context.watch(), place, storage, command)?,
-        &secret,
-    );
-    let is_new =
-        |repository: &Repository| repository.tip().reference().generation == 1 && repository.config().files == files;
-    let Some(repository) = opened.ok().filter(is_new) else {
-        return Ok(None);
-    };
-    let shown = |path: &Path| escape(path.as_os_str().as_bytes());
-    let (place, path) = (shown(place), shown(path));
-    context
-        .output
-        .info(format!("{place} is there already, new and empty, and {path} opens it: an earlier run made both"))?;
-    say_no_code(arguments, context, &repository)?;
-    Ok(Some(repository))
-}
-
-/// Who names a repository, or a state of it, does not mean a new one.
-fn refuse_expectations(context: &Context) -> Result<(), Failure> {
-    let expected = context.environment.expected.clone();
-    if expected.ids.is_empty() && expected.head.is_none() {
-        return Ok(());
-    }
-    Err(Failure::usage("a new repository has an id and heads of its own: --repo-id and --expect-head cannot be met")
-        .remedy("is the disk of the one that you mean mounted?"))
-}
-
-fn parameters(arguments: &Arguments) -> Result<Parameters, Failure> {
-    let Some(average) = arguments.chunk_size else { return Ok(Parameters::FILES) };
-    let parameters = u32::try_from(average)
-        .ok()
-        .filter(|average| *average <= 4 << 20)
-        .map(|average| Parameters { min: average / 4, average, max: average * 4 })
-        .filter(Parameters::is_valid);
-    parameters
-        .ok_or_else(|| Failure::usage(format!("--chunk-size {} cannot be: it goes from 4k to 4M", size::show(average))))
-}
-
-/// Key derivation parameters with `memory` bytes.
-///
-/// # Errors
-/// A usage error outside the limits.
-pub fn kdf(memory: Option<u64>) -> Result<Params, Failure> {
-    let Some(memory) = memory else { return Ok(Params::DEFAULT) };
-    let params = u32::try_from(memory >> 10).ok().map(|memory_kib| Params { memory_kib, ..Params::DEFAULT });
-    params
-        .filter(|params| params.check().is_ok())
-        .ok_or_else(|| Failure::usage(format!("--kdf-memory {} cannot be: it goes from 64M to 1G", size::show(memory))))
 }

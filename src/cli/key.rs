@@ -2,7 +2,6 @@
 
 use super::Context;
 use super::exit::Exit;
-use super::init;
 use super::json::Key;
 use super::kit;
 use super::recovery;
@@ -20,6 +19,7 @@ use crate::tasks::environment::Environment;
 use crate::tasks::environment::secret::{Question, Source};
 use crate::tasks::environment::{own_places, repositories};
 use crate::tasks::failure::Failure;
+use crate::tasks::init;
 use crate::text::clock;
 use crate::text::size;
 use crate::text::table::{Align, Table};

@@ -1,7 +1,7 @@
 //! `key kit`: one page that brings everything back.
 
 use super::terminal::Terminal;
-use super::{Context, init, recovery};
+use super::{Context, recovery};
 use crate::base::command::{quote, suggest};
 use crate::base::escape::escape;
 use crate::base::time::Time;
@@ -12,6 +12,7 @@ use crate::repository::keyring::NewSlot;
 use crate::tasks::environment::mirrors::MirrorLocation;
 use crate::tasks::environment::{mirrors, own_places, repositories};
 use crate::tasks::failure::Failure;
+use crate::tasks::init;
 use crate::text::{clock, size};
 use qrcodegen::{QrCode, QrCodeEcc};
 use std::os::unix::ffi::OsStrExt;

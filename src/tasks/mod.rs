@@ -11,6 +11,7 @@ pub mod drill;
 pub mod environment;
 mod error_mapping;
 pub mod failure;
+pub mod init;
 pub mod patterns;
 pub mod recover;
 pub mod remedy;
