@@ -20,6 +20,16 @@ const FLOORS: [(&str, u32); 9] = [
     ("text", 2),
     ("base", 1),
 ];
+/// Crates that one folder uses and nobody else, with the folder. Only faces know a command line and a terminal; a crate for what
+/// is stored or sent can be exchanged where it is.
+const HOMES: [(&str, &str); 6] = [
+    ("clap", "cli/"),
+    ("indicatif", "cli/"),
+    ("rpassword", "cli/"),
+    ("opendal", "storage/remote/"),
+    ("rusqlite", "repository/mirror_book/"),
+    ("redb", "repository/cache/"),
+];
 /// Longest file, in lines.
 const LINES_MAX: usize = 700;
 /// The one file that may hold `unsafe`.
@@ -199,6 +209,12 @@ fn complaints(file: &str, source: &str) -> Vec<String> {
     for token in tokens.iter().filter(|token| token.text == "unsafe" && file != UNSAFE_FILE) {
         complain(token.line, format!("unsafe stands only in src/{UNSAFE_FILE}: put a safe function there and call it"));
     }
+    for pair in tokens.windows(2) {
+        let home = HOMES.iter().find(|(name, _)| pair[0].text == *name && pair[1].text == "::");
+        if let Some((name, home)) = home.filter(|(_, home)| !file.starts_with(home)) {
+            complain(pair[0].line, format!("{name} belongs in src/{home} alone: give that a function, and call it"));
+        }
+    }
     let own = file.split_once('/').map_or("", |(folder, _)| folder);
     if !own.is_empty() && floor(own).is_none() {
         complain(1, format!("{own} is not on the map: give it a floor in src/lib.rs and in tests/layers.rs"));
@@ -297,6 +313,13 @@ fn wrong_arrows_are_reported() {
     reported("storage/local.rs", up, 4, "arrows point down");
     reported("codec/pack.rs", "fn f() {\n    crate::storage::local::x();\n}", 2, "side by side");
     reported("files/walk.rs", "use crate::{base::id, repository::{lock::Locks}};", 1, "crate::repository::lock::Locks");
+}
+
+#[test]
+fn a_crate_outside_its_home_is_reported() {
+    reported("tasks/sync/mod.rs", "//! x\nuse clap::Args;\n", 2, "clap belongs in src/cli/ alone");
+    reported("ops/backup.rs", "fn f() { rusqlite::x() }", 1, "src/repository/mirror_book/");
+    assert_eq!(complaints("cli/sync/mod.rs", "use clap::Args;"), Vec::<String>::new());
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod environment;
 mod error_mapping;
 pub mod failure;
 pub mod init;
+pub mod mirror;
 pub mod patterns;
 pub mod recover;
 pub mod remedy;

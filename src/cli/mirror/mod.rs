@@ -8,13 +8,9 @@ use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
-use crate::ops::probe;
-use crate::repository::mirror_book::{self, Mirror, MirrorBook};
-use crate::repository::public_view::PublicView;
-use crate::storage::address::Address;
-use crate::storage::device;
-use crate::tasks::environment::{mirrors, own_places, repositories};
+use crate::repository::mirror_book::{self, Mirror};
 use crate::tasks::failure::Failure;
+use crate::tasks::mirror::{self, AddRequest, Added, Adding, Listed, Step};
 use crate::text::table::{Align, Table};
 use crate::text::{clock, size};
 
@@ -106,88 +102,46 @@ fn parse_name(text: &str) -> Result<String, String> {
 /// # Errors
 /// When there is no repository, or the book of its mirrors cannot be read.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let view = repositories::open_public_view(&context.environment, &context.watch(), "mirror")?;
-    if let Err(error) = view.tip().require_sound() {
-        context.output.warn(&format!("{error}. To bring it back from a mirror: {}", suggest!("repair heads")));
-    }
-    let mut book = mirrors::open_book(&context.environment, view.id())?;
     match &arguments.command {
-        Command::Add(arguments) => add(arguments, &view, &book, context),
-        Command::List => list(&view, &book, context),
-        Command::Remove(arguments) => remove(arguments, &mut book, context),
-        Command::Accept(arguments) => accept(arguments, &view, &book, context),
+        Command::Add(arguments) => add(arguments, context),
+        Command::List => list(context),
+        Command::Remove(arguments) => remove(arguments, context),
+        Command::Accept(arguments) => accept(arguments, context),
     }
 }
 
-fn add(arguments: &AddArguments, view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit, Failure> {
+fn add(arguments: &AddArguments, context: &Context) -> Result<Exit, Failure> {
     let output = context.output;
-    let address = mirrors::parse_typed(&arguments.address, &arguments.option)?;
-    mirrors::refuse_same(&context.environment, &address)?;
-    if let Some(directory) = address.directory() {
-        own_places::refuse_beneath(&context.environment, &context.watch(), directory)?;
-    }
-    if let Ok(there) = book.get(&arguments.name) {
-        if there.address == address.to_string() && there.credentials_command == arguments.credentials_command {
-            // Who was interrupted says the same again.
-            return added(arguments, &address, "is on the list already", context);
-        }
-        return Err(mirror_book::BookError::Exists(arguments.name.clone()).into());
-    }
-    // One lock a name: under two names two syncs would be at work there.
-    let real = |address: &Address| address.directory().and_then(|directory| directory.canonicalize().ok());
-    let is_same = |mirror: &Mirror| {
-        let other = Address::parse(&mirror.address, &[]).ok();
-        mirror.address == address.to_string()
-            || other.is_some_and(|it| real(&it).is_some() && real(&it) == real(&address))
+    let request = AddRequest {
+        name: arguments.name.clone(),
+        address: arguments.address.clone(),
+        option: arguments.option.clone(),
+        credentials_command: arguments.credentials_command.clone(),
+        no_probe: arguments.no_probe,
+        dry_run: arguments.dry_run,
     };
-    if let Some(there) = book.all()?.into_iter().find(is_same) {
-        return Err(Failure::failed(format!("mirror {} is at this address already", there.name)));
-    }
-    let new = address.directory().filter(|directory| arguments.dry_run && !directory.exists());
-    if let Some(directory) = new {
-        mirrors::require_parent(directory)?;
-        output.info("  the directory would be made")?;
-    } else if !arguments.no_probe {
-        let place = mirrors::MirrorLocation {
-            name: Some(arguments.name.clone()),
-            address: address.clone(),
-            credentials_command: arguments.credentials_command.clone(),
-        };
-        let store = mirrors::open_store(&context.environment, &place, !arguments.dry_run)?;
-        let found = probe::run(&*store, view.id())?;
-        for line in found.lines() {
-            output.info(format_args!("  {line}"))?;
-        }
-    }
-    if !arguments.dry_run {
-        book.add(&arguments.name, &address.to_string(), arguments.credentials_command.as_deref(), Time::now())?;
-    }
-    let done = if arguments.dry_run { "would be added, and nothing was changed" } else { "added" };
-    added(arguments, &address, done, context)
-}
-
-fn added(arguments: &AddArguments, address: &Address, done: &str, context: &Context) -> Result<Exit, Failure> {
-    let (output, here) = (context.output, repositories::place(&context.environment)?);
-    let shared = address.directory().is_some_and(|directory| device::is_shared(&here, directory));
-    if shared {
-        output.warn(&format!(
-            "mirror {} is on the same file system as the repository: {}",
-            arguments.name,
-            mirrors::NO_COPY
-        ));
-    }
+    let added = mirror::add(&request, &context.environment, &context.watch(), &|step| match step {
+        Step::WouldMakeDirectory => output.info("  the directory would be made"),
+        Step::Probed(found) => found.lines().into_iter().try_for_each(|line| output.info(format_args!("  {line}"))),
+    })?;
+    let Added { adding, address, same_file_system } = added;
+    let name = &arguments.name;
     if output.json {
         return output
             .json(&serde_json::json!({
                 "message_type": "mirror_added",
-                "name": arguments.name,
+                "name": name,
                 "address": address.to_string(),
-                "same_file_system": shared,
+                "same_file_system": same_file_system,
                 "dry_run": arguments.dry_run,
             }))
             .map(|()| Exit::Success);
     }
-    let name = &arguments.name;
+    let done = match adding {
+        Adding::Added => "added",
+        Adding::There => "is on the list already",
+        Adding::WouldBeAdded => "would be added, and nothing was changed",
+    };
     output.info(format_args!("mirror {name} {done}: {}", escape(address.to_string().as_bytes())))?;
     if !arguments.dry_run {
         output.info(format_args!("Next: {}", suggest!("sync {}", name)))?;
@@ -195,55 +149,26 @@ fn added(arguments: &AddArguments, address: &Address, done: &str, context: &Cont
     Ok(Exit::Success)
 }
 
-fn remove(arguments: &RemoveArguments, book: &mut MirrorBook, context: &Context) -> Result<Exit, Failure> {
-    let mirror = book.get(&arguments.name)?;
-    if !arguments.dry_run {
-        book.remove(&arguments.name)?;
-    }
+fn remove(arguments: &RemoveArguments, context: &Context) -> Result<Exit, Failure> {
+    let mirror = mirror::remove(&arguments.name, arguments.dry_run, &context.environment, &context.watch())?;
     let would = if arguments.dry_run { "would be taken" } else { "taken" };
     let address = escape(mirror.address.as_bytes());
     context.output.info(format_args!("mirror {} {would} off the list; its files stay at {address}", mirror.name))?;
     Ok(Exit::Success)
 }
 
-fn accept(
-    arguments: &AcceptArguments,
-    view: &PublicView,
-    book: &MirrorBook,
-    context: &Context,
-) -> Result<Exit, Failure> {
-    let mirror = book.get(&arguments.name)?;
-    let wanted = if arguments.head == "none" {
-        None
-    } else {
-        let code = HeadCode::parse(&arguments.head).map_err(|error| Failure::usage(error.to_string()))?;
-        let store = mirrors::open_store(&context.environment, &mirrors::MirrorLocation::of(&mirror)?, false)?;
-        let newest = crate::repository::chain::newest(&*store, view.verifying_key(), view.id())?;
-        if !code.matches(&newest.reference()) {
-            let now = HeadCode::of(&newest.reference());
-            return Err(Failure::failed(format!("the mirror shows another state: {now}")));
-        }
-        Some(newest.reference())
-    };
-    if !arguments.dry_run {
-        book.set_head(&arguments.name, wanted)?;
-        // What was read from it directly counts no more either.
-        let place = mirrors::MirrorLocation::of(&mirror)?;
-        let forgotten = repositories::memory_of_mirror(&context.environment, &context.watch(), &place, false)?
-            .unset_apart(view.id());
-        forgotten.map_err(|error| {
-            Failure::failed("this machine's memory of a newer state cannot be changed").caused_by(error)
-        })?;
-    }
+fn accept(arguments: &AcceptArguments, context: &Context) -> Result<Exit, Failure> {
+    let AcceptArguments { name, head, dry_run } = arguments;
+    let (mirror, wanted) = mirror::accept(name, head, *dry_run, &context.environment, &context.watch())?;
     let state = wanted.map_or_else(|| "nothing there".to_owned(), |head| format!("generation {}", head.generation));
-    let would = if arguments.dry_run { "would be accepted" } else { "accepted" };
+    let would = if *dry_run { "would be accepted" } else { "accepted" };
     context.output.info(format_args!("{state} {would} as the newest state of mirror {}", mirror.name))?;
     Ok(Exit::Success)
 }
 
-fn list(view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit, Failure> {
+fn list(context: &Context) -> Result<Exit, Failure> {
     let (output, zone) = (context.output, clock::local_zone());
-    let ours = view.tip().reference().generation;
+    let (ours, mirrors) = mirror::list(&context.environment, &context.watch())?;
     let columns = [
         ("Name", Align::Left),
         ("Generation", Align::Right),
@@ -253,9 +178,7 @@ fn list(view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit,
         ("Address", Align::Left),
     ];
     let mut table = Table::new(&columns);
-    let mirrors = book.all()?;
-    for mirror in &mirrors {
-        let counts = book.counts(&mirror.name)?;
+    for Listed { mirror, counts, failures } in &mirrors {
         if output.json {
             let time = |time: Option<Time>| time.map(|time| clock::rfc3339(time, &zone));
             output.json(&serde_json::json!({
@@ -287,8 +210,8 @@ fn list(view: &PublicView, book: &MirrorBook, context: &Context) -> Result<Exit,
             vec![size::show(*bytes)],
             vec![escape(address.as_bytes())],
         ]);
-        for (object, tries, transient, reason) in book.failures(name)? {
-            let again = if transient { "may pass" } else { "permanent" };
+        for (object, tries, transient, reason) in failures {
+            let again = if *transient { "may pass" } else { "permanent" };
             output.warn(&format!("{name}: {object} failed ({again}, {tries} tries): {reason}"));
         }
         if counts.pending > 0 {

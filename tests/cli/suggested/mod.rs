@@ -90,12 +90,12 @@ fn snapshots(stage: &mut Stage) {
         &["check", "--read-data"],
         &["status"],
         &["stats"],
-        &["cat", "key", "00"],
-        &["cat", "chunk", "00"],
-        &["cat", "pack", "00"],
+        &["cat", "key", "000000000000"],
+        &["cat", "chunk", "000000000000"],
+        &["cat", "pack", "000000000000"],
         &["repair", "index"],
         &["repair", "packs"],
-        &["repair", "packs", "00"],
+        &["repair", "packs", "000000000000"],
         &["repair", "heads"],
         &["repair", "objects"],
         &["repair", "snapshots"],
@@ -180,11 +180,11 @@ fn other_programs(stage: &mut Stage) {
         stage.say_by_variable(&[name, "x"]);
     }
     stage.say(&["snapshots", "--insecure-no-password"]);
-    stage.say(&["cat", "--pack", "00"]);
+    stage.say(&["cat", "--pack", "000000000000"]);
 }
 
 fn keys(stage: &mut Stage) {
-    for words in [&["key", "remove", "00"][..], &["key", "recovery-code"], &["key", "kit"], &["key", "passwd"]] {
+    for words in [&["key", "remove", "000000000000"][..], &["key", "recovery-code"], &["key", "kit"], &["key", "passwd"]] {
         stage.say(words);
     }
     fs::write(stage.path("empty"), "\n").unwrap();
