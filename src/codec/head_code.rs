@@ -7,6 +7,7 @@
 //! Whoever has the code can tell whether what a mirror shows is at least as new. It is compared whole, never shortened.
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::head::HeadRef;
 use super::{Error, Reason, Result, crockford};
@@ -88,6 +89,14 @@ impl HeadCode {
         }
         let id = crockford::pack::<ID_BYTES>(&rest[..ID_SYMBOLS]).ok_or(impossible)?;
         Ok(Self { generation, id: *id })
+    }
+}
+
+impl FromStr for HeadCode {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod check_mirror;
+pub mod copy;
 pub mod environment;
 mod error_mapping;
 pub mod failure;
