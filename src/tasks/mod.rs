@@ -10,6 +10,8 @@ pub mod copy;
 pub mod environment;
 mod error_mapping;
 pub mod failure;
+pub mod find;
+pub mod ls;
 pub mod patterns;
 pub mod remedy;
 pub mod restore;
