@@ -7,6 +7,7 @@
 pub mod check;
 pub mod check_mirror;
 pub mod copy;
+pub mod deleted;
 pub mod environment;
 mod error_mapping;
 pub mod failure;
@@ -15,7 +16,10 @@ pub mod ls;
 pub mod patterns;
 pub mod remedy;
 pub mod restore;
+pub mod show;
 pub mod snapshot_filter;
+pub mod snapshots;
+pub mod stats;
 pub mod text_form;
 
 use crate::ops::{Monitor, Problem, Subject};
