@@ -8,6 +8,7 @@ pub mod check;
 pub mod check_mirror;
 pub mod copy;
 pub mod deleted;
+pub mod diff;
 pub mod environment;
 mod error_mapping;
 pub mod failure;
