@@ -9,6 +9,7 @@ pub mod check_mirror;
 pub mod copy;
 pub mod deleted;
 pub mod diff;
+pub mod dump;
 pub mod environment;
 mod error_mapping;
 pub mod failure;
