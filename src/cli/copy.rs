@@ -3,21 +3,16 @@
 use super::Context;
 use super::exit::Exit;
 use super::output::Output;
-use super::progress::{Progress, Work};
+use super::progress::Work;
 use super::secret_options::FromOptions;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
-use super::watch::tell_warnings;
-use crate::base::command::{suggest, suggest_all};
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
-use crate::ops::copy::{self, Copied, Copying, Done, Options, Plan};
+use crate::ops::copy::Copied;
 use crate::ops::select::Chosen;
-use crate::ops::{Monitor, Problem, Severity};
-use crate::repository::pack_writer::PackOptions;
-use crate::tasks::environment::repositories;
-use crate::tasks::failure::{Failure, Kind};
+use crate::tasks::copy::{self, Event, Report, Request};
+use crate::tasks::failure::Failure;
 use crate::text::{clock, size, span};
-use std::time::Duration;
 
 /// Copy snapshots from another repository into this one
 ///
@@ -44,19 +39,16 @@ pub struct Arguments {
     pub dry_run: bool,
 }
 
-/// What was done so far.
-#[derive(Debug, Default)]
-struct Tally {
-    copied: u64,
-    there: u64,
-    /// Snapshots that were not copied.
-    failed: u64,
-    /// Whether any of them is damaged.
-    damage: bool,
-    /// New chunks, before compression.
-    added: u64,
-    /// Bytes of what was written.
-    stored: u64,
+impl Arguments {
+    fn request(&self) -> Request {
+        Request {
+            snapshots: self.snapshots.clone(),
+            from: self.from.source(),
+            from_mirror: self.from.mirror.clone(),
+            filter: self.filter.request(),
+            dry_run: self.dry_run,
+        }
+    }
 }
 
 /// Runs the command.
@@ -64,97 +56,20 @@ struct Tally {
 /// # Errors
 /// [`Exit::Damage`] when a snapshot cannot be read wholly: it is not copied, the others are.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let destination = repositories::open_repository(&context.environment, &context.watch(), "copy")?;
-    let from = arguments.from.source();
-    let source = match &arguments.from.mirror {
-        Some(mirror) => {
-            repositories::open_source_mirror(&context.environment, &context.watch(), mirror, &from, destination.id())
-                .map_err(|error| error.reading_from(mirror))?
-        }
-        None => repositories::open_source(&context.environment, &context.watch(), &from, destination.id(), "copy")?,
+    let output = context.output;
+    let progress = context.progress(Work::Copy);
+    let mut show = |event: Event<'_>| {
+        progress.between(|| match event {
+            Event::There(chosen, copy) => there(chosen, copy, output),
+            Event::WouldCopy(chosen) => would_copy(chosen, output),
+            Event::Copied(chosen, report) => copied(chosen, report, output),
+        })
     };
-    let of_source = match &arguments.from.mirror {
-        Some(_) => context.output,
-        None => Output { about: context.output.about.at(source.place()), ..context.output },
-    };
-    let mut plan = copy::plan(&source, &destination, &arguments.snapshots, &arguments.filter.resolve())?;
-    tell_warnings(&source, of_source);
-    tell_warnings(&destination, context.output);
-    let mut tally = Tally { failed: plan.damaged.len() as u64, damage: !plan.damaged.is_empty(), ..Tally::default() };
-    for (id, error) in &plan.damaged {
-        context
-            .output
-            .warn(&format!("snapshot {} of the source cannot be read and is not copied: {error}", id.short()));
-    }
-    for (chosen, copy) in &plan.there {
-        there(chosen, *copy, &mut tally, context)?;
-    }
-    let begun = std::time::Instant::now();
-    if arguments.dry_run {
-        for chosen in &plan.copy {
-            would_copy(chosen, &mut tally, context)?;
-        }
-    } else if !plan.copy.is_empty() {
-        let cpus = std::thread::available_parallelism().map_or(2, usize::from);
-        let packs = PackOptions {
-            pack_bytes: context.global.pack_size.unwrap_or(PackOptions::default().pack_bytes),
-            compression: context.global.compression.level(),
-            ..PackOptions::default()
-        };
-        let options = Options { readers: cpus.clamp(2, 4), packs };
-        let progress = context.progress(Work::Copy);
-        let mut copying = Copying::new(&source, &destination, &mut plan, options, &progress);
-        let result = plan.copy.iter().try_for_each(|chosen| one(chosen, &mut copying, &mut tally, &progress, context));
-        progress.finish();
-        tell_warnings(&source, of_source);
-        tell_warnings(&destination, context.output);
-        result?;
-    }
-    summary(arguments, &plan, &tally, begun.elapsed(), context)?;
-    match (tally.failed, tally.damage) {
-        (0, _) => {
-            if arguments.snapshots.is_empty() {
-                source.require_newest().map_err(|error| Failure::from(error).about("the source"))?;
-            }
-            Ok(Exit::Success)
-        }
-        (failed, damage) => {
-            let check = match &arguments.from.mirror {
-                Some(mirror) => suggest!("check --from {}", mirror),
-                None => suggest_all("-r", [source.place().as_os_str().as_encoded_bytes(), b"check"]),
-            };
-            let snapshots = size::counted(failed, "snapshot was", "snapshots were");
-            let kind = Kind::of_unread(damage);
-            Err(Failure::new(kind, format!("{snapshots} not copied: the source could not be read")).remedy(format!(
-                "to see everything that is damaged in the source: {check}  Then run the same command again"
-            )))
-        }
-    }
-}
-
-fn one(
-    chosen: &Chosen,
-    copying: &mut Copying<'_>,
-    tally: &mut Tally,
-    progress: &Progress,
-    context: &Context,
-) -> Result<(), Failure> {
-    match copying.snapshot(chosen)? {
-        Done::Copied(report) => {
-            tally.copied += 1;
-            tally.added += report.written.data_bytes + report.written.tree_bytes;
-            tally.stored += report.written.pack_bytes + report.written.other_bytes;
-            progress.between(|| copied(chosen, &report, context))
-        }
-        Done::There(copy) => progress.between(|| there(chosen, copy, tally, context)),
-        Done::Unreadable(error) => {
-            tally.failed += 1;
-            tally.damage |= error.is_damage();
-            let message = format!("snapshot {} is not copied: {error}", chosen.id.short());
-            progress.problem(&Problem::new(Severity::Error, b"", &message));
-            Ok(())
-        }
-    }
+    let result = copy::run(&arguments.request(), &context.environment, &progress, &mut show);
+    progress.finish();
+    let report = result?;
+    summary(&report, arguments.dry_run, output)?;
+    report.incomplete.map_or(Ok(Exit::Success), Err)
 }
 
 /// A snapshot as people know it: id, time, host, paths.
@@ -164,9 +79,8 @@ fn describe(Chosen { id, snapshot }: &Chosen) -> String {
     format!("{}  {time}  {}  {}", id.short(), escape(snapshot.host.as_bytes()), paths.join(", "))
 }
 
-fn copied(chosen: &Chosen, report: &Copied, context: &Context) -> Result<(), Failure> {
+fn copied(chosen: &Chosen, report: &Copied, output: Output) -> Result<(), Failure> {
     let Copied { id, files_read, bytes_read, written, took, warnings } = report;
-    let output = context.output;
     for warning in warnings {
         output.warn(warning);
     }
@@ -201,9 +115,7 @@ fn copied(chosen: &Chosen, report: &Copied, context: &Context) -> Result<(), Fai
     ))
 }
 
-fn there(chosen: &Chosen, copy: ObjectId, tally: &mut Tally, context: &Context) -> Result<(), Failure> {
-    tally.there += 1;
-    let output = context.output;
+fn there(chosen: &Chosen, copy: ObjectId, output: Output) -> Result<(), Failure> {
     if output.json {
         return output.json(&serde_json::json!({
             "message_type": "there",
@@ -217,18 +129,17 @@ fn there(chosen: &Chosen, copy: ObjectId, tally: &mut Tally, context: &Context) 
     Ok(())
 }
 
-fn would_copy(chosen: &Chosen, tally: &mut Tally, context: &Context) -> Result<(), Failure> {
-    tally.copied += 1;
+fn would_copy(chosen: &Chosen, output: Output) -> Result<(), Failure> {
     let counts = &chosen.snapshot.counts;
-    if context.output.json {
-        return context.output.json(&serde_json::json!({
+    if output.json {
+        return output.json(&serde_json::json!({
             "message_type": "would_copy",
             "snapshot_id": chosen.id.to_string(),
             "total_files": counts.files,
             "total_bytes": counts.bytes,
         }));
     }
-    context.output.info(format_args!(
+    output.info(format_args!(
         "{}\n  would be copied: {}, {}",
         describe(chosen),
         size::counted(counts.files, "file", "files"),
@@ -236,19 +147,12 @@ fn would_copy(chosen: &Chosen, tally: &mut Tally, context: &Context) -> Result<(
     ))
 }
 
-fn summary(
-    arguments: &Arguments,
-    plan: &Plan,
-    tally: &Tally,
-    took: Duration,
-    context: &Context,
-) -> Result<(), Failure> {
-    let Tally { copied, there, failed, added, stored, .. } = *tally;
-    let output = context.output;
+fn summary(report: &Report, is_dry_run: bool, output: Output) -> Result<(), Failure> {
+    let Report { copied, there, failed, added, stored, took, is_empty, .. } = *report;
     if output.json {
         return output.json(&serde_json::json!({
             "message_type": "summary",
-            "dry_run": arguments.dry_run,
+            "dry_run": is_dry_run,
             "copied_snapshots": copied,
             "there_already": there,
             "failed_snapshots": failed,
@@ -257,12 +161,12 @@ fn summary(
             "total_duration": took.as_secs_f64(),
         }));
     }
-    if plan.copy.is_empty() && plan.there.is_empty() && failed == 0 {
+    if is_empty {
         return output.info("No snapshot of the source is meant: nothing was copied");
     }
     let so_already = if there == 0 { String::new() } else { format!(", {there} there already") };
     let snapshots = size::counted(copied, "snapshot", "snapshots");
-    if arguments.dry_run {
+    if is_dry_run {
         return output.info(format_args!("{snapshots} would be copied{so_already}; nothing was changed"));
     }
     let stored = if copied == 0 { String::new() } else { format!(", {} stored", size::show(stored)) };

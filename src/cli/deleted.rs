@@ -4,26 +4,19 @@ use super::Context;
 use super::exit::Exit;
 use super::json::{Raw, Text};
 use super::snapshot_argument::SnapshotFilter;
-use super::watch::{Watch, tell_warnings};
 use crate::base::command::{suggest, suggest_all};
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::deletion_log::{DeletedKind, Deletion};
-use crate::files::pattern::{Patterns, is_glob};
-use crate::ops::backup;
-use crate::ops::deleted::{self, Cursor, Page, Part, Row, Wanted, Way};
-use crate::tasks::environment::repositories;
+use crate::ops::deleted::{Cursor, Page, Row, Way};
+use crate::tasks::deleted::{self, LIMIT, LIMIT_MAX, Request};
 use crate::tasks::failure::Failure;
 use crate::text::table::{Align, Table};
 use crate::text::{clock, size};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-
-/// Most records of a page that may be asked for.
-const LIMIT_MAX: u32 = 1_000_000;
+use std::path::PathBuf;
 
 /// List what vanished from the sources, and how to get it back
 ///
@@ -44,7 +37,7 @@ pub struct Arguments {
     #[arg(short, long)]
     pub all: bool,
     /// Show at most N
-    #[arg(long, value_name = "N", default_value = "1000",
+    #[arg(long, value_name = "N", default_value_t = LIMIT,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(LIMIT_MAX)))]
     pub limit: u32,
     /// Go on where a page ended: its last line names the cursor
@@ -87,20 +80,17 @@ struct DeletionJson<'a> {
 /// A usage error for a pattern that is not understood; [`Exit::Damage`] when a log, a snapshot or a listing cannot be read,
 /// after everything else has been shown.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let part = arguments.path.as_ref().map(|path| part(path.as_bytes())).transpose()?;
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "deleted")?;
-    let wanted = Wanted {
-        filter: arguments.filter.resolve(),
-        part,
+    let request = Request {
+        path: arguments.path.as_ref().map(PathBuf::from),
         since: arguments.since,
         until: arguments.until,
         all: arguments.all,
-        limit: arguments.limit as usize,
+        limit: arguments.limit,
         after: arguments.after,
+        filter: arguments.filter.request(),
     };
-    let page = deleted::page(&repository, &wanted, &Watch::new(context))?;
-    tell_warnings(&repository, context.output);
-    let zone = clock::local_zone();
+    let report = deleted::run(&request, &context.environment, &context.watch())?;
+    let (page, zone) = (&report.page, clock::local_zone());
     if context.output.json {
         let mut stream = context.output.stream();
         for row in &page.rows {
@@ -113,34 +103,10 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         }))?;
         stream.finish()?;
     } else {
-        context.output.text(&table(&page, &zone))?;
-        hints(&page, context)?;
+        context.output.text(&table(page, &zone))?;
+        hints(page, context)?;
     }
-    match page.damaged.split_first() {
-        None => {
-            repository.require_newest()?;
-            Ok(Exit::Success)
-        }
-        Some((first, others)) => {
-            let more = match others.len() {
-                0 => String::new(),
-                more => format!(", and {more} more like it"),
-            };
-            Err(Failure::unread(page.has_damage, format!("some of it cannot be determined: {first}{more}")))
-        }
-    }
-}
-
-fn part(path: &[u8]) -> Result<Part, Failure> {
-    if is_glob(path) {
-        let mut patterns = Patterns::new(false);
-        patterns.add(path).map_err(|error| Failure::usage(error.to_string()))?;
-        return Ok(Part::Matching(patterns));
-    }
-    let current = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let typed = Path::new(std::ffi::OsStr::from_bytes(path)).to_path_buf();
-    let absolute = backup::absolute(&[typed], &current).pop().unwrap_or_default();
-    Ok(Part::Beneath(path.to_vec(), absolute))
+    report.incomplete.map_or(Ok(Exit::Success), Err)
 }
 
 const fn word(kind: DeletedKind) -> &'static str {

@@ -4,10 +4,9 @@ use super::Context;
 use super::exit::Exit;
 use super::json::{Change as JsonChange, DiffCount, DiffMessage};
 use super::snapshot_argument::{DiffTarget, SnapshotArgument, SnapshotFilter};
-use super::watch::{Watch, tell_warnings};
 use crate::base::escape::{Escaped, escape};
-use crate::ops::diff::{self, Change, Count, Statistics, live};
-use crate::tasks::environment::{own_places, repositories};
+use crate::ops::diff::{Change, Count, Statistics};
+use crate::tasks::diff::{self, Compared, Request};
 use crate::tasks::failure::Failure;
 use crate::text::size;
 use std::os::unix::ffi::OsStrExt;
@@ -43,63 +42,44 @@ pub struct Arguments {
 /// # Errors
 /// [`Exit::Damage`] when the comparison could not be finished.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let is_live = matches!(arguments.to, DiffTarget::Live(_));
-    if arguments.content && !is_live {
-        return Err(Failure::usage("--content reads live files: two snapshots are always compared by content"));
-    }
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "diff")?;
-    let filter = arguments.filter.resolve();
-    let from = diff::side(&repository, &arguments.from, &filter)?;
-    let watch = Watch::new(context);
-    let (json, quiet) = (context.output.json, context.output.quiet);
-    let mut stream = context.output.stream();
-    let (target, statistics, unreadable) = match &arguments.to {
-        DiffTarget::Snapshot(to) => {
-            let to = diff::side(&repository, to, &filter)?;
-            tell_warnings(&repository, context.output);
-            if !json && !quiet {
-                let ids = (from.chosen.id.short(), to.chosen.id.short());
-                stream.line(format_args!("comparing snapshot {} to {}:\n", ids.0, ids.1))?;
-            }
-            let mut show = |change: Change| show(&change, json, &mut stream);
-            let sides = (&from, &to);
-            let counted = !quiet;
-            let statistics = diff::execute(&repository, sides, arguments.metadata, counted, &mut show, &watch)?;
-            (to.chosen.id.to_string(), statistics, 0)
-        }
-        DiffTarget::Live(path) => {
-            tell_warnings(&repository, context.output);
-            let shown = escape(path.as_os_str().as_bytes());
-            if !json && !quiet {
-                stream.line(format_args!("comparing snapshot {} to {shown}:\n", from.chosen.id.short()))?;
-            }
-            let options = live::Options {
-                metadata: arguments.metadata,
-                content: arguments.content,
-                own: own_places::places(&context.environment, &context.watch(), &repository),
-            };
-            let mut show = |change: Change| show(&change, json, &mut stream);
-            let report = live::execute(&repository, &from, path, &options, &mut show, &watch)?;
-            (String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned(), report.statistics, report.unreadable)
-        }
+    let (watch, json, quiet) = (context.watch(), context.output.json, context.output.quiet);
+    let request = Request {
+        from: arguments.from.clone(),
+        to: arguments.to.clone(),
+        metadata: arguments.metadata,
+        content: arguments.content,
+        count_chunks: !quiet,
+        filter: arguments.filter.request(),
     };
+    let planned = diff::plan(&request, &context.environment, &watch)?;
+    let (from, to) = (planned.from(), planned.to());
+    let mut stream = context.output.stream();
+    if !json && !quiet {
+        let to = match to {
+            Compared::Snapshot(id) => id.short(),
+            Compared::Live(path) => escape(path.as_os_str().as_bytes()),
+        };
+        stream.line(format_args!("comparing snapshot {} to {to}:\n", from.short()))?;
+    }
+    let mut show = |change: Change| show(&change, json, &mut stream);
+    let report = planned.execute(&context.environment, &watch, &mut show)?;
+    let statistics = &report.statistics;
     if json {
         stream.json(&DiffMessage::Statistics {
-            source_snapshot: from.chosen.id.to_string(),
-            target_snapshot: target,
+            source_snapshot: from.to_string(),
+            target_snapshot: match to {
+                Compared::Snapshot(id) => id.to_string(),
+                Compared::Live(path) => String::from_utf8_lossy(path.as_os_str().as_bytes()).into_owned(),
+            },
             changed_files: statistics.changed_files,
             added: count(&statistics.added),
             removed: count(&statistics.removed),
         })?;
     } else if !quiet {
-        stream.line(summary(&statistics, is_live))?;
+        stream.line(summary(statistics, matches!(to, Compared::Live(_))))?;
     }
     stream.finish()?;
-    if unreadable == 0 {
-        return Ok(Exit::Success);
-    }
-    let files = size::counted(unreadable, "file", "files");
-    Err(Failure::failed(format!("{files} cannot be read: what is shown above is not everything")))
+    report.incomplete.map_or(Ok(Exit::Success), Err)
 }
 
 fn show(change: &Change, json: bool, stream: &mut super::output::Stream) -> Result<(), Failure> {

@@ -2,21 +2,16 @@
 
 use super::exit::Exit;
 use super::json::FindGroup;
-use super::ls::incomplete;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
-use super::watch::{Watch, tell_warnings};
 use super::{Context, entry};
 use crate::base::escape::Escaped;
 use crate::base::time::Time;
-use crate::files::pattern::Patterns;
-use crate::ops::Unread;
-use crate::ops::find::{self, Wanted};
 use crate::ops::tree_walk::Visited;
-use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
-use crate::text::{clock, size};
+use crate::tasks::find::{self, Event, Request};
+use crate::text::clock;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// Find files by name in snapshots
 ///
@@ -54,34 +49,38 @@ pub struct Arguments {
     pub reverse: bool,
 }
 
+impl Arguments {
+    fn request(&self) -> Request {
+        Request {
+            patterns: self.patterns.iter().map(PathBuf::from).collect(),
+            snapshots: self.snapshots.clone(),
+            filter: self.filter.request(),
+            oldest: self.oldest,
+            newest: self.newest,
+            ignore_case: self.ignore_case,
+            reverse: self.reverse,
+        }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// A usage error for a pattern that is not understood; [`Exit::Damage`] when a snapshot or a listing cannot be read,
 /// after everything else has been shown.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let mut patterns = Patterns::new(arguments.ignore_case);
-    for pattern in &arguments.patterns {
-        patterns.add(pattern.as_bytes()).map_err(|error| Failure::usage(error.to_string()))?;
-    }
-    let wanted = Wanted { patterns, oldest: arguments.oldest, newest: arguments.newest };
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "find")?;
-    let filter = arguments.filter.resolve();
-    let selection = find::snapshots(&repository, &arguments.snapshots, &filter, arguments.reverse)?;
-    tell_warnings(&repository, context.output);
-    let (json, zone, watch) = (context.output.json, clock::local_zone(), Watch::new(context));
+    let (watch, zone, json) = (context.watch(), clock::local_zone(), context.output.json);
+    let planned = find::plan(&arguments.request(), &context.environment, &watch)?;
     let mut stream = context.output.stream();
-    let (mut damaged, mut groups) = (Unread::default(), 0_u64);
     if json {
         stream.bytes(b"[")?;
     }
-    for chosen in &selection.chosen {
-        let mut matches: Vec<Visited> = Vec::new();
-        let mut hits = 0_u64;
-        let mut show = |visited: Visited| -> Result<(), Failure> {
+    let (mut matches, mut hits, mut groups): (Vec<Visited>, u64, u64) = (Vec::new(), 0, 0);
+    let mut show = |event: Event<'_>| match event {
+        Event::Found(chosen, visited) => {
             hits += 1;
             if json {
-                matches.push(visited);
+                matches.push(*visited);
                 return Ok(());
             }
             if hits == 1 {
@@ -95,32 +94,27 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
             } else {
                 stream.line(Escaped(&visited.path))
             }
-        };
-        damaged.join(find::execute(&repository, chosen, &wanted, &mut show, &watch)?);
-        if hits == 0 {
-            continue;
         }
-        if json {
-            let nodes = matches.iter().map(|visited| entry::node(visited, &zone)).collect();
-            if groups > 0 {
-                stream.bytes(b",")?;
+        Event::Searched(_, 0) => Ok(()),
+        Event::Searched(chosen, found) => {
+            hits = 0;
+            if json {
+                if groups > 0 {
+                    stream.bytes(b",")?;
+                }
+                let nodes = matches.iter().map(|visited| entry::node(visited, &zone)).collect();
+                let group = FindGroup { matches: nodes, hits: found, snapshot: chosen.id.to_string() };
+                stream.bytes(&super::json::to_vec(&group).map_err(super::output::failed)?)?;
+                matches.clear();
             }
-            let group = FindGroup { matches: nodes, hits, snapshot: chosen.id.to_string() };
-            stream.bytes(&super::json::to_vec(&group).map_err(super::output::failed)?)?;
+            groups += 1;
+            Ok(())
         }
-        groups += 1;
-    }
+    };
+    let report = planned.execute(&watch, &mut show)?;
     if json {
         stream.line("]")?;
     }
     stream.finish()?;
-    if let Some((id, error)) = selection.damaged.first() {
-        let count = size::counted(selection.damaged.len() as u64, "snapshot", "snapshots");
-        let is_damage = damaged.is_damage || selection.damaged.iter().any(|(_, error)| error.is_damage());
-        return Err(Failure::unread(is_damage, format!("{count} cannot be read: {} ({error})", id.short())));
-    }
-    if arguments.snapshots.is_empty() {
-        repository.require_newest()?;
-    }
-    if damaged.count == 0 { Ok(Exit::Success) } else { Err(incomplete(damaged)) }
+    report.incomplete.map_or(Ok(Exit::Success), Err)
 }

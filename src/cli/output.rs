@@ -178,8 +178,7 @@ impl Write for Stream {
 /// program then ends as others do, by SIGPIPE.
 #[must_use]
 pub fn failed(error: io::Error) -> Failure {
-    let kind = if error.kind() == io::ErrorKind::BrokenPipe { Kind::OutputClosed } else { Kind::Failed };
-    Failure::new(kind, "cannot write the output").caused_by(error)
+    Failure::of_output(error)
 }
 
 #[cfg(test)]

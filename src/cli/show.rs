@@ -3,15 +3,14 @@
 use super::exit::Exit;
 use super::json::{Raw, Snapshot as JsonSnapshot, Text};
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
-use super::watch::tell_warnings;
 use super::{Context, snapshot_json};
 use crate::base::command::suggest;
 use crate::base::escape::{Escaped, escape};
 use crate::codec::snapshot::{Problem, ProblemKind};
 use crate::ops::select::Chosen;
-use crate::ops::show;
-use crate::tasks::environment::repositories;
+use crate::ops::show::typed_path;
 use crate::tasks::failure::Failure;
+use crate::tasks::show::{self, Request};
 use crate::text::{clock, size};
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -60,15 +59,15 @@ enum Message<'a> {
 /// # Errors
 /// [`Exit::Damage`] when the snapshot or its notes cannot be read.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "show")?;
-    let chosen = show::plan(&repository, &arguments.snapshot, &arguments.filter.resolve())?;
-    tell_warnings(&repository, context.output);
+    let request = Request { snapshot: arguments.snapshot.clone(), filter: arguments.filter.request() };
+    let planned = show::plan(&request, &context.environment, &context.watch())?;
     let zone = clock::local_zone();
     let mut stream = context.output.stream();
+    let chosen = planned.chosen();
     let snapshot = &chosen.snapshot;
     if context.output.json {
         stream.json(&Message::Snapshot {
-            snapshot: &snapshot_json::snapshot(&chosen, &zone),
+            snapshot: &snapshot_json::snapshot(chosen, &zone),
             original: snapshot.original.map(|id| id.to_string()),
             options: &snapshot.options,
             files: snapshot.counts.files,
@@ -79,20 +78,20 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
             deletions: snapshot.deleted_count,
             notes: snapshot.problem_count,
         })?;
-        show::problems(&repository, &chosen, &mut |problem| {
+        planned.execute(&mut |problem| {
             let Problem { path, kind, message } = &problem;
             stream.json(&Message::Note { path: Text(path), path_raw: Raw::of(path), kind: word(*kind), message })
         })?;
         stream.finish()?;
         return Ok(Exit::Success);
     }
-    for (name, value) in facts(&chosen, &zone) {
+    for (name, value) in facts(chosen, &zone) {
         stream.line(format_args!("{name:<10}{value}"))?;
     }
     if snapshot.problem_count > 0 {
         stream.line(format_args!("\n{}:", size::counted(snapshot.problem_count, "note", "notes")))?;
     }
-    show::problems(&repository, &chosen, &mut |problem| {
+    planned.execute(&mut |problem| {
         let message = Escaped(problem.message.as_bytes());
         if problem.path.is_empty() {
             return stream.line(format_args!("  {:<12} {message}", word(problem.kind)));
@@ -100,7 +99,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         stream.line(format_args!(
             "  {:<12} {}: {message}",
             word(problem.kind),
-            Escaped(&show::typed_path(&problem.path, &snapshot.paths))
+            Escaped(&typed_path(&problem.path, &snapshot.paths))
         ))
     })?;
     stream.finish()?;

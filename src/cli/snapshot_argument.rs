@@ -2,12 +2,11 @@
 //! `:path` behind it where a part is meant; and the filters `--host`, `--tag` and `--path`.
 
 pub use crate::ops::select::{GroupBy, SnapshotArgument, SnapshotRef, TagList};
+pub use crate::tasks::diff::DiffTarget;
 
 use crate::ops::select::Filter;
 use crate::tasks::snapshot_filter;
 use clap::builder::{OsStringValueParser, TypedValueParser, ValueParserFactory};
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 impl ValueParserFactory for SnapshotArgument {
@@ -15,36 +14,6 @@ impl ValueParserFactory for SnapshotArgument {
 
     fn value_parser() -> Self::Parser {
         OsStringValueParser::new().try_map(Self::parse).into()
-    }
-}
-
-/// The second side of a comparison: another snapshot, or live files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DiffTarget {
-    /// A snapshot or a part of one.
-    Snapshot(SnapshotArgument),
-    /// A directory of this machine.
-    Live(PathBuf),
-}
-
-impl DiffTarget {
-    /// What parses as a snapshot is one; anything else that holds a `/` or begins with a `.` is a path. A directory
-    /// called `latest` or `ab` is typed as `./ab`.
-    ///
-    /// # Errors
-    /// A sentence for the command line.
-    pub fn parse(text: OsString) -> Result<Self, String> {
-        match SnapshotArgument::parse(text.clone()) {
-            Ok(snapshot) => Ok(Self::Snapshot(snapshot)),
-            Err(why) => {
-                let bytes = text.into_vec();
-                if bytes.contains(&b'/') || bytes.first() == Some(&b'.') {
-                    Ok(Self::Live(PathBuf::from(OsString::from_vec(bytes))))
-                } else {
-                    Err(format!("{why}, or a path with a / in it such as ./directory"))
-                }
-            }
-        }
     }
 }
 
@@ -91,23 +60,5 @@ impl SnapshotFilter {
     #[must_use]
     pub fn resolve(&self) -> Filter {
         self.request().resolve()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn a_path_is_told_from_a_snapshot() {
-        assert!(matches!(DiffTarget::parse("ab:dir/x".into()), Ok(DiffTarget::Snapshot(_))));
-        assert!(matches!(DiffTarget::parse("latest~1".into()), Ok(DiffTarget::Snapshot(_))));
-        assert_eq!(DiffTarget::parse("./ab".into()), Ok(DiffTarget::Live("./ab".into())));
-        assert_eq!(DiffTarget::parse("/etc:old".into()), Ok(DiffTarget::Live("/etc:old".into())));
-        assert_eq!(DiffTarget::parse(".".into()), Ok(DiffTarget::Live(".".into())));
-        assert!(DiffTarget::parse("Documents".into()).unwrap_err().contains("./directory"));
-        let odd = OsString::from_vec(b"/caf\xe9".to_vec());
-        assert_eq!(DiffTarget::parse(odd.clone()), Ok(DiffTarget::Live(odd.into())));
     }
 }

@@ -3,15 +3,14 @@
 use super::exit::Exit;
 use super::output::Output;
 use super::snapshot_argument::{GroupBy, SnapshotFilter, SnapshotRef};
-use super::watch::tell_warnings;
 use super::{Context, json, snapshot_json, snapshot_table};
 use crate::base::escape::safe;
 use crate::ops::forget;
 use crate::ops::select::Chosen;
-use crate::ops::snapshots::{self, Group, Report, Wanted};
-use crate::tasks::environment::repositories;
+use crate::ops::snapshots::{Group, Report};
 use crate::tasks::failure::Failure;
-use crate::text::{clock, size};
+use crate::tasks::snapshots::{self, Request};
+use crate::text::clock;
 use serde::Serialize;
 
 /// List snapshots
@@ -39,34 +38,19 @@ pub struct Arguments {
 /// # Errors
 /// [`Exit::Damage`] when a snapshot, or the newest head, cannot be read, after what can be has been shown.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "snapshots")?;
-    let group_by = arguments.group_by.unwrap_or_default();
-    let newest_of = arguments.group_by.unwrap_or(GroupBy::HOST_AND_PATHS);
-    let wanted = Wanted {
-        names: arguments.snapshots.clone(),
-        filter: arguments.filter.resolve(),
-        newest: arguments.latest.map(|newest| (newest as usize, newest_of)),
-        group_by,
+    let request = Request {
+        snapshots: arguments.snapshots.clone(),
+        filter: arguments.filter.request(),
+        latest: arguments.latest,
+        group_by: arguments.group_by,
     };
-    let report = snapshots::list(&repository, &wanted)?;
-    tell_warnings(&repository, context.output);
-    let is_grouped = group_by != GroupBy::default();
+    let found = snapshots::run(&request, &context.environment, &context.watch())?;
     if context.output.json {
-        show_json(&report, is_grouped, context.output)?;
+        show_json(&found.report, found.is_grouped, context.output)?;
     } else {
-        show_text(&report, arguments, is_grouped, context)?;
+        show_text(&found.report, arguments, found.is_grouped, context)?;
     }
-    if report.damaged.is_empty() {
-        // Who named some has seen them; a list of all lacks what only the newest head names.
-        if arguments.snapshots.is_empty() {
-            repository.require_newest()?;
-        }
-        return Ok(Exit::Success);
-    }
-    let named: Vec<String> = report.damaged.iter().map(|(id, error)| format!("{} ({error})", id.short())).collect();
-    let count = size::counted(named.len() as u64, "snapshot", "snapshots");
-    let is_damage = report.damaged.iter().any(|(_, error)| error.is_damage());
-    Err(Failure::unread(is_damage, format!("{count} cannot be read: {}", named.join(", "))))
+    found.incomplete.map_or(Ok(Exit::Success), Err)
 }
 
 /// What the snapshots of a group have in common, as restic writes it.

@@ -3,20 +3,18 @@
 use super::Context;
 use super::exit::Exit;
 use super::json;
+use super::output::Output;
 use super::progress::Work;
 use super::snapshot_argument::{SnapshotArgument, SnapshotFilter};
-use super::watch::tell_warnings;
 use crate::ops::freed;
-use crate::ops::stats::{self, Objects, Report, Stored, Wanted};
-use crate::repository::Repository as OpenRepository;
-use crate::repository::pack_writer::PackOptions;
-use crate::tasks::environment::repositories;
+use crate::ops::stats::{Objects, Report, Stored};
 use crate::tasks::failure::Failure;
+use crate::tasks::stats::{self, Figures, Request};
 use crate::text::size;
 use clap::builder::OsStringValueParser;
 use serde::Serialize;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -104,62 +102,44 @@ impl From<Stored> for Kind {
     }
 }
 
+impl Arguments {
+    fn request(&self) -> Request {
+        Request {
+            snapshots: self.snapshots.clone(),
+            mode: match self.mode {
+                Mode::RestoreSize => stats::Mode::RestoreSize,
+                Mode::FilesByContents => stats::Mode::FilesByContents,
+                Mode::RawData => stats::Mode::RawData,
+                Mode::BlobsPerFile => stats::Mode::BlobsPerFile,
+                Mode::Freed => stats::Mode::Freed,
+            },
+            only_paths: self.only_paths.iter().map(PathBuf::from).collect(),
+            filter: self.filter.request(),
+        }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// [`Exit::Damage`] when something cannot be read, after the rest has been counted.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    if arguments.mode != Mode::Freed && !arguments.only_paths.is_empty() {
-        return Err(Failure::usage("--only-path goes with --mode freed").remedy("one part of one snapshot is ID:PATH"));
-    }
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "stats")?;
-    if arguments.mode == Mode::Freed {
-        return freed(arguments, &repository, context);
-    }
-    let wanted = Wanted {
-        snapshots: arguments.snapshots.clone(),
-        filter: arguments.filter.resolve(),
-        mode: match arguments.mode {
-            Mode::RestoreSize | Mode::Freed => stats::Mode::RestoreSize,
-            Mode::FilesByContents => stats::Mode::FilesByContents,
-            Mode::RawData => stats::Mode::RawData,
-            Mode::BlobsPerFile => stats::Mode::ChunksPerFile,
-        },
-    };
     let progress = context.progress(Work::Other);
-    let report = stats::run(&repository, &wanted, &progress);
+    let counted = stats::run(&arguments.request(), &context.environment, &progress);
     progress.finish();
-    tell_warnings(&repository, context.output);
-    let report = report?;
-    if context.output.json {
-        context.output.json(&message(&report))?;
-    } else {
-        context.output.text(&text(&report, arguments.mode))?;
+    let counted = counted?;
+    match &counted.figures {
+        Figures::Counted(report) if context.output.json => context.output.json(&message(report))?,
+        Figures::Counted(report) => context.output.text(&text(report, arguments.mode))?,
+        Figures::Freed(report) => show_freed(report, context.output)?,
     }
-    if report.unread.count == 0 {
-        if arguments.snapshots.is_empty() {
-            repository.require_newest()?;
-        }
-        return Ok(Exit::Success);
-    }
-    let count = size::counted(report.unread.count, "snapshot or directory", "snapshots and directories");
-    Err(Failure::unread(report.unread.is_damage, format!("{count} cannot be read and could not be counted")))
+    counted.incomplete.map_or(Ok(Exit::Success), Err)
 }
 
-fn freed(arguments: &Arguments, repository: &OpenRepository, context: &Context) -> Result<Exit, Failure> {
-    let wanted = freed::Wanted {
-        snapshots: arguments.snapshots.clone(),
-        filter: arguments.filter.resolve(),
-        paths: arguments.only_paths.iter().map(|path| path.as_bytes().to_vec()).collect(),
-    };
-    let pack_bytes = context.global.pack_size.unwrap_or(PackOptions::default().pack_bytes);
-    let progress = context.progress(Work::Other);
-    let report = freed::run(repository, &wanted, pack_bytes, &progress);
-    progress.finish();
-    tell_warnings(repository, context.output);
-    let freed::Report { snapshots, chunks, plain, stored, packs, freed, unneeded } = report?;
-    if context.output.json {
-        context.output.json(&Freed {
+fn show_freed(report: &freed::Report, output: Output) -> Result<(), Failure> {
+    let freed::Report { snapshots, chunks, plain, stored, packs, freed, unneeded } = *report;
+    if output.json {
+        return output.json(&Freed {
             stats: json::Stats {
                 total_size: stored,
                 total_uncompressed_size: Some(plain),
@@ -172,8 +152,7 @@ fn freed(arguments: &Arguments, repository: &OpenRepository, context: &Context) 
             packs_size: packs.bytes,
             freed_size: freed,
             unneeded_size: unneeded,
-        })?;
-        return Ok(Exit::Success);
+        });
     }
     let mut lines = vec!["Stats in freed mode:".to_owned()];
     let mut fact = |name: &str, value: String| lines.push(format!("{name:>18}:  {value}"));
@@ -188,8 +167,7 @@ fn freed(arguments: &Arguments, repository: &OpenRepository, context: &Context) 
         fact("Freed without this", format!("{} (needed by nothing even now)", size::show(unneeded)));
     }
     lines.push(String::new());
-    context.output.text(&lines.join("\n"))?;
-    Ok(Exit::Success)
+    output.text(&lines.join("\n"))
 }
 
 /// The second by the first; nothing by nothing is 1.

@@ -7,6 +7,7 @@
 //! Whoever has the code can tell whether what a mirror shows is at least as new. It is compared whole, never shortened.
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::head::HeadRef;
 use super::{Error, Reason, Result, crockford};
@@ -91,7 +92,7 @@ impl HeadCode {
     }
 }
 
-impl std::str::FromStr for HeadCode {
+impl FromStr for HeadCode {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {

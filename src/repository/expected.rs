@@ -13,7 +13,7 @@ use crate::codec::head_code::HeadCode;
 const DIGITS_MIN: usize = 8;
 
 /// See the module.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
     /// It is one of these; any, when none is named.
     pub ids: Vec<IdBeginning>,

@@ -184,6 +184,14 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What was asked for could not be written where it was wanted. A reader that went away is no failure worth a sentence.
+    pub fn of_output(error: io::Error) -> Self {
+        let kind = if error.kind() == io::ErrorKind::BrokenPipe { Kind::OutputClosed } else { Kind::Failed };
+        Self::new(kind, "cannot write the output").caused_by(error)
+    }
+}
+
 /// What to do about a failure of the operating system below the repository that says nothing of its bytes.
 fn of_system(source: &io::Error) -> String {
     shortage::describe(source).unwrap_or_else(|| match source.kind() {

@@ -2,6 +2,8 @@
 //! `"latest~1"`. For `#[serde(deserialize_with = "...")]`; the parser is the type's own, so a value means the same everywhere.
 
 use crate::base::time::Time;
+use crate::codec::head_code::HeadCode;
+use crate::repository::expected::{Expected, IdBeginning};
 use serde::de::{Deserialize, Deserializer, Error};
 use std::fmt::Display;
 use std::str::FromStr;
@@ -88,4 +90,21 @@ pub fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>
 pub fn past_moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
     let text: Option<String> = Option::deserialize(deserializer)?;
     text.map(|text| crate::text::clock::parse_past(&text).map_err(D::Error::custom)).transpose()
+}
+
+/// What is said of a repository before it is opened: `{"ids": ["0123abcd"], "head": "214-0D6K-7M2Q-X4TR-9HBW-C"}`.
+///
+/// # Errors
+/// The sentence of the first value that is not understood.
+pub fn expected<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Expected, D::Error> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+    struct Form {
+        #[serde(deserialize_with = "list")]
+        ids: Vec<IdBeginning>,
+        #[serde(deserialize_with = "option")]
+        head: Option<HeadCode>,
+    }
+    let Form { ids, head } = Form::deserialize(deserializer)?;
+    Ok(Expected { ids, head })
 }

@@ -21,15 +21,20 @@ use crate::repository::Repository;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// How a directory is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
 pub enum Archive {
     /// tar, POSIX.1-2001 (pax).
+    #[default]
+    #[serde(rename = "tar")]
     Tar,
     /// The same through gzip.
+    #[serde(rename = "tar.gz")]
     TarGz,
     /// The same through zstd.
+    #[serde(rename = "tar.zst")]
     TarZst,
     /// zip, with Unix permissions and times.
+    #[serde(rename = "zip")]
     Zip,
 }
 

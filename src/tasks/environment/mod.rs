@@ -57,13 +57,15 @@ struct Reported {
 }
 
 /// The repository that is copied from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct CopySource {
     /// Its directory.
     pub repository: Option<PathBuf>,
     /// A file that holds its place.
     pub repository_file: Option<PathBuf>,
     /// What is said of it before it is opened.
+    #[serde(deserialize_with = "super::text_form::expected")]
     pub expected: Expected,
     /// Where its secret is.
     pub secret: SecretPlaces,

@@ -156,7 +156,8 @@ pub enum Question<'a> {
 }
 
 /// Where somebody said that a secret is; at most one of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct SecretPlaces {
     /// A file that holds the passphrase.
     pub file: Option<PathBuf>,
