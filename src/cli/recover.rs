@@ -148,7 +148,7 @@ fn recover(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         None => None,
         Some(local) => {
             let root = local.root().map_err(repository::Error::from)?;
-            let writer = Locks::within(&place, root).for_command("recover");
+            let writer = Locks::within(&place, root).for_command("recover").ended_by(context.environment.stop.clone());
             Some(writer.writer(context.environment.retry_lock).map_err(repository::Error::from)?)
         }
     };

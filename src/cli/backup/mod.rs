@@ -11,6 +11,7 @@ use super::init;
 use super::progress::{Progress, Work};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
+use crate::base::polled::Polled;
 use crate::base::threads;
 use crate::codec::snapshot::Outcome;
 use crate::files::exclude::Excludes;
@@ -212,7 +213,7 @@ fn stream_backup(
             return Err(Failure::failed("the standard input is closed: there is nothing to store")
                 .remedy("give it a pipe or a file, or run a command with --stdin-from-command"));
         }
-        let mut input = std::io::stdin().lock();
+        let mut input = Polled::new(std::io::stdin().lock());
         return Ok(backup::run_stream(repository, &mut input, &mut || Ok(()), name, labels, options, progress)?);
     }
     let Some((program, rest)) = arguments.paths.split_first() else {
@@ -227,7 +228,7 @@ fn stream_backup(
     ssh::Place::hide_from(&mut command);
     let mut child = command.args(rest).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let mut output: Box<dyn Read> = match child.stdout.take() {
-        Some(output) => Box::new(output),
+        Some(output) => Box::new(Polled::new(output)),
         None => Box::new(std::io::empty()),
     };
     let mut finish = || match child.wait() {
