@@ -7,6 +7,8 @@ pub mod id;
 #[cfg(feature = "program")]
 pub mod lock;
 #[cfg(feature = "program")]
+pub mod polled;
+#[cfg(feature = "program")]
 pub mod private;
 #[cfg(feature = "program")]
 pub mod shortage;

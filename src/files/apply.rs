@@ -14,6 +14,7 @@
 //! An ordinary user cannot do all of it. Whether that is for lack of rights is known by what the process may do
 //! ([`super::rights`]) and what the system answers, not by the number of its user.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -49,11 +50,78 @@ pub enum Severity {
     Failed,
 }
 
+/// Something about an inode that is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// Owner and group.
+    Owner,
+    /// Both, when nothing is known of the inode.
+    OwnerAndMode,
+    /// The mode, without set-id bits.
+    Mode,
+    /// The set-id bits of the mode.
+    SetIdBits,
+    /// Both of what gives a program more rights.
+    SetIdBitsAndCapabilities,
+    /// The file capabilities.
+    Capabilities,
+    /// The same, which were to be removed.
+    CapabilitiesToRemove,
+    /// The time of the last change.
+    Times,
+    /// All extended attributes.
+    Attributes,
+    /// The extended attribute of that name.
+    Attribute(Vec<u8>),
+    /// The same, which was to be removed.
+    AttributeToRemove(Vec<u8>),
+    /// All inode flags.
+    Flags,
+    /// One of them, by its bit.
+    Flag(u32),
+    /// That it is a device.
+    Device,
+    /// That it has further names.
+    HardLinks,
+}
+
+impl What {
+    fn attribute(name: &[u8]) -> Self {
+        if name == CAPABILITY { Self::Capabilities } else { Self::Attribute(name.to_vec()) }
+    }
+
+    fn attribute_to_remove(name: Vec<u8>) -> Self {
+        if name == CAPABILITY { Self::CapabilitiesToRemove } else { Self::AttributeToRemove(name) }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Owner => f.write_str("owner"),
+            Self::OwnerAndMode => f.write_str("owner and mode"),
+            Self::Mode => f.write_str("mode"),
+            Self::SetIdBits => f.write_str("set-id bits"),
+            Self::SetIdBitsAndCapabilities => f.write_str("set-id bits and capabilities"),
+            Self::Capabilities => f.write_str("capabilities"),
+            Self::CapabilitiesToRemove => f.write_str("capabilities (to be removed)"),
+            Self::Times => f.write_str("times"),
+            Self::Attributes => f.write_str("extended attributes"),
+            Self::Attribute(name) => write!(f, "extended attribute {}", Escaped(name)),
+            Self::AttributeToRemove(name) => write!(f, "extended attribute {} (to be removed)", Escaped(name)),
+            Self::Flags => f.write_str("inode flags"),
+            Self::Flag(bit) => write!(f, "inode flag {bit:#x}"),
+            Self::Device => f.write_str("devices"),
+            Self::HardLinks => f.write_str("hard links"),
+        }
+    }
+}
+
 /// Something about an inode that could not be set, or is not what was set. Everything else is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApplyProblem {
-    /// What: `owner`, `mode`, `extended attribute user.x`, `times`, `inode flags`.
-    pub what: String,
+    /// What.
+    pub what: What,
     /// How bad.
     pub severity: Severity,
     /// Why, in words that are the same for every inode that it happens to.
@@ -135,35 +203,35 @@ impl Applier {
         Expected { uid: owning.creator.unwrap_or(self.rights.uid()), gid }
     }
 
-    /// What of an inode's metadata is not as the snapshot has it, in the words of [`ApplyProblem::what`]. Labels of the system's
+    /// What of an inode's metadata is not as the snapshot has it, as in [`ApplyProblem::what`]. Labels of the system's
     /// own making (`is_ours`) are not asked about where the snapshot has none.
     #[must_use]
-    pub fn differences(&self, metadata: &Metadata, found: &Found) -> Vec<String> {
+    pub fn differences(&self, metadata: &Metadata, found: &Found) -> Vec<What> {
         let stat = &found.stat;
         let mut differs = Vec::new();
         let (uid, gid) = self.owner_of(metadata);
-        let mut say = |is_wrong: bool, what: &str| {
+        let mut say = |is_wrong: bool, what: What| {
             if is_wrong {
-                differs.push(what.to_owned());
+                differs.push(what);
             }
         };
-        say((stat.uid, stat.gid) != (uid, gid), "owner");
+        say((stat.uid, stat.gid) != (uid, gid), What::Owner);
         if stat.kind != Kind::Symlink {
             let wrong = stat.mode ^ metadata.mode & 0o7777;
-            say(wrong & !SET_ID != 0, "mode");
-            say(wrong & SET_ID != 0, "set-id bits");
+            say(wrong & !SET_ID != 0, What::Mode);
+            say(wrong & SET_ID != 0, What::SetIdBits);
         }
-        say(stat.mtime != metadata.mtime, "times");
-        say(found.flags.is_some_and(|flags| flags != metadata.flags & FLAGS_MASK), "inode flags");
+        say(stat.mtime != metadata.mtime, What::Times);
+        say(found.flags.is_some_and(|flags| flags != metadata.flags & FLAGS_MASK), What::Flags);
         match &found.xattrs {
-            None => say(true, "extended attributes"),
+            None => say(true, What::Attributes),
             Some(xattrs) => {
                 for xattr in xattrs.iter().filter(|xattr| is_ours(&xattr.name)) {
                     let wanted = metadata.xattrs.iter().any(|wanted| wanted.name == xattr.name);
-                    say(!wanted, &what_attribute(&xattr.name));
+                    say(!wanted, What::attribute(&xattr.name));
                 }
                 for wanted in &metadata.xattrs {
-                    say(!xattrs.contains(wanted), &what_attribute(&wanted.name));
+                    say(!xattrs.contains(wanted), What::attribute(&wanted.name));
                 }
             }
         }
@@ -175,10 +243,10 @@ impl Applier {
         error.kind() == io::ErrorKind::PermissionDenied && !self.rights.gives_to_anybody()
     }
 
-    fn note(&self, problems: &mut Vec<ApplyProblem>, what: impl Into<String>, error: impl Into<io::Error>) {
+    fn note(&self, problems: &mut Vec<ApplyProblem>, what: What, error: impl Into<io::Error>) {
         let error = error.into();
         let severity = if self.is_not_permitted(&error) { Severity::NotPermitted } else { Severity::Failed };
-        problems.push(ApplyProblem { what: what.into(), severity, reason: read_back::reason(&error) });
+        problems.push(ApplyProblem { what, severity, reason: read_back::reason(&error) });
     }
 
     /// Steps 1 to 6 of the module; [`Applier::flags`] is the seventh.
@@ -193,7 +261,7 @@ impl Applier {
                     &asked
                 }
                 Err(error) => {
-                    self.note(&mut problems, "owner and mode", error);
+                    self.note(&mut problems, What::OwnerAndMode, error);
                     return Applied { problems, stat: None };
                 }
             },
@@ -210,7 +278,7 @@ impl Applier {
         {
             mode &= !SET_ID;
             let reason = "not set without the owner".to_owned();
-            problems.push(ApplyProblem { what: "set-id bits".to_owned(), severity, reason });
+            problems.push(ApplyProblem { what: What::SetIdBits, severity, reason });
         }
         if subject.kind == Kind::File
             && keep::raises(metadata)
@@ -219,18 +287,14 @@ impl Applier {
             mode &= !SET_ID;
             capability = None;
             let reason = "not set: somebody has given the file another name meanwhile".to_owned();
-            problems.push(ApplyProblem {
-                what: "set-id bits and capabilities".to_owned(),
-                severity: Severity::Failed,
-                reason,
-            });
+            problems.push(ApplyProblem { what: What::SetIdBitsAndCapabilities, severity: Severity::Failed, reason });
         }
         if subject.kind != Kind::Symlink
             && (owner.changed || listed || now.mode != mode)
             && let Err(error) = set_mode(subject, mode)
         {
             mode = now.mode;
-            self.note(&mut problems, "mode", error);
+            self.note(&mut problems, What::Mode, error);
         }
         if let Some(capability) = capability {
             self.set_xattr(&Place::Open(subject.fd), &capability.name, &capability.value, &mut problems);
@@ -240,7 +304,7 @@ impl Applier {
             && let Err(error) = set_mtime(subject, metadata.mtime)
         {
             mtime = None;
-            self.note(&mut problems, "times", error);
+            self.note(&mut problems, What::Times, error);
         }
         let mut stat = Stat::of(subject.fd).ok();
         if let (Some(mtime), Some(found)) = (mtime, &stat)
@@ -253,14 +317,14 @@ impl Applier {
             let system = subject.directory.system();
             if owner.refused.is_none() && (stat.uid, stat.gid) != self.owner_of(metadata) {
                 let reason = format!("{} shows another than was set", system.name());
-                problems.push(ApplyProblem { what: "owner".to_owned(), severity: Severity::Failed, reason });
+                problems.push(ApplyProblem { what: What::Owner, severity: Severity::Failed, reason });
             }
             if stat.mode != mode {
                 problems.push(self.other_mode(stat.mode, mode, subject));
             }
             if let Some(mtime) = mtime.filter(|mtime| *mtime != stat.mtime) {
                 let reason = read_back::times(system.name(), mtime, stat.mtime);
-                problems.push(ApplyProblem { what: "times".to_owned(), severity: Severity::Failed, reason });
+                problems.push(ApplyProblem { what: What::Times, severity: Severity::Failed, reason });
             }
         }
         Applied { problems, stat }
@@ -270,10 +334,10 @@ impl Applier {
     fn other_mode(&self, found: u32, set: u32, subject: &Subject<'_>) -> ApplyProblem {
         if found == set & !SET_ID && !self.rights.may_change_owners() {
             let reason = read_back::NOT_PERMITTED.to_owned();
-            return ApplyProblem { what: "set-id bits".to_owned(), severity: Severity::Note, reason };
+            return ApplyProblem { what: What::SetIdBits, severity: Severity::Note, reason };
         }
         let reason = format!("{} keeps other permissions than were set", subject.directory.system().name());
-        ApplyProblem { what: "mode".to_owned(), severity: Severity::Failed, reason }
+        ApplyProblem { what: What::Mode, severity: Severity::Failed, reason }
     }
 
     /// Sets owner and group.
@@ -309,7 +373,7 @@ impl Applier {
         } else {
             (Severity::Failed, read_back::reason(&error.into()))
         };
-        problems.push(ApplyProblem { what: "owner".to_owned(), severity, reason });
+        problems.push(ApplyProblem { what: What::Owner, severity, reason });
         OwnerSet { changed: group_right && gid != now.gid, refused: Some(severity) }
     }
 
@@ -322,7 +386,7 @@ impl Applier {
             Ok(present) => present,
             Err(error) => {
                 if !metadata.xattrs.is_empty() {
-                    self.note(problems, "extended attributes", error);
+                    self.note(problems, What::Attributes, error);
                 }
                 return listed;
             }
@@ -336,7 +400,7 @@ impl Applier {
             if let Err(error) = xattr::remove(&place, &name)
                 && error.raw_os_error() != Some(Errno::NODATA.raw_os_error())
             {
-                self.note(problems, format!("{} (to be removed)", what_attribute(&name)), error);
+                self.note(problems, What::attribute_to_remove(name), error);
             }
         }
         for xattr in metadata.xattrs.iter().filter(|xattr| xattr.name != CAPABILITY) {
@@ -347,7 +411,7 @@ impl Applier {
 
     fn set_xattr(&self, place: &Place<'_>, name: &[u8], value: &[u8], problems: &mut Vec<ApplyProblem>) {
         if name.is_empty() || name.contains(&0) {
-            return self.note(problems, what_attribute(name), Errno::INVAL);
+            return self.note(problems, What::attribute(name), Errno::INVAL);
         }
         // An owner cannot write the attributes of his file of mode 0444, but a restore over an earlier one finds them there.
         let Err(error) = xattr::set(place, name, value) else { return };
@@ -356,11 +420,11 @@ impl Applier {
         }
         if name == CAPABILITY && self.is_not_permitted(&error) {
             let reason = read_back::NOT_PERMITTED.to_owned();
-            problems.push(ApplyProblem { what: "capabilities".to_owned(), severity: Severity::NotPermitted, reason });
+            problems.push(ApplyProblem { what: What::Capabilities, severity: Severity::NotPermitted, reason });
         } else if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) {
-            self.note(problems, "extended attributes", error);
+            self.note(problems, What::Attributes, error);
         } else {
-            self.note(problems, what_attribute(name), error);
+            self.note(problems, What::attribute(name), error);
         }
     }
 
@@ -375,7 +439,7 @@ impl Applier {
             Ok(now) => now.bits(),
             Err(error) => {
                 if wanted != 0 {
-                    self.note(&mut problems, "inode flags", error);
+                    self.note(&mut problems, What::Flags, error);
                 }
                 return problems;
             }
@@ -395,7 +459,7 @@ impl Applier {
                 }
                 match set_flags(subject.fd, have ^ bit) {
                     Ok(()) => have ^= bit,
-                    Err(error) => self.note(&mut problems, format!("inode flag {bit:#x}"), error),
+                    Err(error) => self.note(&mut problems, What::Flag(bit), error),
                 }
             }
         }
@@ -417,10 +481,6 @@ fn is_ours(name: &[u8]) -> bool {
         || name.starts_with(b"system.posix_acl_")
         || name.starts_with(b"trusted.")
         || name == CAPABILITY
-}
-
-fn what_attribute(name: &[u8]) -> String {
-    if name == CAPABILITY { "capabilities".to_owned() } else { format!("extended attribute {}", Escaped(name)) }
 }
 
 /// Sets all flags of an open file or directory.

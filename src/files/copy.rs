@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, SeekFrom, openat, readlinkat, seek};
 use rustix::io::Errno;
 
-use super::apply::{Applier, ApplyProblem, CAPABILITY, Severity};
+use super::apply::{Applier, ApplyProblem, CAPABILITY, Severity, What};
 use super::keep::raises;
 use super::made::Made;
 use super::new_file::NewFile;
@@ -28,7 +28,7 @@ const STEP_BYTES: usize = 1 << 20;
 #[must_use]
 pub fn not_linked(why: &str) -> ApplyProblem {
     let reason = format!("{why}: further names are files of their own");
-    ApplyProblem { what: "hard links".to_owned(), severity: Severity::Failed, reason }
+    ApplyProblem { what: What::HardLinks, severity: Severity::Failed, reason }
 }
 
 impl TargetDirectory {
@@ -150,6 +150,6 @@ fn without_rights(metadata: &Metadata) -> (Metadata, Option<ApplyProblem>) {
     metadata.mode &= 0o1777;
     metadata.xattrs.retain(|xattr| xattr.name != CAPABILITY);
     let reason = "not set on a copy of a file that could have no further name".to_owned();
-    let what = "set-id bits and capabilities".to_owned();
+    let what = What::SetIdBitsAndCapabilities;
     (metadata, Some(ApplyProblem { what, severity: Severity::Failed, reason }))
 }

@@ -39,9 +39,12 @@ pub enum Error {
         /// How many slots are damaged or missing: the secret may be of one of them.
         damaged: usize,
     },
-    /// Another process holds a lock.
+    /// Another process holds a lock, or it could not be taken.
     #[error(transparent)]
-    Locked(#[from] LockError),
+    Locked(LockError),
+    /// Somebody wanted an end.
+    #[error("interrupted")]
+    Interrupted,
     /// A stored object was refused.
     #[error("damaged: {object}: {error}")]
     Damaged {
@@ -186,6 +189,15 @@ pub enum Error {
     Refused(String),
 }
 
+impl From<LockError> for Error {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Interrupted => Self::Interrupted,
+            error => Self::Locked(error),
+        }
+    }
+}
+
 impl Error {
     /// True when stored bytes are wrong or gone: exit code 17 and a look at `check`.
     #[must_use]
@@ -211,10 +223,14 @@ impl Error {
         matches!(self, Self::Storage(error) if error.kind.is_general())
     }
 
-    /// True when the user wanted an end before the storage was done.
+    /// True when somebody wanted an end before it was done.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
-        matches!(self, Self::Storage(error) if error.kind == ErrorKind::Interrupted)
+        match self {
+            Self::Interrupted => true,
+            Self::Storage(error) => error.kind == ErrorKind::Interrupted,
+            _ => false,
+        }
     }
 
     /// True when this process could not read an object now: nothing is known of its bytes. Never damage.

@@ -15,12 +15,12 @@
 //! - Two handles exclude each other in one process too: `flock` belongs to the open file, not to the process.
 //! - What is locked is the directory that is read and written: another one may lie at its path before the command has ended.
 
-use crate::base::lock::lock;
+use crate::base::lock::{lock, wait_timeout};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -32,6 +32,7 @@ use super::ballast;
 use super::pin::{self, Board, Pin, Pinned};
 use crate::base::escape::{Escaped, escape};
 use crate::base::private::{self, Owner};
+use crate::base::stop::StopSignal;
 use crate::base::time::Time;
 
 /// Folder of the lock files in the repository.
@@ -105,6 +106,9 @@ pub enum LockError {
         /// The operating system's word.
         source: io::Error,
     },
+    /// Somebody wanted an end while another run held it.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 /// A lock inside this process, for storages without files.
@@ -179,6 +183,7 @@ impl Which {
 pub struct Locks {
     place: Place,
     command: String,
+    stop: StopSignal,
 }
 
 /// The right to write packs; dropping it gives it back.
@@ -224,25 +229,23 @@ impl Locks {
     }
 
     fn at(root: Root) -> Self {
-        Self { place: Place::Files { root }, command: "packstone".to_owned() }
+        Self::of(Place::Files { root })
+    }
+
+    fn of(place: Place) -> Self {
+        Self { place, command: "packstone".to_owned(), stop: StopSignal::new() }
     }
 
     /// Locks among the threads of this process, for a storage in memory: clones exclude each other.
     #[must_use]
     pub fn none() -> Self {
-        Self {
-            place: Place::Process { writer: Arc::default(), append: Arc::default(), pins: Some(Board::default()) },
-            command: "packstone".to_owned(),
-        }
+        Self::of(Place::Process { writer: Arc::default(), append: Arc::default(), pins: Some(Board::default()) })
     }
 
     /// For a mirror that is only read. Nobody there waits for a pin: what it no longer needs stays for as long as its grace says.
     #[must_use]
     pub fn of_mirror() -> Self {
-        Self {
-            place: Place::Process { writer: Arc::default(), append: Arc::default(), pins: None },
-            command: "packstone".to_owned(),
-        }
+        Self::of(Place::Process { writer: Arc::default(), append: Arc::default(), pins: None })
     }
 
     /// True when somebody waits for what is pinned here.
@@ -264,12 +267,26 @@ impl Locks {
         self
     }
 
-    /// Takes the writer lock; waits up to `retry` for another run to end, then [`LockError::Busy`].
+    /// Ends every wait for a lock once somebody wants an end. Clones that were made before are not ended by it.
+    #[must_use]
+    pub fn ended_by(mut self, stop: StopSignal) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// True once somebody wants an end.
+    #[must_use]
+    pub(super) fn is_ended(&self) -> bool {
+        self.stop.is_set()
+    }
+
+    /// Takes the writer lock; waits up to `retry` for another run to end, then [`LockError::Busy`]. [`LockError::Interrupted`]
+    /// when somebody wants an end before that: within 200 ms.
     pub fn writer(&self, retry: Duration) -> Result<WriterGuard, LockError> {
         self.take(Which::Writer, retry.max(WAIT_MIN)).map(WriterGuard)
     }
 
-    /// Takes the append lock, waiting for the moments that another run needs it.
+    /// Takes the append lock, waiting for the moments that another run needs it. Errors as of [`Locks::writer`].
     pub fn append(&self) -> Result<AppendGuard, LockError> {
         self.take(Which::Append, APPEND_WAIT).map(AppendGuard)
     }
@@ -343,12 +360,16 @@ impl Locks {
             (Place::Files { root }, _) => self.take_file(root, which, wait),
             (Place::Process { writer: slot, .. }, Which::Writer)
             | (Place::Process { append: slot, .. }, Which::Append) => {
-                let (mut holder, _) = slot
-                    .freed
-                    .wait_timeout_while(slot.lock(), wait, |holder| holder.is_some())
-                    .unwrap_or_else(PoisonError::into_inner);
-                if holder.is_some() {
-                    return Err(LockError::Busy { holder: holder.clone() });
+                let begun = Instant::now();
+                let mut holder = slot.lock();
+                while holder.is_some() {
+                    let left = wait.saturating_sub(begun.elapsed());
+                    if self.is_ended() {
+                        return Err(LockError::Interrupted);
+                    } else if left.is_zero() {
+                        return Err(LockError::Busy { holder: holder.clone() });
+                    }
+                    holder = wait_timeout(&slot.freed, holder, left.min(PAUSE.1));
                 }
                 *holder = Some(self.me());
                 drop(holder);
@@ -369,6 +390,7 @@ impl Locks {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,
                 Err(Errno::INTR) => continue,
+                Err(Errno::WOULDBLOCK) if self.is_ended() => return Err(LockError::Interrupted),
                 Err(Errno::WOULDBLOCK) if begun.elapsed() >= wait => {
                     return Err(LockError::Busy { holder: read_holder(&file) });
                 }
@@ -404,6 +426,7 @@ pub(super) fn read_holder(file: &OwnedFd) -> Option<Holder> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+    use crate::base::stop::Stop;
     use std::io::{Read, Write};
     use std::process::{Command, Stdio};
 
@@ -465,6 +488,40 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         exclude(&Locks::open(directory.path()));
         exclude(&Locks::none());
+    }
+
+    /// Who waits and is told to end does not wait any longer; what is free is had all the same, so that what is done can be published.
+    #[test]
+    fn a_wait_hears_a_stop() {
+        let directory = tempfile::tempdir().unwrap();
+        for locks in [Locks::open(directory.path()), Locks::none()] {
+            let stop = StopSignal::new();
+            let mine = locks.clone().ended_by(stop.clone());
+            let writer = locks.writer(Duration::ZERO).unwrap();
+            let append = locks.append().unwrap();
+            let waiting = [
+                std::thread::spawn({
+                    let mine = mine.clone();
+                    move || mine.writer(Duration::from_secs(600)).map(drop)
+                }),
+                std::thread::spawn({
+                    let mine = mine.clone();
+                    move || mine.append().map(drop)
+                }),
+            ];
+            std::thread::sleep(Duration::from_millis(300));
+            assert!(waiting.iter().all(|thread| !thread.is_finished()), "it waits");
+            let asked = Instant::now();
+            stop.request(Stop::User);
+            for thread in waiting {
+                let error = thread.join().unwrap().unwrap_err();
+                assert!(matches!(error, LockError::Interrupted), "{error}");
+            }
+            assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+            assert!(locks.writer(Duration::ZERO).is_err_and(|error| matches!(error, LockError::Busy { .. })));
+            drop((writer, append));
+            drop((mine.writer(Duration::ZERO).unwrap(), mine.append().unwrap()));
+        }
     }
 
     #[test]

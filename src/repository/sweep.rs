@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use super::Repository;
 use super::chain::{self, Tip};
-use super::error::Result;
+use super::error::{Error, Result};
 use super::marked::folder;
 use super::pin::Pinned;
 use super::swept_names::OldNames;
@@ -148,6 +148,7 @@ impl Repository {
     ///
     /// # Errors
     /// The head could not be published: nothing changed. Files that could not be removed are no error.
+    /// [`Error::Interrupted`] when somebody wants an end: the next sweep goes on.
     pub fn sweep(&self, ready: &[(ObjectId, Mark)], now: Time) -> Result<Swept> {
         let mut swept = Swept::default();
         if !ready.is_empty() {
@@ -215,12 +216,16 @@ impl Repository {
             if number > 0 {
                 // Who waits to publish looks ten times a second.
                 std::thread::sleep(LET_OTHERS_PUBLISH);
+                // What was published stays true: the next sweep removes the rest.
+                if self.access.locks.is_ended() {
+                    return Err(Error::Interrupted);
+                }
             }
             let newest = self.lock_append().and_then(|append| self.refresh().map(|()| append));
             let append = match newest.and_then(|append| self.tip().require_sound().map(|()| append)) {
                 Ok(append) => append,
+                Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(error) => {
-                    // What was published stays true: the next sweep removes the rest.
                     swept.failed.extend(batch.iter().map(|(_, _, listed)| (listed.name, error.to_string())));
                     break;
                 }
@@ -288,3 +293,56 @@ const LET_OTHERS_PUBLISH: Duration = Duration::from_millis(200);
 
 /// Heads that are kept besides their checkpoints. format-spec/head.md.
 pub const HEADS_KEPT: u64 = 16;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::base::stop::{Stop, StopSignal};
+    use crate::codec::chunker::Parameters;
+    use crate::codec::key_file::KeyFile;
+    use crate::codec::key_slot::Secret;
+    use crate::codec::live_state::LiveState;
+    use crate::repository::lock::Locks;
+    use crate::repository::{Access, fixture};
+    use crate::storage::Storage;
+    use crate::storage::memory::Memory;
+    use std::sync::Arc;
+
+    /// Between two batches of files who wants an end is heard, and the next sweep goes on.
+    #[test]
+    fn a_sweep_hears_a_stop() {
+        let storage = Memory::new();
+        drop(fixture::repository(&storage, 1, Parameters::FILES));
+        let open = |locks: Locks| {
+            let access = Access { locks, ..Access::bare(Arc::new(storage.clone()), "/memory/1".into()) };
+            Repository::open(access, &Secret::KeyFile(KeyFile::generate(&[1; 32]))).unwrap()
+        };
+        let repository = open(Locks::none());
+        let packs: Vec<ObjectId> = (0..REMOVED_AT_ONCE + 10)
+            .map(|number| {
+                let bytes = number.to_le_bytes();
+                let id = ObjectId::of(&bytes);
+                repository.storage().put(&ObjectName::Pack(id), &bytes).unwrap();
+                id
+            })
+            .collect();
+        let mark = |state: &mut LiveState, since| {
+            state.marked.extend(packs.iter().map(|id| (*id, Mark { kind: MarkedKind::Pack, since })));
+            Ok(())
+        };
+        repository.append(mark).unwrap();
+        repository.pin_newest().unwrap();
+        let ready = repository.sweepable(Duration::ZERO, Time::now()).unwrap().ready;
+        assert_eq!(ready.len(), packs.len());
+        drop(repository);
+        let stop = StopSignal::new();
+        stop.request(Stop::User);
+        let count = || storage.list(Folder::Packs).unwrap().len();
+        let ended = open(Locks::none().ended_by(stop)).sweep(&ready, Time::now());
+        assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
+        assert_eq!(count(), 10, "the first batch");
+        let swept = open(Locks::none()).sweep(&[], Time::now()).unwrap();
+        assert_eq!((swept.removed, count()), (10, 0));
+    }
+}

@@ -67,6 +67,7 @@ impl Failure {
             E::Locked(LockError::Failed { source, .. }) => {
                 return Self::failed(error.to_string()).remedy(of_system(source));
             }
+            E::Interrupted | E::Locked(LockError::Interrupted) => return Self::interrupted(),
             E::Locked(LockError::Busy { .. }) => (
                 Kind::Locked,
                 "wait for it, for example with --retry-lock 10m; locks end with the process that holds them",
@@ -396,6 +397,8 @@ mod tests {
             (R::Occupied { place: text(), why: "x" }.into(), Kind::Conflict),
             (R::NoRepository { place: text(), why: "x" }.into(), Kind::NoRepository),
             (R::Locked(LockError::Busy { holder: None }).into(), Kind::Locked),
+            (R::from(LockError::Interrupted).into(), Kind::Interrupted),
+            (R::Interrupted.into(), Kind::Interrupted),
             (R::Missing { object, generation: 1 }.into(), Kind::Damage),
             (stored(io::ErrorKind::StorageFull).into(), Kind::TargetFull),
             (stored(io::ErrorKind::PermissionDenied).into(), Kind::Failed),

@@ -195,7 +195,7 @@ fn recover(
         None => None,
         Some(local) => {
             let root = local.root().map_err(repository::Error::from)?;
-            let writer = Locks::within(&place, root).for_command("recover");
+            let writer = Locks::within(&place, root).for_command("recover").ended_by(environment.stop.clone());
             Some(writer.writer(environment.retry_lock).map_err(repository::Error::from)?)
         }
     };

@@ -7,12 +7,12 @@ use super::backup::{ChangeRequest, Report, finish};
 use super::environment::{Environment, repositories};
 use super::failure::Failure;
 use crate::base::escape::escape;
+use crate::base::polled::Polled;
 use crate::ops::backup::{self, Options};
 use crate::ops::{Monitor, Phase};
 use crate::repository::Repository;
 use crate::repository::pack_writer::PackOptions;
 use crate::storage::remote::ssh;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Deserialize;
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -20,9 +20,6 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-
-/// How often it is asked whether somebody wants an end while nothing comes.
-const TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// What it is called, and what the snapshot says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -104,7 +101,7 @@ pub fn run_in(
         backup::run_stream(repository, input, end, name, &labels, &options, monitor)
     };
     let report = match source {
-        Source::Input(open) => store(&mut Polled(open()?), &mut || Ok(()))?,
+        Source::Input(open) => store(&mut Polled::new(open()?), &mut || Ok(()))?,
         Source::Command { program, arguments } => store_output(program, arguments, store)?,
     };
     Ok(finish(report, Vec::new(), repository, environment, monitor))
@@ -121,7 +118,7 @@ fn store_output(
     ssh::Place::hide_from(&mut command);
     let mut child = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let mut output: Box<dyn Read> = match child.stdout.take() {
-        Some(output) => Box::new(Polled(output)),
+        Some(output) => Box::new(Polled::new(output)),
         None => Box::new(io::empty()),
     };
     let mut end = || match child.wait() {
@@ -137,37 +134,4 @@ fn store_output(
         let _ = child.wait();
     }
     Ok(report?)
-}
-
-/// A reader that does not wait for bytes for longer than a tick: then it is as if a signal had interrupted it, and whoever reads asks
-/// whether somebody wants an end.
-struct Polled<T>(T);
-
-impl<T: Read + AsFd> Read for Polled<T> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let ready = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&TICK))?;
-        if ready == 0 {
-            return Err(io::ErrorKind::Interrupted.into());
-        }
-        self.0.read(buffer)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use std::io::Write;
-
-    #[test]
-    fn nobody_waits_for_bytes_that_do_not_come() {
-        let (reader, mut writer) = io::pipe().unwrap();
-        let mut polled = Polled(reader);
-        let mut buffer = [0; 8];
-        assert_eq!(polled.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::Interrupted);
-        writer.write_all(b"ab").unwrap();
-        assert_eq!(polled.read(&mut buffer).unwrap(), 2);
-        drop(writer);
-        assert_eq!(polled.read(&mut buffer).unwrap(), 0);
-    }
 }

@@ -253,6 +253,30 @@ fn no_ssh_outlives_the_program_however_it_ends() {
     assert_nothing_is_left(place.path(), "a whole sync");
 }
 
+/// Who waits for another run's lock, and who waits for a stream that gives nothing.
+#[test]
+fn who_waits_hears_a_signal() {
+    let world = World::with_repository();
+    world.write("a", "a");
+    for first in [Signal::INT, Signal::TERM] {
+        let begin = |words: &[&str], input: Stdio| {
+            let mut command = heeding(&world.command(words));
+            command.stdin(input).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        };
+        let mut stream = begin(&["backup", "--retry-lock", "5m", "--stdin"], Stdio::piped());
+        wait_for("the lock is not taken", || world.run(&["backup", "tree"]).code == Some(11));
+        let mut waiting = begin(&["backup", "--retry-lock", "5m", "tree"], Stdio::null());
+        // It opens the repository in less than that.
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(waiting.try_wait().unwrap().is_none(), "it does not wait");
+        for process in [&mut waiting, &mut stream] {
+            signal(process, first);
+            assert_eq!(code(process, Duration::from_secs(2)), Some(130));
+        }
+    }
+    assert_eq!(world.run(&["backup", "tree"]).code, Some(0));
+}
+
 /// A server that takes the connection and says nothing: there is no control socket yet, and OpenDAL forgets the ssh after ten seconds.
 #[test]
 fn an_ssh_that_still_connects_ends_too() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use packstone::base::time::Time;
 use packstone::codec::tree::{Metadata, Node, Xattr};
-use packstone::files::apply::{Applier, Severity};
+use packstone::files::apply::{Applier, Severity, What};
 use packstone::files::directory::Directory;
 use packstone::files::metadata::{APPEND, FLAGS_MASK, IMMUTABLE, capture};
 use packstone::files::new_file::NewFile;
@@ -125,9 +125,9 @@ fn an_ordinary_user_never_makes_a_set_id_program_of_his_own() {
     let file = NewFile::create(&target, b"program", Existing::Refuse).unwrap();
     let (_, problems) = file.finish(&wanted, &Applier::new(false)).unwrap();
     // Owners and set-id bits are what he may not set, and knows. A capability is missed.
-    let what: Vec<_> = problems.iter().map(|problem| (problem.what.as_str(), problem.severity)).collect();
+    let what: Vec<_> = problems.iter().map(|problem| (problem.what.clone(), problem.severity)).collect();
     let (note, missed) = (Severity::Note, Severity::NotPermitted);
-    assert_eq!(what, [("owner", note), ("set-id bits", note), ("capabilities", missed)]);
+    assert_eq!(what, [(What::Owner, note), (What::SetIdBits, note), (What::Capabilities, missed)]);
     let (found, _) = captured(place.path(), b"program");
     assert_eq!((found.mode, found.xattrs.len()), (0o755, 0));
     // His own may be one.

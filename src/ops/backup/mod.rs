@@ -291,7 +291,8 @@ fn examine_sources(
     Ok(())
 }
 
-/// Backs up one stream as a file of the given name.
+/// Backs up one stream as a file of the given name. Between two reads it is asked whether somebody wants an end: a source that may give
+/// nothing for long is a [`Polled`](crate::base::polled::Polled) one.
 ///
 /// # Errors
 /// As [`run`]; a source that fails in the middle leaves no snapshot.

@@ -423,6 +423,10 @@ impl<'a, 'r> Store<'a, 'r> {
         let finished = loop {
             match pieces.next(self.spare.as_ref())? {
                 Item::Chunk { start, length, id } => {
+                    // A file may take hours.
+                    if self.monitor.interrupted() {
+                        return Err(Error::Interrupted);
+                    }
                     let bytes = pieces.bytes(start, length)?;
                     if self.run.add(PackKind::Data, id, bytes)? {
                         added += length as u64;

@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+use crate::base::polled::Polled;
 use crate::base::stop::Stop;
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,6 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::ThreadId;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::codec::chunker::Parameters;
@@ -400,6 +402,59 @@ fn a_link_with_a_slash_behind_it_is_the_directory() {
     }
     let both = backup(&repository, &[place.join("real"), place.join("plain/")], &Excludes::new(), &options());
     assert_eq!(both.outcome, Outcome::Partial, "a file with a slash behind it is not there");
+}
+
+/// Wants an end from the first bytes on, or from a time on.
+struct Ending {
+    at: Instant,
+    on_item: bool,
+    seen: AtomicUsize,
+}
+
+impl Monitor for Ending {
+    fn phase(&self, _: Phase) {}
+    fn expect(&self, _: u64, _: u64, _: bool) {}
+    fn advance(&self, _: u64, _: u64) {}
+    fn item(&self, _: &Item<'_>) {
+        self.seen.fetch_add(1, Relaxed);
+    }
+    fn problem(&self, _: &Problem<'_>) {}
+    fn stop(&self) -> Option<Stop> {
+        let is_over = Instant::now() >= self.at || self.on_item && self.seen.load(Relaxed) > 0;
+        is_over.then_some(Stop::User)
+    }
+}
+
+/// Story: a command that printed nothing for an hour could not be stopped for an hour.
+#[test]
+fn a_stream_that_gives_nothing_hears_a_stop() {
+    let repository = repository();
+    let (source, _open) = std::io::pipe().unwrap();
+    let sources = Sources::new(&["/".into()], &Excludes::new()).unwrap();
+    let begun = Instant::now();
+    let monitor = Ending { at: begun + Duration::from_millis(300), on_item: false, seen: AtomicUsize::new(0) };
+    let mut source = Polled::new(source);
+    let ran = run_stream(&repository, &mut source, &mut || Ok(()), b"db.sql", &labels(&sources), &options(), &monitor);
+    assert!(matches!(ran, Err(Error::Interrupted)), "{ran:?}");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(repository.snapshots().unwrap().is_empty());
+}
+
+/// Story: a stop was heard between two groups of files only, and a large file is a group of its own.
+#[test]
+fn a_large_file_hears_a_stop() {
+    let repository = repository();
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = vec![0; 16 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    fs::write(folder.path().join("large"), bytes).unwrap();
+    let sources = Sources::new(&[folder.path().into()], &Excludes::new()).unwrap();
+    let labels = labels(&sources);
+    let later = Instant::now() + Duration::from_secs(3600);
+    let monitor = Ending { at: later, on_item: true, seen: AtomicUsize::new(0) };
+    let ran = run(&repository, sources, Rules::default(), &labels, &options(), &monitor);
+    assert!(matches!(ran, Err(Error::Interrupted)), "{ran:?}");
+    assert_eq!(monitor.seen.load(Relaxed), 1, "the file was begun, and not stored to its end");
 }
 
 #[test]

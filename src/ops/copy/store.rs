@@ -206,6 +206,10 @@ impl Store<'_, '_> {
         let digest = loop {
             match pieces.next(&self.spare)? {
                 Item::Chunk { start, length, id } => {
+                    // A file may take hours.
+                    if self.parts.monitor.interrupted() {
+                        return Err(Failure::Final(Error::Interrupted));
+                    }
                     if self.run.add(PackKind::Data, id, pieces.bytes(start, length)?)? {
                         added += length as u64;
                     }

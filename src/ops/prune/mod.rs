@@ -191,6 +191,7 @@ impl<'r> View<'r> {
 fn inner(error: Error) -> repository::Error {
     match error {
         Error::Repository(error) | Error::At { source: error, .. } => error,
+        Error::Interrupted => repository::Error::Interrupted,
         Error::NotFound(message) => repository::Error::NotFound(message),
         Error::Conflict(message) => repository::Error::Conflict(message),
         Error::Invalid(message) => repository::Error::Invalid(message),

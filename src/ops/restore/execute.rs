@@ -22,7 +22,7 @@ use super::worker::{Jobs, Source, Worker};
 use super::{Options, verify};
 use crate::base::escape::Escaped;
 use crate::base::threads;
-use crate::files::apply::{Applier, ApplyProblem, Severity as Bad};
+use crate::files::apply::{Applier, ApplyProblem, Severity as Bad, What};
 use crate::files::copy::not_linked;
 use crate::files::made::Made;
 use crate::files::target::{Existing, Target, TargetError};
@@ -363,7 +363,7 @@ impl Shared<'_> {
         left(decisions, ordinal);
         let severity = if self.applier.rights().makes_devices() { Bad::Failed } else { Bad::Note };
         let reason = "not permitted, and not made".to_owned();
-        self.applied(place, ordinal, vec![ApplyProblem { what: "devices".to_owned(), severity, reason }]);
+        self.applied(place, ordinal, vec![ApplyProblem { what: What::Device, severity, reason }]);
     }
 
     fn adjusts(&self, decisions: &mut [Decision]) {

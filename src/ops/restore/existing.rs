@@ -11,6 +11,7 @@ use super::compare::{self, CompareError, Verdict};
 use super::deletion::{self, Stays};
 use super::planner::{Planner, There};
 use super::report::ProblemKind;
+use crate::base::escape::escape;
 use crate::base::shortage::is_shortage;
 use crate::base::time::Time;
 use crate::codec::tree::{Content, Metadata, Node};
@@ -79,6 +80,17 @@ pub(super) fn own_error(target: &Path, error: OwnError) -> Error {
             Error::Shortage { path: target.as_os_str().as_encoded_bytes().to_vec(), source }
         }
         error => Error::Refused(format!("the target: {error}")),
+    }
+}
+
+/// The target is there, and is no directory or cannot be opened.
+pub(super) fn target_error(target: &Path, error: io::Error) -> Error {
+    let path = escape(target.as_os_str().as_encoded_bytes());
+    match error.kind() {
+        io::ErrorKind::NotADirectory => {
+            Error::Conflict(format!("the target {path} is no directory: name one, or a new place"))
+        }
+        _ => Error::System { what: format!("the target {path} cannot be opened"), source: error },
     }
 }
 

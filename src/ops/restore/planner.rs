@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::catalog::{Adjust, Catalog, Directory, File, Link, NONE, Place, Special, next_row};
 use super::deletion::{self, Deletion, Sources, Stays};
-use super::existing::{Existing, Keep, own_error};
+use super::existing::{Existing, Keep, own_error, target_error};
 use super::pieces::{Piece, Pieces};
 use super::plan::{Plan, Start};
 use super::report::{Problem, ProblemKind, Report};
@@ -222,20 +222,10 @@ impl Planner<'_> {
     /// nobody who restores into /tmp wants another /tmp.
     fn root(&mut self, is_directory: bool, found: &Found) -> Result<()> {
         let target = &self.options.target;
-        let refuse = |error: io::Error| {
-            use std::os::unix::ffi::OsStrExt;
-            let path = Escaped(target.as_os_str().as_bytes()).to_string();
-            match error.kind() {
-                io::ErrorKind::NotADirectory => {
-                    Error::Conflict(format!("the target {path} is no directory: name one, or a new place"))
-                }
-                _ => Error::System { what: format!("the target {path} cannot be opened"), source: error },
-            }
-        };
         let there = match Target::open_with(target, false, self.systems.clone()) {
             Ok(target) => There::Directory(target.root()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => There::Nothing,
-            Err(error) => return Err(refuse(error)),
+            Err(error) => return Err(target_error(target, error)),
         };
         let place = Place { directory: 0, name: self.catalog.name(b"")? };
         let stands_for_it = match &there {

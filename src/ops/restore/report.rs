@@ -146,7 +146,7 @@ impl Report {
 
     pub(super) fn unset(&mut self, problem: ApplyProblem, path: &[u8]) {
         let ApplyProblem { what, severity, reason } = problem;
-        let mut cause = Cause { severity, what, reason };
+        let mut cause = Cause { severity, what: what.to_string(), reason };
         if self.unset.len() >= CAUSES_MAX && !self.unset.contains_key(&cause) {
             cause = Cause { severity, what: "other metadata".to_owned(), reason: "for more reasons".to_owned() };
         }

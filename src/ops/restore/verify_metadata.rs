@@ -10,17 +10,32 @@ use super::execute::Shared;
 use super::existing::is_same_special;
 use super::report::{ProblemKind, READ_BACK};
 use crate::codec::tree::{Metadata, Node};
-use crate::files::apply::{ApplyProblem, Severity};
+use crate::files::apply::{ApplyProblem, Severity, What};
 use crate::files::keep::Found;
 use crate::files::target::TargetDirectory;
 
-/// The parts of metadata, by a word of what is said about them.
-const PARTS: [&str; 7] = ["owner", "mode", "set-id", "capabilities", "times", "attribute", "flag"];
+const OWNER: u8 = 1 << 0;
+const MODE: u8 = 1 << 1;
+const SET_ID: u8 = 1 << 2;
+const CAPABILITIES: u8 = 1 << 3;
+const TIMES: u8 = 1 << 4;
+const ATTRIBUTES: u8 = 1 << 5;
+const FLAGS: u8 = 1 << 6;
 
-/// The parts that something said about metadata is about, a bit for each.
-pub(super) fn parts(what: &str) -> u8 {
-    let found = PARTS.iter().enumerate().filter(|(_, word)| what.contains(*word));
-    found.fold(0, |all, (number, _)| all | 1 << number)
+/// The parts of metadata that something about an inode is, a bit for each.
+pub(super) const fn parts(what: &What) -> u8 {
+    match what {
+        What::Owner => OWNER,
+        What::OwnerAndMode => OWNER | MODE,
+        What::Mode => MODE,
+        What::SetIdBits => SET_ID,
+        What::SetIdBitsAndCapabilities => SET_ID | CAPABILITIES,
+        What::Capabilities | What::CapabilitiesToRemove => CAPABILITIES,
+        What::Times => TIMES,
+        What::Attributes | What::Attribute(_) | What::AttributeToRemove(_) => ATTRIBUTES,
+        What::Flags | What::Flag(_) => FLAGS,
+        What::Device | What::HardLinks => 0,
+    }
 }
 
 /// Compares the metadata of an open inode.
@@ -66,18 +81,27 @@ mod tests {
 
     #[test]
     fn everything_that_is_said_about_metadata_is_about_a_part_of_it() {
-        for (what, expected) in [
-            ("owner", 1),
-            ("owner and mode", 3),
-            ("set-id bits", 4),
-            ("set-id bits and capabilities", 12),
-            ("times", 16),
-            ("extended attributes", 32),
-            ("extended attribute user.x (to be removed)", 32),
-            ("inode flag 0x10", 64),
-            ("inode flags", 64),
+        let name = || b"user.x".to_vec();
+        for (what, said, expected) in [
+            (What::Owner, "owner", 1),
+            (What::Mode, "mode", 2),
+            (What::OwnerAndMode, "owner and mode", 3),
+            (What::SetIdBits, "set-id bits", 4),
+            (What::Capabilities, "capabilities", 8),
+            (What::CapabilitiesToRemove, "capabilities (to be removed)", 8),
+            (What::SetIdBitsAndCapabilities, "set-id bits and capabilities", 12),
+            (What::Times, "times", 16),
+            (What::Attributes, "extended attributes", 32),
+            (What::Attribute(name()), "extended attribute user.x", 32),
+            // Only the name says so.
+            (What::Attribute(b"user.mode".to_vec()), "extended attribute user.mode", 32),
+            (What::AttributeToRemove(name()), "extended attribute user.x (to be removed)", 32),
+            (What::Flag(16), "inode flag 0x10", 64),
+            (What::Flags, "inode flags", 64),
+            (What::Device, "devices", 0),
+            (What::HardLinks, "hard links", 0),
         ] {
-            assert_eq!(parts(what), expected, "{what}");
+            assert_eq!((parts(&what), what.to_string().as_str()), (expected, said));
         }
     }
 }

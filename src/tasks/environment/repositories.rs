@@ -67,8 +67,9 @@ pub fn access_at(
     storage: Local,
     command: &str,
 ) -> Result<Access, Failure> {
+    let locks = Locks::within(place, storage.root().map_err(repository::Error::from)?);
     Ok(Access {
-        locks: Locks::within(place, storage.root().map_err(repository::Error::from)?).for_command(command),
+        locks: locks.for_command(command).ended_by(environment.stop.clone()),
         storage: Arc::new(storage),
         place: place.to_path_buf(),
         cache: environment.cache_directory(monitor),
