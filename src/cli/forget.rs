@@ -12,7 +12,6 @@ use crate::base::id::ObjectId;
 use crate::base::time::Time;
 use crate::ops::forget::policy::{Moment, Period, Quota, Rules};
 use crate::ops::forget::{self, Group, Judged, Plan, Report, Wanted};
-use crate::ops::prune;
 use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::text::span::{Span, parse_span};
@@ -223,9 +222,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
             .info(concat!("What prune would do is known when they are removed. Then: ", suggest!("prune --dry-run")))?;
         return Ok(Exit::Success);
     }
-    let options = arguments.prune_options.resolve(context);
     let progress = context.progress(Work::Other);
-    let report = prune::run(&repository, &options, &progress);
+    let request = arguments.prune_options.request(false);
+    let report = request.prune(&repository, context.environment.packs, &progress);
     progress.finish();
     super::prune::show(&report?, false, context)
 }

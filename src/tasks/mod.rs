@@ -9,6 +9,7 @@ pub mod check_mirror;
 pub mod environment;
 mod error_mapping;
 pub mod failure;
+pub mod prune;
 pub mod remedy;
 pub mod text_form;
 
