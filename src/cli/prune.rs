@@ -51,7 +51,7 @@ impl PruneOptions {
         Request {
             max_unused: Some(self.max_unused),
             max_repack_size: self.max_repack_size,
-            grace: Some(self.grace),
+            grace: (!self.instant).then_some(self.grace),
             instant: self.instant,
             dry_run,
         }

@@ -3,12 +3,12 @@
 
 pub use crate::ops::select::{GroupBy, SnapshotArgument, SnapshotRef, TagList};
 
-use crate::ops::backup;
 use crate::ops::select::Filter;
+use crate::tasks::snapshot_filter;
 use clap::builder::{OsStringValueParser, TypedValueParser, ValueParserFactory};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 impl ValueParserFactory for SnapshotArgument {
     type Parser = clap::builder::ValueParser;
@@ -77,17 +77,20 @@ pub struct SnapshotFilter {
 }
 
 impl SnapshotFilter {
+    /// The same as a part of a request.
+    #[must_use]
+    pub fn request(&self) -> snapshot_filter::SnapshotFilter {
+        snapshot_filter::SnapshotFilter {
+            hosts: self.hosts.clone(),
+            tags: self.tags.clone(),
+            paths: self.paths.clone(),
+        }
+    }
+
     /// What was meant: relative paths begin in the current directory, and snapshots hold absolute ones.
     #[must_use]
     pub fn resolve(&self) -> Filter {
-        self.from_directory(&std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")))
-    }
-
-    /// The same with relative paths beginning in `directory`.
-    #[must_use]
-    pub fn from_directory(&self, directory: &Path) -> Filter {
-        let paths = backup::absolute(&self.paths, directory);
-        Filter { hosts: self.hosts.clone(), tags: self.tags.clone(), paths }
+        self.request().resolve()
     }
 }
 
@@ -106,13 +109,5 @@ mod tests {
         assert!(DiffTarget::parse("Documents".into()).unwrap_err().contains("./directory"));
         let odd = OsString::from_vec(b"/caf\xe9".to_vec());
         assert_eq!(DiffTarget::parse(odd.clone()), Ok(DiffTarget::Live(odd.into())));
-    }
-
-    #[test]
-    fn paths_are_made_absolute() {
-        let filter =
-            SnapshotFilter { paths: vec!["etc/.".into(), "/var/../home/".into()], ..SnapshotFilter::default() };
-        assert_eq!(filter.from_directory(Path::new("/")).paths, [b"/etc".to_vec(), b"/home".to_vec()]);
-        assert!(SnapshotFilter::default().resolve().is_empty());
     }
 }

@@ -9,8 +9,10 @@ pub mod check_mirror;
 pub mod environment;
 mod error_mapping;
 pub mod failure;
+pub mod forget;
 pub mod prune;
 pub mod remedy;
+pub mod snapshot_filter;
 pub mod text_form;
 
 use crate::ops::{Monitor, Problem, Subject};

@@ -23,7 +23,7 @@ pub struct Request {
     /// How long what is marked can come back before it is removed; [`GRACE`] when it is left out.
     #[serde(deserialize_with = "super::text_form::days")]
     pub grace: Option<Duration>,
-    /// Remove at once what no running task relies on; nothing of it can come back. There is no grace then.
+    /// Remove at once what no running task relies on; nothing of it can come back. No grace may be given beside it.
     pub instant: bool,
     /// Change nothing, only say what would be done.
     pub dry_run: bool,
@@ -34,16 +34,30 @@ pub struct Request {
 /// # Errors
 /// [`Kind::Damage`](super::failure::Kind::Damage) when something of a snapshot cannot be read: then nothing is marked.
 pub fn run(request: &Request, environment: &Environment, monitor: &dyn Monitor) -> Result<Report, Failure> {
+    request.require_clear()?;
     let repository = repositories::open_repository(environment, monitor, "prune")?;
     request.prune(&repository, environment.packs, monitor)
 }
 
 impl Request {
-    /// Prunes a repository that is open.
+    /// Refuses a request that says two things.
     ///
     /// # Errors
-    /// As [`run`].
-    pub fn prune(&self, repository: &Repository, packs: PackOptions, monitor: &dyn Monitor) -> Result<Report, Failure> {
+    /// The refusal.
+    pub(super) fn require_clear(&self) -> Result<(), Failure> {
+        match self.instant && self.grace.is_some() {
+            true => Err(Failure::usage("either a grace is given or there is none, not both: nothing was removed")),
+            false => Ok(()),
+        }
+    }
+
+    /// Prunes a repository that is open.
+    pub(super) fn prune(
+        &self,
+        repository: &Repository,
+        packs: PackOptions,
+        monitor: &dyn Monitor,
+    ) -> Result<Report, Failure> {
         let options = self.options(packs);
         Ok(match self.dry_run {
             true => prune::plan(repository, &options, monitor)?,
@@ -78,7 +92,9 @@ mod tests {
         let all = options(r#"{"max-unused": "10M", "max-repack-size": "1G", "grace": "12h"}"#);
         assert_eq!((all.limits.max_unused, all.limits.max_repack), (MaxUnused::Bytes(10 << 20), Some(1 << 30)));
         assert_eq!(all.grace, Duration::from_secs(12 * 3600));
-        assert_eq!(options(r#"{"instant": true, "grace": "12h"}"#).grace, Duration::ZERO);
+        assert_eq!(options(r#"{"instant": true}"#).grace, Duration::ZERO);
         assert!(serde_json::from_str::<Request>(r#"{"max-unused": "x"}"#).is_err());
+        let both: Request = serde_json::from_str(r#"{"instant": true, "grace": "12h"}"#).unwrap();
+        assert!(both.require_clear().is_err());
     }
 }
