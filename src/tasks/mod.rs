@@ -14,6 +14,7 @@ pub mod prune;
 pub mod remedy;
 pub mod snapshot_filter;
 pub mod text_form;
+pub mod undelete;
 
 use crate::ops::{Monitor, Problem, Subject};
 use crate::repository::Repository;
