@@ -10,9 +10,11 @@ pub mod environment;
 mod error_mapping;
 pub mod failure;
 pub mod forget;
+pub mod hold;
 pub mod prune;
 pub mod remedy;
 pub mod snapshot_filter;
+pub mod tag;
 pub mod text_form;
 pub mod undelete;
 
