@@ -26,7 +26,7 @@ const CANDIDATES_SHOWN: usize = 8;
 /// Where all of them are shown.
 const LISTED: &str = concat!("To see them: ", suggest!("snapshots"));
 
-/// One snapshot, as it was typed.
+/// One snapshot, as it was typed. The newest by default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SnapshotRef {
     /// The newest but `back` of those that the filters let through: `latest` is 0, `latest~1` the one before.
@@ -36,6 +36,12 @@ pub enum SnapshotRef {
     },
     /// The one whose id begins with these lower-case hex digits (1 to 64 of them).
     Prefix(String),
+}
+
+impl Default for SnapshotRef {
+    fn default() -> Self {
+        Self::Latest { back: 0 }
+    }
 }
 
 impl FromStr for SnapshotRef {
@@ -87,7 +93,7 @@ impl FromStr for IdBeginning {
 }
 
 /// A snapshot or a part of one: `ID`, `ID:path`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotArgument {
     /// Which snapshot.
     pub snapshot: SnapshotRef,
@@ -113,6 +119,14 @@ impl SnapshotArgument {
         let name =
             String::from_utf8(bytes).map_err(|error| format!("\"{}\" names no snapshot", escape(error.as_bytes())))?;
         Ok(Self { snapshot: name.parse()?, path })
+    }
+}
+
+impl FromStr for SnapshotArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        Self::parse(text.into())
     }
 }
 

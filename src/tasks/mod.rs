@@ -11,6 +11,7 @@ mod error_mapping;
 pub mod failure;
 pub mod forget;
 pub mod hold;
+pub mod patterns;
 pub mod prune;
 pub mod remedy;
 pub mod snapshot_filter;

@@ -1,10 +1,23 @@
 //! Values that are written as text in a configuration and in a request, as they are typed on the command line: `"30d"`, `"500M"`,
 //! `"latest~1"`. For `#[serde(deserialize_with = "...")]`; the parser is the type's own, so a value means the same everywhere.
 
+use crate::base::time::Time;
 use serde::de::{Deserialize, Deserializer, Error};
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
+
+/// One value.
+///
+/// # Errors
+/// The sentence of its parser.
+pub fn value<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err: Display>,
+    D: Deserializer<'de>,
+{
+    String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+}
 
 /// One value that may be left out.
 ///
@@ -79,4 +92,22 @@ pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D
 pub fn days<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text: Option<String> = Option::deserialize(deserializer)?;
     text.map(|text| crate::text::span::parse_days(&text).map_err(D::Error::custom)).transpose()
+}
+
+/// A moment that may be left out: `"2026-11-20 10:02:11"`, `"now"`.
+///
+/// # Errors
+/// The sentence of [`crate::text::clock::parse`].
+pub fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    text.map(|text| crate::text::clock::parse(&text).map_err(D::Error::custom)).transpose()
+}
+
+/// A moment, or how long ago it was, that may be left out: `"2026-11-20"`, `"7d"`.
+///
+/// # Errors
+/// The sentence of [`crate::text::clock::parse_past`].
+pub fn past_moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    text.map(|text| crate::text::clock::parse_past(&text).map_err(D::Error::custom)).transpose()
 }
