@@ -4,20 +4,18 @@ use super::exit::Exit;
 use super::json;
 use super::progress::Work;
 use super::prune::PruneOptions;
-use super::snapshot_argument::{GroupBy, SnapshotFilter, SnapshotRef, TagList};
-use super::watch::tell_warnings;
+use super::snapshot_argument::{GroupBy, SnapshotRef, TagList};
 use super::{Context, snapshot_json, snapshot_table};
 use crate::base::command::suggest;
 use crate::base::id::ObjectId;
-use crate::base::time::Time;
-use crate::ops::forget::policy::{Moment, Period, Quota, Rules};
-use crate::ops::forget::{self, Group, Judged, Plan, Report, Wanted};
-use crate::ops::prune;
-use crate::tasks::environment::repositories;
+use crate::ops::forget::policy::{Period, Quota, Rules};
+use crate::ops::forget::{Group, Judged, Plan, Report, Wanted, describe};
+use crate::ops::select::IdBeginning;
 use crate::tasks::failure::Failure;
-use crate::text::span::{Span, parse_span};
-use crate::text::{clock, size};
-use jiff::tz::TimeZone;
+use crate::tasks::forget::{self, Request};
+use crate::tasks::snapshot_filter::SnapshotFilter;
+use crate::text::size;
+use crate::text::span::Span;
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -71,119 +69,84 @@ pub struct Arguments {
 #[command(next_help_heading = "Rules")]
 pub struct RuleArguments {
     /// Keep the newest N (of this and all counts: "unlimited" for all)
-    #[arg(short = 'l', long, value_name = "N", value_parser = parse_quota, allow_hyphen_values = true)]
+    #[arg(short = 'l', long, value_name = "N", allow_hyphen_values = true)]
     pub keep_last: Option<Quota>,
     /// Keep the newest of each of the last N minutes that have one
-    #[arg(long, value_name = "N", value_parser = parse_quota, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub keep_minutely: Option<Quota>,
     /// Keep the newest of each of the last N hours that have one
-    #[arg(short = 'H', long, value_name = "N", value_parser = parse_quota, allow_hyphen_values = true)]
+    #[arg(short = 'H', long, value_name = "N", allow_hyphen_values = true)]
     pub keep_hourly: Option<Quota>,
     /// Keep the newest of each of the last N days that have one
-    #[arg(short = 'd', long, value_name = "N", value_parser = parse_quota, allow_hyphen_values = true)]
+    #[arg(short = 'd', long, value_name = "N", allow_hyphen_values = true)]
     pub keep_daily: Option<Quota>,
     /// Keep the newest of each of the last N weeks that have one
-    #[arg(short = 'w', long, value_name = "N", value_parser = parse_quota, allow_hyphen_values = true)]
+    #[arg(short = 'w', long, value_name = "N", allow_hyphen_values = true)]
     pub keep_weekly: Option<Quota>,
     /// Keep the newest of each of the last N months that have one
-    #[arg(short = 'm', long, value_name = "N", value_parser = parse_quota, allow_hyphen_values = true)]
+    #[arg(short = 'm', long, value_name = "N", allow_hyphen_values = true)]
     pub keep_monthly: Option<Quota>,
     /// Keep the newest of each of the last N years that have one
-    #[arg(short = 'y', long, value_name = "N", value_parser = parse_quota, allow_hyphen_values = true)]
+    #[arg(short = 'y', long, value_name = "N", allow_hyphen_values = true)]
     pub keep_yearly: Option<Quota>,
     /// Keep all within this span before the newest, such as 1y5m7d2h
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN")]
     pub keep_within: Option<Span>,
     /// Keep the newest of each minute within this span before the newest
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN")]
     pub keep_within_minutely: Option<Span>,
     /// Keep the newest of each hour within this span before the newest
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN")]
     pub keep_within_hourly: Option<Span>,
     /// Keep the newest of each day within this span before the newest
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN")]
     pub keep_within_daily: Option<Span>,
     /// Keep the newest of each week within this span before the newest
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN")]
     pub keep_within_weekly: Option<Span>,
     /// Keep the newest of each month within this span before the newest
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN")]
     pub keep_within_monthly: Option<Span>,
     /// Keep the newest of each year within this span before the newest
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, value_name = "SPAN")]
     pub keep_within_yearly: Option<Span>,
     /// Keep those with all of these tags, separated by commas (can be given multiple times: any of the lists)
     #[arg(long = "keep-tag", value_name = "TAG[,TAG...]")]
     pub keep_tags: Vec<TagList>,
     /// Keep those whose id begins so (can be given multiple times)
-    #[arg(long = "keep-id", value_name = "ID", value_parser = parse_id)]
-    pub keep_ids: Vec<String>,
+    #[arg(long = "keep-id", value_name = "ID")]
+    pub keep_ids: Vec<IdBeginning>,
 }
 
-fn parse_quota(text: &str) -> Result<Quota, String> {
-    match text {
-        "unlimited" | "-1" => Ok(Quota::Unlimited),
-        _ => text.parse().map(Quota::UpTo).map_err(|_| format!("{text:?} is neither a number nor \"unlimited\"")),
-    }
-}
-
-fn parse_id(text: &str) -> Result<String, String> {
-    match text.parse() {
-        Ok(SnapshotRef::Prefix(digits)) => Ok(digits),
-        _ => Err(format!("{text:?} is not the beginning of an id")),
-    }
-}
-
-impl RuleArguments {
-    fn rules(&self) -> Rules {
-        let counts = [
-            self.keep_last,
-            self.keep_minutely,
-            self.keep_hourly,
-            self.keep_daily,
-            self.keep_weekly,
-            self.keep_monthly,
-            self.keep_yearly,
-        ];
-        let within = [
-            self.keep_within,
-            self.keep_within_minutely,
-            self.keep_within_hourly,
-            self.keep_within_daily,
-            self.keep_within_weekly,
-            self.keep_within_monthly,
-            self.keep_within_yearly,
-        ];
-        Rules {
-            counts: counts.map(Option::unwrap_or_default),
-            within: within.map(Option::unwrap_or_default),
-            tags: self.keep_tags.clone(),
-            ids: self.keep_ids.clone(),
+impl Arguments {
+    fn request(&self) -> Request {
+        let filter = SnapshotFilter { hosts: self.hosts.clone(), tags: self.tags.clone(), paths: self.paths.clone() };
+        let rules = &self.rules;
+        Request {
+            snapshots: self.snapshots.clone(),
+            filter,
+            group_by: Some(self.group_by),
+            keep_last: rules.keep_last,
+            keep_minutely: rules.keep_minutely,
+            keep_hourly: rules.keep_hourly,
+            keep_daily: rules.keep_daily,
+            keep_weekly: rules.keep_weekly,
+            keep_monthly: rules.keep_monthly,
+            keep_yearly: rules.keep_yearly,
+            keep_within: rules.keep_within,
+            keep_within_minutely: rules.keep_within_minutely,
+            keep_within_hourly: rules.keep_within_hourly,
+            keep_within_daily: rules.keep_within_daily,
+            keep_within_weekly: rules.keep_within_weekly,
+            keep_within_monthly: rules.keep_within_monthly,
+            keep_within_yearly: rules.keep_within_yearly,
+            keep_tags: rules.keep_tags.clone(),
+            keep_ids: rules.keep_ids.clone(),
+            unsafe_allow_remove_all: self.unsafe_allow_remove_all,
+            prune: self.prune.then(|| self.prune_options.request(false)),
+            dry_run: self.dry_run,
         }
     }
-}
-
-fn wanted(arguments: &Arguments) -> Result<Wanted, Failure> {
-    let (hosts, tags, paths) = (arguments.hosts.clone(), arguments.tags.clone(), arguments.paths.clone());
-    let filter = SnapshotFilter { hosts, tags, paths }.resolve();
-    let rules = arguments.rules.rules();
-    if !arguments.snapshots.is_empty() {
-        if !rules.is_empty() {
-            return Err(Failure::usage("either snapshots are named or rules are given, not both: nothing was removed"));
-        }
-        return Ok(Wanted::Named { names: arguments.snapshots.clone(), filter });
-    }
-    let allow_remove_all = arguments.unsafe_allow_remove_all;
-    if allow_remove_all && filter.is_empty() {
-        return Err(Failure::usage(
-            "--unsafe-allow-remove-all needs --host, --tag or --path beside it: nothing was removed",
-        ));
-    }
-    if rules.is_empty() && !allow_remove_all {
-        return Err(Failure::usage("no rule says what to keep, and no snapshot is named: nothing was removed")
-            .remedy(concat!("for example: ", suggest!("forget --keep-daily 7 --keep-weekly 4 --dry-run"))));
-    }
-    Ok(Wanted::ByRules { filter, group_by: arguments.group_by, rules, allow_remove_all })
 }
 
 /// Runs the command.
@@ -191,43 +154,34 @@ fn wanted(arguments: &Arguments) -> Result<Wanted, Failure> {
 /// # Errors
 /// [`Exit::Usage`] without rules and names; when a group would lose everything, or a held snapshot is named.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let wanted = wanted(arguments)?;
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "forget")?;
-    let moment = Moment { now: Time::now(), zone: clock::local_zone() };
-    let plan = forget::plan(&repository, &wanted, &moment)?;
-    tell_warnings(&repository, context.output);
-    if let Wanted::ByRules { rules, .. } = &wanted {
-        for (id, error) in &plan.damaged {
-            let id = id.short();
-            context.output.warn(&format!(
-                "snapshot {id} cannot be read ({error}): no rule removes it. To remove it: {}",
-                suggest!("forget {}", id)
-            ));
-        }
-        if !context.output.json {
-            show_groups(&plan, rules, arguments.compact, context)?;
-        }
+    let output = context.output;
+    let plan = forget::plan(&arguments.request(), &context.environment, &context.watch())?;
+    if let Wanted::ByRules { rules, .. } = &plan.wanted
+        && !output.json
+    {
+        show_groups(&plan.plan, rules, arguments.compact, context)?;
     }
-    let report = if arguments.dry_run { Report::default() } else { forget::execute(&repository, &plan)? };
-    if context.output.json {
-        show_json(&plan, &wanted, arguments.dry_run, &moment.zone, context)?;
+    let removed = plan.execute()?;
+    if output.json {
+        show_json(&removed.plan, arguments.dry_run, context)?;
     } else {
-        tell(&plan, &report, arguments, context)?;
+        tell(&removed.plan.plan, &removed.report, arguments, context)?;
     }
     if !arguments.prune {
         return Ok(Exit::Success);
     }
     if arguments.dry_run {
-        context
-            .output
+        output
             .info(concat!("What prune would do is known when they are removed. Then: ", suggest!("prune --dry-run")))?;
         return Ok(Exit::Success);
     }
-    let options = arguments.prune_options.resolve(context);
     let progress = context.progress(Work::Other);
-    let report = prune::run(&repository, &options, &progress);
+    let pruned = removed.prune(&progress);
     progress.finish();
-    super::prune::show(&report?, false, context)
+    match pruned? {
+        Some(report) => super::prune::show(&report, false, context),
+        None => Ok(Exit::Success),
+    }
 }
 
 fn show_groups(plan: &Plan, rules: &Rules, compact: bool, context: &Context) -> Result<(), Failure> {
@@ -235,7 +189,7 @@ fn show_groups(plan: &Plan, rules: &Rules, compact: bool, context: &Context) -> 
     let rules = crate::base::escape::safe(&rules.to_string());
     output.info(format_args!("Applying rules: keep {rules}"))?;
     for Group { key, keep, remove } in &plan.groups {
-        output.info(format_args!("snapshots for ({}):\n", forget::describe(key)))?;
+        output.info(format_args!("snapshots for ({}):\n", describe(key)))?;
         for (word, list) in [("keep", keep), ("remove", remove)] {
             if list.is_empty() {
                 continue;
@@ -292,7 +246,9 @@ struct GroupJson {
     remove_reasons: Vec<ReasonJson>,
 }
 
-fn show_json(plan: &Plan, wanted: &Wanted, dry_run: bool, zone: &TimeZone, context: &Context) -> Result<(), Failure> {
+fn show_json(planned: &forget::Plan, dry_run: bool, context: &Context) -> Result<(), Failure> {
+    let forget::Plan { plan, wanted, moment, .. } = planned;
+    let zone = &moment.zone;
     let Wanted::ByRules { rules, .. } = wanted else {
         return context.output.json(&serde_json::json!({
             "message_type": "forget",
@@ -336,21 +292,4 @@ fn counters(rules: &Rules, left: &[Quota]) -> serde_json::Map<String, serde_json
         Quota::Unlimited => Some((-1).into()),
     };
     counted.filter_map(|((period, _), left)| Some((period.word().to_owned(), number(left)?))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn counts_are_typed_as_in_restic() {
-        assert_eq!(parse_quota("7"), Ok(Quota::UpTo(7)));
-        assert_eq!(parse_quota("unlimited"), Ok(Quota::Unlimited));
-        assert_eq!(parse_quota("-1"), Ok(Quota::Unlimited));
-        for text in ["", "-2", "x", "1.5", "99999999999"] {
-            assert!(parse_quota(text).is_err(), "{text}");
-        }
-        assert!(parse_id("AB12").is_ok() && parse_id("latest").is_err());
-    }
 }

@@ -4,10 +4,9 @@ use super::Context;
 use super::exit::Exit;
 use super::progress::Work;
 use crate::base::command::suggest;
-use crate::base::time::Time;
-use crate::ops::prune::{self, Limits, MaxUnused, Options, Report, sum};
-use crate::tasks::environment::repositories;
+use crate::ops::prune::{MaxUnused, PackUse, Report, Sum, Why, sum};
 use crate::tasks::failure::Failure;
+use crate::tasks::prune::{self, Request};
 use crate::text::clock;
 use crate::text::size::{self, counted};
 use crate::text::span;
@@ -32,7 +31,7 @@ pub struct Arguments {
 #[derive(Debug, Clone, clap::Args)]
 pub struct PruneOptions {
     /// Space that may stay unused rather than be won by rewriting packs: x%, a size, or unlimited
-    #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = parse_max_unused, help_heading = "Pruning")]
+    #[arg(long, value_name = "LIMIT", default_value = "5%", help_heading = "Pruning")]
     pub max_unused: MaxUnused,
     /// Rewrite at most this much (k, M, G, T: powers of 1024)
     #[arg(long, value_name = "SIZE", value_parser = size::parse, help_heading = "Pruning")]
@@ -45,31 +44,16 @@ pub struct PruneOptions {
     pub instant: bool,
 }
 
-fn parse_max_unused(text: &str) -> Result<MaxUnused, String> {
-    let bad = || format!("{text:?} is no limit: expected a share such as 5%, a size such as 500M, or unlimited");
-    if text == "unlimited" {
-        return Ok(MaxUnused::Unlimited);
-    }
-    match text.strip_suffix('%') {
-        Some(percent) => match percent.parse::<f64>() {
-            Ok(percent) if percent.is_finite() && percent >= 0.0 => Ok(MaxUnused::Percent(percent)),
-            _ => Err(bad()),
-        },
-        None => size::parse(text).map(MaxUnused::Bytes).map_err(|_| bad()),
-    }
-}
-
 impl PruneOptions {
-    /// As the operation wants them.
+    /// As the task wants them.
     #[must_use]
-    pub fn resolve(&self, context: &Context) -> Options {
-        let packs = context.environment.packs;
-        let pack_bytes = packs.pack_bytes;
-        Options {
-            limits: Limits { max_unused: self.max_unused, max_repack: self.max_repack_size, pack_bytes },
-            grace: if self.instant { Duration::ZERO } else { self.grace },
-            packs,
-            now: Time::now(),
+    pub fn request(&self, dry_run: bool) -> Request {
+        Request {
+            max_unused: Some(self.max_unused),
+            max_repack_size: self.max_repack_size,
+            grace: (!self.instant).then_some(self.grace),
+            instant: self.instant,
+            dry_run,
         }
     }
 }
@@ -79,14 +63,8 @@ impl PruneOptions {
 /// # Errors
 /// [`Exit::Damage`] when something of a snapshot cannot be read: then nothing is marked.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "prune")?;
-    let options = arguments.options.resolve(context);
     let progress = context.progress(Work::Other);
-    let report = if arguments.dry_run {
-        prune::plan(&repository, &options, &progress)
-    } else {
-        prune::run(&repository, &options, &progress)
-    };
+    let report = prune::run(&arguments.options.request(arguments.dry_run), &context.environment, &progress);
     progress.finish();
     show(&report?, arguments.dry_run, context)
 }
@@ -106,9 +84,8 @@ pub fn show(report: &Report, dry_run: bool, context: &Context) -> Result<Exit, F
     let (removed, removed_bytes) = report.removed();
     let zone = clock::local_zone();
     if output.json {
-        let of =
-            |sum: prune::Sum| serde_json::json!({ "packs": sum.packs, "bytes": sum.bytes, "unused_bytes": sum.unused });
-        let repacked = |(pack, why): &(prune::PackUse, prune::Why)| {
+        let of = |sum: Sum| serde_json::json!({ "packs": sum.packs, "bytes": sum.bytes, "unused_bytes": sum.unused });
+        let repacked = |(pack, why): &(PackUse, Why)| {
             let (id, why) = (pack.id.to_string(), why.as_str());
             serde_json::json!({ "pack": id, "bytes": pack.length, "unused_bytes": pack.unused, "reason": why })
         };
@@ -142,8 +119,8 @@ pub fn show(report: &Report, dry_run: bool, context: &Context) -> Result<Exit, F
         }
         for (pack, why) in &plan.repack {
             let why = match why {
-                prune::Why::PartlyUnused => format!("{} unused", size::show(pack.unused)),
-                prune::Why::Small => "small".to_owned(),
+                Why::PartlyUnused => format!("{} unused", size::show(pack.unused)),
+                Why::Small => "small".to_owned(),
             };
             output.info(format_args!("pack {}: {}, {why}: rewritten", pack.id.short(), size::show(pack.length)))?;
         }
@@ -215,16 +192,11 @@ fn waiting(report: &Report, context: &Context) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::prune::GRACE;
 
     #[test]
-    fn limits_and_graces_are_parsed() {
-        assert_eq!(parse_max_unused("5%"), Ok(MaxUnused::Percent(5.0)));
-        assert_eq!(parse_max_unused("0"), Ok(MaxUnused::Bytes(0)));
-        assert_eq!(parse_max_unused("10M"), Ok(MaxUnused::Bytes(10 << 20)));
-        assert_eq!(parse_max_unused("unlimited"), Ok(MaxUnused::Unlimited));
-        for text in ["", "%", "-1%", "x", "NaN%", "inf%"] {
-            assert!(parse_max_unused(text).is_err(), "{text}");
-        }
-        assert_eq!(span::parse_days("7d"), Ok(prune::GRACE), "the default");
+    fn the_grace_of_the_help_is_the_one_that_is_taken() {
+        assert_eq!(span::parse_days("7d"), Ok(GRACE));
+        assert_eq!("5%".parse(), Ok(MaxUnused::default()));
     }
 }

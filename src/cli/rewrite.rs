@@ -4,14 +4,10 @@ use super::Context;
 use super::exit::Exit;
 use super::patterns::ExcludeOptions;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
-use super::watch::{Watch, tell_warnings};
 use crate::base::command::suggest;
-use crate::base::escape::escape;
-use crate::ops::rewrite::{self, Change, Options, Report};
-use crate::ops::select;
-use crate::repository::pack_writer::PackOptions;
-use crate::tasks::environment::repositories;
+use crate::ops::rewrite::{Change, Report};
 use crate::tasks::failure::Failure;
+use crate::tasks::rewrite::{self, Request};
 use crate::text::size;
 
 /// Drop paths from snapshots
@@ -43,34 +39,20 @@ pub struct Arguments {
 /// # Errors
 /// [`Exit::Usage`] without a pattern; [`Exit::Damage`] when a listing cannot be read: then nothing was published.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let patterns = arguments.excludes.patterns()?;
-    if patterns.is_empty() {
-        return Err(Failure::usage("nothing to drop: give --exclude, --iexclude or a file of them"));
-    }
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "rewrite")?;
-    repository.require_newest()?;
-    let selection = select::many(&repository, &arguments.snapshots, &arguments.filter.resolve())?;
-    tell_warnings(&repository, context.output);
-    for (id, error) in &selection.damaged {
-        context.output.warn(&format!("snapshot {} cannot be read ({error}): it stays as it is", id.short()));
-    }
-    let options = Options {
-        said: arguments.excludes.given().iter().map(|text| format!("--exclude={}", escape(text))).collect(),
-        excludes: [patterns.exact, patterns.ignoring_case],
-        replace: arguments.forget,
-        packs: PackOptions { discard: arguments.dry_run, ..context.environment.packs },
+    let request = Request {
+        snapshots: arguments.snapshots.clone(),
+        filter: arguments.filter.request(),
+        exclude: arguments.excludes.rules(),
+        forget: arguments.forget,
+        dry_run: arguments.dry_run,
     };
-    let report = rewrite::run(&repository, &selection, &options, &Watch::new(context))?;
-    show(&report, arguments, context)?;
-    let all = selection.damaged.is_empty() || arguments.snapshots.is_empty();
-    Ok(if all { Exit::Success } else { Exit::Damage })
+    let report = rewrite::run(&request, &context.environment, &context.watch())?;
+    show(&report.report, arguments, context)?;
+    Ok(report.kind().into())
 }
 
 fn show(report: &Report, arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     let output = context.output;
-    for warning in &report.warnings {
-        output.warn(warning);
-    }
     let new_id = |id| {
         let published = report.published.as_ref()?;
         published.snapshots.iter().find(|(old, _)| *old == id).map(|(_, new)| *new)

@@ -3,11 +3,9 @@
 use super::Context;
 use super::exit::Exit;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef, TagList};
-use super::watch::tell_warnings;
-use crate::ops::retag::{self, Change};
-use crate::ops::select::Filter;
-use crate::tasks::environment::repositories;
-use crate::tasks::failure::{Failure, Kind};
+use crate::tasks::failure::Failure;
+use crate::tasks::hold;
+use crate::tasks::tag::{self, Report, Request};
 use crate::text::size;
 
 /// Change the tags of snapshots
@@ -58,28 +56,21 @@ pub struct ReleaseArguments {
     pub dry_run: bool,
 }
 
-fn all(lists: &[TagList]) -> Vec<String> {
-    let mut tags: Vec<String> = Vec::new();
-    for tag in lists.iter().flat_map(|TagList(list)| list) {
-        if !tags.contains(tag) {
-            tags.push(tag.clone());
-        }
-    }
-    tags
-}
-
 /// Runs `tag`.
 ///
 /// # Errors
 /// [`Exit::Usage`] when there is nothing to change.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let Arguments { snapshots, add, remove, set, filter, dry_run } = arguments;
-    let change = match (set.is_empty(), add.is_empty() && remove.is_empty()) {
-        (false, _) => Change::Set(all(set)),
-        (true, false) => Change::Tags { add: all(add), remove: all(remove) },
-        (true, true) => return Err(Failure::usage("nothing to change: give --add, --remove or --set")),
+    let request = Request {
+        snapshots: arguments.snapshots.clone(),
+        filter: arguments.filter.request(),
+        add: arguments.add.clone(),
+        remove: arguments.remove.clone(),
+        set: arguments.set.clone(),
+        dry_run: arguments.dry_run,
     };
-    change_all(("tag", "tagged"), snapshots, &filter.resolve(), &change, *dry_run, context)
+    let report = tag::run(&request, &context.environment, &context.watch())?;
+    show(&report, "tagged", request.dry_run, context)
 }
 
 /// Runs `hold`.
@@ -87,8 +78,9 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
 /// # Errors
 /// When a snapshot is not there, or the change cannot be published.
 pub fn hold(arguments: &HoldArguments, context: &mut Context) -> Result<Exit, Failure> {
-    let HoldArguments { snapshots, dry_run } = arguments;
-    change_all(("hold", "held"), snapshots, &Filter::default(), &Change::Held(true), *dry_run, context)
+    let request = hold::Request { snapshots: arguments.snapshots.clone(), dry_run: arguments.dry_run };
+    let report = hold::hold(&request, &context.environment, &context.watch())?;
+    show(&report, "held", request.dry_run, context)
 }
 
 /// Runs `release`.
@@ -96,28 +88,14 @@ pub fn hold(arguments: &HoldArguments, context: &mut Context) -> Result<Exit, Fa
 /// # Errors
 /// As [`hold`].
 pub fn release(arguments: &ReleaseArguments, context: &mut Context) -> Result<Exit, Failure> {
-    let ReleaseArguments { snapshots, dry_run } = arguments;
-    change_all(("release", "released"), snapshots, &Filter::default(), &Change::Held(false), *dry_run, context)
+    let request = hold::Request { snapshots: arguments.snapshots.clone(), dry_run: arguments.dry_run };
+    let report = hold::release(&request, &context.environment, &context.watch())?;
+    show(&report, "released", request.dry_run, context)
 }
 
-fn change_all(
-    (command, done): (&str, &str),
-    snapshots: &[SnapshotRef],
-    filter: &Filter,
-    change: &Change,
-    dry_run: bool,
-    context: &mut Context,
-) -> Result<Exit, Failure> {
-    let repository = repositories::open_repository(&context.environment, &context.watch(), command)?;
-    let plan = retag::plan(&repository, snapshots, filter, change)?;
-    tell_warnings(&repository, context.output);
-    for (id, error) in &plan.damaged {
-        context.output.warn(&format!("snapshot {} cannot be read ({error}): it stays as it is", id.short()));
-    }
+fn show(report: &Report, done: &str, dry_run: bool, context: &Context) -> Result<Exit, Failure> {
     let output = context.output;
-    let is_damage = plan.damaged.iter().any(|(_, error)| error.is_damage());
-    let is_whole = plan.damaged.is_empty() || snapshots.is_empty();
-    let exit = if is_whole { Exit::Success } else { Kind::of_unread(is_damage).into() };
+    let (Report { plan, changed, .. }, exit) = (report, report.kind().into());
     let count = |count: usize| size::counted(count as u64, "snapshot", "snapshots");
     if dry_run {
         for (id, _) in &plan.changes {
@@ -132,9 +110,7 @@ fn change_all(
         output.info(format_args!("{} would be {done}; nothing was changed", count(plan.changes.len())))?;
         return Ok(exit);
     }
-    let replaced = retag::execute(&repository, &plan)?;
-    let changed = replaced.map(|replaced| replaced.snapshots).unwrap_or_default();
-    for (old, new) in &changed {
+    for (old, new) in changed {
         if output.json {
             output.json(&serde_json::json!({
                 "message_type": "changed",

@@ -2,16 +2,13 @@
 
 use super::exit::Exit;
 use super::json;
-use super::snapshot_argument::SnapshotRef;
-use super::watch::Watch;
 use super::{Context, snapshot_json};
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
-use crate::ops::select::Chosen;
-use crate::ops::undelete::{self, Marked};
-use crate::repository::Repository;
-use crate::tasks::environment::repositories;
+use crate::ops::select::{Chosen, IdBeginning};
+use crate::ops::undelete::Marked;
 use crate::tasks::failure::Failure;
+use crate::tasks::undelete::{self, Listing, Report, Request};
 use crate::text::table::{Align, Table};
 use crate::text::{clock, size};
 use serde::Serialize;
@@ -23,18 +20,11 @@ use serde::Serialize;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// Which ones, by the beginnings of their ids; without any, list them all
-    #[arg(value_name = "ID", value_parser = parse_id)]
-    pub ids: Vec<String>,
+    #[arg(value_name = "ID")]
+    pub ids: Vec<IdBeginning>,
     /// Change nothing, only say what would be done
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-}
-
-fn parse_id(text: &str) -> Result<String, String> {
-    match text.parse() {
-        Ok(SnapshotRef::Prefix(digits)) => Ok(digits),
-        _ => Err(format!("{text:?} is not the beginning of an id")),
-    }
 }
 
 /// One removed snapshot.
@@ -54,17 +44,11 @@ struct MarkedJson {
 /// # Errors
 /// [`Exit::Damage`] when something that is needed is gone; a failure when `prune` has swept it.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "undelete")?;
     if arguments.ids.is_empty() {
-        return list(&repository, context);
+        return list(context);
     }
-    let watch = Watch::new(context);
-    let (plan, head) = if arguments.dry_run {
-        (undelete::plan(&repository, &arguments.ids, &watch)?, None)
-    } else {
-        let (plan, head) = undelete::run(&repository, &arguments.ids, &watch)?;
-        (plan, Some(head))
-    };
+    let request = Request { snapshots: arguments.ids.clone(), dry_run: arguments.dry_run };
+    let Report { plan, head } = undelete::run(&request, &context.environment, &context.watch())?;
     let ids: Vec<ObjectId> = plan.snapshots.iter().map(|chosen| chosen.id).collect();
     let output = context.output;
     if output.json {
@@ -90,21 +74,15 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
     Ok(Exit::Success)
 }
 
-fn list(repository: &Repository, context: &Context) -> Result<Exit, Failure> {
+fn list(context: &Context) -> Result<Exit, Failure> {
     let (output, zone) = (context.output, clock::local_zone());
-    let marked = undelete::list(repository)?;
+    let Listing { marked, lacking } = undelete::list(&context.environment, &context.watch())?;
     let columns = ["ID", "Time", "Host", "Removed in", "Now", "Paths"].map(|name| (name, Align::Left));
     let mut table = Table::new(&columns);
-    let (mut damaged, mut is_damage) = (Vec::new(), false);
+    let mut count = 0;
     for Marked { id, since, replaced_by, snapshot } in &marked {
-        let snapshot = match snapshot {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                is_damage |= error.is_damage();
-                damaged.push(format!("{} ({error})", id.short()));
-                continue;
-            }
-        };
+        let Ok(snapshot) = snapshot else { continue };
+        count += 1;
         if output.json {
             let chosen = Chosen { id: *id, snapshot: snapshot.clone() };
             output.json(&MarkedJson {
@@ -124,15 +102,8 @@ fn list(repository: &Repository, context: &Context) -> Result<Exit, Failure> {
         ]);
     }
     if !output.json {
-        let count = marked.len() - damaged.len();
-        table.footer(format!("{} can come back", size::counted(count as u64, "snapshot", "snapshots")));
+        table.footer(format!("{} can come back", size::counted(count, "snapshot", "snapshots")));
         output.text(&table.render())?;
     }
-    if damaged.is_empty() {
-        // What an older state says of removed snapshots may be over by now.
-        repository.require_newest()?;
-        return Ok(Exit::Success);
-    }
-    let count = size::counted(damaged.len() as u64, "removed snapshot", "removed snapshots");
-    Err(Failure::unread(is_damage, format!("{count} cannot be read: {}", damaged.join(", "))))
+    lacking.map_or(Ok(Exit::Success), Err)
 }

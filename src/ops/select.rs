@@ -77,6 +77,21 @@ impl fmt::Display for SnapshotRef {
     }
 }
 
+/// The beginning of an id: 1 to 64 lower-case hex digits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdBeginning(pub String);
+
+impl FromStr for IdBeginning {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.parse() {
+            Ok(SnapshotRef::Prefix(digits)) => Ok(Self(digits)),
+            _ => Err(format!("{text:?} is not the beginning of an id")),
+        }
+    }
+}
+
 /// A snapshot or a part of one: `ID`, `ID:path`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotArgument {
@@ -454,6 +469,12 @@ mod tests {
         for text in ["latest", "latest~2", "ab12"] {
             assert_eq!(argument(text).unwrap().snapshot.to_string(), text);
         }
+    }
+
+    #[test]
+    fn only_ids_have_beginnings() {
+        assert_eq!("AB12".parse(), Ok(IdBeginning("ab12".to_owned())));
+        assert!("latest".parse::<IdBeginning>().is_err() && "".parse::<IdBeginning>().is_err());
     }
 
     #[test]

@@ -47,6 +47,28 @@ where
     texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
 }
 
+/// One value that may be left out, and may be written as a whole number too: `7`, `"7"`, `"unlimited"`.
+///
+/// # Errors
+/// The sentence of its parser.
+pub fn number<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: FromStr<Err: Display>,
+    D: Deserializer<'de>,
+{
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Value {
+        Number(i64),
+        Text(String),
+    }
+    let text = Option::deserialize(deserializer)?.map(|value| match value {
+        Value::Number(number) => number.to_string(),
+        Value::Text(text) => text,
+    });
+    text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+}
+
 /// A size that may be left out, in bytes: a number, or text such as `"500M"`.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ use jiff::Span as JiffSpan;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// A span of the calendar: `2y5m7d3h`.
@@ -66,6 +67,14 @@ impl fmt::Display for Span {
             }
         }
         Ok(())
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_span(text)
     }
 }
 

@@ -19,6 +19,7 @@
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use std::fmt;
+use std::str::FromStr;
 
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
@@ -108,6 +109,17 @@ pub enum Quota {
 impl Default for Quota {
     fn default() -> Self {
         Self::UpTo(0)
+    }
+}
+
+impl FromStr for Quota {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "unlimited" | "-1" => Ok(Self::Unlimited),
+            _ => text.parse().map(Self::UpTo).map_err(|_| format!("{text:?} is neither a number nor \"unlimited\"")),
+        }
     }
 }
 

@@ -67,6 +67,16 @@ const fn span(years: u32, months: u32, days: u32, hours: u32) -> Span {
     Span { years, months, days, hours }
 }
 
+#[test]
+fn counts_are_typed_as_in_restic() {
+    assert_eq!("7".parse(), Ok(Quota::UpTo(7)));
+    assert_eq!("unlimited".parse(), Ok(Quota::Unlimited));
+    assert_eq!("-1".parse(), Ok(Quota::Unlimited));
+    for text in ["", "-2", "x", "1.5", "99999999999"] {
+        assert!(text.parse::<Quota>().is_err(), "{text}");
+    }
+}
+
 /// One history, rules, and the numbers of the snapshots that restic 0.19.1 keeps (tests/forget-as-restic.py compares many
 /// more).
 #[test]

@@ -1,11 +1,13 @@
 //! What a prune would do, and why: worked out without changing anything.
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 
 use super::chunk_table::{Bits, ChunkTable, each_live_pack};
 use crate::base::id::ObjectId;
 use crate::codec::pack::PackKind;
 use crate::repository::{Repository, Result};
+use crate::text::size;
 
 /// How much room may stay unused rather than be won by rewriting packs.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,6 +18,31 @@ pub enum MaxUnused {
     Bytes(u64),
     /// Any: only packs that nothing needs go.
     Unlimited,
+}
+
+/// A twentieth of what is needed, as in restic.
+impl Default for MaxUnused {
+    fn default() -> Self {
+        Self::Percent(5.0)
+    }
+}
+
+impl FromStr for MaxUnused {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let bad = || format!("{text:?} is no limit: expected a share such as 5%, a size such as 500M, or unlimited");
+        if text == "unlimited" {
+            return Ok(Self::Unlimited);
+        }
+        match text.strip_suffix('%') {
+            Some(percent) => match percent.parse::<f64>() {
+                Ok(percent) if percent.is_finite() && percent >= 0.0 => Ok(Self::Percent(percent)),
+                _ => Err(bad()),
+            },
+            None => size::parse(text).map(Self::Bytes).map_err(|_| bad()),
+        }
+    }
 }
 
 /// The limits of a plan.
@@ -256,4 +283,20 @@ pub(super) fn segments_to_merge(repository: &Repository, plan: &Plan) -> Result<
     }
     worn.sort_unstable();
     Ok(worn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_parsed() {
+        assert_eq!("5%".parse(), Ok(MaxUnused::Percent(5.0)));
+        assert_eq!("0".parse(), Ok(MaxUnused::Bytes(0)));
+        assert_eq!("10M".parse(), Ok(MaxUnused::Bytes(10 << 20)));
+        assert_eq!("unlimited".parse(), Ok(MaxUnused::Unlimited));
+        for text in ["", "%", "-1%", "x", "NaN%", "inf%"] {
+            assert!(text.parse::<MaxUnused>().is_err(), "{text}");
+        }
+    }
 }
