@@ -184,7 +184,9 @@ fn other_programs(stage: &mut Stage) {
 }
 
 fn keys(stage: &mut Stage) {
-    for words in [&["key", "remove", "000000000000"][..], &["key", "recovery-code"], &["key", "kit"], &["key", "passwd"]] {
+    for words in
+        [&["key", "remove", "000000000000"][..], &["key", "recovery-code"], &["key", "kit"], &["key", "passwd"]]
+    {
         stage.say(words);
     }
     fs::write(stage.path("empty"), "\n").unwrap();
