@@ -14,6 +14,7 @@ pub mod hold;
 pub mod patterns;
 pub mod prune;
 pub mod remedy;
+pub mod repair;
 pub mod rewrite;
 pub mod snapshot_filter;
 pub mod tag;
