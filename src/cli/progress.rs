@@ -139,6 +139,14 @@ impl Progress {
         }
     }
 
+    /// Removes the bar until the next phase begins, so that what one step of several has found can be printed.
+    pub fn pause(&self) {
+        let was = std::mem::replace(&mut *lock(&self.shared.current), Current { phase: None, since: Instant::now() });
+        if let Some(bar) = self.shared.bar.as_ref().filter(|_| was.phase.is_some()) {
+            bar.finish_and_clear();
+        }
+    }
+
     /// Names an entry and what becomes of it, however little is said otherwise.
     pub fn name(&self, item: &Item<'_>) {
         self.shared.verbose(item);
@@ -336,6 +344,10 @@ impl Monitor for Progress {
     fn phase(&self, phase: Phase) {
         let shared = &self.shared;
         shared.started.get_or_init(Instant::now);
+        if let Some(bar) = shared.bar.as_ref().filter(|bar| bar.is_finished()) {
+            bar.set_message("");
+            bar.reset();
+        }
         let mut current = lock(&shared.current);
         *current = Current { phase: Some(phase), since: Instant::now() };
         let items = [&shared.items_expected, &shared.items_done];
@@ -446,6 +458,16 @@ mod tests {
         assert!((counts.share() - 0.5).abs() < 1e-9);
         progress.phase(Phase::Publish);
         assert_eq!(progress.shared.counts(), Counts::default());
+    }
+
+    #[test]
+    fn a_pause_lasts_until_the_next_phase() {
+        let progress = Progress::new(Work::Other, QUIET, StopSignal::new());
+        progress.phase(Phase::CheckData);
+        progress.pause();
+        assert_eq!(lock(&progress.shared.current).phase, None);
+        progress.phase(Phase::Fetch);
+        assert_eq!(lock(&progress.shared.current).phase, Some(Phase::Fetch));
     }
 
     #[test]

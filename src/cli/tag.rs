@@ -86,7 +86,7 @@ pub fn hold(arguments: &HoldArguments, context: &mut Context) -> Result<Exit, Fa
 /// Runs `release`.
 ///
 /// # Errors
-/// As [`hold`].
+/// As [`hold()`].
 pub fn release(arguments: &ReleaseArguments, context: &mut Context) -> Result<Exit, Failure> {
     let request = hold::Request { snapshots: arguments.snapshots.clone(), dry_run: arguments.dry_run };
     let report = hold::release(&request, &context.environment, &context.watch())?;

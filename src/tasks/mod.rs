@@ -25,6 +25,7 @@ pub mod patterns;
 pub mod prune;
 pub mod recover;
 pub mod remedy;
+pub mod repair;
 pub mod restore;
 pub mod rewrite;
 pub mod show;

@@ -5,16 +5,12 @@ use crate::base::escape::escape;
 use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::progress::Work;
-use crate::ops::{self, repair_heads};
-use crate::repository;
+use crate::codec::head::HeadRef;
+use crate::ops::repair_heads;
 use crate::repository::broken_heads::BrokenHeads;
-use crate::repository::chain::Tip;
-use crate::storage::ObjectName;
-use crate::tasks::environment::freshness::About;
-use crate::tasks::environment::{freshness, repositories};
-use crate::tasks::failure::{Failure, Kind};
-use crate::text::{clock, size};
-use std::collections::BTreeSet;
+use crate::tasks::failure::Failure;
+use crate::tasks::repair::heads::{self, Report, Request, Step};
+use crate::text::clock;
 
 /// Bring heads that cannot be read back from a mirror, or go on from the newest one that can
 ///
@@ -42,86 +38,32 @@ pub struct Arguments {
 /// # Errors
 /// When there is no repository, or it cannot be read or written.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let mut broken = find(context)?;
-    if let Some((head, known)) = broken.freshness() {
-        freshness::report_freshness(
-            &known,
-            head,
-            About::new(&repositories::place(&context.environment)?),
-            &context.watch(),
-        );
-    }
-    show(&broken, arguments.dry_run, context)?;
-    if broken.wrong.is_empty() {
-        return Ok(Exit::Success);
-    }
-    if arguments.dry_run {
-        return Ok(Exit::Damage);
-    }
-    let before = broken.sound.as_ref().map(Tip::reference);
-    let mut silent = BTreeSet::new();
-    // A head that came back may name a checkpoint that is not there either.
-    for _ in 0..ops::ATTEMPTS {
-        let (mirrors, closed) = super::mirrors(&arguments.mirrors, broken.id(), context)?;
-        let progress = context.progress(Work::Other);
-        let report = repair_heads::fetch(&broken, &mirrors, &progress);
-        progress.finish();
-        let report = report?;
-        told(&report, context)?;
-        silent = report.silent.into_iter().chain(closed).collect();
-        broken = find(context)?;
-        if let Some(before) = before {
-            let came: Vec<ObjectName> = report.mended.iter().map(|(name, _)| *name).collect();
-            broken.follow(before, &came)?;
-        }
-        if report.mended.is_empty() || broken.wrong.is_empty() {
-            break;
-        }
-    }
+    let request =
+        Request { mirrors: arguments.mirrors.clone(), set_back: arguments.set_back, dry_run: arguments.dry_run };
     let output = context.output;
-    if broken.wrong.is_empty() {
-        output.info(concat!(
+    let progress = context.progress(Work::Other);
+    let repaired = heads::run(&request, &context.environment, &progress, &mut |step| {
+        progress.pause();
+        match step {
+            Step::Found(broken) => show(broken, request.dry_run, context),
+            Step::Fetched(report) => told(report, context),
+        }
+    });
+    progress.finish();
+    let report = repaired?;
+    match &report {
+        Report::Sound | Report::Planned => {}
+        Report::Mended => output.info(concat!(
             "Every head that matters can be read. Damaged ones that were here are in quarantine/. Next: ",
             suggest!("check")
-        ))?;
-        return Ok(Exit::Success);
+        ))?,
+        Report::SetBack { head, moved } => set_back(*head, moved, context)?,
     }
-    let Some(newest) = broken.sound.as_ref().map(|tip| tip.reference().generation) else {
-        return Err(Failure::new(
-            Kind::Damage,
-            "no head here can be read, and no mirror has one of those that are here",
-        )
-        .remedy(concat!(
-            "from any other copy of the repository, copy the files under heads/ back. To bring it back from a mirror: ",
-            suggest!("recover MIRROR --to DIRECTORY")
-        )));
-    };
-    if !arguments.set_back {
-        let files = size::counted(broken.unlisted_snapshots, "file", "files");
-        return Err(Failure::new(
-            Kind::Damage,
-            format!(
-                "the newest head that can be read is of generation {newest}, and later ones cannot be brought back"
-            ),
-        )
-        .remedy(format!(
-            "to go on from generation {newest}, which says nothing of {files} under snapshots/: {}",
-            suggest!("repair heads --set-back")
-        ))
-        .remedy(concat!("to see then what can come back: ", suggest!("undelete"))));
-    }
-    if !silent.is_empty() {
-        let names: Vec<&str> = silent.iter().map(String::as_str).collect();
-        return Err(Failure::failed(format!("{} did not answer, and may have the later heads", names.join(", ")))
-            .remedy(concat!(
-                "run the command again when it answers. To forget one that is gone for good: ",
-                suggest!("mirror remove NAME")
-            )));
-    }
-    let elsewhere = repositories::memory(&context.environment, &context.watch());
-    let place = repositories::place(&context.environment)?;
-    let elsewhere = repositories::elsewhere(&elsewhere, broken.id(), &place);
-    let (head, moved) = broken.set_back(elsewhere.is_some())?;
+    Ok(report.kind().into())
+}
+
+fn set_back(head: HeadRef, moved: &[String], context: &Context) -> Result<(), Failure> {
+    let output = context.output;
     if output.json {
         output.json(&serde_json::json!({
             "message_type": "set_back",
@@ -129,7 +71,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
             "moved": moved,
         }))?;
     }
-    for place in &moved {
+    for place in moved {
         output.info(format_args!("moved: {place}"))?;
     }
     output.info(format_args!(
@@ -138,22 +80,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         suggest!("repair index")
     ))?;
     output.info(concat!("Then: ", suggest!("undelete")))?;
-    output.info(concat!("Then: ", suggest!("check")))?;
-    Ok(Exit::Success)
-}
-
-/// What a newer program wrote is no damage.
-fn find(context: &Context) -> Result<BrokenHeads, Failure> {
-    BrokenHeads::find(repositories::access_repository(&context.environment, &context.watch(), "repair heads")?).map_err(
-        |error| {
-            match error {
-        repository::Error::UnreadableHead { .. } => Failure::new(Kind::Damage, error.to_string()).remedy(
-            "use the newer program; if none ever wrote here, keep that file somewhere else and take it out of heads/",
-        ),
-        error => error.into(),
-    }
-        },
-    )
+    output.info(concat!("Then: ", suggest!("check")))
 }
 
 fn show(broken: &BrokenHeads, dry_run: bool, context: &Context) -> Result<(), Failure> {

@@ -5,10 +5,10 @@ use crate::base::escape::escape;
 use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::progress::Work;
-use crate::ops;
-use crate::ops::repair_index::{self, Options, Plan};
-use crate::tasks::environment::repositories;
+use crate::ops::repair_index::{Plan, pack_name};
 use crate::tasks::failure::Failure;
+use crate::tasks::repair::Round;
+use crate::tasks::repair::index::{self, Request};
 use crate::text::size;
 
 /// Make the cache again from segments, and missing segments from packs
@@ -33,35 +33,29 @@ pub struct Arguments {
 /// # Errors
 /// When the repository cannot be opened, or the repair cannot be published.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "repair index")?;
-    let options = Options { all_packs: arguments.read_all_packs, read_data: arguments.read_data };
-    let mut attempt = 1;
-    let (report, exit) = loop {
-        let progress = context.progress(Work::Other);
-        let plan = repair_index::plan(&repository, options, &progress);
-        progress.finish();
-        let plan = plan?;
-        show(&plan, arguments.dry_run, context)?;
-        let exit = if plan.leaves_damage() { Exit::Damage } else { Exit::Success };
-        if arguments.dry_run {
-            return Ok(exit);
-        }
-        match repair_index::execute(&repository, plan) {
-            Err(error) if error.is_overtaken() && attempt < ops::ATTEMPTS => attempt += 1,
-            report => break (report?, exit),
-        }
-        context.output.info(super::ONCE_MORE)?;
-    };
+    let Arguments { read_all_packs, read_data, dry_run } = *arguments;
+    let progress = context.progress(Work::Other);
+    let done =
+        index::run(&Request { read_all_packs, read_data, dry_run }, &context.environment, &progress, &mut |round| {
+            progress.pause();
+            match round {
+                Round::Planned(plan) => show(plan, dry_run, context),
+                Round::Overtaken => context.output.info(super::ONCE_MORE),
+            }
+        });
+    progress.finish();
+    let done = done?;
+    let Some(report) = &done.report else { return Ok(done.kind().into()) };
     if let Some(head) = report.head {
         context.output.info(format!("Published generation {}", head.generation))?;
     }
-    match report.cache_failure {
+    match &report.cache_failure {
         Some(why) => context.output.warn(&format!("the cache could not be made again: {why}; it may be deleted")),
-        None if repository.cache_folder().is_some() => context.output.info("The cache was made again")?,
+        None if done.has_cache => context.output.info("The cache was made again")?,
         None => {}
     }
     context.output.info(concat!("Next: ", suggest!("check")))?;
-    Ok(exit)
+    Ok(done.kind().into())
 }
 
 fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), Failure> {
@@ -87,18 +81,18 @@ fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), Failure> {
         output.info(format_args!("broken: segment {}: {}", id.short(), escape(why.as_bytes())))?;
     }
     for (id, why) in &plan.unusable {
-        let (name, why) = (repair_index::pack_name(*id), escape(why.as_bytes()));
+        let (name, why) = (pack_name(*id), escape(why.as_bytes()));
         output.line(format_args!("unusable: {name}: {why}; it is left as it is, and what it held is not listed"))?;
     }
     for (id, why) in &plan.damaged {
-        let (name, why) = (repair_index::pack_name(*id), escape(why.as_bytes()));
+        let (name, why) = (pack_name(*id), escape(why.as_bytes()));
         output.line(format_args!("damaged: {name}: {why}; it stays listed as its segment says"))?;
     }
     for (id, why) in &plan.wrong_length {
-        output.line(format_args!("damaged: {}: {why}; no backup goes on with it", repair_index::pack_name(*id)))?;
+        output.line(format_args!("damaged: {}: {why}; no backup goes on with it", pack_name(*id)))?;
     }
     for id in &plan.gone {
-        output.line(format_args!("missing: {}; backups go on without it", repair_index::pack_name(*id)))?;
+        output.line(format_args!("missing: {}; backups go on without it", pack_name(*id)))?;
     }
     if plan.leaves_damage() {
         output.line(concat!(

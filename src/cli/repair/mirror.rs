@@ -5,10 +5,10 @@ use crate::base::escape::escape;
 use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::progress::Work;
-use crate::ops::{repair_mirror, sync};
+use crate::ops::repair_mirror::Report;
 use crate::storage::ObjectName;
-use crate::tasks::environment::{mirrors, repositories};
 use crate::tasks::failure::Failure;
+use crate::tasks::repair::mirror::{self, Request};
 use crate::text::size;
 
 /// Send again what is damaged on a mirror
@@ -33,43 +33,48 @@ pub struct Arguments {
 /// # Errors
 /// As `sync`.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let view = repositories::open_public_view(&context.environment, &context.watch(), "repair mirror")?;
-    let mirror = mirrors::open_book(&context.environment, view.id())?.get(&arguments.name)?;
-    let place = mirrors::MirrorLocation::of(&mirror)?;
-    let _lock = mirrors::lock_mirror(&context.environment, view.id(), &mirror.name)?;
-    let store = mirrors::open_store(&context.environment, &place, false)?;
+    let request = Request {
+        mirror: arguments.name.clone(),
+        connections: Some(arguments.connections),
+        dry_run: arguments.dry_run,
+    };
     let progress = context.progress(Work::Other);
-    let plan = sync::with_newest(&view, |view| {
-        repair_mirror::plan(view, &*store, mirror.head, usize::from(arguments.connections), &progress)
-    });
+    let planned = mirror::plan(&request, &context.environment, &progress)?;
+    progress.pause();
+    show(&planned, request.dry_run, context)?;
+    let name = planned.name.clone();
+    let done = planned.execute(&progress);
     progress.finish();
-    let plan = plan?;
+    let done = done?;
+    if let Some(report) = &done.report {
+        told(report, &name, context)?;
+    }
+    Ok(done.kind().into())
+}
+
+fn show(planned: &mirror::Plan, dry_run: bool, context: &Context) -> Result<(), Failure> {
+    let mirror::Plan { plan, name, .. } = planned;
     let output = context.output;
     let read = size::counted(plan.read, "object", "objects");
-    let name = &mirror.name;
     if output.json {
-        output.json(&serde_json::json!({
+        return output.json(&serde_json::json!({
             "message_type": "repair_mirror_plan",
-            "dry_run": arguments.dry_run,
+            "dry_run": dry_run,
             "mirror": name,
             "objects_read": plan.read,
             "damaged": plan.damaged.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(),
             "missing_objects": plan.missing,
-        }))?;
-    } else {
-        for (object, why) in &plan.damaged {
-            output.line(format_args!("damaged: {object}: {}", escape(why.as_bytes())))?;
-        }
-        let problems = plan.damaged.len();
-        output.info(format_args!("{name}  {read} read, {problems} damaged, {} missing", plan.missing))?;
+        }));
     }
-    if plan.damaged.is_empty() || arguments.dry_run {
-        return Ok(if plan.damaged.is_empty() { Exit::Success } else { Exit::Damage });
+    for (object, why) in &plan.damaged {
+        output.line(format_args!("damaged: {object}: {}", escape(why.as_bytes())))?;
     }
-    let progress = context.progress(Work::Other);
-    let report = repair_mirror::execute(&view, &*store, &plan, &progress);
-    progress.finish();
-    let report = report?;
+    let problems = plan.damaged.len();
+    output.info(format_args!("{name}  {read} read, {problems} damaged, {} missing", plan.missing))
+}
+
+fn told(report: &Report, name: &str, context: &Context) -> Result<(), Failure> {
+    let output = context.output;
     if output.json {
         let names = |names: &[ObjectName]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         output.json(&serde_json::json!({
@@ -86,6 +91,5 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
     output.info(format_args!(
         "{name}  {mended} sent again; what was there is in quarantine/ on the mirror. Next: {}",
         suggest!("sync {}", name)
-    ))?;
-    Ok(if report.lost.is_empty() { Exit::Success } else { Exit::Damage })
+    ))
 }

@@ -7,13 +7,8 @@ pub mod objects;
 pub mod packs;
 pub mod snapshots;
 
-use crate::tasks::environment::mirrors;
-use std::sync::Arc;
-
 use super::Context;
 use super::exit::Exit;
-use crate::base::id::RepositoryId;
-use crate::storage::MirrorStore;
 use crate::tasks::failure::Failure;
 
 /// What is said then.
@@ -55,26 +50,4 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         Command::Packs(arguments) => packs::run(arguments, context),
         Command::Snapshots(arguments) => snapshots::run(arguments, context),
     }
-}
-
-/// Mirrors by name.
-type Mirrors = Vec<(String, Arc<dyn MirrorStore>)>;
-
-/// Those of these names that can be opened, all without any name; and the names of the others.
-fn mirrors(names: &[String], repository: RepositoryId, context: &Context) -> Result<(Mirrors, Vec<String>), Failure> {
-    let book = mirrors::open_book(&context.environment, repository)?;
-    let chosen = mirrors::choose_mirrors(&book, names)?;
-    let (mut opened, mut closed) = (Mirrors::new(), Vec::new());
-    for mirror in chosen {
-        match mirrors::MirrorLocation::of(&mirror)
-            .and_then(|place| mirrors::open_store(&context.environment, &place, false))
-        {
-            Ok(store) => opened.push((mirror.name, store)),
-            Err(error) => {
-                context.output.warn(&format!("{}: {}", mirror.name, error.chain()));
-                closed.push(mirror.name);
-            }
-        }
-    }
-    Ok((opened, closed))
 }

@@ -5,9 +5,9 @@ use crate::base::escape::escape;
 use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::progress::Work;
-use crate::ops::repair_objects::{self, Plan};
-use crate::tasks::environment::repositories;
+use crate::ops::repair_objects::{Plan, Report};
 use crate::tasks::failure::Failure;
+use crate::tasks::repair::objects::{self, Request, Step};
 use crate::text::size;
 
 /// Fetch what is damaged or missing here from a mirror
@@ -29,53 +29,40 @@ pub struct Arguments {
 /// # Errors
 /// When there is no mirror, or the repository cannot be read or written.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let (mut exit, mut rounds) = (Exit::Success, 0_usize);
-    loop {
-        // Segments that came back name packs that nobody has looked at yet.
-        let view = repositories::open_public_view(&context.environment, &context.watch(), "repair objects")?;
-        let progress = context.progress(Work::Other);
-        let plan = repair_objects::plan(&view, &progress);
-        progress.finish();
-        let plan = plan?;
-        show(&plan, arguments.dry_run, context)?;
-        if plan.wrong.is_empty() {
-            return Ok(exit);
+    let request = Request { mirrors: arguments.mirrors.clone(), dry_run: arguments.dry_run };
+    let progress = context.progress(Work::Other);
+    let repaired = objects::run(&request, &context.environment, &progress, &mut |step| {
+        progress.pause();
+        match step {
+            Step::Planned(plan) => show(plan, request.dry_run, context),
+            Step::Fetched(report) => told(report, context),
         }
-        if arguments.dry_run {
-            return Ok(Exit::Damage);
-        }
-        let (mirrors, _) = super::mirrors(&arguments.mirrors, view.id(), context)?;
-        if mirrors.is_empty() {
-            return Err(Failure::failed("there is no mirror to fetch from")
-                .remedy(concat!("to save what can be read of damaged packs: ", suggest!("repair packs"))));
-        }
-        let progress = context.progress(Work::Other);
-        let report = repair_objects::execute(&view, &mirrors, &plan, &progress);
-        progress.finish();
-        let report = report?;
-        let output = context.output;
-        if output.json {
-            output.json(&serde_json::json!({
-                "message_type": "repair_objects",
-                "mended": report.mended.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(),
-                "lost": report.lost.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(),
-            }))?;
-        }
-        for (object, from) in &report.mended {
-            output.info(format_args!("mended: {object}, from {from}"))?;
-        }
-        for (object, why) in &report.lost {
-            output.line(format_args!("no mirror has {object}: {}", escape(why.as_bytes())))?;
-            exit = Exit::Damage;
-        }
-        rounds += 1;
-        let all = view.tip().state.segments.len();
-        if !plan.is_partial || !report.lost.is_empty() || rounds > all {
-            let next = if exit == Exit::Success { suggest!("check --read-data") } else { suggest!("repair packs") };
-            output.info(format_args!("What was damaged here is in quarantine/. Next: {next}"))?;
-            return Ok(exit);
-        }
+    });
+    progress.finish();
+    let report = repaired?;
+    if report.is_fetched {
+        let next = if report.kind().is_none() { suggest!("check --read-data") } else { suggest!("repair packs") };
+        context.output.info(format_args!("What was damaged here is in quarantine/. Next: {next}"))?;
     }
+    Ok(report.kind().into())
+}
+
+fn told(report: &Report, context: &Context) -> Result<(), Failure> {
+    let output = context.output;
+    if output.json {
+        output.json(&serde_json::json!({
+            "message_type": "repair_objects",
+            "mended": report.mended.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(),
+            "lost": report.lost.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>(),
+        }))?;
+    }
+    for (object, from) in &report.mended {
+        output.info(format_args!("mended: {object}, from {from}"))?;
+    }
+    for (object, why) in &report.lost {
+        output.line(format_args!("no mirror has {object}: {}", escape(why.as_bytes())))?;
+    }
+    Ok(())
 }
 
 fn show(plan: &Plan, dry_run: bool, context: &Context) -> Result<(), Failure> {

@@ -5,11 +5,12 @@ use crate::base::escape::escape;
 use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::progress::Work;
-use crate::ops;
-use crate::ops::repair_packs::{self, DamagedPack, Plan, Report};
+use crate::ops::repair_packs::{DamagedPack, Plan, Report};
+use crate::ops::select::IdBeginning;
 use crate::storage::ObjectName;
-use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
+use crate::tasks::repair::Round;
+use crate::tasks::repair::packs::{self, Request};
 use crate::text::size;
 
 /// Save what can still be read in damaged packs, and put them out of the way
@@ -21,15 +22,14 @@ use crate::text::size;
 pub struct Arguments {
     /// Only the packs whose ids begin so
     #[arg(value_name = "PACK", value_parser = parse_pack)]
-    pub packs: Vec<String>,
+    pub packs: Vec<IdBeginning>,
     /// Change nothing, only say what would be done
     #[arg(short = 'n', long)]
     pub dry_run: bool,
 }
 
-fn parse_pack(text: &str) -> Result<String, String> {
-    let is_id = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_id { Ok(text.to_ascii_lowercase()) } else { Err(format!("{text:?} is not the beginning of a pack's id")) }
+fn parse_pack(text: &str) -> Result<IdBeginning, String> {
+    text.parse().map_err(|_| format!("{text:?} is not the beginning of a pack's id"))
 }
 
 /// Runs the command.
@@ -37,30 +37,21 @@ fn parse_pack(text: &str) -> Result<String, String> {
 /// # Errors
 /// When the repository cannot be opened, or the repair cannot be published.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "repair packs")?;
-    let mut attempt = 1;
-    loop {
-        let progress = context.progress(Work::Other);
-        let plan = repair_packs::plan(&repository, &arguments.packs, &progress);
-        progress.finish();
-        let plan = plan?;
-        show(&plan, arguments.dry_run, context)?;
-        let exit = if plan.lost().chunks > 0 { Exit::Damage } else { Exit::Success };
-        if arguments.dry_run || plan.is_empty() {
-            return Ok(exit);
+    let request = Request { packs: arguments.packs.clone(), dry_run: arguments.dry_run };
+    let progress = context.progress(Work::Other);
+    let repaired = packs::run(&request, &context.environment, &progress, &mut |round| {
+        progress.pause();
+        match round {
+            Round::Planned(plan) => show(plan, request.dry_run, context),
+            Round::Overtaken => context.output.info(super::ONCE_MORE),
         }
-        let progress = context.progress(Work::Other);
-        let report = repair_packs::execute(&repository, &plan, context.environment.packs, &progress);
-        progress.finish();
-        match report {
-            Err(error) if error.is_overtaken() && attempt < ops::ATTEMPTS => attempt += 1,
-            report => {
-                done(&report?, &plan, context)?;
-                return Ok(exit);
-            }
-        }
-        context.output.info(super::ONCE_MORE)?;
+    });
+    progress.finish();
+    let repaired = repaired?;
+    if let Some(report) = &repaired.report {
+        done(report, &repaired.plan, context)?;
     }
+    Ok(repaired.kind().into())
 }
 
 fn why(pack: &DamagedPack) -> String {

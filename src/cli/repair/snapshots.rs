@@ -5,12 +5,9 @@ use crate::base::escape::escape;
 use crate::cli::Context;
 use crate::cli::exit::Exit;
 use crate::cli::snapshot_argument::{SnapshotFilter, SnapshotRef};
-use crate::cli::watch::{Watch, tell_warnings};
-use crate::ops::repair_snapshots::{self, Change, Options, Report};
-use crate::ops::select;
-use crate::repository::pack_writer::PackOptions;
-use crate::tasks::environment::repositories;
+use crate::ops::repair_snapshots::{Change, Report};
 use crate::tasks::failure::Failure;
+use crate::tasks::repair::snapshots::{self, Request};
 use crate::text::size;
 
 /// Make new snapshots without the files that are lost
@@ -39,17 +36,13 @@ pub struct Arguments {
 /// # Errors
 /// When the repository cannot be opened, or the repair cannot be published.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "repair snapshots")?;
-    repository.require_newest()?;
-    let selection = select::many(&repository, &arguments.snapshots, &arguments.filter.resolve())?;
-    tell_warnings(&repository, context.output);
+    let request = Request {
+        snapshots: arguments.snapshots.clone(),
+        filter: arguments.filter.request(),
+        forget: arguments.forget,
+        dry_run: arguments.dry_run,
+    };
     let output = context.output;
-    for (id, error) in &selection.damaged {
-        output
-            .warn(&format!("snapshot {} cannot be read ({error}): there is nothing to make a new one of", id.short()));
-    }
-    let packs = PackOptions { discard: arguments.dry_run, ..context.environment.packs };
-    let options = Options { replace: arguments.forget, packs };
     let mut failed = None;
     let mut tell = |id: crate::base::id::ObjectId, path: &[u8], why: &str| {
         let said = if output.json {
@@ -64,20 +57,16 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         };
         failed = failed.take().or(said.err());
     };
-    let report = repair_snapshots::run(&repository, &selection, options, &Watch::new(context), &mut tell)?;
+    let report = snapshots::run(&request, &context.environment, &context.watch(), &mut tell)?;
     if let Some(error) = failed {
         return Err(error);
     }
-    show(&report, arguments, context)?;
-    let unusable = !selection.damaged.is_empty() || report.changes.iter().any(|change| change.all_lost);
-    Ok(if unusable { Exit::Damage } else { Exit::Success })
+    show(&report.report, arguments, context)?;
+    Ok(report.kind().into())
 }
 
 fn show(report: &Report, arguments: &Arguments, context: &Context) -> Result<(), Failure> {
     let output = context.output;
-    for warning in &report.warnings {
-        output.warn(warning);
-    }
     let new_id = |id| {
         let published = report.published.as_ref()?;
         published.snapshots.iter().find(|(old, _)| *old == id).map(|(_, new)| *new)
