@@ -1,6 +1,7 @@
 //! Reads from what may give nothing for a long time: a pipe, a terminal, the output of a command.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 
@@ -22,11 +23,12 @@ impl<R: Read + AsFd> Polled<R> {
 impl<R: Read + AsFd> Read for Polled<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut waiting = [PollFd::new(&self.0, PollFlags::IN)];
-        // Whatever else the system says of it, the read says again.
-        if poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: WAIT })) == Ok(0) {
-            return Err(io::ErrorKind::Interrupted.into());
+        match poll(&mut waiting, Some(&Timespec { tv_sec: 0, tv_nsec: WAIT })) {
+            // A read after a signal would wait on.
+            Ok(0) | Err(Errno::INTR) => Err(io::ErrorKind::Interrupted.into()),
+            // Whatever else the system says of it, the read says again.
+            _ => self.0.read(buffer),
         }
-        self.0.read(buffer)
     }
 }
 
