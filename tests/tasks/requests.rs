@@ -1,6 +1,9 @@
 //! Requests are plain data: a configuration and an API read them, and refuse what they do not know.
 
-use packstone::tasks::{backup, check, check_mirror, drill, init, mirror, recover, status, stream, sync};
+use packstone::tasks::{
+    backup, check, check_mirror, copy, deleted, diff, drill, dump, find, forget, hold, init, ls, mirror, prune,
+    recover, repair, restore, rewrite, show, snapshots, stats, status, stream, sync, tag, undelete,
+};
 use serde::de::DeserializeOwned;
 
 fn refuses_unknown_keys<T: DeserializeOwned>(name: &str) {
@@ -21,6 +24,28 @@ fn what_is_not_known_is_refused() {
     refuses_unknown_keys::<status::Request>("status");
     refuses_unknown_keys::<init::Request>("init");
     refuses_unknown_keys::<mirror::AddRequest>("mirror add");
+    refuses_unknown_keys::<copy::Request>("copy");
+    refuses_unknown_keys::<deleted::Request>("deleted");
+    refuses_unknown_keys::<diff::Request>("diff");
+    refuses_unknown_keys::<dump::Request>("dump");
+    refuses_unknown_keys::<find::Request>("find");
+    refuses_unknown_keys::<forget::Request>("forget");
+    refuses_unknown_keys::<hold::Request>("hold");
+    refuses_unknown_keys::<ls::Request>("ls");
+    refuses_unknown_keys::<prune::Request>("prune");
+    refuses_unknown_keys::<restore::Request>("restore");
+    refuses_unknown_keys::<rewrite::Request>("rewrite");
+    refuses_unknown_keys::<show::Request>("show");
+    refuses_unknown_keys::<snapshots::Request>("snapshots");
+    refuses_unknown_keys::<stats::Request>("stats");
+    refuses_unknown_keys::<tag::Request>("tag");
+    refuses_unknown_keys::<undelete::Request>("undelete");
+    refuses_unknown_keys::<repair::heads::Request>("repair heads");
+    refuses_unknown_keys::<repair::index::Request>("repair index");
+    refuses_unknown_keys::<repair::mirror::Request>("repair mirror");
+    refuses_unknown_keys::<repair::objects::Request>("repair objects");
+    refuses_unknown_keys::<repair::packs::Request>("repair packs");
+    refuses_unknown_keys::<repair::snapshots::Request>("repair snapshots");
 }
 
 #[test]

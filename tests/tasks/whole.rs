@@ -1,12 +1,15 @@
 //! The life of a repository: backed up, synced to two mirrors, checked, drilled, and recovered from a mirror alone.
 
-use crate::world::{MIRRORS, World, contents};
+use crate::world::{MIRRORS, World, contents, noise};
 use packstone::repository::mirror_book::DrillOutcome;
 use packstone::tasks::environment::Environment;
 use packstone::tasks::environment::places::Places;
 use packstone::tasks::environment::secret::{SecretPlaces, Secrets, Variables};
 use packstone::tasks::failure::Kind;
-use packstone::tasks::{backup, check, check_mirror, drill, mirror, recover, status, stream, sync};
+use packstone::tasks::{
+    backup, check, check_mirror, drill, forget, mirror, prune, recover, restore, snapshots, status, stream, sync,
+    undelete,
+};
 use std::cell::RefCell;
 use std::sync::Mutex;
 
@@ -65,6 +68,52 @@ fn a_repository_lives_without_a_command_line() {
     assert_eq!(recovered.kind(), None);
     let packs = |name: &str| contents(&world.at(name).join("packs"));
     assert_eq!(packs("recovered"), packs("repository"));
+}
+
+#[test]
+fn snapshots_are_forgotten_come_back_and_are_pruned() {
+    let world = World::with_mirrors();
+    let (environment, monitor) = (world.environment(), &world.listener);
+    let first = world.back_up().unwrap().report.snapshot.unwrap();
+    std::fs::write(world.at("files/large"), noise(2 << 20)).unwrap();
+    let second = world.back_up().unwrap().report.snapshot.unwrap();
+    world.sync().unwrap();
+    let ids = || {
+        let report = snapshots::run(&snapshots::Request::default(), &environment, monitor).unwrap();
+        report.report.groups.iter().flat_map(|group| group.snapshots.iter().map(|chosen| chosen.id)).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(), [first, second]);
+    let keep: forget::Request = serde_json::from_str(r#"{"keep-last": 1}"#).unwrap();
+    forget::run(&keep, &environment, monitor).unwrap();
+    assert_eq!(ids(), [second]);
+    let back: undelete::Request = serde_json::from_str(&format!(r#"{{"snapshots": ["{first}"]}}"#)).unwrap();
+    undelete::run(&back, &environment, monitor).unwrap();
+    assert_eq!(ids(), [first, second]);
+    let without_rules = forget::run(&forget::Request::default(), &environment, monitor).unwrap_err();
+    assert_eq!((without_rules.kind(), ids().len()), (Kind::Usage, 2));
+
+    forget::run(&keep, &environment, monitor).unwrap();
+    let before = bytes_of(&world.at("repository/packs"));
+    let pruned = prune::run(&prune::Request { instant: true, ..Default::default() }, &environment, monitor);
+    pruned.unwrap();
+    assert!(bytes_of(&world.at("repository/packs")) < before);
+    world.sync().unwrap();
+    let checked = check::run(&check::Request { read_data: true, ..Default::default() }, &environment, monitor);
+    assert_eq!(checked.unwrap().kind(), None);
+    let request = restore::Request { target: world.at("back"), ..restore::Request::default() };
+    let opened = restore::open(&request, &environment, monitor).unwrap();
+    let report = opened.plan(monitor).unwrap().execute(monitor).unwrap();
+    assert_eq!(report.kind(), None);
+    let files = world.at("back").join(world.at("files").strip_prefix("/").unwrap());
+    assert_eq!(contents(&files), contents(&world.at("files")));
+    // Nobody writes into what is packstone's own.
+    let own = restore::Request { target: world.at("repository/packs"), ..restore::Request::default() };
+    let refused = restore::open(&own, &environment, monitor).and_then(|opened| opened.plan(monitor).map(drop));
+    assert!(refused.is_err());
+}
+
+fn bytes_of(directory: &std::path::Path) -> usize {
+    contents(directory).iter().map(|(_, bytes)| bytes.len()).sum()
 }
 
 #[test]
