@@ -133,10 +133,7 @@ impl Progress {
 
     /// Prints something between two steps of the work, with the bar out of the way.
     pub fn between<T>(&self, print: impl FnOnce() -> T) -> T {
-        match &self.shared.bar {
-            Some(bar) => bar.suspend(print),
-            None => print(),
-        }
+        self.shared.above_bar(print)
     }
 
     /// Removes the bar until the next phase begins, so that what one step of several has found can be printed.
@@ -261,8 +258,10 @@ impl Shared {
     }
 
     /// Runs `print` with the bar out of the way.
-    fn above_bar(&self, print: impl FnOnce()) {
-        match &self.bar {
+    /// A bar that was never drawn would be by a suspension, in no style of ours and beside a prompt.
+    fn above_bar<T>(&self, print: impl FnOnce() -> T) -> T {
+        let is_drawn = lock(&self.current).phase.is_some();
+        match self.bar.as_ref().filter(|_| is_drawn) {
             Some(bar) => bar.suspend(print),
             None => print(),
         }
@@ -357,6 +356,10 @@ impl Monitor for Progress {
         }
         shared.complete.store(false, Relaxed);
         lock(&shared.item).clear();
+    }
+
+    fn idle(&self) {
+        self.pause();
     }
 
     fn expect(&self, items: u64, bytes: u64, complete: bool) {

@@ -236,6 +236,9 @@ pub trait Monitor: Send + Sync {
     /// A new phase begins; counts start again at zero and nothing is expected until [`Monitor::expect`] says so.
     fn phase(&self, phase: Phase);
 
+    /// Nothing is at work until the next phase begins: somebody may be asked something, or results be shown.
+    fn idle(&self) {}
+
     /// So much **more** work is known to be in this phase: `items` (files, packs, snapshots: what the phase
     /// counts) and `bytes`. May be called many times, also while the work runs; `complete` is true when the total
     /// is now final, so that a remaining time can be told.

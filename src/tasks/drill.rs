@@ -7,6 +7,7 @@ use super::environment::mirrors::{self, MirrorLocation};
 use super::environment::secret::{Question, Secret};
 use super::environment::{Environment, own_places, repositories};
 use super::failure::{Failure, Kind};
+use super::require_connections;
 use crate::base::command::{stored, suggest};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
@@ -146,6 +147,7 @@ pub fn run(
     monitor: &dyn Monitor,
     on_drill: OnDrill<'_>,
 ) -> Result<Drills, Failure> {
+    request.check()?;
     let mirrors = choose_mirrors(request, environment, monitor)?;
     own_places::refuse_within(environment, monitor, &request.parent())?;
     let secret = environment.secret(Question::Open("Passphrase or recovery code"))?;
@@ -341,6 +343,7 @@ fn hold_drill(
     let inspect: Option<Inspect<'_>> = request.check_command.is_some().then_some(&inspect);
     let open = |access| repositories::open_with(access, secret.clone()).map(|(repository, _)| repository);
     let report = drill::run(mirror.clone(), &traffic, &open, &ground, &options, inspect, monitor);
+    monitor.idle();
     let report = report.map_err(|error| mirrors::explain_failure(error, location, &mirror));
     if let Some((freshness, head)) = report.as_ref().ok().and_then(|report| report.freshness.as_ref().zip(report.head))
     {
@@ -361,6 +364,17 @@ fn hold_drill(
 }
 
 impl Request {
+    /// A share of nothing would pass, and prove nothing.
+    fn check(&self) -> Result<(), Failure> {
+        require_connections(self.connections)?;
+        match self.sample {
+            Some(percent) if !(percent > 0.0 && percent <= 100.0) => {
+                Err(Failure::usage(format!("{percent} is no share: expected more than 0, and at most 100")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Where the drill's folder is made.
     fn parent(&self) -> PathBuf {
         self.to.clone().unwrap_or_else(|| {

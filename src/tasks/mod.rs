@@ -42,6 +42,17 @@ pub mod undelete;
 use crate::ops::{Monitor, Problem, Subject};
 use crate::repository::Repository;
 
+/// Objects that a request may have on the way at the same time.
+const CONNECTIONS: std::ops::RangeInclusive<u16> = 1..=64;
+
+/// Refuses a number of connections that nothing is made for.
+fn require_connections(connections: u16) -> Result<(), failure::Failure> {
+    match CONNECTIONS.contains(&connections) {
+        true => Ok(()),
+        false => Err(failure::Failure::usage(format!("{connections} connections: expected 1 to 64"))),
+    }
+}
+
 /// Reports what the repository has gathered to be said since it was opened.
 fn report_warnings(repository: &Repository, monitor: &dyn Monitor) {
     for warning in repository.take_warnings() {

@@ -4,6 +4,7 @@ use super::environment::freshness::{About, report_freshness};
 use super::environment::secret::Question;
 use super::environment::{Environment, mirrors, own_places, repositories};
 use super::failure::{Failure, Kind};
+use super::require_connections;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
@@ -121,6 +122,7 @@ fn recover(
     monitor: &dyn Monitor,
     on_step: OnStep<'_>,
 ) -> Result<Report, Failure> {
+    require_connections(request.connections)?;
     let expected = environment.expected.clone();
     if request.head.is_some() && expected.head.is_some() {
         return Err(Failure::usage(
@@ -212,6 +214,7 @@ fn recover(
         return Ok(Report { place, repository: mirror.id(), check: None });
     }
     recover::execute(&mirror, target, &plan, usize::from(request.connections), monitor)?;
+    monitor.idle();
     drop(writer);
     let remembered = match wanted {
         Some(_) => remember(&memory, mirror.id(), &place, head, on_step),

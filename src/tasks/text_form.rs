@@ -87,7 +87,7 @@ pub fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D
     })
 }
 
-/// A span of at most a year or so that may be left out: `"30d"`, `"12h"`. Months and years have no fixed length and are refused.
+/// A span of a fixed length that may be left out: `"30d"`, `"12h"`. A month is 30 days, a year 365.
 ///
 /// # Errors
 /// The sentence of [`crate::text::span::parse_days`].

@@ -1,10 +1,13 @@
 //! Requests are plain data: a configuration and an API read them, and refuse what they do not know.
 
+use crate::world::World;
+use packstone::tasks::failure::Kind;
 use packstone::tasks::{
     backup, check, check_mirror, copy, deleted, diff, drill, dump, find, forget, hold, init, ls, mirror, prune,
     recover, repair, restore, rewrite, show, snapshots, stats, status, stream, sync, tag, undelete,
 };
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 fn refuses_unknown_keys<T: DeserializeOwned>(name: &str) {
     assert!(serde_json::from_str::<T>("{}").is_ok(), "{name} has a form without any key");
@@ -57,4 +60,24 @@ fn values_are_written_as_they_are_typed() {
     assert!(serde_json::from_str::<sync::Request>(r#"{"grace": "soon"}"#).is_err());
     let check: check::Request = serde_json::from_str(r#"{"read-data-subset": "1/5"}"#).unwrap();
     assert_eq!(check.read_data_subset, Some(check::Subset::Part { part: 1, parts: 5 }));
+}
+
+/// What the command line's own parsers refuse, a request must not let through: a drill of nothing would pass.
+#[test]
+fn numbers_have_their_limits() {
+    let world = World::with_mirrors();
+    let (environment, monitor) = (world.environment(), &world.listener);
+    for (sample, connections) in [(0.0, 4), (-1.0, 4), (101.0, 4), (f64::NAN, 4), (10.0, 0), (10.0, 65)] {
+        let request = drill::Request { sample: Some(sample), connections, all: true, ..drill::Request::default() };
+        let failure = drill::run(&request, &environment, monitor, &|_| Ok(())).unwrap_err();
+        assert_eq!(failure.kind(), Kind::Usage, "{sample} {connections}");
+    }
+    for (sample, max_delete, connections) in [(101.0, 50.0, 4), (1.0, 101.0, 4), (1.0, f64::NAN, 4), (1.0, 50.0, 0)] {
+        let request = sync::Request { sample, max_delete, connections, ..sync::Request::default() };
+        let failure = sync::run(&request, &environment, monitor, &|_, _| Ok(())).unwrap_err();
+        assert_eq!(failure.kind(), Kind::Usage, "{sample} {max_delete} {connections}");
+    }
+    let long = sync::Request { grace: Some(Duration::from_secs(366 * 86_400)), ..sync::Request::default() };
+    assert_eq!(sync::run(&long, &environment, monitor, &|_, _| Ok(())).unwrap_err().kind(), Kind::Usage);
+    assert!(drill::list_history(None, 9, &environment).unwrap().drills.is_empty());
 }

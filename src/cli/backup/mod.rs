@@ -17,6 +17,8 @@ use crate::tasks::backup::{self, Report};
 use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
 use crate::tasks::stream::{self, Input, Source};
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -86,7 +88,10 @@ fn open_standard_input() -> Result<Box<dyn Input>, Failure> {
         return Err(Failure::failed("the standard input is closed: there is nothing to store")
             .remedy("give it a pipe or a file, or run a command with --stdin-from-command"));
     }
-    Ok(Box::new(std::io::stdin().lock()))
+    // Not the standard library's reader: it holds back what it has read ahead, and nobody can wait for that.
+    let input = std::io::stdin().as_fd().try_clone_to_owned();
+    let input = input.map_err(|error| Failure::failed("the standard input cannot be read").caused_by(error))?;
+    Ok(Box::new(File::from(input)))
 }
 
 /// Whether this program was started without a standard input. The runtime then opens `/dev/null` in its place, for reading and

@@ -29,6 +29,10 @@ impl Monitor for Stopwatch<'_> {
         self.inner.phase(phase);
     }
 
+    fn idle(&self) {
+        self.inner.idle();
+    }
+
     fn expect(&self, items: u64, bytes: u64, complete: bool) {
         self.inner.expect(items, bytes, complete);
     }

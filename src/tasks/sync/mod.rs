@@ -14,6 +14,7 @@ mod monitor;
 use super::environment::mirrors::{self, MirrorLocation};
 use super::environment::{Environment, repositories};
 use super::failure::{Failure, Kind};
+use super::require_connections;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::lock::lock;
@@ -83,6 +84,19 @@ impl Default for Request {
     }
 }
 
+impl Request {
+    /// Refuses what no command line lets through, and returns the grace.
+    fn check(&self) -> Result<Duration, Failure> {
+        require_connections(self.connections)?;
+        for percent in [self.sample, self.max_delete] {
+            if !(0.0..=100.0).contains(&percent) {
+                return Err(Failure::usage(format!("{percent} is no share: expected 0 to 100")));
+            }
+        }
+        check_grace(self.grace.unwrap_or(GRACE)).map_err(Failure::usage)
+    }
+}
+
 /// How long what was pruned stays on a mirror. A name that was swept leaves the heads after 400 days: whoever waits longer deletes
 /// nothing.
 ///
@@ -136,6 +150,8 @@ impl Report {
             // Each was named when it failed.
             kind if all > 1 && kind != Kind::Interrupted => {
                 let sentence = format!("{count} of {all} mirrors not brought up as asked, named above");
+                // That is no reason to be silent about the others.
+                let kind = if kind == Kind::OutputClosed { Kind::Failed } else { kind };
                 let of_all = Failure::new(kind, sentence);
                 let of_all = if worst.is_transient() { of_all.transient() } else { of_all };
                 worst.remedies().iter().fold(of_all, |of_all, remedy| of_all.remedy(remedy.clone()))
@@ -158,6 +174,7 @@ fn rank(failure: &Failure) -> u8 {
         | Kind::Invalid
         | Kind::TargetFull
         | Kind::Internal
+        | Kind::OutputClosed
         | Kind::Refused => 2,
         Kind::MirrorIncomplete => 4,
         Kind::Damage | Kind::Fork | Kind::Rollback | Kind::Stale => 5,
@@ -176,7 +193,7 @@ pub fn run(
     monitor: &dyn Monitor,
     on_mirror: OnMirror<'_>,
 ) -> Result<Report, Failure> {
-    let grace = check_grace(request.grace.unwrap_or(GRACE)).map_err(Failure::usage)?;
+    let grace = request.check()?;
     let view = repositories::open_public_view(environment, monitor, "sync")?;
     view.tip().require_sound()?;
     let book = mirrors::open_book(environment, view.id())?;
