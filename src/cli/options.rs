@@ -105,6 +105,7 @@ impl GlobalOptions {
         environment.from_mirror.clone_from(&self.from_mirror);
         environment.retry_lock = self.retry_lock.unwrap_or_default();
         environment.packs = self.pack_options();
+        environment.secrets.once = true;
         environment.prompt = Arc::new(Typist);
         environment.stop = stop;
         environment

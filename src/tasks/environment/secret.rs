@@ -175,7 +175,9 @@ pub struct Secrets {
     /// Where the repository's is.
     pub places: SecretPlaces,
     /// What the variables said.
-    pub variables: Variables,
+    variables: Mutex<Variables>,
+    /// Each secret is needed once: what the variables and descriptors held is wiped when it was read.
+    pub once: bool,
     /// The standard input holds something else than a passphrase.
     pub stdin_taken: bool,
     /// What was read from descriptors: they can be read once.
@@ -186,7 +188,7 @@ impl Secrets {
     /// Those that are named.
     #[must_use]
     pub fn new(places: SecretPlaces, variables: Variables) -> Self {
-        Self { places, variables, ..Self::default() }
+        Self { places, variables: Mutex::new(variables), ..Self::default() }
     }
 
     /// Reads the one that opens the repository.
@@ -194,7 +196,13 @@ impl Secrets {
     /// # Errors
     /// As [`Source::choose`] and [`Secrets::read`].
     pub fn read_own(&self, question: Question<'_>, prompt: &dyn Prompt) -> Result<Secret, Failure> {
-        self.read(Source::choose(&self.places, &self.variables)?, question, prompt)
+        let source = {
+            let mut variables = lock(&self.variables);
+            let source = Source::choose(&self.places, &variables)?;
+            variables.own.password.take_if(|_| self.once);
+            source
+        };
+        self.read(source, question, prompt)
     }
 
     /// Reads the one that opens the repository that is copied from.
@@ -207,13 +215,19 @@ impl Secrets {
         question: Question<'_>,
         prompt: &dyn Prompt,
     ) -> Result<Secret, Failure> {
-        self.read(Source::choose_from(places, &self.variables)?, question, prompt)
+        let source = {
+            let mut variables = lock(&self.variables);
+            let source = Source::choose_from(places, &variables)?;
+            variables.from.password.take_if(|_| self.once);
+            source
+        };
+        self.read(source, question, prompt)
     }
 
     /// A secret of a mirror's service, such as `secret_access_key`.
     #[must_use]
     pub fn of_mirror(&self, mirror: Option<&str>, key: &str) -> Option<String> {
-        self.variables.mirror_secret(mirror, key)
+        lock(&self.variables).mirror_secret(mirror, key)
     }
 
     /// Reads a secret.
@@ -256,7 +270,9 @@ impl Secrets {
             return Ok(content.clone());
         }
         let content = read_file(Path::new(&format!("/dev/fd/{number}")), "password file descriptor")?;
-        known.insert(number, content.clone());
+        if !self.once {
+            known.insert(number, content.clone());
+        }
         Ok(content)
     }
 }
@@ -468,6 +484,22 @@ mod tests {
         }
         assert_eq!(read(Source::Descriptor(0)).err().unwrap().kind(), Kind::Usage);
         assert!(read(Source::Descriptor(u32::MAX)).is_err());
+    }
+
+    #[test]
+    fn a_secret_that_is_needed_once_is_not_kept() {
+        let own = Given { password: Some(Zeroizing::new(b"s".to_vec())), ..Given::default() };
+        let read = |secrets: &Secrets| secrets.read_own(Question::Open("Passphrase"), &Nobody);
+        let secrets = |once| Secrets {
+            once,
+            ..Secrets::new(SecretPlaces::default(), Variables { own: own.clone(), ..Variables::default() })
+        };
+        let (kept, wiped) = (secrets(false), secrets(true));
+        for _ in 0..2 {
+            assert_eq!(passphrase(read(&kept).unwrap()), b"s");
+        }
+        assert_eq!(passphrase(read(&wiped).unwrap()), b"s");
+        assert!(read(&wiped).is_err());
     }
 
     #[test]
