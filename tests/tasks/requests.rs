@@ -11,7 +11,11 @@ use std::time::Duration;
 
 fn refuses_unknown_keys<T: DeserializeOwned>(name: &str) {
     assert!(serde_json::from_str::<T>("{}").is_ok(), "{name} has a form without any key");
-    let error = serde_json::from_str::<T>(r#"{"no-such-key": 1}"#).err().expect(name);
+    refuses_unknown_key_in::<T>(name, "{");
+}
+
+fn refuses_unknown_key_in<T: DeserializeOwned>(name: &str, begun: &str) {
+    let error = serde_json::from_str::<T>(&format!(r#"{begun}"no-such-key": 1}}"#)).err().expect(name);
     assert!(error.to_string().contains("unknown field `no-such-key`"), "{name}: {error}");
 }
 
@@ -29,7 +33,6 @@ fn what_is_not_known_is_refused() {
     refuses_unknown_keys::<mirror::AddRequest>("mirror add");
     refuses_unknown_keys::<copy::Request>("copy");
     refuses_unknown_keys::<deleted::Request>("deleted");
-    refuses_unknown_keys::<diff::Request>("diff");
     refuses_unknown_keys::<dump::Request>("dump");
     refuses_unknown_keys::<find::Request>("find");
     refuses_unknown_keys::<forget::Request>("forget");
@@ -43,6 +46,9 @@ fn what_is_not_known_is_refused() {
     refuses_unknown_keys::<stats::Request>("stats");
     refuses_unknown_keys::<tag::Request>("tag");
     refuses_unknown_keys::<undelete::Request>("undelete");
+    // Both sides have to be named.
+    assert!(serde_json::from_str::<diff::Request>("{}").is_err());
+    refuses_unknown_key_in::<diff::Request>("diff", "{");
     refuses_unknown_keys::<repair::heads::Request>("repair heads");
     refuses_unknown_keys::<repair::index::Request>("repair index");
     refuses_unknown_keys::<repair::mirror::Request>("repair mirror");
