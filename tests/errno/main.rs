@@ -234,8 +234,10 @@ fn judge(world: &World, case: &Case, base: i32) -> Option<Vec<String>> {
     let is_proof = name == "drill" && code == Some(19) && said.to_lowercase().contains(&class.word.to_lowercase());
     // It says what is wrong, and goes on.
     let is_status = name == "status" && code == Some(18) && said.contains(class.word);
+    // What its newest state needs is not there, so the mirror shows the state before; this machine knows of the newer one, and says so.
+    let is_older = name == "recover" && code == Some(15) && class.is_about_object && said.contains("is not whole");
     let is_expected = code.is_some_and(|code| code == 0 || code == base || class.codes.contains(&code));
-    if !is_expected && !is_source && !is_proof && !is_status {
+    if !is_expected && !is_source && !is_proof && !is_status && !is_older {
         wrong.push(format!("exit code {code:?}"));
     }
     for word in ["panicked", "wrong passphrase"] {
