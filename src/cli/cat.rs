@@ -2,7 +2,6 @@
 
 use super::exit::Exit;
 use super::fields::{Fields, Value};
-use super::watch::tell_warnings;
 use super::{Context, entry, snapshot_json};
 use crate::base::escape::Escaped;
 use crate::base::hex::hex;
@@ -23,6 +22,7 @@ use crate::repository::Repository;
 use crate::repository::keyring::SlotInfo;
 use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
+use crate::tasks::report_warnings;
 use crate::text::{clock, file_mode};
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
@@ -101,7 +101,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
                 if context.output.json { stream.json(&typed("node", fields)) } else { stream.line(fields.text()) }
             })?;
             stream.finish()?;
-            tell_warnings(&repository, context.output);
+            report_warnings(&repository, &context.watch());
             return Ok(Exit::Success);
         }
         Kind::Chunk => {
@@ -118,7 +118,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
             return Ok(Exit::Success);
         }
     };
-    tell_warnings(&repository, context.output);
+    report_warnings(&repository, &context.watch());
     if context.output.json {
         let kind = arguments.kind.to_possible_value().map(|kind| kind.get_name().to_owned());
         context.output.json(&typed(&kind.unwrap_or_default(), fields))?;

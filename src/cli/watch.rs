@@ -6,7 +6,6 @@ use super::output::Output;
 use crate::base::escape::escape;
 use crate::base::stop::{Stop, StopSignal};
 use crate::ops::{Item, Monitor, Phase, Problem};
-use crate::repository::Repository;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -36,12 +35,5 @@ impl Monitor for Watch {
 
     fn stop(&self) -> Option<Stop> {
         self.interrupt.get()
-    }
-}
-
-/// Says what the repository has gathered to be said since it was opened.
-pub fn tell_warnings(repository: &Repository, output: Output) {
-    for warning in repository.take_warnings() {
-        output.warn(&warning);
     }
 }

@@ -490,7 +490,7 @@ mod tests {
         exclude(&Locks::none());
     }
 
-    /// Who waits and is told to end does not wait any longer; what is free is had all the same, so that what is done can be published.
+    /// A stop ends a wait for a lock. A lock that is free is still taken after a stop, so that finished work can be published.
     #[test]
     fn a_wait_hears_a_stop() {
         let directory = tempfile::tempdir().unwrap();

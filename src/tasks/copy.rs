@@ -32,7 +32,7 @@ pub struct Request {
     pub dry_run: bool,
 }
 
-/// What became of one snapshot of the source. One that cannot be read is a problem, which the monitor is told.
+/// What became of one snapshot of the source. A snapshot that cannot be read is reported to the monitor as a problem.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// Its copy is there already.
@@ -60,7 +60,7 @@ pub struct Report {
     pub took: Duration,
     /// No snapshot of the source is meant.
     pub is_empty: bool,
-    /// Why it is not everything that was asked for. It is told after the rest.
+    /// Why the result is not complete. A face shows this after the result.
     pub incomplete: Option<Failure>,
     /// Some of what was not copied is damaged.
     damage: bool,

@@ -60,7 +60,7 @@ impl Default for Request {
 pub struct Report {
     /// The page.
     pub page: Page,
-    /// Why it is not everything. It is told after the rest.
+    /// Why the result is not complete. A face shows this after the result.
     pub incomplete: Option<Failure>,
 }
 

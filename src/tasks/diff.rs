@@ -108,7 +108,7 @@ pub struct Planned<'a> {
 pub struct Report {
     /// The figures. Against live files no chunks are counted.
     pub statistics: Statistics,
-    /// Why what was shown is not everything. It is told after the rest.
+    /// Why the result is not complete. A face shows this after the result.
     pub incomplete: Option<Failure>,
 }
 

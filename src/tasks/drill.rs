@@ -400,7 +400,7 @@ fn run_in(command: &str, tree: &Path) -> Result<(), String> {
         .stdout(std::io::stderr())
         .status()
         .map_err(|error| format!("the check command {shown} cannot be run: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("the check command {shown} says no: {status}")) }
+    if status.success() { Ok(()) } else { Err(format!("the check command {shown} failed: {status}")) }
 }
 
 /// Drills of before, the last one first.

@@ -62,7 +62,7 @@ pub struct Planned {
 /// How the search ended.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Why what was found is not everything. It is told after the rest.
+    /// Why the result is not complete. A face shows this after the result.
     pub incomplete: Option<Failure>,
 }
 

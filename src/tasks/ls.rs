@@ -64,7 +64,7 @@ pub struct Planned {
 /// How the listing ended.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Why what was listed is not everything. It is told after the rest.
+    /// Why the result is not complete. A face shows this after the result.
     pub incomplete: Option<Failure>,
 }
 

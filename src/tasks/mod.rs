@@ -54,7 +54,7 @@ fn require_connections(connections: u16) -> Result<(), failure::Failure> {
 }
 
 /// Reports what the repository has gathered to be said since it was opened.
-fn report_warnings(repository: &Repository, monitor: &dyn Monitor) {
+pub fn report_warnings(repository: &Repository, monitor: &dyn Monitor) {
     for warning in repository.take_warnings() {
         monitor.problem(&Problem::warning(Subject::Machine, &warning));
     }

@@ -34,7 +34,7 @@ pub struct Report {
     pub report: snapshots::Report,
     /// It is in groups that have something in common. Otherwise one group holds all.
     pub is_grouped: bool,
-    /// Why it is not everything. It is told after the rest.
+    /// Why the result is not complete. A face shows this after the result.
     pub incomplete: Option<Failure>,
 }
 

@@ -59,7 +59,7 @@ pub enum Figures {
 pub struct Report {
     /// The figures.
     pub figures: Figures,
-    /// Why not everything was counted. It is told after the rest.
+    /// Why the result is not complete. A face shows this after the result.
     pub incomplete: Option<Failure>,
 }
 

@@ -200,7 +200,7 @@ pub(super) fn in_file(file: &Path) -> Result<PathBuf, Failure> {
     local(PathBuf::from(std::ffi::OsStr::from_bytes(line)))
 }
 
-/// Accepts a path, and restic's `local:path`; anything that looks like another service is told apart from a path.
+/// Accepts a path, and restic's `local:path`. Refuses what looks like the address of another service.
 pub(super) fn local(place: PathBuf) -> Result<PathBuf, Failure> {
     let bytes = place.as_os_str().as_bytes();
     if let Some(path) = bytes.strip_prefix(b"local:") {
