@@ -1,5 +1,7 @@
 //! Words that every floor may use: ids, times, and the one way to print text that somebody else wrote.
 
+#[cfg(feature = "program")]
+pub mod child;
 pub mod command;
 pub mod escape;
 pub mod hex;

@@ -5,9 +5,10 @@ use super::fields::{Fields, Value};
 use super::{Context, entry, snapshot_json};
 use crate::base::escape::Escaped;
 use crate::base::hex::hex;
-use crate::base::id::ObjectId;
+use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::time::Time;
 use crate::codec::chunk_list::{ChunkList, ChunkRef};
+use crate::codec::config::Config;
 use crate::codec::head::HeadRef;
 use crate::codec::kdf::Params;
 use crate::codec::live_state::{Mark, MarkedKind, SnapshotEntry, Sweep};
@@ -15,20 +16,19 @@ use crate::codec::pack::{Block, PackKind};
 use crate::codec::segment::SegmentPack;
 use crate::codec::tree::{Hole, Node, Xattr};
 use crate::codec::unit::Codec;
-use crate::ops::cat::{self, OpenedChunk, OpenedHead};
-use crate::ops::select::{self, Chosen, Filter, SnapshotArgument};
+use crate::ops::cat::{OpenedChunk, OpenedHead};
+use crate::ops::select::Chosen;
 use crate::ops::tree_walk::Visited;
-use crate::repository::Repository;
 use crate::repository::keyring::SlotInfo;
-use crate::tasks::environment::repositories;
+use crate::tasks::cat::{self, Opened, Request};
 use crate::tasks::failure::Failure;
-use crate::tasks::report_warnings;
 use crate::text::{clock, file_mode};
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 /// Kind of a stored object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -65,51 +65,47 @@ pub struct Arguments {
     pub id: Option<OsString>,
 }
 
+impl Arguments {
+    fn request(&self) -> Request {
+        let kind = match self.kind {
+            Kind::Config => cat::Kind::Config,
+            Kind::Head => cat::Kind::Head,
+            Kind::Key => cat::Kind::Key,
+            Kind::Snapshot => cat::Kind::Snapshot,
+            Kind::Segment => cat::Kind::Segment,
+            Kind::Pack => cat::Kind::Pack,
+            Kind::Tree => cat::Kind::Tree,
+            Kind::Chunk => cat::Kind::Chunk,
+        };
+        Request { kind, id: self.id.as_ref().map(PathBuf::from) }
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// A failure when the object is not there or the id stands for several; [`Exit::Damage`] when it cannot be read.
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
-    let text = arguments.id.as_ref().map(|id| id.to_string_lossy().into_owned());
-    let id = || text.clone().ok_or_else(|| Failure::usage("cat needs an id here, after the kind"));
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "cat")?;
-    let zone = clock::local_zone();
-    let fields = match arguments.kind {
-        Kind::Config => config(&repository, &zone),
-        Kind::Head => head(&cat::head(&repository, text.as_deref())?, &zone),
-        Kind::Key => key(&cat::key(&repository, &id()?)?, &zone),
-        Kind::Segment => {
-            let (id, length, segment) = cat::segment(&repository, &id()?)?;
-            let is_live = repository.tip().state.segments.contains_key(&id);
-            Fields::new()
-                .with("segment", id.to_string())
-                .with("length", length)
-                .with("live", is_live)
-                .with("packs", segment.packs.iter().map(pack).collect::<Value>())
-        }
-        Kind::Pack => pack(&cat::pack(&repository, &id()?)?),
-        Kind::Snapshot => {
-            let name = id()?.parse().map_err(Failure::usage)?;
-            snapshot(&select::one(&repository, &name, &Filter::default())?, &zone)
-        }
-        Kind::Tree => {
-            let argument = arguments.id.clone().unwrap_or_default();
-            let argument = SnapshotArgument::parse(argument).map_err(Failure::usage)?;
-            let mut stream = context.output.stream();
-            cat::tree(&repository, &argument, &mut |visited| {
-                let fields = entry(&visited, &zone);
-                if context.output.json { stream.json(&typed("node", fields)) } else { stream.line(fields.text()) }
-            })?;
-            stream.finish()?;
-            report_warnings(&repository, &context.watch());
-            return Ok(Exit::Success);
-        }
-        Kind::Chunk => {
-            let opened = cat::chunk(&repository, &id()?)?;
-            let mut stream = context.output.stream();
-            if context.output.json {
-                stream.json(&typed("chunk", chunk(&opened)))?;
-            } else if std::io::stdout().is_terminal() {
+    let (zone, json) = (clock::local_zone(), context.output.json);
+    let mut stream = context.output.stream();
+    let mut show = |visited: Visited| {
+        let fields = entry(&visited, &zone);
+        if json { stream.json(&typed("node", fields)) } else { stream.line(fields.text()) }
+    };
+    let opened = cat::run(&arguments.request(), &context.environment, &context.watch(), &mut show)?;
+    let fields = match &opened {
+        Opened::Config(id, it) => config(*id, it, &zone),
+        Opened::Head(it) => head(it, &zone),
+        Opened::Key(it) => key(it, &zone),
+        Opened::Segment { id, length, is_live, segment } => Fields::new()
+            .with("segment", id.to_string())
+            .with("length", *length)
+            .with("live", *is_live)
+            .with("packs", segment.packs.iter().map(pack).collect::<Value>()),
+        Opened::Pack(it) => pack(it),
+        Opened::Snapshot(it) => snapshot(it, &zone),
+        Opened::Chunk(opened) if !json => {
+            if std::io::stdout().is_terminal() {
                 stream.line(Escaped(&opened.bytes))?;
             } else {
                 stream.bytes(&opened.bytes)?;
@@ -117,9 +113,14 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
             stream.finish()?;
             return Ok(Exit::Success);
         }
+        Opened::Chunk(it) => chunk(it),
+        Opened::Tree => {
+            stream.finish()?;
+            return Ok(Exit::Success);
+        }
     };
-    report_warnings(&repository, &context.watch());
-    if context.output.json {
+    stream.finish()?;
+    if json {
         let kind = arguments.kind.to_possible_value().map(|kind| kind.get_name().to_owned());
         context.output.json(&typed(&kind.unwrap_or_default(), fields))?;
     } else {
@@ -140,11 +141,10 @@ fn typed(kind: &str, fields: Fields) -> Typed {
     Typed { message_type: kind.to_owned(), fields }
 }
 
-fn config(repository: &Repository, zone: &TimeZone) -> Fields {
-    let config = repository.config();
+fn config(id: RepositoryId, config: &Config, zone: &TimeZone) -> Fields {
     let features = &config.features;
     Fields::new()
-        .with("repository", repository.id().to_string())
+        .with("repository", id.to_string())
         .with("version", u64::from(crate::codec::VERSION))
         .with("suite", u64::from(config.suite))
         .with(

@@ -13,7 +13,8 @@ use crate::codec::recovery_code::RecoveryCode;
 use crate::repository::Repository;
 use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
-use crate::tasks::init::{self, Offer, Request};
+use crate::tasks::init::{self, Created, Offer, OpenedOrCreated, Request};
+use crate::tasks::key::recovery_code;
 use crate::text::size;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -55,7 +56,7 @@ impl Arguments {
 /// Runs the command.
 ///
 /// # Errors
-/// As [`create`].
+/// As [`init::run`].
 pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure> {
     let place = repositories::place(&context.environment)?;
     let shown = escape(place.as_os_str().as_bytes());
@@ -64,38 +65,62 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         context.output.info(format!("would create a repository at {shown}"))?;
         return Ok(Exit::Success);
     }
-    let repository = create(arguments, context, &place, "init")?;
+    let mut screen = Screen::new(context);
+    let created = init::run(&arguments.request(), &context.environment, &context.watch(), &mut screen)?;
+    say_created(arguments, context, &created)?;
     if context.output.json {
-        context.output.json(&Initialized::new(repository.id().to_string(), place.as_os_str().as_bytes()))?;
+        let id = created.repository.id().to_string();
+        context.output.json(&Initialized::new(id, place.as_os_str().as_bytes()))?;
     }
     context.output.info(concat!("Next: ", suggest!("backup PATH")))?;
     Ok(Exit::Success)
 }
 
-/// Makes a repository at `place`, with a recovery code where one can be shown.
+/// Opens the repository, or makes it with a recovery code where one can be shown.
 ///
 /// # Errors
-/// As [`init::create`].
-pub fn create(arguments: &Arguments, context: &Context, place: &Path, command: &str) -> Result<Repository, Failure> {
-    let (request, output) = (arguments.request(), context.output);
-    let mut offer = Screen { output, stop: context.environment.stop.clone() };
-    let created = init::create(&request, place, command, &context.environment, &context.watch(), &mut offer)?;
+/// As [`init::open_or_create`].
+pub fn open_or_create(
+    arguments: &Arguments,
+    is_dry_run: bool,
+    command: &str,
+    context: &Context,
+) -> Result<Repository, Failure> {
+    let (request, mut screen) = (arguments.request(), Screen::new(context));
+    let (environment, watch) = (&context.environment, context.watch());
+    match init::open_or_create(&request, is_dry_run, command, environment, &watch, &mut screen)? {
+        OpenedOrCreated::Opened(repository) => Ok(repository),
+        OpenedOrCreated::Created(created) => {
+            say_created(arguments, context, &created)?;
+            Ok(created.repository)
+        }
+    }
+}
+
+fn say_created(arguments: &Arguments, context: &Context, created: &Created) -> Result<(), Failure> {
+    let output = context.output;
     if let Some(key_file) = &created.made_before {
-        let shown = |path: &Path| escape(path.as_os_str().as_bytes());
-        let (place, path) = (shown(place), shown(key_file));
+        let place = repositories::place(&context.environment)?;
+        let [place, path] = [place.as_path(), key_file].map(|path| escape(path.as_os_str().as_bytes()));
         output
             .info(format!("{place} is there already, new and empty, and {path} opens it: an earlier run made both"))?;
     }
     if !arguments.no_recovery_code && created.repository.recovery_codes().is_empty() {
         output.info(concat!("No recovery code yet. Make one on a terminal: ", suggest!("key recovery-code")))?;
     }
-    Ok(created.repository)
+    Ok(())
 }
 
 /// Whoever typed the command.
 struct Screen {
     output: Output,
     stop: StopSignal,
+}
+
+impl Screen {
+    fn new(context: &Context) -> Self {
+        Self { output: context.output, stop: context.environment.stop.clone() }
+    }
 }
 
 impl Offer for Screen {
@@ -106,7 +131,7 @@ impl Offer for Screen {
     fn recovery_code(&mut self) -> Result<Option<RecoveryCode>, Failure> {
         let may_show = self.output.terminal && !self.output.json;
         let Some(mut terminal) = may_show.then(|| Terminal::open(&self.stop)).flatten() else { return Ok(None) };
-        let code = recovery::generate()?;
+        let code = recovery_code::generate()?;
         let confirmed = recovery::show_once(&mut terminal, &code)?;
         if !confirmed {
             self.output.info("The recovery code was not confirmed: it opens nothing, throw it away")?;

@@ -6,20 +6,12 @@ use super::json::Key;
 use super::kit;
 use super::recovery;
 use super::terminal::Terminal;
-use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
-use crate::base::time::Time;
-use crate::codec::kdf::Params;
-use crate::codec::key_slot::{LABEL_BYTES_MAX, Secret, SecretKind};
-use crate::ops::key_file::Making;
-use crate::repository::Repository;
-use crate::repository::keyring::{self, NewSlot, SlotInfo};
-use crate::tasks::environment::Environment;
-use crate::tasks::environment::secret::{Question, Source};
-use crate::tasks::environment::{own_places, repositories};
+use crate::codec::recovery_code::RecoveryCode;
+use crate::repository::keyring::SlotInfo;
 use crate::tasks::failure::Failure;
-use crate::tasks::init;
+use crate::tasks::key::{NewPassphrase, add, list, passwd, recovery_code, remove};
 use crate::text::clock;
 use crate::text::size;
 use crate::text::table::{Align, Table};
@@ -75,14 +67,11 @@ pub struct NewPassword {
 }
 
 impl NewPassword {
-    /// Where the new passphrase comes from: what is given here, else the terminal or the standard input. Read it with
-    /// [`Question::Create`].
-    #[must_use]
-    pub fn source(&self) -> Source {
-        match (&self.new_password_file, &self.new_password_command) {
-            (Some(file), _) => Source::File(file.clone()),
-            (None, Some(command)) => Source::Command(command.clone()),
-            (None, None) => Source::Ask,
+    fn request(&self) -> NewPassphrase {
+        NewPassphrase {
+            file: self.new_password_file.clone(),
+            command: self.new_password_command.clone(),
+            kdf_memory: self.kdf_memory,
         }
     }
 }
@@ -160,10 +149,8 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
 }
 
 fn list(context: &mut Context) -> Result<(), Failure> {
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "key list")?;
+    let report = list::run(&context.environment, &context.watch())?;
     let zone = clock::local_zone();
-    let mut slots = repository.slots();
-    slots.sort_by_key(|slot| (slot.created, slot.id));
     if context.output.json {
         let key = |slot: &SlotInfo| Key {
             current: slot.current,
@@ -172,12 +159,12 @@ fn list(context: &mut Context) -> Result<(), Failure> {
             label: slot.label.clone(),
             created: clock::show(slot.created, &zone),
         };
-        context.output.json(&slots.iter().map(key).collect::<Vec<_>>())?;
-        return Ok(repository.require_newest()?);
+        context.output.json(&report.slots.iter().map(key).collect::<Vec<_>>())?;
+        return report.incomplete.map_or(Ok(()), Err);
     }
     let columns = [" ID", "Opens with", "Created", "Guessing costs", "Label"].map(|name| (name, Align::Left));
     let mut table = Table::new(&columns);
-    for slot in &slots {
+    for slot in &report.slots {
         let mark = if slot.current { "*" } else { " " };
         let id = format!("{mark}{}", slot.id.short());
         match &slot.damage {
@@ -192,36 +179,10 @@ fn list(context: &mut Context) -> Result<(), Failure> {
         }
     }
     context.output.text(&table.render())?;
-    // A key that was removed since is a key in an older head.
-    Ok(repository.require_newest()?)
+    report.incomplete.map_or(Ok(()), Err)
 }
 
-/// The new passphrase, from wherever the options say.
-fn new_passphrase(options: &NewPassword, environment: &Environment) -> Result<Secret, Failure> {
-    let question = Question::Create("New passphrase");
-    repositories::make_secret(environment.secrets.read(options.source(), question, &*environment.prompt)?)
-}
-
-fn label(text: Option<&str>) -> Result<&str, Failure> {
-    let label = text.unwrap_or_default();
-    if label.len() > LABEL_BYTES_MAX {
-        return Err(Failure::usage(format!("a label has at most {LABEL_BYTES_MAX} bytes, this one {}", label.len())));
-    }
-    Ok(label)
-}
-
-/// Puts a new slot into the repository, in place of another one or beside all others.
-fn add_slot(
-    repository: &Repository,
-    (secret, kdf, label): (&Secret, Params, &str),
-    replacing: Option<ObjectId>,
-) -> Result<ObjectId, Failure> {
-    let new = NewSlot { secret, kdf, label, created: Time::now() };
-    let (id, _) = repository.add_slot(&new, replacing)?;
-    Ok(id)
-}
-
-fn added(context: &Context, id: ObjectId, what: &str) -> Result<(), Failure> {
+fn say_added(context: &Context, id: ObjectId, what: &str) -> Result<(), Failure> {
     if context.output.json {
         return context.output.json(&serde_json::json!({ "message_type": "key_added", "id": id.to_string() }));
     }
@@ -229,69 +190,27 @@ fn added(context: &Context, id: ObjectId, what: &str) -> Result<(), Failure> {
 }
 
 fn add(arguments: &AddArguments, context: &mut Context) -> Result<(), Failure> {
-    let label = label(arguments.label.as_deref())?;
-    let kdf = init::kdf(arguments.password.kdf_memory)?;
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "key add")?;
-    if arguments.dry_run {
-        let kind = if arguments.new_key_file.is_some() { "key file" } else { "passphrase" };
-        return context.output.info(format!("would add a {kind}"));
-    }
-    let Some(path) = &arguments.new_key_file else {
-        let secret = new_passphrase(&arguments.password, &context.environment)?;
-        let kind = secret.kind().describe();
-        let id = add_slot(&repository, (&secret, kdf, label), None)?;
-        return added(context, id, &format!("Added a {kind}"));
+    let AddArguments { password, new_key_file, label, dry_run } = arguments.clone();
+    let shown = new_key_file.as_ref().map(|path| escape(path.as_os_str().as_bytes()));
+    let request = add::Request { passphrase: password.request(), new_key_file, label, dry_run };
+    let report = add::run(&request, &context.environment, &context.watch())?;
+    let kind = report.kind.describe();
+    let Some(id) = report.key else { return context.output.info(format!("would add a {kind}")) };
+    let what = match shown {
+        Some(path) if report.is_from_before => format!("{path} opens the repository already, an earlier run added it"),
+        Some(path) => format!("Added a {kind} in {path}"),
+        None => format!("Added a {kind}"),
     };
-    own_places::refuse_key_in(&context.environment, &context.watch(), path)?;
-    let shown = escape(path.as_os_str().as_bytes());
-    let mut making = Making::begin(path, |secret| Ok(!keyring::opened_by(repository.storage(), secret)?.is_empty()))?;
-    let secret = making.copy_of_secret();
-    if !making.is_new() {
-        let live = repository.tip().state.slots.clone();
-        let opened = keyring::opened_by(repository.storage(), &secret)?;
-        if let Some(id) = opened.into_iter().find(|id| live.contains(id)) {
-            return added(context, id, &format!("{shown} opens the repository already, an earlier run added it"));
-        }
-    }
-    let new = NewSlot { secret: &secret, kdf, label, created: Time::now() };
-    let added_slot = repository.add_slot_keeping(&new, None, || making.keep());
-    let (id, _) = added_slot.map_err(|error| {
-        let error = Failure::from(error);
-        // What was made and opens nothing must not pass for a key.
-        match path.exists() {
-            true => error.remedy(format!("{shown} opens nothing yet: give the same command again, or remove it")),
-            false => error,
-        }
-    })?;
-    added(context, id, &format!("Added a key file in {shown}"))
-}
-
-fn find(repository: &Repository, prefix: &str) -> Result<SlotInfo, Failure> {
-    let mut found = repository.slots().into_iter().filter(|slot| slot.id.to_string().starts_with(prefix));
-    let hint = concat!("to see the keys and their ids: ", suggest!("key list"));
-    match (found.next(), found.next()) {
-        (Some(slot), None) if !prefix.is_empty() => Ok(slot),
-        (Some(_), _) => Err(Failure::usage(format!("{prefix:?} is the beginning of several keys' ids")).remedy(hint)),
-        (None, _) => Err(Failure::usage(format!("{prefix:?} is the beginning of no key's id")).remedy(hint)),
-    }
+    say_added(context, id, &what)
 }
 
 fn remove(arguments: &RemoveArguments, context: &mut Context) -> Result<(), Failure> {
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "key remove")?;
-    let slot = find(&repository, &arguments.id)?;
+    let RemoveArguments { id: key, dry_run } = arguments.clone();
+    let slot = remove::run(&remove::Request { key, dry_run }, &context.environment, &context.watch())?;
     let what = format!("key {} ({})", slot.id.short(), slot.kind.describe());
-    if slot.current {
-        let error = Failure::failed(format!("{what} is the one in use"));
-        let error = error.remedy("to remove it, open the repository with another key");
-        return Err(match slot.kind {
-            SecretKind::Passphrase => error.remedy(concat!("to change it: ", suggest!("key passwd"))),
-            _ => error,
-        });
-    }
-    if arguments.dry_run {
+    if dry_run {
         return context.output.info(format!("would remove {what}"));
     }
-    repository.remove_slot(slot.id)?;
     if context.output.json {
         return context.output.json(&serde_json::json!({ "message_type": "key_removed", "id": slot.id.to_string() }));
     }
@@ -303,75 +222,44 @@ fn remove(arguments: &RemoveArguments, context: &mut Context) -> Result<(), Fail
 }
 
 fn passwd(arguments: &PasswdArguments, context: &mut Context) -> Result<(), Failure> {
-    let kdf = init::kdf(arguments.password.kdf_memory)?;
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "key passwd")?;
-    let old = repository.slots().into_iter().find(|slot| slot.current);
-    let old = old.ok_or_else(|| Failure::failed("the key that opened the repository is not live any more"))?;
-    if old.kind != SecretKind::Passphrase {
-        return Err(Failure::usage(format!(
-            "the repository was opened with a {}, not with a passphrase",
-            old.kind.describe()
-        ))
-        .remedy(concat!(
-            "open it with the passphrase that is to be changed, or add another one: ",
-            suggest!("key add")
-        )));
+    let request = passwd::Request { passphrase: arguments.password.request(), dry_run: arguments.dry_run };
+    let report = passwd::run(&request, &context.environment, &context.watch())?;
+    match report.new {
+        None => context.output.info(format!("would change the passphrase of key {}", report.old.short())),
+        Some(id) => say_added(context, id, "Changed the passphrase; the old one opens nothing any more"),
     }
-    if arguments.dry_run {
-        return context.output.info(format!("would change the passphrase of key {}", old.id.short()));
-    }
-    let secret = new_passphrase(&arguments.password, &context.environment)?;
-    let id = add_slot(&repository, (&secret, kdf, &old.label), Some(old.id))?;
-    added(context, id, "Changed the passphrase; the old one opens nothing any more")
 }
 
 fn recovery_code(arguments: &RecoveryCodeArguments, context: &mut Context) -> Result<(), Failure> {
-    let label = label(arguments.label.as_deref())?;
-    let kdf = init::kdf(arguments.kdf_memory)?;
-    let shown = context.output.terminal && !context.output.json;
-    let terminal = if shown { Terminal::open(&context.environment.stop) } else { None };
-    if terminal.is_none() && !arguments.dry_run {
-        return Err(Failure::failed("a recovery code is shown on a terminal only, never in JSON, a pipe or a file")
-            .remedy(concat!("on a terminal: ", suggest!("key recovery-code")))
-            .remedy(concat!("for unattended use make a key file: ", suggest!("key add --new-key-file FILE"))));
+    let RecoveryCodeArguments { replace, label, kdf_memory, dry_run } = arguments.clone();
+    let output = context.output;
+    let may_show = output.terminal && !output.json;
+    let terminal = if may_show { Terminal::open(&context.environment.stop) } else { None };
+    let mut show = terminal.map(|mut terminal| {
+        move |code: &RecoveryCode, replaced: Option<&SlotInfo>| {
+            output.info(format!("A new recovery code, {}", beside_what(replaced)))?;
+            recovery::show_once(&mut terminal, code)
+        }
+    });
+    let show = show.as_mut().map(|show| show as &mut recovery_code::Show<'_>);
+    let request = recovery_code::Request { replace, label, kdf_memory, dry_run };
+    let report = recovery_code::run(&request, &context.environment, &context.watch(), show)?;
+    let replaced = report.replaced.as_ref();
+    match report.key {
+        None => output.info(format!("would add a recovery code, {}", beside_what(replaced)))?,
+        Some(id) => {
+            say_added(context, id, "The recovery code opens the repository")?;
+            if let Some(slot) = replaced {
+                output.info(format!("Removed key {}: its code opens nothing any more", recovery::describe(slot)))?;
+            }
+        }
     }
-    let repository = repositories::open_repository(&context.environment, &context.watch(), "key recovery-code")?;
-    let replaced = arguments.replace.as_deref().map(|prefix| replaceable(&repository, prefix)).transpose()?;
-    let replacing = replaced.as_ref().map(|slot| slot.id);
-    // A code that is shown and then refused is paper that opens nothing.
-    repository.require_room_for_slot(replacing)?;
-    let what = match &replaced {
-        Some(slot) => format!("in place of that of key {}", recovery::describe(slot)),
-        None => "beside all other keys".to_owned(),
-    };
-    let Some(mut terminal) = terminal.filter(|_| !arguments.dry_run) else {
-        context.output.info(format!("would add a recovery code, {what}"))?;
-        return recovery::say_others(context, &repository.recovery_codes(), replacing);
-    };
-    context.output.info(format!("A new recovery code, {what}"))?;
-    let code = recovery::generate()?;
-    if !recovery::show_once(&mut terminal, &code)? {
-        return Err(Failure::failed("the recovery code was not confirmed: nothing was changed")
-            .remedy("what was shown opens nothing: throw it away, and run the command again for another one"));
-    }
-    let before: Vec<SlotInfo> = repository.recovery_codes();
-    let id = add_slot(&repository, (&Secret::RecoveryCode(code), kdf, label), replacing)
-        .map_err(|error| error.remedy("the code that was shown opens nothing: throw it away"))?;
-    added(context, id, "The recovery code opens the repository")?;
-    if let Some(slot) = &replaced {
-        context.output.info(format!("Removed key {}: its code opens nothing any more", recovery::describe(slot)))?;
-    }
-    recovery::say_others(context, &before, replacing)
+    recovery::say_others(context, &report.others)
 }
 
-/// The recovery code that is to be replaced. What is damaged opens nothing, whatever it was.
-fn replaceable(repository: &Repository, prefix: &str) -> Result<SlotInfo, Failure> {
-    let slot = find(repository, prefix)?;
-    if slot.kind == SecretKind::RecoveryCode && slot.damage.is_none() {
-        return Ok(slot);
+fn beside_what(replaced: Option<&SlotInfo>) -> String {
+    match replaced {
+        Some(slot) => format!("in place of that of key {}", recovery::describe(slot)),
+        None => "beside all other keys".to_owned(),
     }
-    let kind = slot.describe();
-    let refused = Failure::usage(format!("key {} ({kind}) is no recovery code", slot.id.short()));
-    let refused = refused.remedy(concat!("to see which are: ", suggest!("key list")));
-    Err(refused.remedy(format!("to remove it, whatever it is: {}", suggest!("key remove {}", slot.id.short()))))
 }

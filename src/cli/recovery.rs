@@ -4,22 +4,11 @@ use super::Context;
 use super::terminal::Terminal;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
-use crate::base::id::ObjectId;
 use crate::codec::recovery_code::RecoveryCode;
 use crate::repository::keyring::SlotInfo;
 use crate::tasks::failure::Failure;
 use crate::text::clock;
 use zeroize::Zeroizing;
-
-/// A fresh code.
-///
-/// # Errors
-/// When the system's generator fails.
-pub fn generate() -> Result<RecoveryCode, Failure> {
-    let mut random = Zeroizing::new([0; crate::codec::recovery_code::SECRET_BYTES]);
-    getrandom::fill(random.as_mut()).map_err(|_| Failure::failed("the system's random generator failed"))?;
-    Ok(RecoveryCode::generate(&random))
-}
 
 /// Shows the code and asks for its last group, so that it is known to be written down. Three tries; then false, and the
 /// code is not used.
@@ -63,13 +52,11 @@ pub fn describe(slot: &SlotInfo) -> String {
 ///
 /// # Errors
 /// When the output is gone.
-pub fn say_others(context: &Context, codes: &[SlotInfo], removed: Option<ObjectId>) -> Result<(), Failure> {
-    let mut others = codes.iter().filter(|slot| Some(slot.id) != removed).peekable();
-    let some = others.peek().is_some();
+pub fn say_others(context: &Context, others: &[SlotInfo]) -> Result<(), Failure> {
     for slot in others {
         context.output.info(format!("Another recovery code still opens the repository: key {}", describe(slot)))?;
     }
-    if !some {
+    if others.is_empty() {
         return Ok(());
     }
     context.output.info(concat!("To remove one that was lost or seen: ", suggest!("key remove ID")))

@@ -8,6 +8,7 @@ use super::environment::secret::{Question, Secret};
 use super::environment::{Environment, own_places, repositories};
 use super::failure::{Failure, Kind};
 use super::require_connections;
+use crate::base::child;
 use crate::base::command::{stored, suggest};
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
@@ -15,7 +16,7 @@ use crate::base::time::Time;
 use crate::ops::drill::{self, Ground, Inspect, Options, Report};
 use crate::ops::sample::Sample;
 use crate::ops::select::SnapshotRef;
-use crate::ops::{Monitor, Problem, Subject};
+use crate::ops::{self, Error, Monitor, Problem, Subject};
 use crate::repository::Access;
 use crate::repository::mirror_book::{Drill, DrillOutcome, MirrorBook};
 use crate::repository::public_view::PublicView;
@@ -337,9 +338,8 @@ fn hold_drill(
         parallel: usize::from(request.connections),
         now: Time::now(),
     };
-    let inspect = |tree: &Path| -> Result<(), String> {
-        request.check_command.as_deref().map_or(Ok(()), |command| run_in(command, tree))
-    };
+    let inspect =
+        |tree: &Path| request.check_command.as_deref().map_or(Ok(()), |command| run_in(command, tree, monitor));
     let inspect: Option<Inspect<'_>> = request.check_command.is_some().then_some(&inspect);
     let open = |access| repositories::open_with(access, secret.clone()).map(|(repository, _)| repository);
     let report = drill::run(mirror.clone(), &traffic, &open, &ground, &options, inspect, monitor);
@@ -385,22 +385,29 @@ impl Request {
     }
 }
 
-/// Runs a command in a restored tree; an error is a sentence.
-fn run_in(command: &str, tree: &Path) -> Result<(), String> {
-    let words = shell_words::split(command)?;
-    let Some((program, arguments)) = words.split_first() else { return Err("the check command is empty".to_owned()) };
+/// Runs a command in a restored tree.
+fn run_in(command: &str, tree: &Path, monitor: &dyn Monitor) -> ops::Result<()> {
+    let words = shell_words::split(command).map_err(Error::Refused)?;
+    let Some((program, arguments)) = words.split_first() else {
+        return Err(Error::Refused("the check command is empty".to_owned()));
+    };
     let shown = escape(program.as_bytes());
     // What it prints must not mix with lines for programs.
     let mut command = Command::new(program);
     ssh::Place::hide_from(&mut command);
-    let status = command
+    let failed = |error: std::io::Error| Error::Refused(format!("the check command {shown} cannot be run: {error}"));
+    let mut child = command
         .args(arguments)
         .current_dir(tree)
         .stdin(Stdio::null())
         .stdout(std::io::stderr())
-        .status()
-        .map_err(|error| format!("the check command {shown} cannot be run: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("the check command {shown} failed: {status}")) }
+        .spawn()
+        .map_err(failed)?;
+    match child::wait(&mut child, &|| monitor.interrupted()).map_err(failed)? {
+        None => Err(Error::Interrupted),
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(Error::Refused(format!("the check command {shown} failed: {status}"))),
+    }
 }
 
 /// Drills of before, the last one first.

@@ -13,6 +13,7 @@ use crate::codec::recovery_code::RecoveryCode;
 use crate::ops::key_file::{self, Making};
 use crate::ops::{Monitor, Problem, Subject};
 use crate::repository::keyring::{self, NewSlot};
+use crate::repository::remembered::Recalled;
 use crate::repository::{CreateOptions, Repository};
 use crate::storage::ErrorKind;
 use crate::storage::local::Local;
@@ -102,6 +103,41 @@ pub fn check(request: &Request, place: &Path, environment: &Environment, monitor
         return Err(Failure::failed(format!("{shown} cannot become a new repository: there is one already")));
     }
     own_places::refuse_beneath(environment, monitor, place)
+}
+
+/// What [`open_or_create`] came to.
+#[derive(Debug)]
+pub enum OpenedOrCreated {
+    /// It was there.
+    Opened(Repository),
+    /// It is new.
+    Created(Created),
+}
+
+/// Opens the repository where the environment says, or makes one where there is nothing and nothing is remembered: a disk that is not mounted
+/// must not become an empty repository. `command` is what another process is told while this one holds a lock.
+///
+/// # Errors
+/// When it cannot be opened; when this machine knows one at that place; when one would have to be made in a dry run; as [`create`].
+pub fn open_or_create(
+    request: &Request,
+    is_dry_run: bool,
+    command: &str,
+    environment: &Environment,
+    monitor: &dyn Monitor,
+    offer: &mut dyn Offer,
+) -> Result<OpenedOrCreated, Failure> {
+    let place = repositories::place(environment)?;
+    if repositories::exists(&place) {
+        return Ok(OpenedOrCreated::Opened(repositories::open_repository(environment, monitor, command)?));
+    }
+    if repositories::memory(environment, monitor).at(&place) != Recalled::Nothing {
+        return Err(repositories::nothing_at(environment, monitor, &place));
+    }
+    if is_dry_run {
+        return Err(Failure::usage("--dry-run needs a repository, and --init would have to make one"));
+    }
+    Ok(OpenedOrCreated::Created(create(request, &place, command, environment, monitor, offer)?))
 }
 
 /// Makes a repository at `place`. `command` is what another process is told while this one holds a lock.

@@ -5,6 +5,7 @@
 //! call these, so that none of them can leave out what protects the data.
 
 pub mod backup;
+pub mod cat;
 pub mod check;
 pub mod check_mirror;
 pub mod copy;
@@ -19,6 +20,7 @@ pub mod find;
 pub mod forget;
 pub mod hold;
 pub mod init;
+pub mod key;
 pub mod ls;
 pub mod mirror;
 pub mod patterns;

@@ -6,10 +6,11 @@ use super::backup::labels::LabelRequest;
 use super::backup::{ChangeRequest, Report, finish};
 use super::environment::{Environment, repositories};
 use super::failure::Failure;
+use crate::base::child;
 use crate::base::escape::escape;
 use crate::base::polled::Polled;
 use crate::ops::backup::{self, Options};
-use crate::ops::{Monitor, Phase};
+use crate::ops::{self, Error, Monitor, Phase};
 use crate::repository::Repository;
 use crate::repository::pack_writer::PackOptions;
 use crate::storage::remote::ssh;
@@ -97,12 +98,12 @@ pub fn run_in(
         ..request.changes.options(repository, &labels, packs)?
     };
     monitor.phase(Phase::Backup);
-    let store = |input: &mut dyn Read, end: &mut dyn FnMut() -> Result<(), String>| {
+    let store = |input: &mut dyn Read, end: &mut dyn FnMut() -> ops::Result<()>| {
         backup::run_stream(repository, input, end, name, &labels, &options, monitor)
     };
     let report = match source {
         Source::Input(open) => store(&mut Polled::new(open()?), &mut || Ok(()))?,
-        Source::Command { program, arguments } => store_output(program, arguments, store)?,
+        Source::Command { program, arguments } => store_output(program, arguments, store, monitor)?,
     };
     Ok(finish(report, Vec::new(), repository, environment, monitor))
 }
@@ -110,7 +111,8 @@ pub fn run_in(
 fn store_output(
     program: OsString,
     arguments: Vec<OsString>,
-    store: impl FnOnce(&mut dyn Read, &mut dyn FnMut() -> Result<(), String>) -> crate::ops::Result<backup::Report>,
+    store: impl FnOnce(&mut dyn Read, &mut dyn FnMut() -> ops::Result<()>) -> ops::Result<backup::Report>,
+    monitor: &dyn Monitor,
 ) -> Result<backup::Report, Failure> {
     let shown = escape(program.as_bytes());
     let failed = |error| Failure::failed(format!("cannot run {shown}")).caused_by(error);
@@ -121,10 +123,13 @@ fn store_output(
         Some(output) => Box::new(Polled::new(output)),
         None => Box::new(io::empty()),
     };
-    let mut end = || match child.wait() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{shown} failed ({status}): no snapshot was made of its output")),
-        Err(error) => Err(format!("{shown} could not be waited for: {error}")),
+    let mut end = || match child::wait(&mut child, &|| monitor.interrupted()) {
+        Ok(Some(status)) if status.success() => Ok(()),
+        Ok(Some(status)) => {
+            Err(Error::Refused(format!("{shown} failed ({status}): no snapshot was made of its output")))
+        }
+        Ok(None) => Err(Error::Interrupted),
+        Err(error) => Err(Error::Refused(format!("{shown} could not be waited for: {error}"))),
     };
     let report = store(&mut *output, &mut end);
     drop(output);

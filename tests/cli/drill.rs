@@ -96,7 +96,11 @@ fn a_check_command_looks_at_what_came_back() {
     assert!(ran.out.contains("PASSED"), "{}", ran.out);
     let ran = world.run(&["drill", "--to", "drills", "--check-command", "test -e tree/letters/61"]);
     assert_eq!(ran.code, Some(19), "{}", ran.err);
-    assert!(ran.out.contains("FAILED") && ran.out.contains("the check command test failed: exit status: 1"), "{}", ran.out);
+    assert!(
+        ran.out.contains("FAILED") && ran.out.contains("the check command test failed: exit status: 1"),
+        "{}",
+        ran.out
+    );
     let ran = world.run(&["drill", "--to", "drills", "--check-command", "no-such-program"]);
     assert!(ran.code == Some(19) && ran.out.contains("cannot be run"), "{}", ran.out);
     clean(&world);

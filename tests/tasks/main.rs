@@ -2,6 +2,7 @@
 //! kinds of failure as the program's exit codes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod keys;
 mod kinds;
 mod requests;
 mod stop;

@@ -3,8 +3,8 @@
 use crate::world::World;
 use packstone::tasks::failure::Kind;
 use packstone::tasks::{
-    backup, check, check_mirror, copy, deleted, diff, drill, dump, find, forget, hold, init, ls, mirror, prune,
-    recover, repair, restore, rewrite, show, snapshots, stats, status, stream, sync, tag, undelete,
+    backup, cat, check, check_mirror, copy, deleted, diff, drill, dump, find, forget, hold, init, key, ls, mirror,
+    prune, recover, repair, restore, rewrite, show, snapshots, stats, status, stream, sync, tag, undelete,
 };
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -46,6 +46,13 @@ fn what_is_not_known_is_refused() {
     refuses_unknown_keys::<stats::Request>("stats");
     refuses_unknown_keys::<tag::Request>("tag");
     refuses_unknown_keys::<undelete::Request>("undelete");
+    refuses_unknown_keys::<key::add::Request>("key add");
+    refuses_unknown_keys::<key::passwd::Request>("key passwd");
+    refuses_unknown_keys::<key::remove::Request>("key remove");
+    refuses_unknown_keys::<key::recovery_code::Request>("key recovery-code");
+    refuses_unknown_keys::<key::kit::Request>("key kit");
+    assert!(serde_json::from_str::<cat::Request>("{}").is_err());
+    refuses_unknown_key_in::<cat::Request>("cat", r#"{"kind": "config", "#);
     // Both sides have to be named.
     assert!(serde_json::from_str::<diff::Request>("{}").is_err());
     refuses_unknown_key_in::<diff::Request>("diff", "{");

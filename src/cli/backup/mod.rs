@@ -12,7 +12,6 @@ use super::progress::Work;
 use crate::base::command::suggest;
 use crate::ops::backup::absolute;
 use crate::repository::Repository;
-use crate::repository::remembered::Recalled;
 use crate::tasks::backup::{self, Report};
 use crate::tasks::environment::repositories;
 use crate::tasks::failure::Failure;
@@ -54,17 +53,10 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
 }
 
 fn open_or_create(arguments: &Arguments, context: &mut Context) -> Result<Repository, Failure> {
-    let place = repositories::place(&context.environment)?;
-    if !arguments.init || repositories::exists(&place) {
-        return repositories::open_repository(&context.environment, &context.watch(), "backup");
+    match arguments.init {
+        true => init::open_or_create(&init::Arguments::default(), arguments.dry_run, "backup", context),
+        false => repositories::open_repository(&context.environment, &context.watch(), "backup"),
     }
-    if repositories::memory(&context.environment, &context.watch()).at(&place) != Recalled::Nothing {
-        return Err(repositories::nothing_at(&context.environment, &context.watch(), &place));
-    }
-    if arguments.dry_run {
-        return Err(Failure::usage("--dry-run needs a repository, and --init would have to make one"));
-    }
-    init::create(&init::Arguments::default(), context, &place, "backup")
 }
 
 impl Arguments {

@@ -299,7 +299,7 @@ fn examine_sources(
 pub fn run_stream(
     repository: &Repository,
     source: &mut dyn std::io::Read,
-    finish: &mut dyn FnMut() -> std::result::Result<(), String>,
+    finish: &mut dyn FnMut() -> Result<()>,
     name: &[u8],
     labels: &Labels,
     options: &Options,
@@ -316,7 +316,7 @@ pub fn run_stream(
     // Nothing can be missing in one stream, but the log of what was saved under this name before goes on.
     let before = log::before(repository, labels)?.map(|before| before.snapshot);
     (stored.deleted, stored.deleted_count) = log::Log::go_on(&mut run, before.as_ref())?.finish(&mut run)?;
-    finish().map_err(Error::Refused)?;
+    finish()?;
     if stored.counts.bytes == 0 && !options.allow_empty {
         return Err(Error::EmptyStream);
     }

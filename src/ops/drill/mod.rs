@@ -211,8 +211,8 @@ impl Drop for Ground {
     }
 }
 
-/// Looks at a restored tree: an error is a reason why the drill failed.
-pub type Inspect<'a> = &'a dyn Fn(&Path) -> std::result::Result<(), String>;
+/// Looks at a restored tree: an error is a reason why the drill failed, unless it is [`Error::Interrupted`].
+pub type Inspect<'a> = &'a dyn Fn(&Path) -> Result<()>;
 
 /// Brings back what the options say from `mirror` into `ground`, and compares it. `traffic` counts what is asked of the mirror; `open` opens a
 /// repository with the secret.
@@ -269,8 +269,10 @@ pub fn run<E: From<Error>>(
         let selection = back(&repository, &chosen, &at, options, &mut report, &stopwatch)?;
         let paused = Instant::now();
         compare(&repository, chosen, &at, &selection, options, &mut report, monitor)?;
-        if let Some(Err(why)) = inspect.map(|inspect| inspect(&at)) {
-            report.differs(why);
+        match inspect.map(|inspect| inspect(&at)) {
+            None | Some(Ok(())) => {}
+            Some(Err(Error::Interrupted)) => return Err(Error::Interrupted.into()),
+            Some(Err(why)) => report.differs(why.to_string()),
         }
         comparing += paused.elapsed();
     }

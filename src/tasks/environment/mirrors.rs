@@ -298,7 +298,7 @@ pub fn open_store(
         }
     }
     if let Some(command) = credentials_command {
-        let printed = secret::command_output(command)?;
+        let printed = secret::command_output(command, &environment.stop)?;
         let text = String::from_utf8_lossy(&printed).into_owned();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let known = line

@@ -21,7 +21,7 @@ use crate::tasks::failure::Failure;
 use crate::tasks::remedy::Remedy;
 use places::Places;
 use prompt::{Nobody, Prompt};
-use secret::{Question, Secret, SecretPlaces, Secrets};
+use secret::{Question, Secret, SecretPlaces, Secrets, Source};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -111,7 +111,23 @@ impl Environment {
     /// # Errors
     /// As [`Secrets::read_own`].
     pub fn secret(&self, question: Question<'_>) -> Result<Secret, Failure> {
-        self.secrets.read_own(question, &*self.prompt)
+        self.secrets.read_own(question, &*self.prompt, &self.stop)
+    }
+
+    /// Reads the secret that opens the repository that is copied from.
+    ///
+    /// # Errors
+    /// As [`Secrets::read_from`].
+    pub fn secret_of_source(&self, source: &CopySource, question: Question<'_>) -> Result<Secret, Failure> {
+        self.secrets.read_from(&source.secret, question, &*self.prompt, &self.stop)
+    }
+
+    /// Reads a secret that is to open the repository from now on.
+    ///
+    /// # Errors
+    /// As [`Secrets::read`].
+    pub fn new_secret(&self, source: Source, question: Question<'_>) -> Result<Secret, Failure> {
+        self.secrets.read(source, question, &*self.prompt, &self.stop)
     }
 
     /// Where this machine remembers things, for a task that goes on without it. What that means is reported once.

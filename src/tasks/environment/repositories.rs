@@ -166,11 +166,7 @@ fn open_source_at(
             .remedy("name the directory to copy from with --from-repo or PACKSTONE_FROM_REPOSITORY"));
     }
     let storage = storage(environment, monitor, place)?;
-    let secret = environment.secrets.read_from(
-        &source.secret,
-        Question::Open("Passphrase or recovery code of the source"),
-        &*environment.prompt,
-    )?;
+    let secret = environment.secret_of_source(source, Question::Open("Passphrase or recovery code of the source"))?;
     let about = format!("the source {shown}");
     let memory = memory(environment, monitor).expecting(source.expected.clone());
     let access = access_at(environment, monitor, place, storage, command)?;
@@ -204,11 +200,7 @@ pub fn open_source_mirror(
         == destination;
     // The cache of one history knows nothing of the other.
     let cache = if is_same { None } else { access.cache.clone() };
-    let secret = environment.secrets.read_from(
-        &source.secret,
-        Question::Open("Passphrase or recovery code of the source"),
-        &*environment.prompt,
-    )?;
+    let secret = environment.secret_of_source(source, Question::Open("Passphrase or recovery code of the source"))?;
     open_mirror(monitor, &place, Access { cache, ..access }, secret, FROM_EXPECT_HEAD)
         .map_err(|error| error.about(&about))
 }

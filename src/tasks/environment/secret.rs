@@ -11,9 +11,12 @@
 
 use super::passphrase::Passphrase;
 use super::prompt::Prompt;
+use crate::base::child;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::lock::lock;
+use crate::base::polled::Polled;
+use crate::base::stop::StopSignal;
 use crate::base::sys::remove_environment_variable;
 use crate::storage::remote::ssh;
 use crate::tasks::failure::Failure;
@@ -195,14 +198,14 @@ impl Secrets {
     ///
     /// # Errors
     /// As [`Source::choose`] and [`Secrets::read`].
-    pub fn read_own(&self, question: Question<'_>, prompt: &dyn Prompt) -> Result<Secret, Failure> {
+    pub fn read_own(&self, question: Question<'_>, prompt: &dyn Prompt, stop: &StopSignal) -> Result<Secret, Failure> {
         let source = {
             let mut variables = lock(&self.variables);
             let source = Source::choose(&self.places, &variables)?;
             variables.own.password.take_if(|_| self.once);
             source
         };
-        self.read(source, question, prompt)
+        self.read(source, question, prompt, stop)
     }
 
     /// Reads the one that opens the repository that is copied from.
@@ -214,6 +217,7 @@ impl Secrets {
         places: &SecretPlaces,
         question: Question<'_>,
         prompt: &dyn Prompt,
+        stop: &StopSignal,
     ) -> Result<Secret, Failure> {
         let source = {
             let mut variables = lock(&self.variables);
@@ -221,7 +225,7 @@ impl Secrets {
             variables.from.password.take_if(|_| self.once);
             source
         };
-        self.read(source, question, prompt)
+        self.read(source, question, prompt, stop)
     }
 
     /// A secret of a mirror's service, such as `secret_access_key`.
@@ -235,13 +239,19 @@ impl Secrets {
     /// # Errors
     /// When the source cannot be read, is empty, or there is nobody to ask; [`Kind::Interrupted`](crate::tasks::failure::Kind::Interrupted)
     /// when whoever was asked wants an end.
-    pub fn read(&self, source: Source, question: Question<'_>, prompt: &dyn Prompt) -> Result<Secret, Failure> {
+    pub fn read(
+        &self,
+        source: Source,
+        question: Question<'_>,
+        prompt: &dyn Prompt,
+        stop: &StopSignal,
+    ) -> Result<Secret, Failure> {
         let passphrase = match source {
             Source::KeyFile(path) => {
                 let content = read_file(&path, "key file")?;
                 return Ok(Secret::KeyFile(content));
             }
-            Source::Command(command) => from_command(&command)?,
+            Source::Command(command) => from_command(&command, stop)?,
             Source::File(path) => {
                 let source = format!("the password file {}", escape(path.as_os_str().as_bytes()));
                 Passphrase::in_text(read_file(&path, "password file")?, &source)
@@ -339,7 +349,7 @@ pub fn read_file(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, Failure>
     let shown = escape(path.as_os_str().as_bytes());
     let failed = |error: io::Error| Failure::failed(format!("cannot read the {what} {shown}")).caused_by(error);
     let file = File::open(path).map_err(failed)?;
-    limited(file).map_err(failed)?.ok_or_else(|| {
+    limited(file, &|| false).map_err(failed)?.ok_or_else(|| {
         Failure::failed(format!(
             "the {what} {shown} is longer than {} KiB: is it the right file?",
             SECRET_BYTES_MAX / 1024
@@ -348,23 +358,23 @@ pub fn read_file(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, Failure>
 }
 
 /// Reads to the end, or `None` when there is more than a secret may have. The buffer never moves, so no copy of a
-/// part stays behind in freed memory.
-fn limited(mut reader: impl Read) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+/// part stays behind in freed memory. A read that was interrupted begins again, unless somebody wants an end.
+fn limited(mut reader: impl Read, wants_end: &dyn Fn() -> bool) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut buffer = Zeroizing::new(vec![0; SECRET_BYTES_MAX as usize + 1]);
     let mut length = 0;
     while length < buffer.len() {
         match reader.read(&mut buffer[length..]) {
             Ok(0) => break,
             Ok(read) => length += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted && !wants_end() => {}
             Err(error) => return Err(error),
         }
     }
     Ok((length as u64 <= SECRET_BYTES_MAX).then(|| Zeroizing::new(buffer[..length].to_vec())))
 }
 
-fn from_command(command: &str) -> Result<Passphrase, Failure> {
-    let output = command_output(command)?;
+fn from_command(command: &str, stop: &StopSignal) -> Result<Passphrase, Failure> {
+    let output = command_output(command, stop)?;
     // The rest of the command line may hold a secret.
     let program = shell_words::split(command).ok().and_then(|words| words.into_iter().next()).unwrap_or_default();
     Ok(Passphrase::in_text(output, &format!("what the password command {program} printed")))
@@ -373,8 +383,8 @@ fn from_command(command: &str) -> Result<Passphrase, Failure> {
 /// Runs a command that prints secrets, without a shell, and returns what it prints.
 ///
 /// # Errors
-/// When it cannot be run, fails, or prints more than a secret can be.
-pub fn command_output(command: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+/// When it cannot be run, fails, or prints more than a secret can be; an interruption when somebody wants an end before it has ended.
+pub fn command_output(command: &str, stop: &StopSignal) -> Result<Zeroizing<Vec<u8>>, Failure> {
     // The command line itself may hold a secret, so messages name the program only.
     let words = shell_words::split(command)
         .map_err(|why| Failure::usage(format!("the password command cannot be split into words: {why}")))?;
@@ -396,8 +406,10 @@ pub fn command_output(command: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
         .stderr(Stdio::inherit())
         .spawn()
         .map_err(failed)?;
-    let output = child.stdout.take().map(limited).transpose();
-    let status = child.wait().map_err(failed)?;
+    let wants_end = || stop.is_set();
+    let output = child.stdout.take().map(|output| limited(Polled::new(output), &wants_end)).transpose();
+    let status = child::wait(&mut child, &wants_end).map_err(failed)?;
+    let Some(status) = status.filter(|_| !wants_end()) else { return Err(Failure::interrupted()) };
     if !status.success() {
         return Err(Failure::failed(format!("the password command {program} failed: {status}")));
     }
@@ -422,7 +434,12 @@ mod tests {
     }
 
     fn read(source: Source) -> Result<Secret, Failure> {
-        Secrets { stdin_taken: true, ..Secrets::default() }.read(source, Question::Open("Passphrase"), &Nobody)
+        Secrets { stdin_taken: true, ..Secrets::default() }.read(
+            source,
+            Question::Open("Passphrase"),
+            &Nobody,
+            &StopSignal::new(),
+        )
     }
 
     #[test]
@@ -479,7 +496,8 @@ mod tests {
         let number = u32::try_from(reader.as_raw_fd()).unwrap();
         let secrets = Secrets::default();
         for _ in 0..2 {
-            let secret = secrets.read(Source::Descriptor(number), Question::Open("Passphrase"), &Nobody);
+            let secret =
+                secrets.read(Source::Descriptor(number), Question::Open("Passphrase"), &Nobody, &StopSignal::new());
             assert_eq!(passphrase(secret.unwrap()), b"secret");
         }
         assert_eq!(read(Source::Descriptor(0)).err().unwrap().kind(), Kind::Usage);
@@ -489,7 +507,7 @@ mod tests {
     #[test]
     fn a_secret_that_is_needed_once_is_not_kept() {
         let own = Given { password: Some(Zeroizing::new(b"s".to_vec())), ..Given::default() };
-        let read = |secrets: &Secrets| secrets.read_own(Question::Open("Passphrase"), &Nobody);
+        let read = |secrets: &Secrets| secrets.read_own(Question::Open("Passphrase"), &Nobody, &StopSignal::new());
         let secrets = |once| Secrets {
             once,
             ..Secrets::new(SecretPlaces::default(), Variables { own: own.clone(), ..Variables::default() })
