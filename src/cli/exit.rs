@@ -39,13 +39,15 @@ pub enum Exit {
     DrillFailed = 19,
     /// More would be deleted on a mirror than may be.
     DeletionRefused = 20,
+    /// A drill could not be held, for a reason that says nothing of the mirror.
+    DrillNotHeld = 21,
     /// Interrupted by the user (128 + SIGINT).
     Interrupted = 130,
 }
 
 impl Exit {
     /// All of them, by code.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Success,
         Self::Failed,
         Self::Usage,
@@ -61,6 +63,7 @@ impl Exit {
         Self::Overdue,
         Self::DrillFailed,
         Self::DeletionRefused,
+        Self::DrillNotHeld,
         Self::Interrupted,
     ];
 
@@ -89,6 +92,7 @@ impl Exit {
             Self::Overdue => "something is overdue",
             Self::DrillFailed => "a drill did not bring back what was backed up",
             Self::DeletionRefused => "more would be deleted on a mirror than may be",
+            Self::DrillNotHeld => "a drill could not be held",
             Self::Interrupted => "interrupted",
         }
     }
@@ -140,6 +144,7 @@ impl From<Kind> for Exit {
             Kind::Damage => Self::Damage,
             Kind::Overdue => Self::Overdue,
             Kind::DrillFailed => Self::DrillFailed,
+            Kind::DrillNotHeld => Self::DrillNotHeld,
             Kind::DeletionRefused => Self::DeletionRefused,
             Kind::Interrupted => Self::Interrupted,
         }

@@ -1,6 +1,7 @@
 //! `status`: am I safe?
 
 use super::exit::Exit;
+use super::json::MirrorFinding;
 use super::{Context, snapshot_json};
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
@@ -95,9 +96,11 @@ impl Screen<'_> {
         ]);
         let state = format!("generation {}", head.generation);
         table.row_of_lines(vec![vec!["here".to_owned()], vec![state]]);
-        for Copy { mirror, drilled, .. } in &self.seen.mirrors {
+        for copy in &self.seen.mirrors {
+            let Copy { mirror, drilled, .. } = copy;
             let state = match mirror.head {
                 None => "empty".to_owned(),
+                Some(theirs) if copy.is_in_doubt() => format!("in doubt, was whole at {}", theirs.generation),
                 Some(theirs) if theirs == head => format!("whole at {}", theirs.generation),
                 Some(theirs) => format!("whole at {}, behind", theirs.generation),
             };
@@ -149,7 +152,9 @@ impl Screen<'_> {
             })
             .collect();
         let mut mirrors = Vec::new();
-        for Copy { mirror, counts, same_file_system, drilled } in &self.seen.mirrors {
+        for copy in &self.seen.mirrors {
+            let Copy { mirror, counts, same_file_system, drilled, findings, damaged } = copy;
+            let found = |finding| MirrorFinding::new(finding, context.output, &self.zone);
             mirrors.push(serde_json::json!({
                 "name": mirror.name,
                 "generation": mirror.head.map(|head| head.generation),
@@ -162,6 +167,8 @@ impl Screen<'_> {
                 "bytes": mirror.bytes,
                 "pending_objects": counts.pending,
                 "failed_objects": counts.failed,
+                "damaged_objects": damaged,
+                "findings": findings.iter().map(found).collect::<Vec<_>>(),
             }));
         }
         let complaints: Vec<_> = self

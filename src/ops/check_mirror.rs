@@ -123,14 +123,20 @@ impl Journal<'_> {
         let mut right = lock(&self.right);
         right.push(name);
         if right.len() >= NOTED_AT_ONCE {
-            self.with(|book, mirror| book.add_verified(mirror, &right, self.now));
+            self.note_right(&right);
             right.clear();
         }
     }
 
-    fn end(&self) {
-        let right = std::mem::take(&mut *lock(&self.right));
-        self.with(|book, mirror| book.add_verified(mirror, &right, self.now));
+    fn note_right(&self, right: &[ObjectName]) {
+        self.with(|book, mirror| book.add_verified(mirror, right, self.now));
+        self.with(|book, mirror| book.remove_damaged_objects(mirror, right));
+    }
+
+    /// The rest of what was right; and what is not.
+    fn end(&self, damaged: &[(ObjectName, String)]) {
+        self.note_right(&std::mem::take(&mut *lock(&self.right)));
+        self.with(|book, mirror| book.add_damaged_objects(mirror, damaged, self.now));
     }
 }
 
@@ -149,7 +155,7 @@ pub fn run(
     view.tip().require_readable()?;
     let needs = view.needs()?;
     mirror.expect_objects(needs.len() as u64);
-    let (listed, strays) = mirror.list_all().map_err(repository::Error::from)?;
+    let (listed, strays) = mirror.list_all().map_err(Error::on_mirror)?;
     let there: BTreeMap<ObjectName, u64> = listed.into_iter().map(|found| (found.name, found.length)).collect();
     let names: BTreeSet<ObjectName> = needs.iter().map(|needed| needed.name).collect();
     let mut report = Report {
@@ -180,7 +186,7 @@ pub fn run(
     let (chosen, left) = choose(sound, &known, options);
     let right = |name| journal.right(name);
     let done = read(view.storage(), view.config_bytes(), &chosen, options.parallel, &right, monitor);
-    journal.end();
+    journal.end(done.as_deref().unwrap_or_default());
     report.damaged = done?;
     report.read = chosen.len() as u64;
     report.read_bytes = bytes(&chosen);
@@ -286,7 +292,7 @@ pub(super) fn read(
         return Err(Error::Interrupted);
     }
     if let Some(error) = into_inner(failed) {
-        return Err(repository::Error::from(error).into());
+        return Err(Error::on_mirror(error));
     }
     let mut damaged = into_inner(damaged);
     damaged.sort();

@@ -305,6 +305,9 @@ pub enum Error {
         /// Why not.
         source: Box<crate::repository::Error>,
     },
+    /// A mirror's store said no, and not the repository here.
+    #[error(transparent)]
+    OnMirror(crate::repository::Error),
     /// A mirror must not be written to, or is not whole.
     #[error(transparent)]
     Mirror(#[from] mirror_error::MirrorError),
@@ -419,6 +422,19 @@ impl Error {
         matches!(self, Self::Repository(crate::repository::Error::Overtaken { .. }))
     }
 
+    /// True when it speaks against a mirror, and not against the repository here or this machine.
+    #[must_use]
+    pub const fn is_of_mirror(&self) -> bool {
+        matches!(self, Self::Mirror(_) | Self::OnMirror(_) | Self::Repository(crate::repository::Error::Fork { .. }))
+    }
+
+    /// What a mirror's store said.
+    #[must_use]
+    pub fn on_mirror(error: crate::storage::Error) -> Self {
+        let error = crate::repository::Error::from(error);
+        if error.is_interrupted() { Self::Interrupted } else { Self::OnMirror(error) }
+    }
+
     /// The repository's refusal, with the path of the snapshot that was being read.
     #[must_use]
     pub fn at(path: &[u8], source: crate::repository::Error) -> Self {
@@ -429,7 +445,7 @@ impl Error {
     #[must_use]
     pub fn repository(&self) -> Option<&crate::repository::Error> {
         match self {
-            Self::Repository(error) | Self::At { source: error, .. } => Some(error),
+            Self::Repository(error) | Self::OnMirror(error) | Self::At { source: error, .. } => Some(error),
             Self::NewestUnreadable { source, .. } => Some(source),
             Self::Mirror(_)
             | Self::Book(_)

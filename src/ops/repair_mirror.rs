@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use super::sync;
 use super::{Error, Monitor, Phase, Result, check_mirror};
 use crate::codec::head::HeadRef;
-use crate::repository;
 use crate::repository::public_view::{self, Needed, PublicView};
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 
@@ -47,7 +46,7 @@ pub fn plan(
     parallel: usize,
     monitor: &dyn Monitor,
 ) -> Result<Plan> {
-    let sync = sync::plan(view, mirror, seen, monitor)?;
+    let sync = sync::plan(view, mirror, seen, None, monitor)?;
     let lacking: BTreeMap<ObjectName, ()> =
         sync.send.iter().chain(&sync.heads).map(|needed| (needed.name, ())).collect();
     let there: Vec<Needed> = sync.needs.iter().filter(|needed| !lacking.contains_key(&needed.name)).copied().collect();
@@ -79,12 +78,12 @@ pub fn execute(view: &PublicView, mirror: &dyn MirrorStore, plan: &Plan, monitor
         // Without the newest head the one before it would pass for the newest: it is replaced where it is.
         if !matches!(name, ObjectName::Head { .. }) {
             match mirror.set_aside(name) {
-                Err(error) if error.kind != ErrorKind::Absent => return Err(repository::Error::from(error).into()),
+                Err(error) if error.kind != ErrorKind::Absent => return Err(Error::on_mirror(error)),
                 _ => {}
             }
         }
-        mirror.replace(name, &bytes).map_err(repository::Error::from)?;
-        let again = mirror.read(name, bytes.len() as u64).map_err(repository::Error::from)?;
+        mirror.replace(name, &bytes).map_err(Error::on_mirror)?;
+        let again = mirror.read(name, bytes.len() as u64).map_err(Error::on_mirror)?;
         if again == bytes {
             report.mended.push(*name);
         } else {

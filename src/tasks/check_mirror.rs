@@ -2,16 +2,22 @@
 
 use super::check::{Subset, chance, data};
 use super::environment::freshness::{About, report_freshness};
+use super::environment::mirrors::MirrorLocation;
 use super::environment::{Environment, mirrors, repositories};
 use super::failure::{Failure, Kind};
+use super::mirror_findings;
 use crate::base::command::suggest;
 use crate::base::lock::lock;
 use crate::base::time::Time;
+use crate::ops::check::Data;
 use crate::ops::check_mirror::{self, Options, Which};
 use crate::ops::{Monitor, Problem, Subject};
 use crate::repository::Access;
+use crate::repository::mirror_book::{FoundBy, MirrorBook};
 use crate::repository::public_view::PublicView;
+use crate::storage::ObjectName;
 use crate::storage::read_only::ReadOnly;
+use crate::text::size;
 use serde::Deserialize;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -61,7 +67,7 @@ impl Report {
     }
 }
 
-/// Checks the mirror, and remembers what was read back.
+/// Checks the mirror, and remembers what was read back and what was found.
 ///
 /// # Errors
 /// When there is none, or what its head needs cannot be known. What is missing or damaged is no failure but in the report.
@@ -79,7 +85,14 @@ fn check(request: &Request, environment: &Environment, monitor: &dyn Monitor) ->
     let bare = Access::of_mirror(Arc::new(ReadOnly::new(Arc::clone(&store))), place.path());
     let access = Access { remembered: Some(memory), ..bare };
     // What was seen there before must be what is there now, or be followed by it.
-    let view = PublicView::open(access.clone()).map_err(|error| mirrors::explain_refusal(error, &place, &access))?;
+    let view = match PublicView::open(access.clone()) {
+        Ok(view) => view,
+        Err(error) => {
+            let failure = mirrors::explain_refusal(error, &place, &access);
+            note_refusal(&failure, &place, environment, monitor);
+            return Err(failure);
+        }
+    };
     report_freshness(view.freshness(), view.tip().reference(), About::new(&access.place), monitor);
     // By its address a mirror is checked on any machine, whatever that one remembers.
     let book = mirrors::open_book(environment, view.id()).ok().map(Mutex::new);
@@ -91,7 +104,11 @@ fn check(request: &Request, environment: &Environment, monitor: &dyn Monitor) ->
     let seed = request.read_data_seed.unwrap_or_else(chance);
     let options = Options { which, seed, parallel: CONNECTIONS, now: Time::now() };
     let named = book.as_ref().zip(known.as_ref().map(|mirror| mirror.name.as_str()));
-    let report = check_mirror::run(&view, &*store, &options, named, monitor)?;
+    let checked = check_mirror::run(&view, &*store, &options, named, monitor).map_err(Failure::from);
+    if let Some((book, name)) = named {
+        note_outcome(&lock(book), name, checked.as_ref(), &which, monitor);
+    }
+    let report = checked?;
     if let Some((book, name)) = named
         && let Err(error) = lock(book).set_verified(name, report.verified)
     {
@@ -99,6 +116,58 @@ fn check(request: &Request, environment: &Environment, monitor: &dyn Monitor) ->
         monitor.problem(&Problem::warning(Subject::Machine, &message));
     }
     Ok(Report { report, which })
+}
+
+/// Remembers why a mirror of the list could not even be opened.
+fn note_refusal(failure: &Failure, place: &MirrorLocation, environment: &Environment, monitor: &dyn Monitor) {
+    let Some(name) = &place.name else { return };
+    let Some(id) = repositories::find_id(environment) else { return };
+    if let Ok(Some(book)) = mirrors::open_book_if_any(environment, monitor, id) {
+        mirror_findings::note_failure(&book, name, FoundBy::Check, (failure, true), monitor);
+    }
+}
+
+/// Remembers what a check found of the whole mirror, and forgets what it disproves. Damaged objects were remembered one by one.
+fn note_outcome(
+    book: &MirrorBook,
+    name: &str,
+    checked: Result<&check_mirror::Report, &Failure>,
+    which: &Which,
+    monitor: &dyn Monitor,
+) {
+    let report = match checked {
+        Ok(report) => report,
+        Err(failure) => return mirror_findings::note_failure(book, name, FoundBy::Check, (failure, true), monitor),
+    };
+    match incomplete(report) {
+        Some(failure) => {
+            let failure = failure.remedy(format!("to send them: {}", suggest!("sync {}", name)));
+            mirror_findings::note_failure(book, name, FoundBy::Check, (&failure, true), monitor);
+        }
+        None => mirror_findings::clear(book, name, FoundBy::Check, monitor),
+    }
+    let has_read_all = report.is_whole() && matches!(which, Which::Share(Data::All));
+    let found = book.findings(name).unwrap_or_default();
+    let of_sync = found.iter().find(|finding| finding.found_by == FoundBy::Sync);
+    // It answers, it stands where it was last seen, and its bytes are right. What else a sync was refused for only another sync can find out.
+    let is_disproved = of_sync.is_some_and(|finding| {
+        finding.transient
+            || finding.kind == Kind::Rollback.word()
+            || (has_read_all && finding.kind == Kind::Damage.word())
+    });
+    if is_disproved {
+        mirror_findings::clear(book, name, FoundBy::Sync, monitor);
+    }
+}
+
+/// What a listing shows of a mirror that is not whole.
+fn incomplete(report: &check_mirror::Report) -> Option<Failure> {
+    let lacking: Vec<ObjectName> = report.missing.iter().chain(&report.wrong_length).copied().collect();
+    let first = lacking.first()?;
+    let count = size::counted(lacking.len() as u64, "object is", "objects are");
+    let of = size::count(report.objects);
+    let message = format!("{count} missing or cut short, of {of} that its newest state needs; {first} is one of them");
+    Some(Failure::new(Kind::MirrorIncomplete, message))
 }
 
 impl Request {

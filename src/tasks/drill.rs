@@ -102,7 +102,7 @@ impl DrillRun {
 /// Drills that the success rate is about.
 const RATE_OVER: usize = 12;
 
-/// How many of the last drills succeeded. Those that somebody interrupted, or that did not end, do not count.
+/// How many of the last drills succeeded. Those that somebody interrupted, that could not be held, or that did not end, do not count.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
     /// Drills that ended.
@@ -227,8 +227,12 @@ impl Record {
 
     fn end(&mut self, report: &Report) -> Result<(), Failure> {
         let drill = &mut self.drill;
-        drill.outcome = if report.passed() { DrillOutcome::Passed } else { DrillOutcome::Failed };
-        drill.reason = report.differences.first().cloned();
+        drill.outcome = match (&report.hindered, report.passed()) {
+            (_, false) => DrillOutcome::Failed,
+            (Some(_), true) => DrillOutcome::NotHeld,
+            (None, true) => DrillOutcome::Passed,
+        };
+        drill.reason = report.differences.first().or(report.hindered.as_ref()).cloned();
         drill.generation = report.head.map(|head| head.generation);
         (drill.snapshots, drill.files) = (report.snapshots, report.files);
         (drill.bytes, drill.fetched) = (report.bytes, report.fetched);
@@ -237,12 +241,22 @@ impl Record {
     }
 
     fn give_up(&mut self, failure: &Failure) -> Result<(), Failure> {
-        // A drill that this process could not hold says nothing of the mirror.
-        let interrupted = failure.kind() == Kind::Interrupted || failure.is_of_process();
-        self.drill.outcome = if interrupted { DrillOutcome::Interrupted } else { DrillOutcome::Failed };
+        self.drill.outcome = match failure.kind() {
+            Kind::Interrupted => DrillOutcome::Interrupted,
+            _ if is_not_held(failure) => DrillOutcome::NotHeld,
+            _ => DrillOutcome::Failed,
+        };
         self.drill.reason = Some(stored(&failure.chain()));
         Ok(self.book.end_drill(&self.drill)?)
     }
+}
+
+/// True for what kept a drill from being held and says nothing of the mirror: this process or its disk lacks something, what was asked for is
+/// not there, or the store did not answer.
+fn is_not_held(failure: &Failure) -> bool {
+    use Kind::{Internal, Invalid, Locked, NotFound, TargetFull, Usage, WrongPassword};
+    let is_ours = matches!(failure.kind(), Usage | WrongPassword | NotFound | Invalid | TargetFull | Locked | Internal);
+    is_ours || failure.is_of_process() || failure.is_transient()
 }
 
 /// The repository of a mirror: the one here, when that is where its name is from; else as the mirror says.
@@ -282,14 +296,23 @@ fn drill_mirror(
             if let Some(record) = &mut record {
                 record.give_up(&error)?;
             }
-            // What the mirror is not to blame for keeps its kind.
-            let ours =
-                error.is_of_process() || matches!(error.kind(), Kind::Interrupted | Kind::WrongPassword | Kind::Usage);
-            return Err(if ours { error } else { error.with_kind(Kind::DrillFailed) }.about(&label));
+            let error = match error.kind() {
+                // They are the same everywhere.
+                Kind::Interrupted | Kind::WrongPassword | Kind::Usage => error,
+                _ if is_not_held(&error) => error.with_kind(Kind::DrillNotHeld),
+                _ => error.with_kind(Kind::DrillFailed),
+            };
+            return Err(error.about(&label));
         }
     };
     if let Some(record) = &mut record {
         record.end(&held.report)?;
+    }
+    if let Some(why) = held.report.hindered.as_ref().filter(|_| held.report.passed()) {
+        let sentence = format!("{label}: the drill could not be held to its end: {why}");
+        return Err(Failure::new(Kind::DrillNotHeld, sentence).remedy(
+            "this says nothing of the mirror. Hold the drill on another disk with --to, or try a share with --sample",
+        ));
     }
     let drills = record.as_ref().map(|record| record.book.drills(Some(&record.drill.mirror))).transpose()?;
     let run = DrillRun {

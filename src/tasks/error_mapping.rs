@@ -301,7 +301,7 @@ impl From<BookError> for Failure {
 impl From<ops::Error> for Failure {
     fn from(error: ops::Error) -> Self {
         match error {
-            ops::Error::Repository(error) => error.into(),
+            ops::Error::Repository(error) | ops::Error::OnMirror(error) => error.into(),
             ops::Error::At { path, source } => Self::from(source).about(&escape(&path)),
             ops::Error::Interrupted => Self::interrupted(),
             ops::Error::EmptyStream => Self::failed(error.to_string())

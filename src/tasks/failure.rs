@@ -52,6 +52,8 @@ pub enum Kind {
     Overdue,
     /// A drill did not bring back what was backed up.
     DrillFailed,
+    /// A drill could not be held, for a reason that says nothing of the mirror.
+    DrillNotHeld,
     /// More would be deleted on a mirror than may be.
     DeletionRefused,
     /// Whoever read the report went away.
@@ -61,6 +63,36 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The word for it in what is stored and what programs read.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::SourcePartlyUnreadable => "source-partly-unreadable",
+            Self::NotFound => "not-found",
+            Self::Conflict => "conflict",
+            Self::Invalid => "invalid",
+            Self::TargetFull => "target-full",
+            Self::Internal => "internal",
+            Self::Refused => "refused",
+            Self::NoRepository => "no-repository",
+            Self::Locked => "locked",
+            Self::WrongPassword => "wrong-password",
+            Self::MirrorIncomplete => "mirror-incomplete",
+            Self::Rollback => "rollback",
+            Self::Stale => "stale",
+            Self::Fork => "fork",
+            Self::Damage => "damage",
+            Self::Overdue => "overdue",
+            Self::DrillFailed => "drill-failed",
+            Self::DrillNotHeld => "drill-not-held",
+            Self::DeletionRefused => "deletion-refused",
+            Self::OutputClosed => "output-closed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
     /// How a task ends that went on behind what it could not read.
     #[must_use]
     pub const fn of_unread(is_damage: bool) -> Self {

@@ -3,14 +3,14 @@
 
 use super::environment::mirrors::{self, MirrorLocation};
 use super::environment::{Environment, own_places, repositories};
-use super::failure::Failure;
+use super::failure::{Failure, Kind};
 use crate::base::command::suggest;
 use crate::base::time::Time;
 use crate::codec::head::HeadRef;
 use crate::codec::head_code::HeadCode;
 use crate::ops::{Monitor, Problem, Subject, probe};
 use crate::repository::chain;
-use crate::repository::mirror_book::{BookError, Mirror, MirrorBook, SendCounts};
+use crate::repository::mirror_book::{BookError, DamagedObject, Finding, Mirror, MirrorBook, SendCounts};
 use crate::repository::public_view::PublicView;
 use crate::storage::address::Address;
 use crate::storage::device;
@@ -190,6 +190,9 @@ pub fn accept(
     };
     if !dry_run {
         book.set_head(name, wanted)?;
+        for finding in book.findings(name)?.iter().filter(|finding| finding.kind == Kind::Rollback.word()) {
+            book.clear_finding(name, finding.found_by)?;
+        }
         // What was read from it directly counts no more either.
         let location = MirrorLocation::of(&mirror)?;
         let memory = repositories::memory_of_mirror(environment, monitor, &location, false)?;
@@ -207,6 +210,10 @@ pub struct Listed {
     pub mirror: Mirror,
     /// What waits to be sent there, and what could not be.
     pub counts: SendCounts,
+    /// What the last sync and the last check found to speak against it.
+    pub findings: Vec<Finding>,
+    /// Objects there that are not what their names say.
+    pub damaged: Vec<DamagedObject>,
     /// What could not be sent, each with the number of tries, whether it may pass, and why.
     pub failures: Vec<(String, u64, bool, String)>,
 }
@@ -220,7 +227,8 @@ pub fn list(environment: &Environment, monitor: &dyn Monitor) -> Result<(u64, Ve
     let mut listed = Vec::new();
     for mirror in book.all()? {
         let (counts, failures) = (book.counts(&mirror.name)?, book.failures(&mirror.name)?);
-        listed.push(Listed { mirror, counts, failures });
+        let (findings, damaged) = (book.findings(&mirror.name)?, book.damaged_objects(&mirror.name)?);
+        listed.push(Listed { mirror, counts, findings, damaged, failures });
     }
     Ok((view.tip().reference().generation, listed))
 }

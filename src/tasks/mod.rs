@@ -23,6 +23,7 @@ pub mod init;
 pub mod key;
 pub mod ls;
 pub mod mirror;
+mod mirror_findings;
 pub mod patterns;
 pub mod prune;
 pub mod recover;

@@ -17,7 +17,7 @@ use crate::ops::backup;
 use crate::ops::order::{self, Doubt, Place};
 use crate::ops::select::{self, Filter, GroupBy, Selection};
 use crate::repository::Repository;
-use crate::repository::mirror_book::{Drill, DrillOutcome, Mirror, MirrorBook, SendCounts};
+use crate::repository::mirror_book::{Drill, DrillOutcome, Finding, Mirror, MirrorBook, SendCounts};
 use crate::storage::address::Address;
 use crate::storage::device;
 use crate::text::{size, span};
@@ -88,6 +88,18 @@ pub struct Copy {
     pub same_file_system: bool,
     /// When the last drill began that passed.
     pub drilled: Option<Time>,
+    /// What the last sync and the last check found to speak against it.
+    pub findings: Vec<Finding>,
+    /// How many objects there were read and are not what their names say.
+    pub damaged: u64,
+}
+
+impl Copy {
+    /// True when it may not be what the last sync left. What may pass by itself says nothing of what is there.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.damaged > 0 || self.findings.iter().any(|finding| finding.of_mirror && !finding.transient)
+    }
 }
 
 /// A source: everything that was backed up under the same paths of one machine.
@@ -233,7 +245,10 @@ pub fn assess(request: &Request, environment: &Environment, monitor: &dyn Monito
         let counts = book.as_ref().map(|book| book.counts(&mirror.name)).transpose()?.unwrap_or_default();
         let drilled = drills.iter().find(|drill| passed(drill, &mirror.name)).map(|drill| drill.began);
         let same_file_system = shares_disk(&mirror, repository.place());
-        copies.push(Copy { mirror, counts, same_file_system, drilled });
+        let findings = book.as_ref().map(|book| book.findings(&mirror.name)).transpose()?.unwrap_or_default();
+        let damaged = book.as_ref().map(|book| book.damaged_objects(&mirror.name)).transpose()?.unwrap_or_default();
+        let damaged = damaged.len() as u64;
+        copies.push(Copy { mirror, counts, same_file_system, drilled, findings, damaged });
     }
     Ok(Assessment {
         repository: repository.id(),
@@ -380,8 +395,21 @@ fn overdue_mirror(
 ) -> Result<(), Failure> {
     let (name, head) = (&mirror.name, repository.tip().reference());
     let next = suggest!("sync {}", name);
+    let findings = book.findings(name)?;
+    for finding in &findings {
+        complain_of(finding, name, now, complaints);
+    }
+    let damaged = book.damaged_objects(name)?;
+    if let Some(first) = damaged.first() {
+        let count = size::counted(damaged.len() as u64, "object", "objects");
+        let (object, ago, why) = (first.name, ago(first.since, now), escape(first.reason.as_bytes()));
+        let sentence = format!("{name}: {count} there cannot be used, {object} one of them, found {ago}: {why}");
+        complain(complaints, true, &sentence, &next);
+    }
+    // A sync that found the mirror incomplete has said so.
+    let is_said = findings.iter().any(|finding| finding.kind == Kind::MirrorIncomplete.word());
     let failed = book.counts(name)?.failed;
-    if failed > 0 {
+    if failed > 0 && !is_said {
         let sentence = format!("{name}: {} could not be sent", size::counted(failed, "object", "objects"));
         complain(complaints, true, &sentence, &next);
     }
@@ -397,6 +425,18 @@ fn overdue_mirror(
         complain(complaints, overdue, &sentence, &next);
     }
     Ok(())
+}
+
+/// What was found counts until it is disproved. What may pass by itself is overdue when the mirror has been behind for too long.
+fn complain_of(finding: &Finding, mirror: &str, now: Time, complaints: &mut Vec<Complaint>) {
+    let (word, reason) = (finding.found_by.word(), escape(finding.reason.as_bytes()));
+    let since = match finding.since == finding.seen {
+        true => String::new(),
+        false => format!(", and first {}", ago(finding.since, now)),
+    };
+    let sentence = format!("{mirror}: the last {word} of it, {}{since}, failed: {reason}", ago(finding.seen, now));
+    let next = finding.remedies.first().cloned().unwrap_or_else(|| suggest!("sync {}", mirror));
+    complain(complaints, !finding.transient, &sentence, &next);
 }
 
 fn overdue_drill(mirror: &str, drills: &[Drill], max_age: Duration, now: Time, complaints: &mut Vec<Complaint>) {

@@ -430,6 +430,17 @@ fn befall(catastrophe: &Catastrophe) -> Result<Ran, String> {
     let before = contents(&world);
     let ran = world.run(&["sync", "--grace", "0"]);
     let after = contents(&world);
+    // What is at work now is over soon.
+    if !matches!(ran.code, Some(0 | 11)) {
+        let status = world.run(&["status"]);
+        let is_said = status.code == Some(18) && status.out.contains(catastrophe.says);
+        // Where the repository cannot be opened, or its mirrors are not known, status says that.
+        let is_here = !catastrophe.of_mirror && !matches!(status.code, Some(0 | 18));
+        let is_known = catastrophe.says != "there is no mirror yet";
+        if is_known && !is_said && !is_here {
+            return Err(format!("status says nothing of it: {:?} {}{}", status.code, status.out, status.err));
+        }
+    }
     // A sync that goes through deletes what is due; any other one deletes nothing.
     let may_go = |path: &Path| {
         let path = path.strip_prefix(world.path("mirror")).unwrap();
@@ -454,6 +465,10 @@ fn befall(catastrophe: &Catastrophe) -> Result<Ran, String> {
         let again = world.run(&["sync"]);
         if again.code != Some(0) {
             return Err(format!("repaired, and still: {}{}", again.out, again.err));
+        }
+        let status = world.run(&["status"]);
+        if status.code != Some(0) {
+            return Err(format!("repaired, and status does not say so: {}", status.out));
         }
     }
     if !catastrophe.of_mirror || ran.code == Some(0) || plain(&ran.err).contains("packstone repair mirror") {

@@ -17,6 +17,7 @@ mod endings;
 mod environment;
 mod file_system;
 mod find;
+mod findings;
 mod forget;
 mod freed;
 mod help;

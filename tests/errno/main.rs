@@ -230,8 +230,9 @@ fn judge(world: &World, case: &Case, base: i32) -> Option<Vec<String>> {
     let mut wrong = Vec::new();
     let code = output.status.code();
     let is_source = name == "backup" && code == Some(3);
-    // It brought nothing back, and says why.
-    let is_proof = name == "drill" && code == Some(19) && said.to_lowercase().contains(&class.word.to_lowercase());
+    // It brought nothing back, or could not be held, and says why.
+    let is_proof =
+        name == "drill" && matches!(code, Some(19 | 21)) && said.to_lowercase().contains(&class.word.to_lowercase());
     // It says what is wrong, and goes on.
     let is_status = name == "status" && code == Some(18) && said.contains(class.word);
     // What its newest state needs is not there, so the mirror shows the state before; this machine knows of the newer one, and says so.

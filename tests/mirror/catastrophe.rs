@@ -91,7 +91,7 @@ fn who_is_overtaken_reads_the_newest_head_again() {
             }
         });
         let plan = operation::with_newest(&before, |view| {
-            let plan = operation::plan(view, &meanwhile, None, &Silent)?;
+            let plan = operation::plan(view, &meanwhile, None, None, &Silent)?;
             let pass = Pass::new(view, Arc::default());
             operation::execute(&pass.reader(&plan), &meanwhile, &plan, &crate::options(), None, &Silent)?;
             Ok(plan)
@@ -119,7 +119,7 @@ fn who_is_not_overtaken_is_still_told() {
     let mut tries = 0;
     let error = operation::with_newest(&view(&old).unwrap(), |view| {
         tries += 1;
-        operation::plan(view, &mirror, None, &Silent)
+        operation::plan(view, &mirror, None, None, &Silent)
     });
     assert!(matches!(error, Err(Error::Mirror(MirrorError::Ahead { .. }))) && tries == 1, "{tries}");
 }
@@ -146,14 +146,14 @@ fn another_history_that_is_published_meanwhile_is_seen() {
         Home { storage: copy(&home.storage), source: crate::world::Source::new(), snapshots: Default::default() };
     fork.backup();
     home.backup();
-    let plan = operation::plan(&home.view(), &mirror, None, &Silent).unwrap();
+    let plan = operation::plan(&home.view(), &mirror, None, None, &Silent).unwrap();
     // Everything but the heads is there: the plan has nothing else to send.
     let late = copy(&mirror);
     for needed in &plan.send {
         late.replace(&needed.name, &home.storage.objects()[&needed.name]).unwrap();
     }
     for mirror in [mirror, late] {
-        let plan = operation::plan(&home.view(), &mirror, None, &Silent).unwrap();
+        let plan = operation::plan(&home.view(), &mirror, None, None, &Silent).unwrap();
         sync(&fork.view(), &mirror, None).unwrap();
         let before = live(&mirror);
         let error = crate::send(&home.view(), &mirror, &plan, None).err().unwrap();
@@ -173,7 +173,7 @@ fn another_history_of_which_the_head_is_finished_meanwhile_is_seen() {
     let theirs = repository::chain::name_of(fork.view().tip().reference());
     let whole_head = fork.storage.objects()[&theirs].clone();
     mirror.replace(&theirs, &whole_head[..whole_head.len() / 2]).unwrap();
-    let plan = operation::plan(&home.view(), &mirror, None, &Silent).unwrap();
+    let plan = operation::plan(&home.view(), &mirror, None, None, &Silent).unwrap();
     assert_eq!(plan.notes.len(), 1, "{:?}", plan.notes);
     for (name, bytes) in fork.storage.objects() {
         mirror.replace(&name, &bytes).unwrap();
@@ -323,7 +323,7 @@ fn a_change_of_keys_reaches_a_mirror_whole() {
         }
     }
     println!("key change: {runs} of {runs} requests");
-    assert!(operation::plan(&view, &mirror, None, &Silent).is_ok());
+    assert!(operation::plan(&view, &mirror, None, None, &Silent).is_ok());
 }
 
 /// Two syncs at once: the second has sent what the first still means to send, and has published it.
@@ -337,7 +337,7 @@ fn a_sync_with_an_older_plan_takes_nothing_away() {
     for (name, bytes) in mirror.objects() {
         local.replace(&name, &bytes).unwrap();
     }
-    let late = operation::plan(&view, &local, None, &Silent).unwrap();
+    let late = operation::plan(&view, &local, None, None, &Silent).unwrap();
     sync(&view, &local, None).unwrap();
     // It replaces what its plan says, as if nothing were there. Without a moment in which it is not.
     let before: Vec<_> = late.send.iter().map(|needed| inode(folder.path(), &needed.name)).collect();

@@ -50,7 +50,7 @@ impl Mover {
     /// A whole sync, as the command does it.
     fn sync(&self, view: &PublicView, mirror: &dyn MirrorStore) -> packstone::ops::Result<(DeletionPlan, Deleted)> {
         let seen = self.book.lock().unwrap().get(NAME)?.head;
-        let plan = operation::plan(view, mirror, seen, &Silent)?;
+        let plan = operation::plan(view, mirror, seen, None, &Silent)?;
         let clock = self.book.lock().unwrap().clock(NAME, &self.uptime, Time::from_seconds(self.calendar))?;
         let going = deletion::plan(view, mirror, &plan, &self.rules, (&self.book, NAME), clock)?;
         send(view, mirror, &plan, None)?;

@@ -62,7 +62,7 @@ fn who_waits_for_a_connection_begins_nothing_after_ten_failures() {
     let view = home.view();
     for parallel in [1, 4, 16] {
         let mirror = Refusing::default();
-        let plan = sync::plan(&view, &mirror, None, &Silent).unwrap();
+        let plan = sync::plan(&view, &mirror, None, None, &Silent).unwrap();
         let large = plan.send.iter().filter(|needed| needed.length.unwrap() >= LARGE_BYTES);
         assert!(large.count() > 12, "too few objects wait");
         let pass = Pass::new(&view, Arc::default());

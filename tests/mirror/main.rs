@@ -141,7 +141,7 @@ pub fn options() -> Options {
 }
 
 pub fn sync(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>) -> ops::Result<(Plan, Report)> {
-    let plan = sync::plan(view, mirror, seen, &Silent)?;
+    let plan = sync::plan(view, mirror, seen, None, &Silent)?;
     let report = send(view, mirror, &plan, None)?;
     Ok((plan, report))
 }
@@ -228,7 +228,7 @@ fn several_mirrors_are_brought_up_from_one_pass() {
     let empty = Memory::new();
     let dying = ill::Ill::with(Memory::new(), 4, ill::Fault::Dead);
     let mirrors: [&dyn MirrorStore; 3] = [&empty, &behind, &dying];
-    let plans = mirrors.map(|mirror| sync::plan(&view, mirror, None, &Silent).unwrap());
+    let plans = mirrors.map(|mirror| sync::plan(&view, mirror, None, None, &Silent).unwrap());
     let before = requests.requests();
     let pass = Pass::new(&view, Arc::default());
     let readers = plans.each_ref().map(|plan| pass.reader(plan));

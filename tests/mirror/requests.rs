@@ -92,7 +92,7 @@ impl Sweep {
 
     fn sync(&self, patience: Patience, book: &Mutex<MirrorBook>) -> packstone::ops::Result<()> {
         let (view, remote) = (self.home.view(), self.server.remote(patience));
-        let plan = operation::plan(&view, &remote, self.was, &Silent)?;
+        let plan = operation::plan(&view, &remote, self.was, Some((book, NAME)), &Silent)?;
         send(&view, &remote, &plan, Some((book, NAME))).map(drop)
     }
 
@@ -275,9 +275,9 @@ fn a_listing_without_end_is_given_up() {
     sweep.server.set(&sweep.before);
     sweep.server.script(Script::From(0, Fault::Repeated));
     let view = sweep.home.view();
-    let error = operation::plan(&view, &sweep.server.remote(quick()), sweep.was, &Silent).unwrap_err();
+    let error = operation::plan(&view, &sweep.server.remote(quick()), sweep.was, None, &Silent).unwrap_err();
     assert!(error.to_string().contains("the same names over and over"), "{error}");
-    assert!(matches!(error, Error::Repository(_)), "{error:?}");
+    assert!(matches!(error, Error::OnMirror(_)), "{error:?}");
     assert_eq!(sweep.is(), Ok(sweep.was));
 }
 

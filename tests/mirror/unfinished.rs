@@ -47,7 +47,7 @@ impl Machine {
     fn sync(&self, patience: Patience) -> ops::Result<Report> {
         let (view, remote) = (self.home.view(), self.server.remote(patience));
         let seen = self.book.lock().unwrap().get(NAME)?.head;
-        let plan = operation::plan(&view, &remote, seen, &Silent)?;
+        let plan = operation::plan(&view, &remote, seen, None, &Silent)?;
         let report = send(&view, &remote, &plan, Some((&self.book, NAME)))?;
         self.book.lock().unwrap().set_whole(NAME, plan.head, plan.whole(), Time::from_seconds(2))?;
         Ok(report)

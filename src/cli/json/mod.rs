@@ -10,9 +10,11 @@
 //! Beside what JSON demands, every character that [`crate::base::escape`] would not let through to a terminal (DEL, the C1
 //! controls, bidirectional overrides, invisible format characters) is written as `\uXXXX`. A parser sees no difference.
 
+mod finding;
 mod listing;
 mod messages;
 
+pub use finding::MirrorFinding;
 pub use listing::{Change, DiffCount, DiffMessage, FindGroup, Key, LsMessage, Node, Snapshot, SnapshotSummary, Stats};
 pub use messages::{
     BackupMessage, BackupStatus, BackupSummary, BackupVerbose, CheckMessage, CheckSummary, ExitError, Initialized,

@@ -4,11 +4,12 @@ pub mod check;
 
 use super::Context;
 use super::exit::Exit;
+use super::json::MirrorFinding;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::time::Time;
 use crate::codec::head_code::HeadCode;
-use crate::repository::mirror_book::{self, Mirror};
+use crate::repository::mirror_book::{self, DamagedObject, Mirror};
 use crate::tasks::failure::Failure;
 use crate::tasks::mirror::{self, AddRequest, Added, Adding, Listed, Step};
 use crate::text::table::{Align, Table};
@@ -178,7 +179,7 @@ fn list(context: &Context) -> Result<Exit, Failure> {
         ("Address", Align::Left),
     ];
     let mut table = Table::new(&columns);
-    for Listed { mirror, counts, failures } in &mirrors {
+    for Listed { mirror, counts, findings, damaged, failures } in &mirrors {
         if output.json {
             let time = |time: Option<Time>| time.map(|time| clock::rfc3339(time, &zone));
             output.json(&serde_json::json!({
@@ -196,6 +197,8 @@ fn list(context: &Context) -> Result<Exit, Failure> {
                 "pending_objects": counts.pending,
                 "pending_bytes": counts.pending_bytes,
                 "failed_objects": counts.failed,
+                "damaged_objects": damaged.len(),
+                "findings": findings.iter().map(|finding| MirrorFinding::new(finding, output, &zone)).collect::<Vec<_>>(),
             }))?;
             continue;
         }
@@ -210,6 +213,17 @@ fn list(context: &Context) -> Result<Exit, Failure> {
             vec![size::show(*bytes)],
             vec![escape(address.as_bytes())],
         ]);
+        for finding in findings {
+            let (word, seen) = (finding.found_by.word(), clock::show(finding.seen, &zone));
+            output.warn(&format!("{name}: the {word} of {seen} failed: {}", escape(finding.reason.as_bytes())));
+            for remedy in &finding.remedies {
+                output.warn(&format!("{name}: {remedy}"));
+            }
+        }
+        for DamagedObject { name: object, since, reason } in damaged {
+            let since = clock::show(*since, &zone);
+            output.warn(&format!("{name}: {object} cannot be used, found {since}: {}", escape(reason.as_bytes())));
+        }
         for (object, tries, transient, reason) in failures {
             let again = if *transient { "may pass" } else { "permanent" };
             output.warn(&format!("{name}: {object} failed ({again}, {tries} tries): {reason}"));

@@ -100,12 +100,14 @@ pub struct Report {
     pub differences: Vec<String>,
     /// How many there are.
     pub difference_count: u64,
+    /// Why it ended before everything was restored, for a reason that says nothing of the mirror's bytes.
+    pub hindered: Option<String>,
     /// Entries of which something (an owner, say) can only be set by root, and so was not proven.
     pub not_permitted: u64,
 }
 
 impl Report {
-    /// True when everything that was restored is as it was backed up.
+    /// True when nothing that was restored is other than it was backed up.
     #[must_use]
     pub const fn passed(&self) -> bool {
         self.difference_count == 0
@@ -267,6 +269,9 @@ pub fn run<E: From<Error>>(
         };
         report.snapshots += 1;
         let selection = back(&repository, &chosen, &at, options, &mut report, &stopwatch)?;
+        if report.hindered.is_some() {
+            break;
+        }
         let paused = Instant::now();
         compare(&repository, chosen, &at, &selection, options, &mut report, monitor)?;
         match inspect.map(|inspect| inspect(&at)) {
@@ -302,7 +307,7 @@ fn chosen(repository: &Repository, options: &Options) -> Result<(Vec<Chosen>, Or
         return Err(Error::Refused(format!("snapshot {} cannot be read: {error}", id.short())));
     }
     if found.chosen.is_empty() {
-        return Err(Error::NotFound("the mirror holds no snapshot: there is nothing that could come back".to_owned()));
+        return Err(Error::Refused("the mirror holds no snapshot: there is nothing that could come back".to_owned()));
     }
     if !options.snapshots.is_empty() {
         return Ok((found.chosen, found.order));
@@ -347,6 +352,13 @@ fn back(
     for (cause, unset) in restored.unset.iter().filter(|(cause, _)| cause.severity == Severity::Failed) {
         let example = escape(&unset.example);
         report.differs(format!("{}: {} ({} entries, {example} among them)", cause.what, cause.reason, unset.count));
+    }
+    // Nothing that was fetched is wrong: it could not be written here, or the store did not send it.
+    if restored.damage_count == 0
+        && let Some(problem) = restored.problems.first()
+    {
+        report.hindered = Some(format!("{}: {}", escape(&problem.path), problem.message));
+        return Ok(sample.map(Selection::sample).unwrap_or_default());
     }
     report.difference_count += restored.problem_count - restored.problems.len() as u64;
     for problem in restored.problems {

@@ -16,8 +16,8 @@
 //! - A checkpoint is a head too, and what it named may be swept: it is sent last, when the head above it is there.
 //! - A head is sent only after a listing has shown everything that it needs, with the right lengths.
 //! - What is sent was hashed when it was read from the repository: damage does not spread.
-//! - Nothing is removed here; [`deletion`] does that afterwards. An object is replaced only when its length is wrong, or an earlier sync saw
-//!   that its bytes are.
+//! - Nothing is removed here; [`deletion`] does that afterwards. An object is replaced only when its length is wrong, or an earlier sync or
+//!   check saw that its bytes are.
 //! - A mirror of another repository or history, or one that was set back, is not written to. Before one is called so, the newest head here is
 //!   read again: whoever published and synced meanwhile has left a head there that only this sync does not know ([`with_newest`]).
 
@@ -29,7 +29,6 @@ mod object;
 pub mod pass;
 mod send;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -92,11 +91,15 @@ impl Plan {
         self.send.is_empty() && self.heads.is_empty()
     }
 
-    /// The same plan, with `again` sent as well, each in its place.
-    fn with(&self, again: &[Needed]) -> Self {
-        let chosen: BTreeSet<Needed> = self.send.iter().chain(&self.heads).chain(again).copied().collect();
-        let (heads, send) = in_order(self.needs.iter().filter(|needed| chosen.contains(needed)), self.head);
-        Self { send, heads, ..self.clone() }
+    /// The same plan, with what is `doubtful` sent again, each in its place.
+    fn with(self, doubtful: &BTreeSet<ObjectName>) -> Self {
+        if doubtful.is_empty() {
+            return self;
+        }
+        let chosen: BTreeSet<Needed> = self.send.iter().chain(&self.heads).copied().collect();
+        let is_sent = |needed: &&Needed| chosen.contains(needed) || doubtful.contains(&needed.name);
+        let (heads, send) = in_order(self.needs.iter().filter(is_sent), self.head);
+        Self { send, heads, ..self }
     }
 
     /// Bytes to be sent, as far as they are known.
@@ -150,11 +153,18 @@ pub fn with_newest<T>(view: &PublicView, mut work: impl FnMut(&PublicView) -> Re
     work(newest.as_ref().unwrap_or(view))
 }
 
-/// Lists the mirror and works out what it lacks. `seen` is the newest head that was seen there before.
+/// Lists the mirror and works out what it lacks. `seen` is the newest head that was seen there before. What `book` says of the mirror of this
+/// name had other bytes there the last time is sent again.
 ///
 /// # Errors
 /// [`Error::Mirror`] when it must not be written to; a fork; a segment here that cannot be read; storage errors of the mirror.
-pub fn plan(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>, monitor: &dyn Monitor) -> Result<Plan> {
+pub fn plan(
+    view: &PublicView,
+    mirror: &dyn MirrorStore,
+    seen: Option<HeadRef>,
+    book: Option<(&Mutex<MirrorBook>, &str)>,
+    monitor: &dyn Monitor,
+) -> Result<Plan> {
     monitor.phase(Phase::ListMirror);
     // An older head must not pass for the newest.
     view.tip().require_sound()?;
@@ -169,7 +179,8 @@ pub fn plan(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>, 
     let (listed, strays) = list_with(mirror, seen, monitor)?;
     let there: BTreeMap<ObjectName, u64> = listed.into_iter().map(|found| (found.name, found.length)).collect();
     let mut notes = Vec::new();
-    let was = history::compare(view, mirror, &there, &strays, seen, &mut notes)?;
+    let mut doubtful = send::doubtful(book);
+    let was = history::compare(view, mirror, &there, &strays, seen, &mut doubtful, &mut notes)?;
     if !strays.is_empty() {
         notes.push(format!(
             "{} files on the mirror are not part of the repository, {} one of them",
@@ -179,7 +190,7 @@ pub fn plan(view: &PublicView, mirror: &dyn MirrorStore, seen: Option<HeadRef>, 
     }
     let lacks = |needed: &&Needed| there.get(&needed.name).copied() != needed.length;
     let (heads, send) = in_order(needs.iter().filter(lacks), head);
-    Ok(Plan { was, head, needs, send, heads, there, notes })
+    Ok(Plan { was, head, needs, send, heads, there, notes }.with(&doubtful))
 }
 
 /// A listing that shows the head that was seen, when the store has that. Some stores show for seconds after a write what was before it: that is
@@ -192,7 +203,7 @@ fn list_with(
     let name = seen.map(chain::name_of);
     let mut pauses = lag::pauses(monitor);
     loop {
-        let (listed, strays) = mirror.list_all().map_err(repository::Error::from)?;
+        let (listed, strays) = mirror.list_all().map_err(Error::on_mirror)?;
         let is_listed = |name: &ObjectName| listed.iter().any(|found| found.name == *name);
         match name {
             Some(name) if !is_listed(&name) && mirror.length(&name).is_ok() && pauses.next().is_some() => {}
@@ -214,8 +225,7 @@ const fn is_head(needed: &Needed) -> bool {
     matches!(needed.name, ObjectName::Head { .. })
 }
 
-/// Sends what the plan says, and what `book` says arrived with other bytes the last time. `book` hears how each object stands, under
-/// the name of the mirror. `reader` was made for this plan.
+/// Sends what the plan says. `book` hears how each object stands, under the name of the mirror. `reader` was made for this plan.
 ///
 /// # Errors
 /// [`Error::Mirror`] when something did not arrive, damage in the repository, storage errors: the mirror's newest head is the one of
@@ -230,8 +240,7 @@ pub fn execute(
 ) -> Result<Report> {
     let begun = Instant::now();
     let mut report = Report::default();
-    let again = send::doubtful(book, plan);
-    let plan = &*if again.is_empty() { Cow::Borrowed(plan) } else { Cow::Owned(plan.with(&again)) };
+    let doubtful = send::doubtful(book);
     let owner = send::owner(book);
     // What cannot be removed only takes room. The next sync finds it again.
     report.leftovers = mirror.clean_leftovers(&owner).unwrap_or_else(|_| mirror.leftovers());
@@ -247,8 +256,16 @@ pub fn execute(
     }
     let book = send::Book::new(book, plan);
     let connections = Connections::new(options.parallel);
-    let sender =
-        send::Sender { reader, mirror, options, book: &book, monitor, connections: &connections, owner: &owner };
+    let sender = send::Sender {
+        reader,
+        mirror,
+        options,
+        book: &book,
+        monitor,
+        connections: &connections,
+        owner: &owner,
+        doubtful: &doubtful,
+    };
     let sent = sender.send_all(&plan.send)?;
     report.sent = sent.len() as u64;
     report.sent_bytes = sent.iter().filter_map(|needed| needed.length).sum();
@@ -268,7 +285,7 @@ pub fn execute(
         report.read_back += sender.read_back(std::slice::from_ref(needed))?;
     }
     // Who published another history at the same moment saw nothing of ours, either.
-    let heads = mirror.list(Folder::Heads).map_err(repository::Error::from)?;
+    let heads = mirror.list(Folder::Heads).map_err(Error::on_mirror)?;
     history::compare_again(reader.view(), mirror, heads.into_iter().map(|found| found.name))?;
     report.took = begun.elapsed();
     Ok(report)
@@ -278,7 +295,7 @@ pub fn execute(
 fn prove(view: &PublicView, mirror: &dyn MirrorStore, plan: &Plan, monitor: &dyn Monitor) -> Result<()> {
     let mut pauses = lag::pauses(monitor);
     loop {
-        let (listed, _) = mirror.list_all().map_err(repository::Error::from)?;
+        let (listed, _) = mirror.list_all().map_err(Error::on_mirror)?;
         history::compare_again(view, mirror, listed.iter().map(|found| found.name))?;
         let there: BTreeSet<(ObjectName, Option<u64>)> =
             listed.into_iter().map(|found| (found.name, Some(found.length))).collect();

@@ -1,7 +1,7 @@
 //! Sending objects, several at a time, each hashed when it is read.
 
 use crate::base::lock::{into_inner, lock};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -46,6 +46,13 @@ impl<'a> Book<'a> {
         }
     }
 
+    /// What was read back is right, whatever was found there before.
+    fn mended(&self, name: &ObjectName) {
+        if let Some((book, mirror)) = self.0 {
+            let _ = lock(book).remove_damaged_objects(mirror, &[*name]);
+        }
+    }
+
     fn begun(&self, upload: &UnfinishedUpload) {
         if let Some((book, mirror)) = self.0 {
             let _ = lock(book).note_upload(mirror, upload);
@@ -59,12 +66,10 @@ impl<'a> Book<'a> {
     }
 }
 
-/// What an earlier sync saw arrive with other bytes, of what `plan` takes for being there.
-pub(super) fn doubtful(book: Option<(&Mutex<MirrorBook>, &str)>, plan: &Plan) -> Vec<Needed> {
-    let Some((book, name)) = book else { return Vec::new() };
-    let doubtful = lock(book).doubtful(name).unwrap_or_default();
-    let is_sent = |needed: &Needed| plan.send.contains(needed) || plan.heads.contains(needed);
-    plan.needs.iter().filter(|needed| doubtful.contains(&needed.name) && !is_sent(needed)).copied().collect()
+/// What an earlier sync saw arrive with other bytes, or a check read so, whatever its length.
+pub(super) fn doubtful(book: Option<(&Mutex<MirrorBook>, &str)>) -> BTreeSet<ObjectName> {
+    let Some((book, name)) = book else { return BTreeSet::new() };
+    lock(book).doubtful(name).unwrap_or_default().into_iter().collect()
 }
 
 /// Ends the uploads that a killed sync of this machine left unfinished, whose lock on the mirror this one has; and when something is to be sent,
@@ -98,6 +103,8 @@ pub(super) struct Sender<'a> {
     pub connections: &'a Connections,
     /// Whose incomplete objects they are on the way.
     pub owner: &'a str,
+    /// What had other bytes there before: it is always read back.
+    pub doubtful: &'a BTreeSet<ObjectName>,
 }
 
 impl Sender<'_> {
@@ -167,7 +174,7 @@ impl Sender<'_> {
                 }
                 let transient = error.kind == ErrorKind::Unavailable;
                 self.book.note(&needed.name, &SendState::Failed { transient, reason: error.to_string() });
-                Err(repository::Error::from(error).into())
+                Err(Error::on_mirror(error))
             }
         }
     }
@@ -246,8 +253,10 @@ impl Sender<'_> {
     /// # Errors
     /// [`MirrorError::Incomplete`] when objects differ a second time; storage errors.
     pub fn read_back(&self, sent: &[Needed]) -> Result<u64> {
-        let is_always =
-            |needed: &&Needed| matches!(needed.name, ObjectName::Config | ObjectName::Key(_) | ObjectName::Head { .. });
+        let is_always = |needed: &&Needed| {
+            matches!(needed.name, ObjectName::Config | ObjectName::Key(_) | ObjectName::Head { .. })
+                || self.doubtful.contains(&needed.name)
+        };
         let (always, rest): (Vec<&Needed>, Vec<&Needed>) = sent.iter().partition(is_always);
         let sample = Sample { percent: self.options.sample_percent, seed: self.options.seed };
         let chosen = [always, sample.of(rest, |needed| needed.name.to_string())].concat();
@@ -257,10 +266,13 @@ impl Sender<'_> {
                 return Err(Error::Interrupted);
             }
             if self.is_right(needed)? {
+                self.book.mended(&needed.name);
                 continue;
             }
             self.send_one(needed)?;
-            if !self.is_right(needed)? {
+            if self.is_right(needed)? {
+                self.book.mended(&needed.name);
+            } else {
                 // It has the right length: without this the next sync would take it for what was sent.
                 let reason = WRONG_TWICE.to_owned();
                 self.book.note(&needed.name, &SendState::Failed { transient: false, reason });
@@ -283,6 +295,7 @@ impl Sender<'_> {
             Err(repository::Error::Storage(error)) if matches!(error.kind, ErrorKind::Absent | ErrorKind::Length) => {
                 Ok(false)
             }
+            Err(repository::Error::Storage(error)) => Err(Error::on_mirror(error)),
             Err(error) => Err(error.into()),
         }
     }

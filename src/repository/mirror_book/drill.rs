@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, TransactionBehavior, params};
 
 use super::{MirrorBook, Result, signed};
 use crate::base::time::Time;
 
 /// Drills are listed beside the mirrors, and not under them: taking a mirror off the list does not undo what was proven.
-pub(super) const SCHEMA: &str = "
+const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS drill (
         number INTEGER PRIMARY KEY,
         mirror TEXT NOT NULL,
         began INTEGER NOT NULL,
         sample REAL,
-        outcome TEXT NOT NULL CHECK (outcome IN ('begun', 'passed', 'failed', 'interrupted')),
+        outcome TEXT NOT NULL CHECK (outcome IN ('begun', 'passed', 'failed', 'interrupted', 'not held')),
         reason TEXT,
         generation INTEGER,
         snapshots INTEGER NOT NULL DEFAULT 0,
@@ -27,6 +27,31 @@ pub(super) const SCHEMA: &str = "
     ) STRICT;
 ";
 
+/// The columns of the table, in the order in which they were made first.
+const COLUMNS: &str = "number, mirror, began, sample, outcome, reason, generation, snapshots, files, bytes, fetched, \
+                       first_file_ms, complete_ms, age";
+
+/// Makes the table, or brings one that an earlier version made to what it is now: SQLite cannot change what a column may hold.
+pub(super) fn create(database: &mut Connection) -> rusqlite::Result<()> {
+    database.execute_batch(SCHEMA)?;
+    let is_old = |database: &Connection| -> rusqlite::Result<bool> {
+        let sql = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'drill'";
+        Ok(!database.query_row(sql, [], |row| row.get::<_, String>(0))?.contains(DrillOutcome::NotHeld.word()))
+    };
+    if !is_old(database)? {
+        return Ok(());
+    }
+    let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have done it meanwhile.
+    if is_old(&transaction)? {
+        transaction.execute_batch("ALTER TABLE drill RENAME TO drill_before")?;
+        transaction.execute_batch(SCHEMA)?;
+        let copy = format!("INSERT INTO drill ({COLUMNS}) SELECT {COLUMNS} FROM drill_before; DROP TABLE drill_before");
+        transaction.execute_batch(&copy)?;
+    }
+    transaction.commit()
+}
+
 /// How a drill ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DrillOutcome {
@@ -38,6 +63,9 @@ pub enum DrillOutcome {
     Failed,
     /// Somebody wanted an end.
     Interrupted,
+    /// It could not be held, for a reason that says nothing of the mirror: this machine's disk was full, what was asked for is not in the
+    /// snapshots, or the store did not answer.
+    NotHeld,
 }
 
 impl DrillOutcome {
@@ -49,11 +77,12 @@ impl DrillOutcome {
             Self::Passed => "passed",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
+            Self::NotHeld => "not held",
         }
     }
 
     fn parse(word: &str) -> Self {
-        [Self::Passed, Self::Failed, Self::Interrupted]
+        [Self::Passed, Self::Failed, Self::Interrupted, Self::NotHeld]
             .into_iter()
             .find(|outcome| outcome.word() == word)
             .unwrap_or(Self::Begun)
@@ -161,5 +190,34 @@ impl MirrorBook {
         };
         let found = statement.query_map(params![mirror], row)?.collect::<rusqlite::Result<Vec<_>>>()?;
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::base::id::RepositoryId;
+
+    #[test]
+    fn drills_of_an_earlier_version_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = RepositoryId([7; 32]);
+        let file = folder.path().join(format!("{id}.sqlite"));
+        let old = Connection::open(&file).unwrap();
+        old.execute_batch(&SCHEMA.replace(", 'not held'", "")).unwrap();
+        old.execute_batch("INSERT INTO drill (mirror, began, outcome, files) VALUES ('one', 5, 'passed', 9)").unwrap();
+        drop(old);
+        for round in 0..2 {
+            let book = MirrorBook::open(folder.path(), id).unwrap();
+            let number = book.begin_drill("one", None, Time::from_seconds(6)).unwrap();
+            let begun = book.drills(None).unwrap().remove(0);
+            assert_eq!(begun.number, number);
+            book.end_drill(&Drill { outcome: DrillOutcome::NotHeld, ..begun }).unwrap();
+            let drills = book.drills(Some("one")).unwrap();
+            assert_eq!((drills.len(), drills[0].outcome), (2 + round, DrillOutcome::NotHeld));
+            let first = drills.last().unwrap();
+            assert_eq!((first.number, first.files, first.outcome), (1, 9, DrillOutcome::Passed));
+        }
     }
 }

@@ -7,12 +7,14 @@
 
 mod damage;
 mod drill;
+mod finding;
 mod superseded;
 mod uploads;
 mod verified;
 
 pub use damage::Damage;
 pub use drill::{Drill, DrillOutcome};
+pub use finding::{DamagedObject, Finding, FoundBy};
 pub use superseded::Superseded;
 
 use std::path::Path;
@@ -212,14 +214,15 @@ impl MirrorBook {
     }
 
     fn open_file(file: &Path) -> Result<Self> {
-        let database = Connection::open(file)?;
+        let mut database = Connection::open(file)?;
         database.busy_timeout(BUSY)?;
         database.pragma_update(None, "journal_mode", "wal")?;
         database.pragma_update(None, "foreign_keys", true)?;
         database.execute_batch(SCHEMA)?;
         database.execute_batch(superseded::SCHEMA)?;
         database.execute_batch(damage::SCHEMA)?;
-        database.execute_batch(drill::SCHEMA)?;
+        drill::create(&mut database)?;
+        database.execute_batch(finding::SCHEMA)?;
         database.execute_batch(verified::SCHEMA)?;
         database.execute_batch(uploads::SCHEMA)?;
         Ok(Self { database })
@@ -394,7 +397,11 @@ impl MirrorBook {
     /// See [`BookError`].
     pub fn doubtful(&self, mirror: &str) -> Result<Vec<ObjectName>> {
         let failures = self.failures(mirror)?.into_iter().filter(|(_, _, transient, _)| !transient);
-        Ok(failures.filter_map(|(name, ..)| ObjectName::parse(&name).ok()).collect())
+        let mut found: Vec<ObjectName> = failures.filter_map(|(name, ..)| ObjectName::parse(&name).ok()).collect();
+        found.extend(self.damaged_objects(mirror)?.into_iter().map(|damaged| damaged.name));
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
     }
 }
 

@@ -1,11 +1,15 @@
 //! Send again what is damaged on a mirror. Needs no secret of the repository.
 
+use crate::base::time::Time;
 use crate::ops::{Monitor, repair_mirror, sync};
+use crate::repository::mirror_book::MirrorBook;
 use crate::repository::public_view::PublicView;
-use crate::storage::MirrorStore;
+use crate::storage::{MirrorStore, ObjectName};
 use crate::tasks::environment::{Environment, mirrors, repositories};
 use crate::tasks::failure::{Failure, Kind};
+use crate::tasks::mirror_findings;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -32,6 +36,7 @@ pub struct Plan {
     pub plan: repair_mirror::Plan,
     /// The mirror's name.
     pub name: String,
+    book: MirrorBook,
     view: PublicView,
     store: Arc<dyn MirrorStore>,
     dry_run: bool,
@@ -84,7 +89,17 @@ pub fn plan(request: &Request, environment: &Environment, monitor: &dyn Monitor)
     let plan = sync::with_newest(&view, |view| {
         repair_mirror::plan(view, &*store, mirror.head, usize::from(connections), monitor)
     })?;
-    Ok(Plan { plan, name: mirror.name, view, store, dry_run: request.dry_run, _lock: lock })
+    let book = mirrors::open_book(environment, view.id())?;
+    Ok(Plan { plan, name: mirror.name, book, view, store, dry_run: request.dry_run, _lock: lock })
+}
+
+/// What a sync or a check was refused for, when that was damage: all of it is mended.
+fn forget_damage(book: &MirrorBook, name: &str, monitor: &dyn Monitor) {
+    for finding in book.findings(name).unwrap_or_default() {
+        if finding.kind == Kind::Damage.word() {
+            mirror_findings::clear(book, name, finding.found_by, monitor);
+        }
+    }
 }
 
 impl Plan {
@@ -94,11 +109,27 @@ impl Plan {
     /// When the mirror cannot be written. What is damaged here as well is in the report.
     pub fn execute(self, monitor: &dyn Monitor) -> Result<Report, Failure> {
         // The lock is held until the end.
-        let Self { plan, view, store, dry_run, _lock, .. } = self;
-        if dry_run || plan.damaged.is_empty() {
+        let Self { plan, name, mut book, view, store, dry_run, _lock } = self;
+        if dry_run {
+            return Ok(Report { plan, report: None });
+        }
+        // Everything was read.
+        let damaged: BTreeSet<ObjectName> = plan.damaged.iter().map(|(name, _)| *name).collect();
+        let right = |book: &mut MirrorBook| {
+            let known = book.damaged_objects(&name)?.into_iter().map(|damaged| damaged.name);
+            let right: Vec<ObjectName> = known.filter(|name| !damaged.contains(name)).collect();
+            book.remove_damaged_objects(&name, &right)?;
+            book.add_damaged_objects(&name, &plan.damaged, Time::now())
+        };
+        mirror_findings::report_lost(right(&mut book), &name, monitor);
+        if plan.damaged.is_empty() {
             return Ok(Report { plan, report: None });
         }
         let report = repair_mirror::execute(&view, &*store, &plan, monitor)?;
+        mirror_findings::report_lost(book.remove_damaged_objects(&name, &report.mended), &name, monitor);
+        if report.lost.is_empty() {
+            forget_damage(&book, &name, monitor);
+        }
         Ok(Report { plan, report: Some(report) })
     }
 }

@@ -14,6 +14,7 @@ mod monitor;
 use super::environment::mirrors::{self, MirrorLocation};
 use super::environment::{Environment, repositories};
 use super::failure::{Failure, Kind};
+use super::mirror_findings;
 use super::require_connections;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
@@ -24,15 +25,16 @@ use crate::ops::sync::deletion::{self, Deleted, DeletionPlan, Rules};
 use crate::ops::sync::pass::Pass;
 use crate::ops::sync::{self, Options, Plan, Report as SendReport};
 use crate::ops::{self, Monitor, Phase, Problem, Subject};
-use crate::repository::mirror_book::{Damage, Mirror, MirrorBook};
+use crate::repository::mirror_book::{Damage, FoundBy, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, uptime::Uptime};
-use crate::storage::MirrorStore;
 use crate::storage::rate_limit::RateLimit;
+use crate::storage::{MirrorStore, ObjectName};
 use crate::text::{clock, size};
 use barrier::{PlanBarrier, PlanningGuard};
 use monitor::MirrorMonitor;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
@@ -287,7 +289,7 @@ impl MirrorSyncs<'_> {
         let _report = lock(&self.report_lock);
         let reported = done.and_then(|done| {
             (self.on_mirror)(mirror, &done)?;
-            done.require_deleted(&mirror.name)
+            done.require_deleted(&mirror.name).inspect_err(|failure| self.note_failure(mirror, failure, true))
         });
         reported.map_err(|failure| {
             let failure = failure.about(&mirror.name);
@@ -302,16 +304,50 @@ impl MirrorSyncs<'_> {
         let Self { view, environment, .. } = self;
         let name = &mirror.name;
         let planning = self.barrier.planning();
-        let location = MirrorLocation::of(mirror)?;
-        mirrors::refuse_same(environment, &location.address)?;
+        let note = |failure: &Failure| self.note_failure(mirror, failure, true);
+        let location = MirrorLocation::of(mirror).inspect_err(note)?;
+        mirrors::refuse_same(environment, &location.address).inspect_err(note)?;
         let _lock = mirrors::lock_mirror(environment, view.id(), name)?;
         let store = {
             let _credentials = lock(&self.credentials_lock);
-            mirrors::open_store(environment, &location, false)?
+            mirrors::open_store(environment, &location, false).inspect_err(note)?
         };
         let mut planning = Some(planning);
-        sync::with_newest(view, |view| self.attempt(view, name, &*store, &mut planning, monitor))
-            .map_err(|error| explain(error, name))
+        sync::with_newest(view, |view| self.attempt(view, name, &*store, &mut planning, monitor)).map_err(|error| {
+            let is_of_mirror = error.is_of_mirror();
+            let failure = explain(error, name);
+            self.note_failure(mirror, &failure, is_of_mirror);
+            failure
+        })
+    }
+
+    /// Remembers why a mirror was not brought to the newest state.
+    fn note_failure(&self, mirror: &Mirror, failure: &Failure, of_mirror: bool) {
+        if !self.request.dry_run {
+            mirror_findings::note_failure(
+                &lock(&self.book),
+                &mirror.name,
+                FoundBy::Sync,
+                (failure, of_mirror),
+                self.monitor,
+            );
+        }
+    }
+
+    /// The mirror is whole: nothing that was found before speaks against it any more.
+    fn forget_findings(&self, name: &str, plan: &Plan) {
+        let mut book = lock(&self.book);
+        for found_by in [FoundBy::Sync, FoundBy::Check] {
+            mirror_findings::clear(&book, name, found_by, self.monitor);
+        }
+        // What is needed was sent again. What is not harms nobody.
+        let needed: BTreeSet<ObjectName> = plan.needs.iter().map(|needed| needed.name).collect();
+        let forgotten = book.damaged_objects(name).and_then(|damaged| {
+            let gone: Vec<ObjectName> =
+                damaged.into_iter().map(|damaged| damaged.name).filter(|name| !needed.contains(name)).collect();
+            book.remove_damaged_objects(name, &gone)
+        });
+        mirror_findings::report_lost(forgotten, name, self.monitor);
     }
 
     /// One attempt, with one view of the repository. `planning` ends when there is a plan.
@@ -326,7 +362,7 @@ impl MirrorSyncs<'_> {
         let request = self.request;
         // Whoever had the lock before may have left a newer head there.
         let seen = lock(&self.book).get(name)?.head;
-        let plan = sync::plan(view, store, seen, monitor)?;
+        let plan = sync::plan(view, store, seen, Some((&self.book, name)), monitor)?;
         let clock = lock(&self.book).clock(name, &Uptime::now(), Time::now())?;
         let deletion = match &self.rules {
             None => None,
@@ -347,6 +383,7 @@ impl MirrorSyncs<'_> {
         };
         let report = sync::execute(&reader, store, &plan, &options, Some((&self.book, name)), monitor)?;
         lock(&self.book).set_whole(name, plan.head, plan.whole(), Time::now())?;
+        self.forget_findings(name, &plan);
         deletion::note(view, &plan, &mut lock(&self.book), name, clock)?;
         let deleted = match &deletion {
             Some(deletion) => {
