@@ -38,7 +38,8 @@ pub(super) fn create(database: &mut Connection) -> rusqlite::Result<()> {
         let sql = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'drill'";
         Ok(!database.query_row(sql, [], |row| row.get::<_, String>(0))?.contains(DrillOutcome::NotHeld.word()))
     };
-    if !is_old(database)? {
+    // What cannot be written can still be read.
+    if !is_old(database)? || database.is_readonly("main")? {
         return Ok(());
     }
     let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
