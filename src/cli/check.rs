@@ -141,7 +141,7 @@ fn say_json(report: &check::Report, context: &Context) -> Result<(), Failure> {
 }
 
 /// What a finding keeps from being restored, in lines.
-fn affected(finding: &Finding) -> Vec<String> {
+pub(super) fn affected(finding: &Finding) -> Vec<String> {
     let Some(affected) = &finding.affected else { return Vec::new() };
     if affected.paths == 0 {
         return vec!["nothing of a live snapshot is lost".to_owned()];

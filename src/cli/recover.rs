@@ -1,32 +1,42 @@
-//! `recover`: a repository from a mirror alone.
+//! `recover`: a repository from mirrors alone.
 
 use super::Context;
+use super::check::affected;
 use super::exit::Exit;
 use super::options::parse_head_code;
 use super::output::Output;
 use super::progress::Work;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
+use crate::base::id::ObjectId;
 use crate::codec::head_code::HeadCode;
+use crate::ops;
+use crate::ops::check::Affected;
 use crate::repository::freshness::Grade;
 use crate::tasks::failure::Failure;
-use crate::tasks::recover::{self, Report, Request, Step};
+use crate::tasks::recover::{self, Lacking, Report, Request, Step};
 use crate::text::size;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// Bring the repository back from a mirror alone
+/// Objects and findings that are named one by one; how many more there are is said.
+const SHOWN: usize = 20;
+
+/// Bring the repository back from a mirror alone, or from several
 ///
 /// Any passphrase, recovery code or key file of the repository opens it. Interrupt freely: the same command goes on where it stopped.
+///
+/// Whatever is sound comes. What is damaged or missing on one mirror comes from another; what none has is named, with the files that it keeps from
+/// being restored, and the exit code is 17. Later "repair objects" fetches it from any other mirror.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
-    /// Where the mirror is: s3://BUCKET/PATH and the like, a directory, or a mirror's name
-    #[arg(value_name = "ADDRESS")]
-    pub mirror: String,
-    /// An option of the service, such as endpoint=https://... (can be given multiple times)
+    /// Where the mirrors are: s3://BUCKET/PATH and the like, a directory, or a mirror's name. NAME=ADDRESS takes credentials from PACKSTONE_MIRROR_NAME_...
+    #[arg(value_name = "ADDRESS", required = true)]
+    pub mirrors: Vec<String>,
+    /// An option of the service, such as endpoint=https://... (can be given multiple times; with one mirror)
     #[arg(short, long = "option", value_name = "KEY=VALUE")]
     pub option: Vec<String>,
-    /// Run this command, without a shell, for the credentials: it prints lines KEY=VALUE
+    /// Run this command, without a shell, for the credentials: it prints lines KEY=VALUE (with one mirror)
     #[arg(long, value_name = "COMMAND")]
     pub credentials_command: Option<String>,
     /// Where the repository is to be [default: where --repo says]
@@ -64,7 +74,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
 impl Arguments {
     fn request(&self) -> Request {
         Request {
-            mirror: self.mirror.clone(),
+            mirrors: self.mirrors.clone(),
             option: self.option.clone(),
             credentials_command: self.credentials_command.clone(),
             to: self.to.clone(),
@@ -99,23 +109,92 @@ fn tell(step: Step<'_>, output: Output) -> Result<(), Failure> {
 
 fn show(report: &Report, output: Output) -> Result<(), Failure> {
     let Some(check) = &report.check else { return Ok(()) };
-    for finding in &check.findings {
-        output.line(&finding.message)?;
-    }
     if output.json {
-        output.json(&serde_json::json!({
-            "message_type": "summary",
-            "repository": report.repository.to_string(),
-            "generation": check.generation,
-            "snapshots": check.snapshots,
-            "packs": check.packs,
-            "problems": check.findings.len(),
-        }))?;
+        return show_json(report, check, output);
     }
+    let more = |all: usize, what: &str| match all.saturating_sub(SHOWN) {
+        0 => Ok(()),
+        left => output.line(format_args!("and {} more {what}", size::count(left as u64))),
+    };
+    for Lacking { object, said } in report.lacking.iter().take(SHOWN) {
+        let said: Vec<String> =
+            said.iter().map(|(mirror, why)| format!("{mirror}: {}", escape(why.as_bytes()))).collect();
+        output.line(format_args!("not brought back: {object}: {}", said.join("; ")))?;
+    }
+    more(report.lacking.len(), "objects")?;
+    for finding in check.findings.iter().take(SHOWN) {
+        output.line(&finding.message)?;
+        for line in affected(finding) {
+            output.line(format_args!("  {line}"))?;
+        }
+    }
+    more(check.findings.len(), "problems")?;
+    let snapshots = size::counted(check.snapshots, "snapshot", "snapshots");
     if report.kind().is_none() {
-        let snapshots = size::counted(check.snapshots, "snapshot", "snapshots");
-        output
-            .info(format_args!("{snapshots}, check clean.  Next: {}", suggest!("restore latest --target DIRECTORY")))?;
+        return output
+            .info(format_args!("{snapshots}, check clean.  Next: {}", suggest!("restore latest --target DIRECTORY")));
+    }
+    let lost = &check.affected;
+    if lost.paths > 0 {
+        let paths = size::counted(lost.paths, "path", "paths");
+        output.line(format_args!(
+            "{paths} of {} cannot be restored in full. Everything else can.",
+            size::counted(lost.snapshots, "snapshot", "snapshots")
+        ))?;
+    }
+    if report.lacking.is_empty() && check.damage().is_none() {
+        return Ok(());
+    }
+    output.line(format_args!(
+        "{snapshots} came back; the repository knows what it lacks.  To fetch that from another mirror: {}  then: {}",
+        suggest!("mirror add NAME ADDRESS"),
+        if report.hides_newer { suggest!("repair heads") } else { suggest!("repair objects") }
+    ))?;
+    if check.repair_index {
+        output.line(format_args!(
+            "Without one, what the packs hold can be read from the packs themselves: {}",
+            suggest!("repair index")
+        ))?;
     }
     Ok(())
+}
+
+fn show_json(report: &Report, check: &ops::check::Report, output: Output) -> Result<(), Failure> {
+    let first = |affected: &Affected| {
+        let one = |(path, snapshot): &(Vec<u8>, ObjectId)| serde_json::json!({ "snapshot_id": snapshot.to_string(), "path": String::from_utf8_lossy(path) });
+        affected.first.iter().map(one).collect::<Vec<_>>()
+    };
+    for Lacking { object, said } in &report.lacking {
+        let one = |(mirror, why): &(String, String)| serde_json::json!({ "mirror": mirror, "reason": why });
+        output.json(&serde_json::json!({
+            "message_type": "lacking",
+            "object": object.to_string(),
+            "mirrors": said.iter().map(one).collect::<Vec<_>>(),
+        }))?;
+    }
+    for finding in &check.findings {
+        let affected = finding.affected.as_ref();
+        output.json(&serde_json::json!({
+            "message_type": "finding",
+            "message": output.with_commands(&finding.message),
+            "damage": finding.is_damage,
+            "pack": finding.pack.map(|pack| pack.to_string()),
+            "paths": affected.map_or(0, |affected| affected.paths),
+            "snapshots": affected.map_or(0, |affected| affected.snapshots),
+            "first": affected.map(first).unwrap_or_default(),
+        }))?;
+    }
+    output.json(&serde_json::json!({
+        "message_type": "summary",
+        "repository": report.repository.to_string(),
+        "generation": check.generation,
+        "snapshots": check.snapshots,
+        "packs": check.packs,
+        "problems": check.findings.len(),
+        "lacking": report.lacking.len(),
+        "paths_affected": check.affected.paths,
+        "snapshots_affected": check.affected.snapshots,
+        "affected": first(&check.affected),
+        "silent_mirrors": report.silent.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+    }))
 }

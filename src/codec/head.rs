@@ -155,6 +155,22 @@ impl Head {
         })
     }
 
+    /// The copy of the config that a checkpoint carries, for whoever has lost the config itself. The head is parsed under the signer and the
+    /// repository that it names: it proves that the copy belongs to it, and not whose it is. None for anything else.
+    #[must_use]
+    pub fn config_within(bytes: &[u8]) -> Option<[u8; CONFIG_BYTES]> {
+        let named = || {
+            let mut reader = Reader::new("head", bytes);
+            reader.clear_header(ObjectKind::Head)?;
+            reader.take(2 + 4)?;
+            let repository = RepositoryId(reader.array()?);
+            reader.take(48)?;
+            Ok::<_, Error>((repository, reader.array::<32>()?))
+        };
+        let (repository, signer) = named().ok()?;
+        Self::parse(bytes, &signer, repository).ok()?.config
+    }
+
     /// Its own name.
     #[must_use]
     pub const fn reference(&self) -> HeadRef {

@@ -34,10 +34,12 @@ pub struct Tip {
     checkpoint: (Arc<Head>, Arc<LiveState>),
     /// Files under `heads/` that are none of ours.
     pub junk: Vec<ObjectName>,
-    /// A newer head that cannot be read. Who wants the newest state is refused, and so is who writes.
+    /// A newer head that cannot be read, or whose checkpoint cannot. Who wants the newest state is refused, and so is who writes.
     pub unreadable: Option<(ObjectName, Unreadable)>,
     /// All of them, and those that cannot be completed.
     hidden: Vec<ObjectName>,
+    /// All of them, the newest first.
+    damaged: Vec<ObjectName>,
     /// A newer head whose checkpoint is not there. On a mirror it is on its way: the head is sent before it, because the
     /// checkpoint alone would be a head whose objects nobody has sent. In a repository it is lost.
     pub incomplete: Option<(ObjectName, ObjectName)>,
@@ -55,6 +57,12 @@ impl Tip {
     #[must_use]
     pub fn hides(&self, seen: HeadRef) -> bool {
         self.hidden.contains(&name_of(seen))
+    }
+
+    /// The heads above the newest one that cannot be read, the newest first; those whose checkpoint is not there are not among them.
+    #[must_use]
+    pub fn unreadable_heads(&self) -> &[ObjectName] {
+        &self.damaged
     }
 
     /// Refuses to take what is shown for the newest state. On a mirror a head whose checkpoint is not there is on its way.
@@ -142,6 +150,12 @@ impl std::fmt::Display for Unreadable {
 }
 
 impl Unreadable {
+    /// True for what a newer program wrote: no byte of it is wrong.
+    #[must_use]
+    pub const fn is_newer(&self) -> bool {
+        self.is_newer
+    }
+
     /// The error that names the head.
     pub(super) fn of(self, object: ObjectName) -> Error {
         Error::UnreadableHead { object, error: self.why, is_damage: self.is_damage }
@@ -196,7 +210,8 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
     let mut names: Vec<ObjectName> = storage.list(Folder::Heads)?.into_iter().map(|listed| listed.name).collect();
     names.sort_unstable_by_key(|name| std::cmp::Reverse((generation(name), name.id())));
     let found = names.len();
-    let (mut junk, mut hidden, mut unreadable, mut incomplete) = (Vec::new(), Vec::new(), None, None);
+    let (mut junk, mut hidden, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut unreadable, mut incomplete) = (None, None);
     let mut newest: Option<Tip> = None;
     // The id of a valid head whose checkpoint is not there: a second one of its generation is a fork all the same.
     let mut waiting: Option<HeadRef> = None;
@@ -217,19 +232,29 @@ pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: Repos
                         hidden.push(name);
                         incomplete = incomplete.or(Some((name, checkpoint)));
                     }
+                    // It is there, and says nothing any more: what it says is lost with its checkpoint.
+                    Err(Error::Damaged { object, error }) if object == checkpoint => {
+                        waiting = Some(reference);
+                        hidden.push(name);
+                        damaged.push(name);
+                        let is_newer = error.reason.needs_newer_program();
+                        let why = format!("its checkpoint {checkpoint} is damaged: {error}");
+                        unreadable = unreadable.or(Some((name, Unreadable { why, is_newer, is_damage: true })));
+                    }
                     tip => newest = Some(tip?),
                 }
             }
             // Beside a valid one of its generation a damaged file is nobody's. One that could not be read may be a fork.
             Err(found) if newest.is_none() || !found.is_damage => {
                 hidden.push(name);
+                damaged.push(name);
                 unreadable = unreadable.or(Some((name, found)));
             }
             _ => junk.push(name),
         }
     }
     match newest {
-        Some(tip) => Ok(Tip { junk, hidden, unreadable, incomplete, ..tip }),
+        Some(tip) => Ok(Tip { junk, hidden, damaged, unreadable, incomplete, ..tip }),
         None => Err(match (unreadable, incomplete) {
             (_, Some((name, checkpoint))) => Error::Missing { object: checkpoint, generation: generation(&name) },
             (Some((object, found)), None) => found.of(object),
@@ -290,7 +315,17 @@ pub(super) fn complete(
     } else {
         Arc::new(head.resolve(Some(&checkpoint.0)).map_err(resolve_error)?)
     };
-    Ok(Tip { head, state, checkpoint, junk: Vec::new(), hidden: Vec::new(), unreadable: None, incomplete: None })
+    let none = Vec::new;
+    Ok(Tip {
+        head,
+        state,
+        checkpoint,
+        junk: none(),
+        hidden: none(),
+        damaged: none(),
+        unreadable: None,
+        incomplete: None,
+    })
 }
 
 /// What an earlier head of the chain before `tip` said; none when it, or its checkpoint, is gone or cannot be read.

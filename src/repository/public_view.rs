@@ -2,6 +2,7 @@
 //! mirror is made from. format-spec/mirror.md.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::chain::{self, Tip};
 use super::error::{Error, Result, damaged};
@@ -91,6 +92,25 @@ impl PublicView {
         &self.freshness
     }
 
+    /// The same, to be read by others too.
+    #[must_use]
+    pub fn shared_storage(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.access.storage)
+    }
+
+    /// How new it is by what is known of it at another place, which `access` names: this machine may remember what it saw there.
+    ///
+    /// # Errors
+    /// As [`PublicView::open`]: another repository was seen there; a rollback; a fork.
+    pub fn judge(&self, access: &Access) -> Result<Freshness> {
+        access.known(self.id())?.judge(&self.tip)
+    }
+
+    /// Remembers that the head that is pinned was seen at the place that `access` names. Who cannot write that down goes on.
+    pub fn remember(&self, access: &Access) {
+        let _ = access.remember(self.id(), &self.tip);
+    }
+
     /// Its objects.
     #[must_use]
     pub fn storage(&self) -> &dyn Storage {
@@ -112,6 +132,24 @@ impl PublicView {
 /// # Errors
 /// A segment that is missing, or is not what its name says: what it lists cannot be known.
 pub fn needs(storage: &dyn Storage, repository: RepositoryId, tip: &Tip) -> Result<Vec<Needed>> {
+    let survey = survey(storage, repository, tip, true)?;
+    Ok(survey.needs)
+}
+
+/// What a head needs, as far as its segments can be read.
+#[derive(Debug)]
+pub struct Survey {
+    /// As [`needs`]; the packs of broken segments are not among them, the segments are.
+    pub needs: Vec<Needed>,
+    /// Segments that are lost: which packs they list cannot be known.
+    pub broken_segments: usize,
+}
+
+/// The same as [`needs`] where segments may be lost.
+///
+/// # Errors
+/// With `strict` a segment that is lost. A store that does not answer.
+pub fn survey(storage: &dyn Storage, repository: RepositoryId, tip: &Tip, strict: bool) -> Result<Survey> {
     let state = &tip.state;
     let mut all = vec![Needed { name: ObjectName::Config, length: Some(CONFIG_BYTES as u64) }];
     for id in &state.slots {
@@ -119,6 +157,7 @@ pub fn needs(storage: &dyn Storage, repository: RepositoryId, tip: &Tip) -> Resu
         let stays_here = match storage.read(&name, SLOT_BYTES as u64) {
             Ok(bytes) => KeySlot::parse(&bytes, repository).is_ok_and(|slot| !slot.mirrored()),
             Err(error) if error.kind.is_about_object() => false,
+            Err(error) if !strict && error.kind == ErrorKind::Device => false,
             // It may be one that must not leave this machine, and be readable by the time that it is sent.
             Err(error) => return Err(error.into()),
         };
@@ -127,9 +166,15 @@ pub fn needs(storage: &dyn Storage, repository: RepositoryId, tip: &Tip) -> Resu
         }
     }
     let mut packs: BTreeMap<ObjectId, u64> = BTreeMap::new();
+    let mut broken_segments = 0;
     for (id, length) in &state.segments {
-        let table = segment_table(storage, repository, *id, *length, tip)?;
-        packs.extend(table.packs.iter().filter(|row| state.keeps(&row.id)).map(|row| (row.id, row.length)));
+        match segment_table(storage, repository, *id, *length, tip) {
+            Ok(table) => {
+                packs.extend(table.packs.iter().filter(|row| state.keeps(&row.id)).map(|row| (row.id, row.length)));
+            }
+            Err(error) if !strict && error.is_lost() => broken_segments += 1,
+            Err(error) => return Err(error),
+        }
     }
     all.extend(packs.into_iter().map(|(id, length)| Needed { name: ObjectName::Pack(id), length: Some(length) }));
     let segments = state.segments.iter();
@@ -141,7 +186,7 @@ pub fn needs(storage: &dyn Storage, repository: RepositoryId, tip: &Tip) -> Resu
         all.push(Needed { name: chain::name_of(checkpoint), length: None });
     }
     all.push(Needed { name: chain::name_of(head), length: None });
-    Ok(all)
+    Ok(Survey { needs: all, broken_segments })
 }
 
 /// The clear table of a segment that the head names, by its hash.

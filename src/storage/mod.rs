@@ -27,6 +27,7 @@ pub mod patience;
 pub mod rate_limit;
 pub mod read_only;
 pub mod remote;
+pub mod several;
 pub mod windows;
 
 pub use name::{Folder, ObjectName, ParseNameError};

@@ -111,11 +111,8 @@ pub fn run(request: &Request, environment: &Environment, monitor: &dyn Monitor) 
     let report = check::run(&repository, &options, monitor)?;
     report_warnings(&repository, monitor);
     // What is read from a mirror is the mirror's, and says nothing of the repository here.
-    if environment.from_mirror.is_none()
-        && let Err(error) = remember(&report, options.data, &repository, environment, monitor)
-    {
-        let message = format!("what this check found could not be remembered: {}", error.chain());
-        monitor.problem(&Problem::warning(Subject::Machine, &message));
+    if environment.from_mirror.is_none() {
+        remember(&report, options.data, &repository, environment, monitor);
     }
     let mirrors = mirrors::list_names(environment, repository.id());
     Ok(Report { report, options, mirrors })
@@ -173,8 +170,21 @@ pub(super) fn chance() -> u64 {
 }
 
 /// A later sync must know of damage: mirrors hold the good copies. What is refused and not damaged is the same on all of them, and does
-/// not keep anything from being sent.
-fn remember(
+/// not keep anything from being sent. When it cannot be written down, that is said.
+pub(super) fn remember(
+    report: &check::Report,
+    data: Data,
+    repository: &Repository,
+    environment: &Environment,
+    monitor: &dyn Monitor,
+) {
+    if let Err(error) = write_down(report, data, repository, environment, monitor) {
+        let message = format!("what this check found could not be remembered: {}", error.chain());
+        monitor.problem(&Problem::warning(Subject::Machine, &message));
+    }
+}
+
+fn write_down(
     report: &check::Report,
     data: Data,
     repository: &Repository,

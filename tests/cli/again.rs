@@ -10,7 +10,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::Ran;
-use super::plain;
 use super::support::{World, files_beneath, snapshot_id};
 
 /// What changes files; a question mark for what some machines do not have.
@@ -470,16 +469,13 @@ fn recover_leaves_other_repositories_alone() {
         files.iter().filter(|path| !path.to_string_lossy().contains("/lock/")).cloned().collect::<Vec<_>>()
     };
     assert_eq!(objects(&files_beneath(&world.repository())), objects(&before));
-    // Something is missing in it: that is not what an interruption leaves.
+    // Something is missing in it, as after a recover from a mirror that lacked it: it comes, and nothing else is touched.
     let pack = files_beneath(&world.repository().join("packs")).remove(0);
     fs::rename(&pack, world.path("pack")).unwrap();
-    let ran = world.run(&["recover", "./mirror", "--to", "repository"]);
-    assert!(
-        ran.code == Some(1) && plain(&ran.err).contains("packstone repair objects") && !pack.exists(),
-        "{}",
-        ran.err
-    );
-    fs::rename(world.path("pack"), &pack).unwrap();
+    let ran = world.ok(&["recover", "./mirror", "--to", "repository"]);
+    assert!(ran.out.contains("1 object,"), "{}", ran.out);
+    assert_eq!(fs::read(world.path("pack")).unwrap(), fs::read(&pack).unwrap());
+    assert_eq!(objects(&files_beneath(&world.repository())), objects(&before));
     // It was written to since; and another one.
     world.backup();
     let after = files_beneath(&world.repository());

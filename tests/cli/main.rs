@@ -35,6 +35,7 @@ mod passphrase;
 mod paths;
 mod prune;
 mod reading;
+mod recover;
 mod repair;
 mod repair_heads;
 mod restore;

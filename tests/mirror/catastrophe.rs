@@ -8,6 +8,7 @@ use packstone::ops::{Error, Silent, sync as operation};
 use packstone::repository;
 use packstone::repository::expected::Expected;
 use packstone::storage::memory::Memory;
+use packstone::storage::several::Several;
 use packstone::storage::{MirrorStore, ObjectName};
 use std::sync::Arc;
 
@@ -287,7 +288,10 @@ fn what_was_swept_at_home_stays_and_an_older_state_comes_back() {
     let (before, tip) = crate::as_of(&mirror, &code);
     let target = Memory::new();
     let plan = recover::plan(&before, &tip, &target).unwrap();
-    recover::execute(&before, &target, &plan, 2, &Silent).unwrap();
+    recover::execute(&Several::one("mirror", before.shared_storage()), &target, &plan, 2, &Silent)
+        .unwrap()
+        .require_whole()
+        .unwrap();
     assert_eq!(whole(&target, &home.snapshots, &root(&home.source)), Ok(Some(old)));
     let newer = HeadCode::of(&packstone::codec::head::HeadRef { generation: 1_000, id: old.id });
     assert!(matches!(expect(newer), Err(repository::Error::BehindCode { .. })));

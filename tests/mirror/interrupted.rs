@@ -5,6 +5,7 @@ use std::sync::Arc;
 use packstone::ops::{Silent, recover};
 use packstone::repository::public_view::PublicView;
 use packstone::storage::memory::Memory;
+use packstone::storage::several::Several;
 use packstone::storage::{MirrorStore, ObjectName, Storage};
 
 use crate::ill::{FAULTS, Fault, Ill};
@@ -73,7 +74,7 @@ fn every_fault_of_every_request_leaves_a_mirror_whole_and_is_told() {
 fn recover_from(mirror: Arc<dyn Storage>, target: &Memory) -> packstone::ops::Result<usize> {
     let view = PublicView::open(Machine::default().access(mirror))?;
     let plan = recover::plan(&view, &recover::newest(&view)?, target)?;
-    recover::execute(&view, target, &plan, 1, &Silent)?;
+    recover::execute(&Several::one("mirror", view.shared_storage()), target, &plan, 1, &Silent)?.require_whole()?;
     Ok(plan.fetch.len())
 }
 
@@ -168,6 +169,9 @@ fn an_older_state_does_not_become_the_newer_one() {
     let older = view.tip().head.checkpoint();
     let tip = packstone::repository::chain::at(&mirror, view.verifying_key(), view.id(), older).unwrap();
     let plan = recover::plan(&view, &tip, &first).unwrap();
-    recover::execute(&view, &first, &plan, 1, &Silent).unwrap();
+    recover::execute(&Several::one("mirror", view.shared_storage()), &first, &plan, 1, &Silent)
+        .unwrap()
+        .require_whole()
+        .unwrap();
     assert_eq!(whole(&first, &home.snapshots, &root(&home.source)), Ok(Some(older)));
 }

@@ -64,7 +64,7 @@ fn a_failure_is_of_the_kind_that_the_exit_code_names() {
 
     let missing = drill::Request { mirrors: vec!["three".to_owned()], ..drill::Request::default() };
     assert_eq!(drill::run(&missing, &environment, monitor, &|_| Ok(())).unwrap_err().kind(), Kind::Failed);
-    let occupied = recover::Request { mirror: "one".to_owned(), ..recover::Request::default() };
+    let occupied = recover::Request { mirrors: vec!["one".to_owned()], ..recover::Request::default() };
     assert!(recover::run(&occupied, &environment, monitor, &|_| Ok(())).is_err());
 
     // What is not there can be stored only in part.

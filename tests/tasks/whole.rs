@@ -63,7 +63,7 @@ fn a_repository_lives_without_a_command_line() {
     let secret = SecretPlaces { key_file: Some(world.at("key")), ..SecretPlaces::default() };
     let other = Environment::new(places, Secrets::new(secret, Variables::default()));
     let request =
-        recover::Request { mirror: world.at("two").to_str().unwrap().to_owned(), ..recover::Request::default() };
+        recover::Request { mirrors: vec![world.at("two").to_str().unwrap().to_owned()], ..recover::Request::default() };
     let recovered = recover::run(&request, &other, monitor, &|_| Ok(())).unwrap();
     assert_eq!(recovered.kind(), None);
     let packs = |name: &str| contents(&world.at(name).join("packs"));

@@ -45,6 +45,8 @@ const ROUNDS_MAX: usize = 3;
 
 /// Paths that a finding names.
 const PATHS_SHOWN: usize = 5;
+/// Paths that a report names.
+const ALL_PATHS_SHOWN: usize = 20;
 /// Chunks that are looked up in the cache when not all are.
 const CACHE_SAMPLE: usize = 20_000;
 
@@ -107,6 +109,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What is worth knowing and is no damage.
     pub notes: Vec<String>,
+    /// Every path of a live snapshot that something keeps from being restored in full. A snapshot that cannot be read itself has a finding of its own.
+    pub affected: Affected,
     /// Damaged and missing packs.
     pub broken_packs: Vec<ObjectId>,
     /// `repair index` would help.
@@ -159,10 +163,14 @@ impl Report {
 
 impl Impact {
     fn add(&mut self, snapshot: ObjectId, path: &[u8]) {
+        self.add_showing(PATHS_SHOWN, snapshot, path);
+    }
+
+    fn add_showing(&mut self, shown: usize, snapshot: ObjectId, path: &[u8]) {
         let hash = blake3::hash(path);
         let is_new = hash.as_bytes().first_chunk().is_none_or(|first| self.paths.insert(u64::from_le_bytes(*first)));
         self.snapshots.insert(snapshot);
-        if is_new && self.first.len() < PATHS_SHOWN {
+        if is_new && self.first.len() < shown {
             self.first.push((path.to_vec(), snapshot));
         }
     }
@@ -302,11 +310,14 @@ fn check_once(repository: &Repository, options: &Options, monitor: &dyn Monitor)
         source = Source::new(repository, &places, found.bad.clone());
         trees = Trees::read(&source, &roots, &|_| (), &super::Silent)?;
     }
+    let mut all = Impact::default();
     for (id, snapshot) in &found.snapshots {
         trees::affected(&source, &trees, (*id, &snapshot.root, snapshot.counts), &mut |cause, snapshot, path| {
             impacts.entry(cause.clone()).or_default().add(snapshot, path);
+            all.add_showing(ALL_PATHS_SHOWN, snapshot, path);
         });
     }
+    report.affected = all.affected();
     report.findings = found.findings;
     report.notes.extend(found.notes);
     check_depths(&trees, &found.snapshots, &mut report);

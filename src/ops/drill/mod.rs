@@ -44,6 +44,7 @@ use crate::repository::{self, Access, Repository};
 use crate::storage::Storage;
 use crate::storage::local::Local;
 use crate::storage::read_only::Traffic;
+use crate::storage::several::Several;
 use stopwatch::Stopwatch;
 
 /// Differences that a report names.
@@ -244,12 +245,13 @@ pub fn run<E: From<Error>>(
         repository
     } else {
         let view = PublicView::open(from_mirror).map_err(refused)?;
+        let copies = Several::one("the mirror", view.shared_storage());
         report.freshness = Some(view.freshness().clone());
         let local = folder.join("repository");
         let target = Local::create(&local).map_err(repository::Error::from).map_err(refused)?;
         let plan = recover::plan(&view, &recover::newest(&view)?, &target)?;
         room(&folder, plan.bytes())?;
-        recover::execute(&view, &target, &plan, options.parallel, monitor)?;
+        recover::execute(&copies, &target, &plan, options.parallel, monitor)?.require_whole()?;
         let repository = open(access(Arc::new(target), local))?;
         let checked = check::run(&repository, &check::Options::default(), monitor)?;
         checked.findings.into_iter().for_each(|finding| report.differs(finding.message));

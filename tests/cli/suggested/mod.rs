@@ -420,9 +420,14 @@ fn recovering(stage: &mut Stage) {
             for file in stage.files(&format!("mirror/{folder}")) {
                 damage(&file, |bytes| spoil(bytes));
             }
+            let recover = ["recover", &stage.text("mirror"), "--to", "new"];
+            match folder {
+                "heads" => drop(stage.say(&recover)),
+                // What came back lacks something: what is said is about that.
+                _ => drop(stage.hear(stage.program(&recover), &stage.path("new"), "a part came back")),
+            }
             for words in [
-                &["recover", "offsite", "--to", "new"][..],
-                &["check", "--mirror", "offsite"],
+                &["check", "--mirror", "offsite"][..],
                 &["drill", "offsite"],
                 &["--from", "offsite", "ls", "latest"],
                 &["--from", "offsite", "check"],

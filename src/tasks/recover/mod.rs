@@ -1,39 +1,44 @@
-//! Bring a repository back from a mirror alone: authenticate what the mirror shows, fetch it, remember it, open it and check it.
+//! Bring a repository back from mirrors alone: authenticate what they show, fetch what they have, remember it, open it and check it.
+//!
+//! What no mirror has sound does not come, and is named: by object, and by file. What came is a repository that lacks it. It is known as damaged
+//! from then on, as after a check that found damage, so that no sync deletes anything elsewhere.
 
+mod sources;
+
+use self::sources::{Shown, Sources};
 use super::environment::freshness::{About, report_freshness};
 use super::environment::secret::Question;
 use super::environment::{Environment, mirrors, own_places, repositories};
 use super::failure::{Failure, Kind};
-use super::require_connections;
+use super::{check, report_warnings, require_connections};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
-use crate::base::id::RepositoryId;
+use crate::base::id::{ObjectId, RepositoryId};
 use crate::codec::head::HeadRef;
 use crate::codec::head_code::HeadCode;
+use crate::codec::key_slot::SLOT_BYTES;
 use crate::ops::{self, Monitor, Problem, Subject, recover};
+use crate::repository::chain::Tip;
 use crate::repository::freshness::Grade;
 use crate::repository::lock::Locks;
-use crate::repository::public_view::PublicView;
 use crate::repository::remembered::Remembered;
-use crate::repository::{self, Access, Repository};
-use crate::storage::Storage;
+use crate::repository::{self, Repository};
 use crate::storage::local::Local;
-use crate::storage::read_only::ReadOnly;
+use crate::storage::{ObjectName, Storage};
 use serde::Deserialize;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// From where, and where to.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Request {
-    /// The mirror: its address, a directory, or its name.
-    pub mirror: String,
-    /// Options of the service, each `key=value`.
+    /// The mirrors: the address of each, a directory, its name, or `NAME=ADDRESS`. Each object comes from the first that has it sound.
+    pub mirrors: Vec<String>,
+    /// Options of the service, each `key=value`. For one mirror.
     pub option: Vec<String>,
-    /// Prints the credentials, lines `key=value`; run without a shell.
+    /// Prints the credentials, lines `key=value`; run without a shell. For one mirror.
     pub credentials_command: Option<String>,
     /// Where the repository is to be; where the environment says without one.
     pub to: Option<PathBuf>,
@@ -49,7 +54,7 @@ pub struct Request {
 impl Default for Request {
     fn default() -> Self {
         Self {
-            mirror: String::new(),
+            mirrors: Vec::new(),
             option: Vec::new(),
             credentials_command: None,
             to: None,
@@ -93,27 +98,55 @@ pub struct Report {
     pub repository: RepositoryId,
     /// What a check of it found; none in a dry run.
     pub check: Option<ops::check::Report>,
+    /// Objects that no mirror has sound, by name.
+    pub lacking: Vec<Lacking>,
+    /// There are newer heads that cannot be read: this is not the newest state.
+    pub hides_newer: bool,
+    /// Mirrors that did not answer, each with what was said.
+    pub silent: Vec<(String, String)>,
+}
+
+/// An object that did not come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    /// Which.
+    pub object: ObjectName,
+    /// The mirrors that were asked for it, and what is wrong with it on each. May hold text of theirs.
+    pub said: Vec<(String, String)>,
 }
 
 impl Report {
     /// How it ends.
     #[must_use]
     pub fn kind(&self) -> Option<Kind> {
-        self.check.as_ref().and_then(super::check::kind)
+        let checked = self.check.as_ref().and_then(check::kind);
+        if self.lacking.is_empty() { checked } else { Some(Kind::Damage) }
     }
 }
 
 /// Brings it back. An interrupted one goes on where it stopped.
 ///
 /// # Errors
-/// [`Kind::Rollback`] or [`Kind::Stale`] for a state that is older than is known; [`Kind::WrongPassword`]; damage; storage errors.
+/// [`Kind::Rollback`] or [`Kind::Stale`] for a state that is older than is known; [`Kind::WrongPassword`]; nothing that can be opened; storage
+/// errors.
 pub fn run(
     request: &Request,
     environment: &Environment,
     monitor: &dyn Monitor,
     on_step: OnStep<'_>,
 ) -> Result<Report, Failure> {
-    recover(request, environment, monitor, on_step).map_err(|error| error.reading_from(&request.mirror))
+    recover(request, environment, monitor, on_step).map_err(|error| {
+        let [first, rest @ ..] = request.mirrors.as_slice() else { return error };
+        let error = error.reading_from(first);
+        // Nothing came that opens. What is needed for that may be sound elsewhere.
+        let is_lost = error.kind() == Kind::Damage && rest.is_empty();
+        if is_lost { error.remedy(from_others(first)) } else { error }
+    })
+}
+
+/// Where else it may be.
+fn from_others(mirror: &str) -> String {
+    format!("another mirror may have it; both together: {}", suggest!("recover {} ADDRESS --to DIRECTORY", mirror))
 }
 
 fn recover(
@@ -143,36 +176,18 @@ fn recover(
     let here =
         if repositories::exists(&place) { Some(repositories::read_id(&place).ok_or_else(occupied)?) } else { None };
     own_places::refuse_beneath(environment, monitor, &place)?;
-    let (store, from) = {
-        let mut place = mirrors::find_mirror(environment, monitor, &request.mirror)?;
-        if !request.option.is_empty() {
-            place.address = crate::storage::address::Address::parse(&place.address.to_string(), &request.option)?;
-        }
-        place.credentials_command = request.credentials_command.clone().or(place.credentials_command);
-        (mirrors::open_store(environment, &place, false)?, place)
-    };
-    let mut storage = ReadOnly::new(store);
-    let wanted = request.head.map(|code| recover::named(&storage, &code)).transpose()?;
-    if let Some(head) = wanted {
-        storage = storage.as_of(head.generation, head.id);
-    }
-    let storage: Arc<dyn Storage> = Arc::new(storage);
-    let bare = Access::of_mirror(Arc::clone(&storage), from.path());
-    let of_mirror = repositories::memory_of_mirror(environment, monitor, &from, false)?.expecting(expected);
-    // A state that was asked for by its code may be older than what was seen.
-    let remembered = wanted.is_none().then(|| of_mirror.clone());
-    let access = Access { remembered, ..bare };
-    let mirror = PublicView::open(access.clone()).map_err(|error| refused(error, &from, &access))?;
-    of_mirror.require_identity(&access.place, mirror.id())?;
+    let sources = Sources::open(request, environment, monitor, &expected)?;
+    let wanted = sources.wanted();
+    let Shown { view: mirror, freshness: known, access } = sources.look()?;
     let memory = repositories::memory(environment, monitor);
     let tip = match wanted {
         Some(head) => recover::older(&mirror, head)?,
-        None => recover::newest(&mirror)?,
+        None => recover::readable(&mirror)?,
     };
-    if let Some((head, _)) = tip.incomplete.filter(|_| wanted.is_none()) {
-        let message = format!("{head} on the mirror is not whole: a sync was interrupted, or is running now");
-        monitor.problem(&Problem::warning(Subject::Mirror, &message));
+    if wanted.is_none() {
+        report_hidden(&tip, monitor);
     }
+    let mut said = report_left_out(&sources, 0, monitor);
     // An earlier attempt may have got as far as the config. What else is a repository is left alone.
     if let Some(id) = here
         && !(id == mirror.id() && Local::open(&place).is_ok_and(|target| recover::is_same(&mirror, &tip, &target)))
@@ -180,13 +195,24 @@ fn recover(
         return Err(occupied());
     }
     let head = tip.reference();
-    let known = mirror.freshness();
-    if let Grade::Behind(seen) = known.grade {
+    if let Grade::Behind(seen) = known.grade
+        && !tip.hides(seen)
+    {
         return Err(behind(seen, head));
     }
-    report_freshness(known, head, About::new(&access.place), monitor);
+    report_freshness(&known, head, About::new(&access.place), monitor);
     let secret = environment.secret(Question::Open("Passphrase or recovery code"))?;
-    let (_, secret) = repositories::open_with(access, secret)?;
+    let (_, secret) = repositories::open_with(access, secret).map_err(|error| {
+        // A slot that cannot be read may be the one that this secret opens.
+        let is_sound = |id: &ObjectId| {
+            let read = mirror.storage().read(&ObjectName::Key(*id), SLOT_BYTES as u64);
+            read.is_ok_and(|bytes| ObjectId::of(&bytes) == *id)
+        };
+        match (request.mirrors.as_slice(), error.kind()) {
+            ([only], Kind::WrongPassword) if !tip.state.slots.iter().all(is_sound) => error.remedy(from_others(only)),
+            _ => error,
+        }
+    })?;
     on_step(Step::Authenticated(known.grade))?;
     let is_empty = !place.exists() || std::fs::read_dir(&place).is_ok_and(|mut entries| entries.next().is_none());
     let made = if request.dry_run && is_empty { None } else { Some(target(&place)?) };
@@ -206,15 +232,17 @@ fn recover(
     if plan.is_repository() && !recover::is_same(&mirror, &tip, target) {
         return Err(occupied());
     }
-    if plan.is_repository() && !plan.is_done() {
-        return Err(occupied().remedy(concat!("something is damaged or missing in it: ", suggest!("repair objects"))));
-    }
     on_step(Step::Planned { objects: plan.fetch.len() as u64, bytes: plan.bytes(), place: &place })?;
+    let hides_newer = !plan.unreadable.is_empty();
     if request.dry_run {
-        return Ok(Report { place, repository: mirror.id(), check: None });
+        let silent = sources.left_out();
+        return Ok(Report { place, repository: mirror.id(), check: None, lacking: Vec::new(), hides_newer, silent });
     }
-    recover::execute(&mirror, target, &plan, usize::from(request.connections), monitor)?;
+    let fetched = recover::execute(sources.copies(), target, &plan, usize::from(request.connections), monitor);
     monitor.idle();
+    said = report_left_out(&sources, said, monitor);
+    let lacking = fetched?.lacking.into_iter();
+    let lacking = lacking.map(|lost| Lacking { object: lost.object, said: lost.reasons() }).collect();
     drop(writer);
     let remembered = match wanted {
         Some(_) => remember(&memory, mirror.id(), &place, head, on_step),
@@ -231,7 +259,39 @@ fn recover(
         }
         (Ok(()), _) => {}
     }
-    finish(&place, secret, environment, monitor).map_err(|error| error.at(&place))
+    let check = finish(&place, secret, environment, monitor).map_err(|error| error.at(&place))?;
+    report_left_out(&sources, said, monitor);
+    let silent = sources.left_out();
+    Ok(Report { place, repository: mirror.id(), check: Some(check), lacking, hides_newer, silent })
+}
+
+/// Says which newer states are there and do not come.
+fn report_hidden(tip: &Tip, monitor: &dyn Monitor) {
+    let generation = tip.reference().generation;
+    if let Some((head, why)) = &tip.unreadable {
+        let message = format!(
+            "{head} cannot be read ({why}): what comes back is the newest state that can, generation {generation}, and snapshots may be missing \
+             in it. From a mirror that has this head: {}",
+            suggest!("repair heads")
+        );
+        monitor.problem(&Problem::warning(Subject::Mirror, &message));
+    }
+    if let Some((head, _)) = tip.incomplete {
+        let message = format!("{head} on the mirror is not whole: a sync was interrupted, or is running now");
+        monitor.problem(&Problem::warning(Subject::Mirror, &message));
+    }
+}
+
+/// Says which mirrors were left out, but for the first `said`, and returns how many they are by now.
+fn report_left_out(sources: &Sources, said: usize, monitor: &dyn Monitor) -> usize {
+    let all = sources.left_out();
+    for (name, why) in all.iter().skip(said) {
+        let message = format!(
+            "{name} is left out: {why}. What only this mirror has does not come; the same command goes on later"
+        );
+        monitor.problem(&Problem::warning(Subject::Mirror, &message));
+    }
+    all.len()
 }
 
 /// What comes back is the repository, and the place is its. It is no copy of before that lay there.
@@ -275,18 +335,6 @@ fn behind(seen: HeadRef, head: HeadRef) -> Failure {
     .remedy(format!("the last sync was before that, or the mirror was set back. To take what it shows: --head {code}"))
 }
 
-fn refused(error: repository::Error, from: &mirrors::MirrorLocation, access: &Access) -> Failure {
-    let code = match &error {
-        repository::Error::Rollback { found, .. } => Some(HeadCode::of(found)),
-        _ => None,
-    };
-    let error = mirrors::explain_refusal(error, from, access);
-    match code {
-        Some(code) => error.remedy(format!("To take what it shows, this once: --head {code}")),
-        None => error,
-    }
-}
-
 /// A directory that is empty, or that an interrupted recover left.
 fn target(place: &Path) -> Result<Local, Failure> {
     if place.exists() && std::fs::read_dir(place).is_ok_and(|mut entries| entries.next().is_some()) {
@@ -313,17 +361,21 @@ fn finish(
     secret: crate::codec::key_slot::Secret,
     environment: &Environment,
     monitor: &dyn Monitor,
-) -> Result<Report, Failure> {
+) -> Result<ops::check::Report, Failure> {
     let storage = Local::open(place).map_err(repository::Error::from)?;
     let access = repositories::access_at(environment, monitor, place, storage, "recover")?;
     let repository = Repository::open(access, &secret)?;
-    let check = ops::check::run(&repository, &ops::check::Options::default(), monitor)?;
-    let report = Report { place: place.to_path_buf(), repository: repository.id(), check: Some(check) };
-    // Everything was hashed when it was fetched: what a check of what lay here once had found is over.
-    if report.kind() != Some(Kind::Damage)
-        && let Ok(Some(book)) = mirrors::open_existing_book(environment, repository.id())
-    {
-        let _ = book.clear_damage(&mirrors::place_name(place), true);
+    let report = ops::check::run(&repository, &ops::check::Options::default(), monitor)?;
+    if check::kind(&report) == Some(Kind::Damage) {
+        // The findings say what the index would warn of.
+        drop(repository.take_warnings());
+        check::remember(&report, ops::check::Data::None, &repository, environment, monitor);
+    } else {
+        report_warnings(&repository, monitor);
+        // Everything was hashed when it was fetched: what a check of what lay here once had found is over.
+        if let Ok(Some(book)) = mirrors::open_existing_book(environment, repository.id()) {
+            let _ = book.clear_damage(&mirrors::place_name(place), true);
+        }
     }
     Ok(report)
 }
