@@ -4,6 +4,8 @@
 pub mod child;
 pub mod command;
 pub mod escape;
+#[cfg(feature = "program")]
+pub mod guard;
 pub mod hex;
 pub mod id;
 #[cfg(feature = "program")]

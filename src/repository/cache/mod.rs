@@ -16,7 +16,6 @@
 //! Files in the folder: `index.redb`; `index.seal`, written after the index was closed; `index.lock`, held shared by
 //! readers and exclusively by the one writer. Bytes and order of writes: format-spec/cache.md.
 
-mod guard;
 mod record;
 mod seal;
 mod sorter;
@@ -34,12 +33,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 
-use self::guard::guard;
 use self::record::{
     BLOCK_KEY_BYTES, BLOCK_VALUE_BYTES, CHUNK_KEY_BYTES, CHUNK_VALUE_BYTES, META_KEY, META_VALUE_BYTES, Meta,
     PACK_KEY_BYTES, PACK_VALUE_BYTES, SEGMENT_KEY_BYTES, SEGMENT_VALUE_BYTES,
 };
 use crate::base::escape::Escaped;
+use crate::base::guard::guard;
 use crate::base::id::{ChunkId, ObjectId, RepositoryId};
 use crate::base::private;
 use crate::codec::key_tree::Key;

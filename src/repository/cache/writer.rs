@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadOnlyDatabase, ReadableDatabase, WriteTransaction};
 
-use super::guard::guard;
 use super::record::{self, CHUNK_KEY_BYTES, CHUNK_VALUE_BYTES, META_KEY, Meta};
 use super::sorter::Sorter;
 use super::{
     BLOCKS, BlockPlace, CHUNKS, CacheError, Files, Location, META, PACKS, PackFact, SEGMENTS, Stamp, create_file, load,
     seal,
 };
+use crate::base::guard::guard;
 use crate::base::id::{ChunkId, ObjectId, RepositoryId};
 use crate::base::private;
 use crate::codec::key_tree::Key;
