@@ -155,7 +155,7 @@ pub fn run(
     view.tip().require_readable()?;
     let needs = view.needs()?;
     mirror.expect_objects(needs.len() as u64);
-    let (listed, strays) = mirror.list_all().map_err(Error::on_mirror)?;
+    let (listed, strays) = mirror.list_all().map_err(repository::Error::from)?;
     let there: BTreeMap<ObjectName, u64> = listed.into_iter().map(|found| (found.name, found.length)).collect();
     let names: BTreeSet<ObjectName> = needs.iter().map(|needed| needed.name).collect();
     let mut report = Report {
@@ -292,7 +292,7 @@ pub(super) fn read(
         return Err(Error::Interrupted);
     }
     if let Some(error) = into_inner(failed) {
-        return Err(Error::on_mirror(error));
+        return Err(repository::Error::from(error).into());
     }
     let mut damaged = into_inner(damaged);
     damaged.sort();

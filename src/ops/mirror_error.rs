@@ -2,6 +2,7 @@
 
 use crate::codec::head::HeadRef;
 use crate::storage::ObjectName;
+use crate::storage::cause::Behind;
 
 /// Why a mirror was not written to, or is not whole.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,8 @@ pub enum MirrorError {
         of: usize,
         /// The first ones, and why.
         first: String,
+        /// What is behind it, where that is known.
+        behind: Option<Box<Behind>>,
     },
 }
 

@@ -305,9 +305,6 @@ pub enum Error {
         /// Why not.
         source: Box<crate::repository::Error>,
     },
-    /// A mirror's store said no, and not the repository here.
-    #[error(transparent)]
-    OnMirror(crate::repository::Error),
     /// A mirror must not be written to, or is not whole.
     #[error(transparent)]
     Mirror(#[from] mirror_error::MirrorError),
@@ -424,15 +421,13 @@ impl Error {
 
     /// True when it speaks against a mirror, and not against the repository here or this machine.
     #[must_use]
-    pub const fn is_of_mirror(&self) -> bool {
-        matches!(self, Self::Mirror(_) | Self::OnMirror(_) | Self::Repository(crate::repository::Error::Fork { .. }))
-    }
-
-    /// What a mirror's store said.
-    #[must_use]
-    pub fn on_mirror(error: crate::storage::Error) -> Self {
-        let error = crate::repository::Error::from(error);
-        if error.is_interrupted() { Self::Interrupted } else { Self::OnMirror(error) }
+    pub fn is_of_mirror(&self) -> bool {
+        use crate::repository::Error as E;
+        match self {
+            Self::Mirror(_) | Self::Repository(E::Fork { .. }) => true,
+            Self::Repository(E::Storage(error)) => error.mirror.is_some(),
+            _ => false,
+        }
     }
 
     /// The repository's refusal, with the path of the snapshot that was being read.
@@ -445,7 +440,7 @@ impl Error {
     #[must_use]
     pub fn repository(&self) -> Option<&crate::repository::Error> {
         match self {
-            Self::Repository(error) | Self::OnMirror(error) | Self::At { source: error, .. } => Some(error),
+            Self::Repository(error) | Self::At { source: error, .. } => Some(error),
             Self::NewestUnreadable { source, .. } => Some(source),
             Self::Mirror(_)
             | Self::Book(_)

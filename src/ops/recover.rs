@@ -188,6 +188,7 @@ pub fn plan(mirror: &PublicView, tip: &Tip, target: &dyn Storage) -> Result<Plan
             missing: slots,
             of: slots,
             first,
+            behind: None,
         }
         .into());
     }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use super::sync;
 use super::{Error, Monitor, Phase, Result, check_mirror};
 use crate::codec::head::HeadRef;
+use crate::repository;
 use crate::repository::public_view::{self, Needed, PublicView};
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 
@@ -78,12 +79,12 @@ pub fn execute(view: &PublicView, mirror: &dyn MirrorStore, plan: &Plan, monitor
         // Without the newest head the one before it would pass for the newest: it is replaced where it is.
         if !matches!(name, ObjectName::Head { .. }) {
             match mirror.set_aside(name) {
-                Err(error) if error.kind != ErrorKind::Absent => return Err(Error::on_mirror(error)),
+                Err(error) if error.kind != ErrorKind::Absent => return Err(repository::Error::from(error).into()),
                 _ => {}
             }
         }
-        mirror.replace(name, &bytes).map_err(Error::on_mirror)?;
-        let again = mirror.read(name, bytes.len() as u64).map_err(Error::on_mirror)?;
+        mirror.replace(name, &bytes).map_err(repository::Error::from)?;
+        let again = mirror.read(name, bytes.len() as u64).map_err(repository::Error::from)?;
         if again == bytes {
             report.mended.push(*name);
         } else {

@@ -41,6 +41,15 @@ pub const CUSTOMER_KEY: &str = "server_side_encryption_customer_";
 pub const NO_CUSTOMER_KEY: &str = "S3 keys of your own (SSE-C) are not supported. Everything is encrypted before it leaves this machine, and a mirror \
     whose SSE-C key is lost cannot be read. To let the store encrypt with its own keys: server_side_encryption=AES256, or aws:kms";
 
+/// The file of certificates that count for a mirror.
+const CA_FILE: &str = "ca_file";
+/// What is done with the key that an SFTP server shows, and OpenDAL's word for it.
+const HOST_KEYS: &str = "known_hosts_strategy";
+/// As ssh's `StrictHostKeyChecking`: yes, accept-new, no. What was once called "accept" took any key, also one that had changed, which nobody expects
+/// of the word.
+const HOST_KEY_RULES: [(&str, &str); 5] =
+    [("strict", "Strict"), ("accept-new", "Add"), ("add", "Add"), ("accept", "Add"), ("accept-changed", "Accept")];
+
 /// How a service takes the bytes of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sending {
@@ -59,6 +68,12 @@ impl Service {
     #[must_use]
     pub fn is_http(&self) -> bool {
         self.sending != Sending::Pieces
+    }
+
+    /// It has folders, which may be absent: elsewhere names with a common beginning are nothing by themselves.
+    #[must_use]
+    pub fn has_folders(&self) -> bool {
+        matches!(self.scheme, "webdav" | "sftp" | "gdrive" | "fs")
     }
 }
 
@@ -85,6 +100,7 @@ pub const SERVICES: [Service; 8] = [
             "disable_list_objects_v2",
             "enable_request_payer",
             "default_acl",
+            "ca_file",
         ],
         secrets: &["secret_access_key", "session_token"],
         sending: Sending::Parts,
@@ -92,7 +108,7 @@ pub const SERVICES: [Service; 8] = [
     },
     Service {
         scheme: "azblob",
-        options: &["endpoint", "account_name"],
+        options: &["endpoint", "account_name", "ca_file"],
         secrets: &["account_key", "sas_token"],
         sending: Sending::Parts,
         renames: false,
@@ -106,6 +122,7 @@ pub const SERVICES: [Service; 8] = [
             "credential_path",
             "default_storage_class",
             "skip_signature",
+            "ca_file",
         ],
         secrets: &["credential", "token"],
         sending: Sending::Parts,
@@ -113,14 +130,14 @@ pub const SERVICES: [Service; 8] = [
     },
     Service {
         scheme: "b2",
-        options: &["bucket_id", "application_key_id"],
+        options: &["bucket_id", "application_key_id", "ca_file"],
         secrets: &["application_key"],
         sending: Sending::Parts,
         renames: false,
     },
     Service {
         scheme: "gdrive",
-        options: &["client_id"],
+        options: &["client_id", "ca_file"],
         secrets: &["access_token", "refresh_token", "client_secret"],
         sending: Sending::Whole,
         renames: false,
@@ -134,7 +151,7 @@ pub const SERVICES: [Service; 8] = [
     },
     Service {
         scheme: "webdav",
-        options: &["endpoint", "username"],
+        options: &["endpoint", "username", "ca_file"],
         secrets: &["password", "token"],
         sending: Sending::Stream,
         renames: true,
@@ -290,6 +307,16 @@ impl Address {
             let (key, known) = (escape(key.as_bytes()), self.service.options.join(", "));
             return Err(AddressError::Option { scheme: self.service.scheme, key, known });
         }
+        if key == HOST_KEYS && host_key_rule(value).is_none() {
+            return Err(AddressError::Invalid(format!(
+                "{HOST_KEYS}={} is none of these: strict (a server that is not known is refused), accept-new (it is remembered when it is met first, and \
+                 another key is refused from then on), accept-changed (whatever it shows is taken)",
+                escape(value.as_bytes())
+            )));
+        }
+        if key == CA_FILE && !value.starts_with('/') {
+            return Err(AddressError::Invalid(format!("{CA_FILE} is an absolute path: this command may run anywhere")));
+        }
         self.options.insert(key.to_owned(), value.to_owned());
         Ok(())
     }
@@ -322,10 +349,30 @@ impl Address {
         (self.service.scheme == "fs").then(|| Path::new(&self.root))
     }
 
+    /// The certificates that count for it, where it names some: a CA of one's own.
+    #[must_use]
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.options.get(CA_FILE).map(Path::new)
+    }
+
+    /// The same with a further option.
+    ///
+    /// # Errors
+    /// See [`AddressError`].
+    pub fn with_option(mut self, key: &str, value: &str) -> Result<Self, AddressError> {
+        self.set(key, value)?;
+        self.check()?;
+        Ok(self)
+    }
+
     /// What OpenDAL is told, secrets apart.
     #[must_use]
     pub fn settings(&self) -> BTreeMap<String, String> {
         let mut settings = self.options.clone();
+        settings.remove(CA_FILE);
+        if let Some(rule) = settings.get_mut(HOST_KEYS) {
+            *rule = host_key_rule(rule).unwrap_or("Strict").to_owned();
+        }
         let mut put = |key: &str, value: String| {
             settings.entry(key.to_owned()).or_insert(value);
         };
@@ -381,6 +428,11 @@ impl fmt::Display for Address {
 
 fn find(scheme: &str) -> Option<&'static Service> {
     SERVICES.iter().find(|service| service.scheme == scheme)
+}
+
+/// OpenDAL's word for a rule about the keys of servers.
+fn host_key_rule(word: &str) -> Option<&'static str> {
+    HOST_KEY_RULES.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|(_, rule)| *rule)
 }
 
 /// True for what begins as a URL does.
@@ -470,6 +522,17 @@ mod tests {
         assert_eq!(settings("/srv/a b/", &[])["root"], "/srv/a b");
         assert_eq!(settings("file:///srv/a%20b", &[])["root"], "/srv/a b");
         assert_eq!(settings("gdrive://backups/x", &[])["root"], "/backups/x");
+        for (word, rule) in [
+            ("strict", "Strict"),
+            ("accept-new", "Add"),
+            ("Accept", "Add"),
+            ("Add", "Add"),
+            ("accept-changed", "Accept"),
+        ] {
+            let option = format!("known_hosts_strategy={word}");
+            assert_eq!(settings("sftp://h/x", &[&option])["known_hosts_strategy"], rule);
+        }
+        assert!(!settings("webdav://h/x", &["ca_file=/ca.pem"]).contains_key("ca_file"));
     }
 
     #[test]
@@ -553,6 +616,9 @@ mod tests {
         assert!(refused("webdav://u:p@h/x", "").contains("password"));
         assert!(refused("/srv/../etc", "").contains(".."));
         assert!(refused("s3://b", "x").contains("key=value"));
+        assert!(refused("sftp://h/x", "known_hosts_strategy=always").contains("accept-new"));
+        assert!(refused("s3://b", "ca_file=ca.pem").contains("absolute path"));
+        assert!(refused("sftp://h/x", "ca_file=/ca.pem").contains("sftp has no option ca_file"));
         for key in ["key", "algorithm", "key_md5"] {
             assert!(refused("s3://b", &format!("server_side_encryption_customer_{key}=x")).contains("SSE-C"));
         }

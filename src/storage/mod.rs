@@ -15,8 +15,11 @@
 //! 5. A storage is handed sealed or signed bytes only. It knows nothing of what they mean.
 
 pub mod address;
+pub mod at_mirror;
+pub mod aws_profile;
 pub mod body;
 pub mod budget;
+pub mod cause;
 pub mod crash;
 pub mod device;
 pub mod disk;
@@ -39,6 +42,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use self::body::Body;
+use self::cause::{Behind, Cause, Keeping, MirrorPlace};
 use self::rate_limit::RateLimit;
 use self::windows::Extent;
 use crate::base::command::unmarked;
@@ -126,19 +130,43 @@ pub struct Error {
     /// The operating system's or the store's own word.
     #[source]
     pub source: io::Error,
+    /// What a person can do something about, where a store says so much.
+    pub cause: Option<Cause>,
+    /// The mirror that it is about; none for the repository.
+    pub mirror: Option<Arc<MirrorPlace>>,
 }
 
 impl Error {
     /// An error of `operation` on `object`, its kind taken from the operating system's error.
     pub fn new(operation: &'static str, object: impl fmt::Display, source: io::Error) -> Self {
         let kind = ErrorKind::of(&source);
-        Self { operation, object: object.to_string(), kind, source }
+        Self { operation, object: object.to_string(), kind, source, cause: None, mirror: None }
     }
 
     /// The same error with another kind.
     #[must_use]
     pub fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.kind = kind;
+        self
+    }
+
+    /// The same with what is behind it.
+    #[must_use]
+    pub fn with_cause(mut self, cause: Option<Cause>) -> Self {
+        self.cause = cause;
+        self
+    }
+
+    /// What is behind it, where that is known.
+    #[must_use]
+    pub fn behind(&self) -> Option<Behind> {
+        Some(Behind { cause: self.cause?, operation: self.operation, mirror: self.mirror.clone() })
+    }
+
+    /// The same where it is about this mirror.
+    #[must_use]
+    pub fn at_mirror(mut self, place: &Arc<MirrorPlace>) -> Self {
+        self.mirror.get_or_insert_with(|| Arc::clone(place));
         self
     }
 }
@@ -270,6 +298,11 @@ pub trait MirrorStore: Storage {
     /// counts is not counted here.
     fn end_unfinished(&self, ours: &[UnfinishedUpload], _look: bool) -> EndedUploads {
         EndedUploads { gone: ours.to_vec(), ..EndedUploads::default() }
+    }
+
+    /// What the store does with objects that were removed; none where it does not say.
+    fn keeping(&self) -> Option<Keeping> {
+        None
     }
 
     /// Stores an object in one go, whatever lies under its name. The caller has hashed the bytes.

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::failure::{Failure, Kind};
+use super::store_failure;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::shortage;
@@ -18,7 +19,7 @@ use crate::storage::address::AddressError;
 use crate::storage::{ErrorKind, ObjectName};
 
 /// What helps against damage of any kind.
-const HEAL: &str = concat!(
+pub(super) const HEAL: &str = concat!(
     "any copy of a damaged file under the same name heals it. To see everything that is damaged: ",
     suggest!("check")
 );
@@ -47,6 +48,12 @@ impl From<repository::Error> for Failure {
 impl Failure {
     fn of_repository(error: repository::Error) -> Self {
         use repository::Error as E;
+        if let E::Storage(storage) = &error
+            && let Some(place) = &storage.mirror
+            && let Some(failure) = store_failure::of_mirror(storage, place)
+        {
+            return failure;
+        }
         if let E::Exchanged { found, .. } = &error {
             return Self::new(Kind::Rollback, error.to_string()).remedy(format!(
                 "nothing was read or stored. Was another disk mounted there, or a directory exchanged? If it is the one that you mean from now \
@@ -267,7 +274,13 @@ impl Failure {
                 .to_owned(),
             ),
         };
-        Self::new(kind, error.to_string()).remedy(hint)
+        let this = Self::new(kind, error.to_string());
+        let behind = if let E::Incomplete { behind: Some(behind), .. } = error {
+            store_failure::remedy_behind(behind)
+        } else {
+            None
+        };
+        behind.into_iter().fold(this, Self::remedy).remedy(hint)
     }
 }
 
@@ -301,7 +314,7 @@ impl From<BookError> for Failure {
 impl From<ops::Error> for Failure {
     fn from(error: ops::Error) -> Self {
         match error {
-            ops::Error::Repository(error) | ops::Error::OnMirror(error) => error.into(),
+            ops::Error::Repository(error) => error.into(),
             ops::Error::At { path, source } => Self::from(source).about(&escape(&path)),
             ops::Error::Interrupted => Self::interrupted(),
             ops::Error::EmptyStream => Self::failed(error.to_string())

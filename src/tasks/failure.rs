@@ -111,12 +111,15 @@ pub struct Failure {
     source: Option<Box<dyn Error + Send + Sync>>,
     of_process: bool,
     transient: bool,
+    /// The mirror that the sentence names.
+    mirror: Option<String>,
 }
 
 impl Failure {
     /// A failure of this kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), remedies: Vec::new(), source: None, of_process: false, transient: false }
+        let message = message.into();
+        Self { kind, message, remedies: Vec::new(), source: None, of_process: false, transient: false, mirror: None }
     }
 
     /// The same of another kind.
@@ -190,7 +193,14 @@ impl Failure {
     #[must_use]
     pub fn reading_from(mut self, mirror: &str) -> Self {
         self.message = remedy::of_mirror(&self.message, mirror);
-        self.remedies = self.remedies.iter().map(|remedy| remedy.reading_from(mirror)).collect();
+        let heal = Remedy::from(super::error_mapping::HEAL);
+        let name = Some(mirror).filter(|mirror| !mirror.contains(['/', ':']));
+        let of_mirror = |remedy: &Remedy| match name {
+            // What is damaged there is no matter of the repository here.
+            Some(name) if *remedy == heal => Remedy::from(super::store_failure::repair_named(name)),
+            _ => remedy.reading_from(mirror),
+        };
+        self.remedies = self.remedies.iter().map(of_mirror).collect();
         self
     }
 
@@ -215,9 +225,19 @@ impl Failure {
         }
     }
 
-    /// The same with its subject in front of the sentence: the path that was being read.
+    /// The same where the sentence names this mirror.
+    #[must_use]
+    pub fn of_mirror_named(mut self, name: Option<&str>) -> Self {
+        self.mirror = name.map(str::to_owned);
+        self
+    }
+
+    /// The same with its subject in front of the sentence: the path that was being read, or the mirror, where the sentence does not name it.
     #[must_use]
     pub fn about(mut self, subject: &str) -> Self {
+        if self.mirror.as_deref() == Some(subject) {
+            return self;
+        }
         self.message = format!("{subject}: {}", self.message);
         self
     }

@@ -8,7 +8,7 @@ use crate::base::command::suggest;
 use crate::base::time::Time;
 use crate::codec::head::HeadRef;
 use crate::codec::head_code::HeadCode;
-use crate::ops::{Monitor, Problem, Subject, probe};
+use crate::ops::{self, Monitor, Problem, Subject, probe};
 use crate::repository::chain;
 use crate::repository::mirror_book::{BookError, DamagedObject, Finding, Mirror, MirrorBook, SendCounts};
 use crate::repository::public_view::PublicView;
@@ -90,7 +90,7 @@ pub fn add(
     on_step: OnStep<'_>,
 ) -> Result<Added, Failure> {
     let (view, book) = open_book(environment, monitor)?;
-    let address = mirrors::parse_typed(&request.address, &request.option)?;
+    let address = mirrors::complete(mirrors::parse_typed(&request.address, &request.option)?)?;
     mirrors::refuse_same(environment, &address)?;
     if let Some(directory) = address.directory() {
         own_places::refuse_beneath(environment, monitor, directory)?;
@@ -115,15 +115,22 @@ pub fn add(
             name: Some(request.name.clone()),
             address: address.clone(),
             credentials_command: request.credentials_command.clone(),
+            is_listed: false,
         };
         let store = mirrors::open_store(environment, &location, !request.dry_run)?;
-        on_step(Step::Probed(probe::run(&*store, view.id())?))?;
+        let found = probe::run(&*store, &view).map_err(|error| of_probe(error, &request.name))?;
+        on_step(Step::Probed(found))?;
     }
     if request.dry_run {
         return added(request, address, Adding::WouldBeAdded, environment, monitor);
     }
     book.add(&request.name, &address.to_string(), request.credentials_command.as_deref(), Time::now())?;
     added(request, address, Adding::Added, environment, monitor)
+}
+
+/// Why a place was not taken, in words about the mirror that it was to be.
+fn of_probe(error: ops::Error, name: &str) -> Failure {
+    if let ops::Error::Mirror(error) = &error { Failure::of_mirror(error, name) } else { error.into() }
 }
 
 fn is_same(mirror: &Mirror, address: &Address) -> bool {

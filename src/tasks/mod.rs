@@ -36,6 +36,7 @@ pub mod snapshot_filter;
 pub mod snapshots;
 pub mod stats;
 pub mod status;
+mod store_failure;
 pub mod stream;
 pub mod sync;
 pub mod tag;

@@ -411,3 +411,24 @@ rows! {
     beside_a_reader "read",
     beside_an_init "init",
 }
+
+/// It was said at once that another process is at work, however long a command was told to wait for locks.
+#[test]
+fn a_sync_waits_for_the_lock_of_a_mirror() {
+    let world = World::with_repository();
+    world.backup();
+    world.ok(&["mirror", "add", "offsite", "mirror"]);
+    world.ok(&["sync"]);
+    let books = world.path("home/.local/state/packstone/mirrors");
+    let locks = fs::read_dir(books).unwrap().map(|entry| entry.unwrap().path());
+    let lock = locks.into_iter().find(|path| path.extension().is_some_and(|end| end == "lock")).unwrap();
+    let held = fs::File::open(lock).unwrap();
+    held.lock().unwrap();
+    assert_eq!(world.run(&["sync"]).code, Some(11));
+    assert_eq!(world.run(&["sync", "--retry-lock", "1s"]).code, Some(11));
+    let mut waiting = world.command(&["sync", "--retry-lock", "60s"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(waiting.try_wait().unwrap().is_none(), "it waits");
+    drop(held);
+    assert!(waiting.wait().unwrap().success());
+}

@@ -277,7 +277,7 @@ fn a_listing_without_end_is_given_up() {
     let view = sweep.home.view();
     let error = operation::plan(&view, &sweep.server.remote(quick()), sweep.was, None, &Silent).unwrap_err();
     assert!(error.to_string().contains("the same names over and over"), "{error}");
-    assert!(matches!(error, Error::OnMirror(_)), "{error:?}");
+    assert!(matches!(error, Error::Repository(_)), "{error:?}");
     assert_eq!(sweep.is(), Ok(sweep.was));
 }
 

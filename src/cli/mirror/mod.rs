@@ -52,6 +52,10 @@ pub struct AddArguments {
     #[arg(value_name = "ADDRESS")]
     pub address: String,
     /// An option of the service, such as endpoint=https://... (can be given multiple times)
+    ///
+    /// s3: endpoint, region, access_key_id, profile (of ~/.aws/config); azblob: account_name; webdav: username; sftp: key, known_hosts_strategy
+    /// (strict, accept-new, accept-changed). All but sftp: ca_file=/PATH.pem, the certificates that the server may have. What a service does not
+    /// have is refused, with a list of what it has.
     #[arg(short, long = "option", value_name = "KEY=VALUE")]
     pub option: Vec<String>,
     /// Run this command, without a shell, for the credentials: it prints lines KEY=VALUE

@@ -17,10 +17,10 @@ use super::Plan;
 use crate::base::threads;
 use crate::codec::head::Head;
 use crate::ops::{Error, Monitor, Phase, Problem, Result, Severity};
-use crate::repository::chain;
 use crate::repository::marked::object_name;
 use crate::repository::mirror_book::MirrorBook;
 use crate::repository::public_view::PublicView;
+use crate::repository::{self, chain};
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 
 /// Heads that stay on a mirror, however old: the newest ones.
@@ -169,7 +169,7 @@ fn keep_checkpoints(view: &PublicView, mirror: &dyn MirrorStore, sync: &Plan, pl
     // By name is by generation.
     let checkpoint = match sync.there.keys().find(stays) {
         Some(name) => {
-            let bytes = mirror.read(name, chain::HEAD_BYTES_MAX).map_err(Error::on_mirror)?;
+            let bytes = mirror.read(name, chain::HEAD_BYTES_MAX).map_err(repository::Error::from)?;
             Head::parse(&bytes, view.verifying_key(), view.id()).ok().map(|head| head.checkpoint())
         }
         None => Some(view.tip().head.checkpoint()),

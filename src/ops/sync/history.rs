@@ -11,9 +11,6 @@ use crate::repository::public_view::PublicView;
 use crate::repository::{self, chain};
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 
-/// So many left-over probes are nobody else's packs.
-const PROBES_MAX: usize = 8;
-
 /// Finds the newest head of ours on the mirror, and refuses what must not be written to. Heads of our chain are known by their
 /// names: our own head carries the beginnings of all earlier heads' ids. `doubtful` is what has other bytes there than were sent, as far as that
 /// is known; a config of ours that is damaged joins it.
@@ -125,7 +122,7 @@ fn unknown(view: &PublicView, mirror: &dyn MirrorStore, head: HeadRef) -> Result
         Ok(bytes) => bytes,
         Err(error) if matches!(error.kind, ErrorKind::Length | ErrorKind::NoFile) => return Ok(Stranger::Broken(name)),
         Err(error) if error.kind == ErrorKind::Absent => return Ok(Stranger::Gone),
-        Err(error) => return Err(Error::on_mirror(error)),
+        Err(error) => return Err(repository::Error::from(error).into()),
     };
     if ObjectId::of(&bytes) != head.id {
         return Ok(Stranger::Broken(name));
@@ -155,7 +152,7 @@ pub(super) fn confirm_config(view: &PublicView, mirror: &dyn MirrorStore) -> Res
     match mirror.read(&ObjectName::Config, CONFIG_BYTES as u64) {
         Ok(config) if config == view.config_bytes() => Ok(()),
         Ok(_) => Err(MirrorError::WrongConfig.into()),
-        Err(error) => Err(Error::on_mirror(error)),
+        Err(error) => Err(repository::Error::from(error).into()),
     }
 }
 
@@ -167,6 +164,29 @@ fn has_our_key(view: &PublicView, config: &[u8]) -> bool {
     equal >= key.len() * 3 / 4
 }
 
+/// Refuses a place where something else lies than a mirror of this repository. What has a head of ours is one, whatever its state.
+///
+/// # Errors
+/// [`MirrorError::Foreign`], [`MirrorError::OtherRepository`].
+pub fn recognise(
+    view: &PublicView,
+    mirror: &dyn MirrorStore,
+    there: &BTreeMap<ObjectName, u64>,
+    strays: &[String],
+) -> Result<()> {
+    let tip = view.tip();
+    let is_ours = |name: &ObjectName| match *name {
+        ObjectName::Head { generation, id } => {
+            HeadRef { generation, id } == tip.reference() || tip.state.is_ancestor(generation, &id)
+        }
+        _ => false,
+    };
+    if there.keys().any(is_ours) {
+        return Ok(());
+    }
+    first_time(view, mirror, there, strays, &mut BTreeSet::new())
+}
+
 /// Nothing there was ever whole: it is empty, or the first sync was interrupted.
 fn first_time(
     view: &PublicView,
@@ -176,7 +196,7 @@ fn first_time(
     doubtful: &mut BTreeSet<ObjectName>,
 ) -> Result<()> {
     if there.contains_key(&ObjectName::Config) {
-        let config = mirror.read(&ObjectName::Config, CONFIG_BYTES as u64 + 1).map_err(Error::on_mirror)?;
+        let config = mirror.read(&ObjectName::Config, CONFIG_BYTES as u64 + 1).map_err(repository::Error::from)?;
         // A first write that was cut off is replaced, and one that was changed on its way; anything else is somebody's.
         let is_cut = config.len() < CONFIG_BYTES && view.config_bytes().starts_with(&config);
         if config == view.config_bytes() || is_cut {
@@ -189,11 +209,11 @@ fn first_time(
         }
         return Err(MirrorError::OtherRepository.into());
     }
-    // Probes that could not be removed, or whose command was killed, are ours.
+    // Probes that could not be removed, or whose command was killed, are ours, however many: of somebody's repository the config is the first.
     let is_probe = |(name, length): (&ObjectName, &u64)| {
         matches!(name, ObjectName::Pack(_)) && *length == probe::PROBE_BYTES as u64
     };
-    if (1..=PROBES_MAX).contains(&there.len()) && there.iter().all(is_probe) && strays.is_empty() {
+    if there.iter().all(is_probe) && strays.is_empty() {
         return Ok(());
     }
     // The config is the first object that is sent: without it nothing else of ours can be there.

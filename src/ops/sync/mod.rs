@@ -29,6 +29,8 @@ mod object;
 pub mod pass;
 mod send;
 
+pub use self::history::recognise;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -203,7 +205,7 @@ fn list_with(
     let name = seen.map(chain::name_of);
     let mut pauses = lag::pauses(monitor);
     loop {
-        let (listed, strays) = mirror.list_all().map_err(Error::on_mirror)?;
+        let (listed, strays) = mirror.list_all().map_err(repository::Error::from)?;
         let is_listed = |name: &ObjectName| listed.iter().any(|found| found.name == *name);
         match name {
             Some(name) if !is_listed(&name) && mirror.length(&name).is_ok() && pauses.next().is_some() => {}
@@ -285,7 +287,7 @@ pub fn execute(
         report.read_back += sender.read_back(std::slice::from_ref(needed))?;
     }
     // Who published another history at the same moment saw nothing of ours, either.
-    let heads = mirror.list(Folder::Heads).map_err(Error::on_mirror)?;
+    let heads = mirror.list(Folder::Heads).map_err(repository::Error::from)?;
     history::compare_again(reader.view(), mirror, heads.into_iter().map(|found| found.name))?;
     report.took = begun.elapsed();
     Ok(report)
@@ -295,7 +297,7 @@ pub fn execute(
 fn prove(view: &PublicView, mirror: &dyn MirrorStore, plan: &Plan, monitor: &dyn Monitor) -> Result<()> {
     let mut pauses = lag::pauses(monitor);
     loop {
-        let (listed, _) = mirror.list_all().map_err(Error::on_mirror)?;
+        let (listed, _) = mirror.list_all().map_err(repository::Error::from)?;
         history::compare_again(view, mirror, listed.iter().map(|found| found.name))?;
         let there: BTreeSet<(ObjectName, Option<u64>)> =
             listed.into_iter().map(|found| (found.name, Some(found.length))).collect();
@@ -315,6 +317,7 @@ fn prove(view: &PublicView, mirror: &dyn MirrorStore, plan: &Plan, monitor: &dyn
             missing: missing.len(),
             of: plan.needs.len(),
             first: first.join(", "),
+            behind: None,
         }
         .into());
     }

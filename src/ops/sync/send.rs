@@ -16,6 +16,7 @@ use crate::ops::{Error, Monitor, Problem, Result, Severity};
 use crate::repository;
 use crate::repository::mirror_book::{MirrorBook, SendState};
 use crate::repository::public_view::{Needed, verify};
+use crate::storage::cause::Behind;
 use crate::storage::{ErrorKind, Leftovers, MirrorStore, ObjectName, Repeated, UnfinishedUpload, Uplink};
 
 /// After so many objects have failed the rest is not tried: the store is ill.
@@ -174,7 +175,7 @@ impl Sender<'_> {
                 }
                 let transient = error.kind == ErrorKind::Unavailable;
                 self.book.note(&needed.name, &SendState::Failed { transient, reason: error.to_string() });
-                Err(Error::on_mirror(error))
+                Err(repository::Error::from(error).into())
             }
         }
     }
@@ -244,6 +245,7 @@ impl Sender<'_> {
             missing: objects.len() - sent.len(),
             of: objects.len(),
             first: first.join("; "),
+            behind: failed.iter().find_map(|(_, error)| behind(error)),
         }
         .into())
     }
@@ -283,7 +285,9 @@ impl Sender<'_> {
             let generation = self.reader.view().tip().reference().generation;
             let first = wrong.get(..NAMES_SHOWN).unwrap_or(&wrong).join(", ");
             let first = format!("{first}: {WRONG_TWICE}");
-            return Err(MirrorError::Incomplete { generation, missing: wrong.len(), of: count, first }.into());
+            return Err(
+                MirrorError::Incomplete { generation, missing: wrong.len(), of: count, first, behind: None }.into()
+            );
         }
         Ok(chosen.len() as u64)
     }
@@ -295,7 +299,6 @@ impl Sender<'_> {
             Err(repository::Error::Storage(error)) if matches!(error.kind, ErrorKind::Absent | ErrorKind::Length) => {
                 Ok(false)
             }
-            Err(repository::Error::Storage(error)) => Err(Error::on_mirror(error)),
             Err(error) => Err(error.into()),
         }
     }
@@ -319,6 +322,12 @@ impl Failures {
     fn are_too_many(&self) -> bool {
         self.0.load(Ordering::Relaxed) >= FAILURES_MAX
     }
+}
+
+/// What is behind a failure at the mirror.
+fn behind(error: &Error) -> Option<Box<Behind>> {
+    let Some(repository::Error::Storage(error)) = error.repository() else { return None };
+    error.behind().map(Box::new)
 }
 
 /// This process has run out of something: the next object would fare no better.

@@ -19,10 +19,12 @@ use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::CertificateDer;
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::authority;
 use crate::base::sys;
 
 /// Bytes that the system takes and has not sent, at most. Four connections at 40 kB/s hold four seconds so.
@@ -119,17 +121,20 @@ pub(super) struct Connector {
 
 impl Connector {
     /// One that waits so long for a connection to stand, and as long as `silence` for what was sent to be acknowledged.
-    pub fn new(patience: Duration, silence: Duration) -> Self {
+    /// These certificates count, where there are some; else those that the system trusts.
+    pub fn new(patience: Duration, silence: Duration, given: Option<Vec<CertificateDer<'static>>>) -> Self {
         let mut dialer = HttpConnector::new();
         dialer.enforce_http(false);
         dialer.set_nodelay(true);
         dialer.set_connect_timeout(Some(patience));
         dialer.set_tcp_user_timeout(Some(silence));
-        let tls = tls().map(Arc::new).map_err(|error| {
-            format!(
+        let is_given = given.is_some();
+        let tls = tls(given).map(Arc::new).map_err(|error| match is_given {
+            true => format!("what is in the file that ca_file names is no certificate: {error}"),
+            false => format!(
                 "no certificate can be checked on this system ({error}): install the package ca-certificates, or name a file of certificates \
                  in SSL_CERT_FILE"
-            )
+            ),
         });
         Self { dialer: Dialer(dialer), tls, proxies: Arc::new(Matcher::from_env()), patience }
     }
@@ -141,9 +146,12 @@ impl Connector {
     }
 }
 
-/// TLS 1.2 and 1.3, with the certificates that this system trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others).
-fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
+/// TLS 1.2 and 1.3, with the certificates that were given, or those that this system trusts (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others).
+fn tls(given: Option<Vec<CertificateDer<'static>>>) -> Result<rustls::ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    if let Some(given) = given {
+        return authority::config(provider, given);
+    }
     let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder.with_platform_verifier()?.with_no_client_auth())
 }
@@ -237,7 +245,7 @@ mod tests {
     fn ask(uri: &str, proxy: &str, except: &str) -> bool {
         use hyper_util::client::legacy::Client;
         use hyper_util::rt::TokioExecutor;
-        let mut connector = Connector::new(Duration::from_secs(5), Duration::from_secs(5));
+        let mut connector = Connector::new(Duration::from_secs(5), Duration::from_secs(5), None);
         connector.proxies = Arc::new(Matcher::builder().all(proxy).no(except).build());
         let uri: Uri = uri.parse().unwrap();
         let mut request = http::Request::new(http_body_util::Empty::<bytes::Bytes>::new());
@@ -253,7 +261,7 @@ mod tests {
     fn without_certificates_what_speaks_no_tls_is_reached() {
         let (port, _came) = server(&[]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut connector = Connector::new(Duration::from_secs(5), Duration::from_secs(5));
+        let mut connector = Connector::new(Duration::from_secs(5), Duration::from_secs(5), None);
         connector.tls = Err("no certificate can be checked".to_owned());
         connector.proxies = Arc::new(Matcher::builder().build());
         let mut connect = |scheme: &str| {

@@ -3,19 +3,21 @@
 //! OpenDAL keeps what was said in words, four levels down: there is no other way to it.
 
 use std::error::Error as _;
-use std::time::Duration;
 
 use super::ErrorKind;
+use super::answer::Unfit;
+use super::said::Said;
 use crate::base::escape::escape;
+use crate::storage::cause::Cause;
 
-/// Stores refuse a request whose time differs from theirs by more than this.
-const SKEW_MAX: Duration = Duration::from_secs(15 * 60);
-const WRONG_CLOCK: &str = "the clock of this machine is wrong: it differs by more than a quarter of an hour from the store's, which \
-    refuses what is signed with such a time; set the clock, and run the command again";
+const WRONG_CLOCK: &str = "the clock of this machine is wrong: it differs by more than a quarter of an hour from the store's, which refuses what is signed with such a time";
 
 /// Everything that an error and its causes say, each once: OpenDAL keeps "connection refused" four levels down.
 pub(super) fn all_words(error: &opendal::Error) -> String {
-    let mut text = format!("{}: {}", error.kind(), error.message());
+    let mut text = match error.kind() {
+        opendal::ErrorKind::Unexpected => error.message().to_owned(),
+        kind => format!("{kind}: {}", error.message()),
+    };
     let mut next = error.source();
     while let Some(cause) = next {
         let words = cause.to_string();
@@ -40,24 +42,89 @@ fn kind_of(error: &opendal::Error) -> ErrorKind {
     }
 }
 
-/// What kind of failure it is, and what is said about it.
-pub(super) fn reading_of(error: &opendal::Error) -> (ErrorKind, String) {
-    if error.kind() == opendal::ErrorKind::PermissionDenied && is_about_the_clock(error) {
-        return (ErrorKind::Refused, WRONG_CLOCK.to_owned());
-    }
-    (kind_of(error), all_words(error))
+/// What kind of failure of `operation` it is, what is behind it, and what is said about it. `said` is what the store answered last, when that was no
+/// success.
+pub(super) fn reading_of(
+    scheme: &str,
+    operation: &str,
+    error: &opendal::Error,
+    said: Option<&Said>,
+) -> (ErrorKind, Option<Cause>, String) {
+    let words = match said {
+        // What points elsewhere was read before.
+        Some(said) if error.source().is_none() && said.status >= 400 => said.words(),
+        _ => shorten(all_words(error)),
+    };
+    // Who asks for credentials may be answered too, by a machine's metadata or by nobody in particular.
+    let of_words = cause_of(scheme, operation, error);
+    let said = said.filter(|said| of_words != Some(Cause::NoCredentials) || !said.code.is_empty());
+    let cause = said.and_then(|said| said.cause(scheme, operation)).or(of_words);
+    let kind = match cause {
+        Some(Cause::Clock) => return (ErrorKind::Refused, cause, WRONG_CLOCK.to_owned()),
+        Some(Cause::NoStore) => ErrorKind::Refused,
+        Some(Cause::Full) => ErrorKind::Full,
+        Some(cause) if cause.may_pass() => ErrorKind::Unavailable,
+        // The object is absent because everything is.
+        Some(Cause::NoPlace | Cause::KeyUnknown) if kind_of(error) == ErrorKind::Absent => ErrorKind::Denied,
+        _ => kind_of(error),
+    };
+    (kind, cause, words)
 }
 
-/// A refusal because of the time of a request. S3 names it so; where the answer has no body (to HEAD), the store's own time tells.
-fn is_about_the_clock(error: &opendal::Error) -> bool {
-    if !error.message().is_empty() {
-        return error.message().contains("RequestTimeTooSkewed");
+/// ssh warns of a changed key with a page. What it shows now is what has to be compared.
+fn shorten(words: String) -> String {
+    if !words.contains("IDENTIFICATION HAS CHANGED") {
+        return words;
     }
-    // OpenDAL shows the headers of an answer, and gives them no other way.
-    let shown = error.to_string();
-    let date = shown.split_once("\"date\": \"").and_then(|(_, rest)| rest.split_once('"')).map(|(date, _)| date);
-    let theirs = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|date| date.timestamp());
-    theirs.is_some_and(|theirs| jiff::Timestamp::now().duration_since(theirs).unsigned_abs() > SKEW_MAX)
+    let is_part = |byte: char| byte.is_ascii_alphanumeric() || "+/=:".contains(byte);
+    let fingerprint =
+        words.find("SHA256:").map(|at| words[at..].split(|byte| !is_part(byte)).next().unwrap_or_default());
+    fingerprint.map_or_else(|| "its fingerprint is not said".to_owned(), |it| format!("its fingerprint is {it} now"))
+}
+
+/// What is behind a failure that no answer of a store is about: the line, the certificate, ssh, the settings. The first that is found.
+const CAUSES: [(&str, Cause); 24] = [
+    ("certificate not valid for name", Cause::CertificateName),
+    ("NotValidForName", Cause::CertificateName),
+    ("certificate expired", Cause::CertificateTime),
+    ("certificate not valid yet", Cause::CertificateTime),
+    ("certificate", Cause::Certificate),
+    ("corrupt message", Cause::Tls),
+    ("IDENTIFICATION HAS CHANGED", Cause::HostKeyChanged),
+    ("has changed and you have requested strict checking", Cause::HostKeyChanged),
+    ("Host key verification failed", Cause::HostKeyUnknown),
+    ("Name or service not known", Cause::HostUnknown),
+    ("No address associated with hostname", Cause::HostUnknown),
+    ("nodename nor servname provided", Cause::HostUnknown),
+    ("Temporary failure in name resolution", Cause::HostUnknown),
+    ("Connection refused", Cause::ConnectionRefused),
+    ("No route to host", Cause::NoNetwork),
+    ("Network is unreachable", Cause::NoNetwork),
+    ("timed out", Cause::Silent),
+    ("Permission denied (", Cause::KeyRefused),
+    ("Too many authentication failures", Cause::KeyRefused),
+    ("failed to load signing credential", Cause::NoCredentials),
+    ("no valid credential found", Cause::NoCredentials),
+    // Of an SFTP server.
+    ("error kind PermissionDenied", Cause::NoRight),
+    ("error kind PermDenied", Cause::NoRight),
+    ("Proxy Authentication Required", Cause::Proxy),
+];
+
+fn cause_of(scheme: &str, operation: &str, error: &opendal::Error) -> Option<Cause> {
+    let unfit = error.source().and_then(|source| source.downcast_ref::<Unfit>());
+    if let Some(unfit) = unfit {
+        return (!matches!(unfit, Unfit::Cut { .. } | Unfit::Failed { passes: true, .. })).then_some(Cause::NoStore);
+    }
+    let words = all_words(error);
+    let found = CAUSES.iter().find(|(says, _)| words.contains(says)).map(|(_, cause)| *cause);
+    // Of OpenSSH's server: every reason that it has no word for, a full disk among them.
+    if operation == "write" && words.contains("error kind Failure") {
+        return Some(Cause::Full);
+    }
+    // Elsewhere it may be an upload in parts that the store has lost.
+    let is_missing = scheme == "sftp" && operation == "write" && error.kind() == opendal::ErrorKind::NotFound;
+    found.or_else(|| is_missing.then_some(Cause::NoPlace))
 }
 
 /// Words for what may pass where OpenDAL does not say so: those of ssh for a line or a server, those of S3 for a body that arrived damaged.
@@ -160,12 +227,72 @@ mod tests {
             (Unexpected, s3("BadDigest"), false, ErrorKind::Unavailable),
             (Unexpected, s3("XAmzContentChecksumMismatch"), false, ErrorKind::Unavailable),
             (PermissionDenied, s3("SignatureDoesNotMatch"), false, ErrorKind::Denied),
-            (PermissionDenied, s3("RequestTimeTooSkewed"), false, ErrorKind::Refused),
             (NotFound, s3("NoSuchKey"), false, ErrorKind::Absent),
             (Unexpected, s3("NotImplemented"), false, ErrorKind::Refused),
         ] {
             let error = opendal::Error::new(opendal_kind, words.clone()).with_temporary(is_temporary);
-            assert_eq!(reading_of(&error).0, kind, "{words}");
+            assert_eq!(reading_of("s3", "list", &error, None).0, kind, "{words}");
         }
+    }
+    /// What the line, TLS and ssh say, as they were seen to say it, and what is behind it.
+    #[test]
+    fn what_is_behind_a_failure_without_an_answer_is_read_from_its_words() {
+        let connect = "send http request: client error (Connect): ";
+        let ssh = "ssh error: failed to connect to the remote host: ";
+        for (words, cause) in [
+            (format!("{connect}invalid peer certificate: UnknownIssuer"), Some(Cause::Certificate)),
+            (
+                format!("{connect}invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))"),
+                Some(Cause::Certificate),
+            ),
+            (
+                format!(
+                    "{connect}invalid peer certificate: certificate not valid for name \"127.0.0.1\"; certificate is only valid for DnsName(\"localhost\")"
+                ),
+                Some(Cause::CertificateName),
+            ),
+            (
+                format!(
+                    "{connect}invalid peer certificate: certificate expired: verification time 1796062208 (UNIX), but certificate is not valid after 1 (2 seconds ago)"
+                ),
+                Some(Cause::CertificateTime),
+            ),
+            (format!("{connect}received corrupt message of type InvalidContentType"), Some(Cause::Tls)),
+            (
+                format!("{connect}dns error: failed to lookup address information: Name or service not known"),
+                Some(Cause::HostUnknown),
+            ),
+            (format!("{connect}tcp connect error: Connection refused (os error 111)"), Some(Cause::ConnectionRefused)),
+            (format!("{connect}tcp connect error: Network is unreachable (os error 101)"), Some(Cause::NoNetwork)),
+            (format!("{connect}operation timed out"), Some(Cause::Silent)),
+            ("signing http request: failed to load signing credential".to_owned(), Some(Cause::NoCredentials)),
+            (
+                format!(
+                    "{ssh}No ED25519 host key is known for [127.0.0.1]:18850 and you have requested strict checking.\r\nHost key verification failed."
+                ),
+                Some(Cause::HostKeyUnknown),
+            ),
+            (
+                format!("{ssh}@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\r\nHost key verification failed."),
+                Some(Cause::HostKeyChanged),
+            ),
+            (
+                format!("{ssh}root@127.0.0.1: Permission denied (publickey,keyboard-interactive)."),
+                Some(Cause::KeyRefused),
+            ),
+            (format!("{ssh}connect to host 127.0.0.1 port 1: Connection refused"), Some(Cause::ConnectionRefused)),
+            (
+                format!("{ssh}Could not resolve hostname no-such-host.invalid: Name or service not known"),
+                Some(Cause::HostUnknown),
+            ),
+            ("something else".to_owned(), None),
+        ] {
+            let error = opendal::Error::new(opendal::ErrorKind::Unexpected, words.clone());
+            assert_eq!(reading_of("sftp", "list", &error, None).1, cause, "{words}");
+        }
+        let missing =
+            opendal::Error::new(opendal::ErrorKind::NotFound, "sftp error: Sftp server reported error kind NoSuchFile");
+        assert_eq!(reading_of("sftp", "write", &missing, None).1, Some(Cause::NoPlace));
+        assert_eq!(reading_of("sftp", "read", &missing, None).1, None);
     }
 }

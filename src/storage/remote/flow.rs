@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 
+use super::said::Said;
 use crate::storage::patience::Patience;
 use crate::storage::rate_limit::RateLimit;
 
@@ -42,6 +43,10 @@ pub(super) struct Flow {
     pub limit: Arc<RateLimit>,
     /// Answers since the last name of a listing.
     fruitless: AtomicU64,
+    /// It asks for names.
+    lists: AtomicBool,
+    /// What the store said to the last request, when that was no success.
+    said: Mutex<Option<Said>>,
     /// What the next request that stores something has for a body, and its length.
     body: Mutex<Option<(u64, Receiver<Bytes>)>>,
 }
@@ -57,8 +62,30 @@ impl Flow {
             expected,
             limit,
             fruitless: AtomicU64::new(0),
+            lists: AtomicBool::new(false),
+            said: Mutex::default(),
             body: Mutex::default(),
         }
+    }
+
+    /// From now on it asks for names.
+    pub fn set_lists(&self) {
+        self.lists.store(true, Ordering::Relaxed);
+    }
+
+    /// True when it asks for names.
+    pub fn lists(&self) -> bool {
+        self.lists.load(Ordering::Relaxed)
+    }
+
+    /// This was said to the last request.
+    pub fn say(&self, said: Option<Said>) {
+        *lock(&self.said) = said;
+    }
+
+    /// What was said to the last request, when it was refused.
+    pub fn take_said(&self) -> Option<Said> {
+        lock(&self.said).take()
     }
 
     /// The body of the request that stores the object comes piece by piece from here, whatever the request says itself.

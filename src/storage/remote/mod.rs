@@ -25,11 +25,16 @@
 //!
 //! One request an object. An answer is read as it comes, and ends the attempt when it is longer than what was asked for: `transport`.
 
+mod answer;
+mod authority;
 mod connector;
 mod failure;
 mod flow;
 mod listing;
+mod said;
 pub mod ssh;
+#[cfg(test)]
+mod strange;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -52,14 +57,17 @@ use futures_util::TryStreamExt;
 use opendal::{HttpTransporter, OperationContext, Operator, options};
 use tokio::runtime::{Handle, Runtime};
 
+use self::answer::{Answers, caught};
 use self::failure::{all_words, reading_of};
 use self::flow::Flow;
 use self::listing::{Incomplete, Listing};
+use self::said::Said;
 use self::transport::Transport;
 use self::unfinished::Calls;
 use self::unfinished::watch::Watched;
 use super::address::{Address, Service};
 use super::body::Body;
+use super::cause::{Cause, Keeping};
 use super::patience::Patience;
 use super::{
     EndedUploads, Error, ErrorKind, Folder, Leftovers, Listed, MirrorStore, ObjectName, Repeated, Result, Storage,
@@ -93,6 +101,8 @@ pub struct Remote {
     /// Behind everything that it runs.
     _engine: Arc<Engine>,
     service: &'static Service,
+    /// The key file of SFTP, where one is named.
+    key: Option<std::path::PathBuf>,
     requests: Arc<AtomicU64>,
     /// Objects that got a temporary name: no two have the same.
     writes: Arc<AtomicU64>,
@@ -140,14 +150,20 @@ impl Remote {
     /// # Errors
     /// As [`Remote::open`].
     pub fn open_with(address: &Address, secrets: &BTreeMap<String, String>, patience: Patience) -> Result<Self> {
-        let refuse = |why: String| Error::new("open", address, io::Error::other(why)).with_kind(ErrorKind::Denied);
+        let refuse = |why: String| {
+            let error = Error::new("open", address, io::Error::other(why)).with_kind(ErrorKind::Denied);
+            error.with_cause(Some(Cause::Settings))
+        };
         let service = address.service();
         let mut settings = address.settings();
         settings.extend(secrets.iter().map(|(key, value)| (key.clone(), value.clone())));
         if service.scheme == "sftp" {
             ssh::end_with_us().map_err(|error| Error::new("open", address, error))?;
         }
-        let transport = HttpTransporter::new(Watched(Transport::new(&patience)));
+        let key = settings.get("key").filter(|_| service.scheme == "sftp").map(std::path::PathBuf::from);
+        let given = address.ca_file().map(authority::read).transpose().map_err(refuse)?;
+        let answers = Answers::of(service.scheme, &settings);
+        let transport = HttpTransporter::new(Watched(Transport::new(&patience, answers, given)));
         let calls = Calls::new(service.scheme, &settings, transport.clone()).map(Arc::new);
         let operator = Operator::via_iter(service.scheme, settings).map_err(|error| refuse(all_words(&error)))?;
         let context = OperationContext::new().with_http_transport(transport);
@@ -159,6 +175,7 @@ impl Remote {
             runtime: runtime.handle().clone(),
             _engine: Arc::new(Engine(Some(runtime))),
             service,
+            key,
             requests: Arc::default(),
             writes: Arc::default(),
             incomplete: Arc::default(),
@@ -236,7 +253,7 @@ impl Remote {
             let flow = Arc::new(Flow::new(expected, Arc::clone(&uplink.limit)));
             let tick = TICK.min(self.patience.answer / 4);
             let ended = self.runtime.block_on(Arc::clone(&flow).scope(async {
-                let mut attempt = std::pin::pin!(attempt());
+                let mut attempt = std::pin::pin!(caught(attempt()));
                 loop {
                     match tokio::time::timeout(tick, &mut attempt).await {
                         Ok(ended) => return Some(ended),
@@ -249,15 +266,15 @@ impl Remote {
             let error = match ended {
                 Some(Ok(done)) => return Ok(done),
                 Some(Err(error)) => {
-                    let (kind, words) = reading_of(&error);
+                    let (kind, cause, words) = self.reading_of(operation, &error, flow.take_said().as_ref());
                     // What is no object has no length that could be wrong.
                     let kind = if kind == ErrorKind::Length && operation != "read" { ErrorKind::Refused } else { kind };
-                    failed(kind, words)
+                    failed(kind, words).with_cause(cause)
                 }
                 None if stop() => return Err(interrupted()),
                 None => {
                     let words = format!("nothing moved for {} s", self.patience.answer.as_secs());
-                    failed(ErrorKind::Unavailable, words)
+                    failed(ErrorKind::Unavailable, words).with_cause(Some(Cause::Silent))
                 }
             };
             let pause = self.patience.pause_after(number).filter(|_| error.kind == ErrorKind::Unavailable);
@@ -269,6 +286,20 @@ impl Remote {
             }
             number += 1;
         }
+    }
+
+    /// What kind of failure it is, what is behind it, and what is said about it.
+    fn reading_of(
+        &self,
+        operation: &'static str,
+        error: &opendal::Error,
+        said: Option<&Said>,
+    ) -> (ErrorKind, Option<Cause>, String) {
+        let (kind, cause, words) = reading_of(self.service.scheme, operation, error, said);
+        // ssh says no more than that it has no key that is taken.
+        let cause =
+            cause.map(|cause| if cause == Cause::KeyRefused { ssh::why_refused(self.key.as_deref()) } else { cause });
+        (kind, cause, words)
     }
 
     /// A name of its own for an object that is being written, whatever other threads and other machines write meanwhile.
@@ -306,6 +337,7 @@ impl Remote {
             let (operator, path) = (self.operator.clone(), path.to_owned());
             async move {
                 let (flow, now, mut listing) = (Flow::current(), SystemTime::now(), Listing::new(most));
+                flow.iter().for_each(|flow| flow.set_lists());
                 let mut lister = operator.lister_with(&path).recursive(true).await?;
                 while let Some(entry) = lister.try_next().await? {
                     if let Some(flow) = &flow {
@@ -324,7 +356,9 @@ impl Remote {
             }
         });
         match found {
-            Err(error) if error.kind == ErrorKind::Absent => Ok(Listing::new(0)),
+            // Where there are folders one may be absent. Elsewhere it is the bucket that is, or no such store.
+            Err(error) if error.kind == ErrorKind::Absent && self.service.has_folders() => Ok(Listing::new(0)),
+            Err(error) if error.kind == ErrorKind::Absent => Err(error.with_kind(ErrorKind::Refused)),
             found => found,
         }
     }
@@ -503,6 +537,10 @@ impl MirrorStore for Remote {
 
     fn end_unfinished(&self, ours: &[UnfinishedUpload], look: bool) -> EndedUploads {
         self.end_uploads(ours, look)
+    }
+
+    fn keeping(&self) -> Option<Keeping> {
+        self.keeping_of_bucket()
     }
 
     fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {

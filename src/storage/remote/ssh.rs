@@ -25,6 +25,7 @@
 //! has no `/proc`.
 
 use crate::base::lock::lock;
+use crate::storage::cause::Cause;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
@@ -140,6 +141,30 @@ struct Guarded {
     /// Whose end the guard waits for. Nothing is ever written to it.
     _end: Option<ChildStdin>,
     _lock: File,
+}
+
+/// Why a server took no key: ssh is not told to ask for a passphrase, and says the same of a file that it cannot open.
+pub(super) fn why_refused(key: Option<&Path>) -> Cause {
+    let Some(key) = key else { return Cause::KeyRefused };
+    match fs::read(key) {
+        Err(_) => Cause::KeyFile,
+        Ok(bytes) if is_protected(&bytes) => Cause::KeyLocked,
+        Ok(_) => Cause::KeyRefused,
+    }
+}
+
+/// True for a private key that is encrypted: the older forms say so, the newer one names its cipher behind a fixed beginning (PROTOCOL.key of
+/// OpenSSH).
+fn is_protected(key: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(key);
+    if text.contains("ENCRYPTED") {
+        return true;
+    }
+    // "openssh-key-v1", a zero, and the length of the name; then "none", or another name.
+    const BEGINNING: &str = "b3BlbnNzaC1rZXktdjEAAAAA";
+    const NONE: &str = "BG5vbmU";
+    let body: String = text.lines().filter(|line| !line.starts_with('-')).map(str::trim).collect();
+    body.strip_prefix(BEGINNING).is_some_and(|rest| !rest.starts_with(NONE))
 }
 
 /// Makes sure that whatever ssh is started from now on ends with this process.

@@ -70,7 +70,7 @@ pub(super) fn s3(port: u16, patience: Patience) -> Remote {
 }
 
 /// Stores of other kinds at the same server.
-fn others(port: u16, patience: Patience) -> [Remote; 2] {
+pub(super) fn others(port: u16, patience: Patience) -> [Remote; 2] {
     let webdav = format!("webdav://h/x?endpoint=http://127.0.0.1:{port}");
     let azure = format!("azblob://c/x?endpoint=http://127.0.0.1:{port}&account_name=a");
     let key = BTreeMap::from([("account_key".to_owned(), "YWJj".to_owned())]);

@@ -18,12 +18,15 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opendal::raw::parse_content_length;
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, Result};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::Sleep;
 
 use super::PAGE_BYTES_MAX;
+use super::answer::{Answers, Unfit, is_page};
 use super::connector::Connector;
 use super::flow::Flow;
+use super::said::Said;
 use crate::base::escape::escape;
 use crate::storage::patience::Patience;
 
@@ -44,16 +47,18 @@ const WAITING_BYTES: usize = 64 << 10;
 pub(super) struct Transport {
     client: Client<Connector, Leaving>,
     connector: Connector,
+    /// What answers are to look like; none where that is not known.
+    answers: Option<Answers>,
 }
 
 impl Transport {
-    /// One with this patience.
-    pub fn new(patience: &Patience) -> Self {
-        let connector = Connector::new(CONNECT.min(patience.answer), patience.answer);
+    /// One with this patience, for a mirror with such answers, whose servers these certificates are to be of, where there are some.
+    pub fn new(patience: &Patience, answers: Option<Answers>, given: Option<Vec<CertificateDer<'static>>>) -> Self {
+        let connector = Connector::new(CONNECT.min(patience.answer), patience.answer, given);
         let mut builder = Client::builder(TokioExecutor::new());
         builder.timer(TokioTimer::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
         builder.http1_max_buf_size(WAITING_BYTES);
-        Self { client: builder.build(connector.clone()), connector }
+        Self { client: builder.build(connector.clone()), connector, answers }
     }
 
     /// Sends a request, and again where a redirect on the same host points. A body that comes piece by piece is sent once.
@@ -78,6 +83,18 @@ impl Transport {
             body = Leaving { left: rest.len() as u64, rest: rest.clone(), more: None, flow: flow.clone(), turn: None };
         }
         Err(Error::new(ErrorKind::Unexpected, "the store redirects without end").with_context("url", uri.to_string()))
+    }
+}
+
+impl Transport {
+    /// Asks whether WebDAV is spoken at an address: RFC 4918, section 10.1. Its servers say so also where there is nothing.
+    async fn is_dav(&self, uri: &Uri, headers: HeaderMap) -> Result<bool> {
+        let nothing = Leaving { rest: Buffer::new(), more: None, left: 0, flow: None, turn: None };
+        let mut headers = headers;
+        headers.remove(CONTENT_LENGTH);
+        let outgoing = Outgoing { method: Method::OPTIONS, uri: uri.clone(), headers };
+        let answer = self.send(outgoing, nothing).await?;
+        Ok(answer.headers().contains_key("dav"))
     }
 }
 
@@ -163,8 +180,14 @@ impl HttpTransport for Transport {
             None => Leaving { left: body.len() as u64, rest: body, more: None, flow: flow.clone(), turn: None },
         };
         let asked = range_start(headers.get(RANGE), "bytes=");
+        let lists = flow.as_ref().is_some_and(|flow| flow.lists());
+        let answers = self.answers.as_ref();
+        let names = answers.filter(|answers| answers.is_listing(&parts.method, &uri, lists));
+        let object = answers.filter(|answers| names.is_none() && answers.is_object(&parts.method)).cloned();
+        let again = names.map(|_| headers.clone());
         if let Some(flow) = &flow {
             flow.touch();
+            flow.say(None);
         }
         let outgoing = Outgoing { method: parts.method, uri: uri.clone(), headers };
         let mut response = self.send(outgoing, leaving).await?;
@@ -176,7 +199,12 @@ impl HttpTransport for Transport {
             return Err(Error::new(ErrorKind::Unexpected, message).with_context("url", uri.to_string()));
         }
         if let Some(place) = pointed_elsewhere(&response) {
-            let message = format!("the store redirects to {place}, which is not followed: name it in the address");
+            if let Some(flow) = &flow {
+                flow.say(Some(Said::read(response.status(), response.headers(), b"")));
+            }
+            let message = format!(
+                "the store redirects to {place}, which is not followed: name it in the address, or does this machine have to log in to the network first?"
+            );
             return Err(Error::new(ErrorKind::Unexpected, message).with_context("url", uri.to_string()));
         }
         let is_right = response.status().is_success();
@@ -190,12 +218,28 @@ impl HttpTransport for Transport {
         if length.is_some_and(|length| length > limit) {
             return Err(too_long(limit));
         }
+        if let (Some(answers), Some(headers)) = (names, again)
+            && lists
+            && response.status() == StatusCode::NOT_FOUND
+            && is_page(response.headers())
+            && !self.is_dav(&uri, headers).await?
+        {
+            return Err(answers.no_server().into_error());
+        }
+        // OpenDAL asks for the length of an object before it reads any of it. A page without one is nothing that a store would send.
+        if let Some(answers) = object.as_ref().filter(|_| is_right && (is_head || length.is_none())) {
+            answers.check_head(response.headers()).map_err(Unfit::into_error)?;
+        }
         let mut answer =
             Response::builder().status(response.status()).version(response.version()).extension(uri.clone());
         if let Some(headers) = answer.headers_mut() {
             std::mem::swap(headers, response.headers_mut());
         }
-        let mut came = 0;
+        let (mut came, mut begun) = (0, false);
+        let (said_to, status) = (flow.clone(), response.status());
+        let headers = answer.headers_ref().cloned().unwrap_or_default();
+        let headers_of_answer = headers.clone();
+        let object = object.filter(|_| is_right && is_page(&headers));
         let stream = response
             .into_body()
             .into_data_stream()
@@ -206,12 +250,28 @@ impl HttpTransport for Transport {
                 if let Some(flow) = &flow {
                     flow.received(bytes.len() as u64);
                 }
+                if let Some(object) = object.as_ref().filter(|_| !begun && !bytes.is_empty()) {
+                    begun = true;
+                    object.check_object(&headers, &bytes).map_err(Unfit::into_error)?;
+                }
                 if came > limit { Err(too_long(limit)) } else { Ok(Buffer::from(bytes)) }
             })
             // The reason for a failure is cut; what was asked for is whole or refused.
             .take_while(move |bytes| std::future::ready(is_right || bytes.is_ok()))
             .try_filter(|bytes| std::future::ready(!bytes.is_empty()));
-        let body = HttpBody::new(Box::pin(stream), length);
+        let mut body = HttpBody::new(Box::pin(stream), length);
+        if let Some(said_to) = said_to.filter(|_| !is_right) {
+            let whole = body.to_buffer().await.unwrap_or_default().to_bytes();
+            said_to.say(Some(Said::read(status, &headers_of_answer, &whole)));
+            let length = whole.len() as u64;
+            body = HttpBody::new(Box::pin(futures_util::stream::iter([Ok(Buffer::from(whole))])), Some(length));
+        }
+        if let Some(answers) = names.filter(|_| is_right) {
+            let whole = body.to_buffer().await?.to_bytes();
+            answers.check_listing(&whole, lists).map_err(Unfit::into_error)?;
+            let length = whole.len() as u64;
+            body = HttpBody::new(Box::pin(futures_util::stream::iter([Ok(Buffer::from(whole))])), Some(length));
+        }
         answer.body(body).map_err(|error| Error::new(ErrorKind::Unexpected, "an answer").set_source(error))
     }
 }

@@ -20,6 +20,7 @@ use futures_util::future::{Either, select};
 use opendal::Buffer;
 use tokio::sync::mpsc;
 
+use super::answer::caught;
 use super::flow::Flow;
 use super::unfinished::watch::{Seen, watch};
 use super::{PAGE_BYTES_MAX, Remote};
@@ -164,7 +165,9 @@ impl Remote {
         let done = send();
         let is_over = done.is_ok() || {
             let flow = Arc::new(Flow::new(PAGE_BYTES_MAX, Arc::default()));
-            let abort = flow.scope(async { tokio::time::timeout(ABORT, writer.into_inner().abort()).await });
+            let abort = flow.scope(async {
+                tokio::time::timeout(ABORT, caught(async { writer.into_inner().abort().await })).await
+            });
             match self.runtime.block_on(abort) {
                 Ok(Ok(())) => true,
                 Ok(Err(error)) => error.kind() == opendal::ErrorKind::NotFound,

@@ -13,7 +13,11 @@ use crate::ops::{Monitor, Problem, Subject};
 use crate::repository::mirror_book::{self, BookError, Mirror, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, Access};
+use crate::storage;
 use crate::storage::address::{Address, CUSTOMER_KEY, NO_CUSTOMER_KEY};
+use crate::storage::at_mirror::AtMirror;
+use crate::storage::aws_profile::{self, Profile};
+use crate::storage::cause::MirrorPlace;
 use crate::storage::local::Local;
 use crate::storage::remote::Remote;
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
@@ -22,6 +26,7 @@ use crate::tasks::failure::{Failure, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Where a mirror lies, and where its secrets come from.
 #[derive(Debug, Clone)]
@@ -32,6 +37,8 @@ pub struct MirrorLocation {
     pub address: Address,
     /// Prints them.
     pub credentials_command: Option<String>,
+    /// It is on the list.
+    pub is_listed: bool,
 }
 
 impl MirrorLocation {
@@ -50,6 +57,7 @@ impl MirrorLocation {
             name: Some(mirror.name.clone()),
             address: Address::parse(&mirror.address, &[])?,
             credentials_command: mirror.credentials_command.clone(),
+            is_listed: true,
         })
     }
 }
@@ -159,6 +167,9 @@ pub fn list_books(environment: &Environment) -> Result<Vec<RepositoryId>, Failur
     Ok(entries.filter_map(|entry| id(entry.file_name())).collect())
 }
 
+/// How often a lock is looked at again that is waited for.
+const LOOKED_AGAIN: Duration = Duration::from_millis(100);
+
 /// Why a mirror that shares the repository's file system is not enough.
 pub const NO_COPY: &str = "when that disk fails, both are lost";
 
@@ -177,7 +188,8 @@ pub fn parse_typed(text: &str, options: &[String]) -> Result<Address, Failure> {
 /// When it is neither.
 pub fn find_mirror(environment: &Environment, monitor: &dyn Monitor, text: &str) -> Result<MirrorLocation, Failure> {
     if !mirror_book::is_name(text) {
-        return Ok(MirrorLocation { name: None, address: parse_typed(text, &[])?, credentials_command: None });
+        let address = parse_typed(text, &[])?;
+        return Ok(MirrorLocation { name: None, address, credentials_command: None, is_listed: false });
     }
     let unknown = |error: Failure| {
         let error = error
@@ -281,9 +293,10 @@ pub fn open_store(
     place: &MirrorLocation,
     make: bool,
 ) -> Result<Arc<dyn MirrorStore>, Failure> {
-    let MirrorLocation { name, address, credentials_command } = place;
+    let MirrorLocation { name, address, credentials_command, is_listed } = place;
+    let at = MirrorPlace { name: name.clone(), address: address.clone(), is_listed: *is_listed };
     if let Some(directory) = address.directory() {
-        return Ok(Arc::new(local(directory, make)?));
+        return Ok(Arc::new(AtMirror::new(local(directory, make, &at)?, at)));
     }
     let customer_key = format!("{CUSTOMER_KEY}key");
     if address.service().scheme == "s3" && environment.secrets.of_mirror(name.as_deref(), &customer_key).is_some() {
@@ -298,7 +311,7 @@ pub fn open_store(
         }
     }
     if let Some(command) = credentials_command {
-        let printed = secret::command_output(command, &environment.stop)?;
+        let printed = secret::command_output(command, "credentials command", &environment.stop)?;
         let text = String::from_utf8_lossy(&printed).into_owned();
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let known = line
@@ -314,8 +327,73 @@ pub fn open_store(
             secrets.insert(key.to_owned(), value.to_owned());
         }
     }
-    let remote = Remote::open(address, &secrets).map_err(repository::Error::from)?;
-    Ok(Arc::new(remote.ended_by(environment.stop.clone())))
+    if address.service().scheme == "s3" {
+        add_profile(environment, address, &mut secrets)?;
+    }
+    let opened = Remote::open(address, &secrets);
+    let remote = opened.map_err(|error| repository::Error::from(error.at_mirror(&Arc::new(at.clone()))))?;
+    Ok(Arc::new(AtMirror::new(remote.ended_by(environment.stop.clone()), at)))
+}
+
+/// What the files of AWS say about a store of S3, where neither its address nor a variable says it.
+fn profile_of(address: &Address, secrets: &BTreeMap<String, String>) -> Result<Profile, Failure> {
+    let mut settings = address.settings();
+    settings.extend(secrets.iter().map(|(key, value)| (key.clone(), value.clone())));
+    aws_profile::look_up(&settings, &|name| std::env::var(name).ok()).map_err(|why| {
+        Failure::failed(why).remedy(
+            "the profile is named by --option profile=NAME or AWS_PROFILE, the files by AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE",
+        )
+    })
+}
+
+/// Adds them to what is told to the store: region, endpoint, and what a `credential_process` prints.
+fn add_profile(
+    environment: &Environment,
+    address: &Address,
+    secrets: &mut BTreeMap<String, String>,
+) -> Result<(), Failure> {
+    let profile = profile_of(address, secrets)?;
+    let is_named = address.settings().get("region").is_some_and(|region| !region.is_empty());
+    if !is_named && !profile.settings.contains_key("region") {
+        return Err(Failure::failed(format!("no region is known for {address}"))
+            .remedy("name it: --option region=REGION, AWS_REGION, or region in a profile. Stores that are not Amazon's mostly take us-east-1"));
+    }
+    secrets.extend(profile.settings);
+    if let Some(command) = profile.credential_process {
+        let printed = secret::command_output(&command, "credential_process", &environment.stop)?;
+        let answer: ProcessAnswer = serde_json::from_slice(&printed).map_err(|error| {
+            // The text itself holds secrets.
+            let at = format!("line {}, column {}", error.line(), error.column());
+            Failure::failed(format!(
+                "what the credential_process of the profile printed is not understood ({at}): expected JSON with AccessKeyId and SecretAccessKey"
+            ))
+        })?;
+        secrets.insert("access_key_id".to_owned(), answer.access_key_id);
+        secrets.insert("secret_access_key".to_owned(), answer.secret_access_key);
+        secrets.extend(answer.session_token.map(|token| ("session_token".to_owned(), token)));
+    }
+    Ok(())
+}
+
+/// What a `credential_process` prints.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ProcessAnswer {
+    access_key_id: String,
+    secret_access_key: String,
+    session_token: Option<String>,
+}
+
+/// The address with what a variable or a profile says about it now: region and endpoint belong to where a mirror is, and a new machine has neither.
+///
+/// # Errors
+/// When a file of profiles cannot be read, or has not the one that is named.
+pub fn complete(address: Address) -> Result<Address, Failure> {
+    if address.service().scheme != "s3" {
+        return Ok(address);
+    }
+    let found = profile_of(&address, &BTreeMap::new())?.settings;
+    found.into_iter().try_fold(address, |address, (key, value)| Ok(address.with_option(&key, &value)?))
 }
 
 /// A mirror in the repository, or the other way round, is no second copy.
@@ -346,33 +424,46 @@ pub fn refuse_same(environment: &Environment, address: &Address) -> Result<(), F
 /// One sync or repair of a mirror at a time: the lock ends with the process.
 ///
 /// # Errors
-/// [`Kind::Locked`] when another process has it.
+/// [`Kind::Locked`] when another process has it, and still has it when the time for which locks are waited for is over.
 pub fn lock_mirror(environment: &Environment, repository: RepositoryId, name: &str) -> Result<std::fs::File, Failure> {
+    let until = Instant::now() + environment.retry_lock;
     let failed =
         |error: std::io::Error| Failure::failed(format!("the lock of mirror {name} cannot be had")).caused_by(error);
     let path = folder(environment)?.join(format!("{repository}-{name}.lock"));
     let file = private::open(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(Failure::new(Kind::Locked, format!("another process is at work on mirror {name}"))
-                .remedy("wait for it; the lock ends with the process that holds it"))
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) if Instant::now() < until => {
+                if environment.stop.is_set() {
+                    return Err(Failure::interrupted());
+                }
+                std::thread::sleep(LOOKED_AGAIN.min(until.saturating_duration_since(Instant::now())));
+            }
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let busy = Failure::new(Kind::Locked, format!("another process is at work on mirror {name}"));
+                return Err(busy.remedy(
+                    "wait for it, for example with --retry-lock 10m; the lock ends with the process that holds it",
+                ));
+            }
+            Err(std::fs::TryLockError::Error(error)) => return Err(failed(error)),
         }
-        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 
 /// A mirror in a directory is written as a repository is: durable before anything relies on it.
-fn local(directory: &Path, make: bool) -> Result<Local, Failure> {
+fn local(directory: &Path, make: bool, at: &MirrorPlace) -> Result<Local, Failure> {
+    let at = Arc::new(at.clone());
+    let failed = |error: storage::Error| repository::Error::from(error.at_mirror(&at));
     if make && !directory.exists() {
         return match Local::create_last(directory) {
             Err(error) if error.kind == ErrorKind::Absent => Err(no_parent(directory)),
-            made => Ok(made.map_err(repository::Error::from)?),
+            made => Ok(made.map_err(failed)?),
         };
     }
     Local::open(directory).map_err(|error| {
         if !error.kind.is_about_object() {
-            return repository::Error::from(error).into();
+            return failed(error).into();
         }
         Failure::new(Kind::Failed, format!("{error}"))
             .remedy(concat!("is its disk mounted? A new directory is made by: ", suggest!("mirror add NAME DIRECTORY")))

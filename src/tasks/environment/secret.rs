@@ -374,25 +374,24 @@ fn limited(mut reader: impl Read, wants_end: &dyn Fn() -> bool) -> io::Result<Op
 }
 
 fn from_command(command: &str, stop: &StopSignal) -> Result<Passphrase, Failure> {
-    let output = command_output(command, stop)?;
+    let output = command_output(command, "password command", stop)?;
     // The rest of the command line may hold a secret.
     let program = shell_words::split(command).ok().and_then(|words| words.into_iter().next()).unwrap_or_default();
     Ok(Passphrase::in_text(output, &format!("what the password command {program} printed")))
 }
 
-/// Runs a command that prints secrets, without a shell, and returns what it prints.
+/// Runs a command that prints secrets, without a shell, and returns what it prints. `what` it is called in a message.
 ///
 /// # Errors
 /// When it cannot be run, fails, or prints more than a secret can be; an interruption when somebody wants an end before it has ended.
-pub fn command_output(command: &str, stop: &StopSignal) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub fn command_output(command: &str, what: &str, stop: &StopSignal) -> Result<Zeroizing<Vec<u8>>, Failure> {
     // The command line itself may hold a secret, so messages name the program only.
     let words = shell_words::split(command)
-        .map_err(|why| Failure::usage(format!("the password command cannot be split into words: {why}")))?;
+        .map_err(|why| Failure::usage(format!("the {what} cannot be split into words: {why}")))?;
     let Some((program, arguments)) = words.split_first() else {
-        return Err(Failure::usage("the password command is empty"));
+        return Err(Failure::usage(format!("the {what} is empty")));
     };
-    let failed =
-        |error: io::Error| Failure::failed(format!("cannot run the password command {program}")).caused_by(error);
+    let failed = |error: io::Error| Failure::failed(format!("cannot run the {what} {program}")).caused_by(error);
     let mut command = Command::new(program);
     // They are gone already, unless the system could not say that this is the only thread.
     VARIABLES.iter().chain(&FROM_VARIABLES).for_each(|name| {
@@ -411,11 +410,11 @@ pub fn command_output(command: &str, stop: &StopSignal) -> Result<Zeroizing<Vec<
     let status = child::wait(&mut child, &wants_end).map_err(failed)?;
     let Some(status) = status.filter(|_| !wants_end()) else { return Err(Failure::interrupted()) };
     if !status.success() {
-        return Err(Failure::failed(format!("the password command {program} failed: {status}")));
+        return Err(Failure::failed(format!("the {what} {program} failed: {status}")));
     }
     let output = output.map_err(failed)?.flatten();
     output.ok_or_else(|| {
-        Failure::failed(format!("the password command {program} printed more than {} KiB", SECRET_BYTES_MAX / 1024))
+        Failure::failed(format!("the {what} {program} printed more than {} KiB", SECRET_BYTES_MAX / 1024))
     })
 }
 

@@ -254,7 +254,12 @@ fn find(environment: &Environment, monitor: &dyn Monitor, text: &str) -> Result<
         && (address.contains("://") || address.starts_with(['/', '.']))
     {
         let address = mirrors::parse_typed(address, &[])?;
-        return Ok(MirrorLocation { name: Some(name.to_owned()), address, credentials_command: None });
+        return Ok(MirrorLocation {
+            name: Some(name.to_owned()),
+            address,
+            credentials_command: None,
+            is_listed: false,
+        });
     }
     mirrors::find_mirror(environment, monitor, text)
 }

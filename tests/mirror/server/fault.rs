@@ -29,6 +29,12 @@ pub enum Fault {
     Unknown,
     /// Somebody aborts the upload whose part comes.
     Aborted,
+    /// The network wants a login first: 200, and a page.
+    Portal,
+    /// "403 AccessDenied"; nothing is done.
+    Denied,
+    /// "404 NoSuchBucket".
+    NoBucket,
 }
 
 pub const FAULTS: [Fault; 11] = [

@@ -224,6 +224,9 @@ async fn answer(shared: &Shared, reset: &AtomicBool, request: Request<Incoming>)
         Some(Fault::Precondition) => return refuse(412, "PreconditionFailed"),
         Some(Fault::Unknown) => return refuse(501, "NotImplemented"),
         Some(Fault::Skew) => return refuse(403, "RequestTimeTooSkewed"),
+        Some(Fault::Denied) => return refuse(403, "AccessDenied"),
+        Some(Fault::NoBucket) => return refuse(404, "NoSuchBucket"),
+        Some(Fault::Portal) => return Ok(login_page()),
         Some(Fault::Silence) => std::future::pending().await,
         Some(Fault::Reset) => reset.store(true, Ordering::SeqCst),
         _ => {}
@@ -269,6 +272,14 @@ where
         bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
     }
     Ok(bytes.into())
+}
+
+/// What a hotel sends to whoever has not paid.
+fn login_page() -> Response<Answer> {
+    let page = "<!DOCTYPE html><html><head><title>Hotel Wi-Fi</title></head><body><p>Log in</body></html>";
+    let mut response = Response::new(Answer::whole(page.into()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    response
 }
 
 /// A refusal as S3 words it. Its time is an hour ago where it is about the time.

@@ -27,6 +27,7 @@
 //! goes wrong ends the search and is no failure of the sync: many stores refuse these calls (501, 405, 403). The next sync looks again.
 
 mod b2;
+mod keeping;
 #[cfg(test)]
 mod tests;
 pub(super) mod watch;
@@ -46,10 +47,12 @@ use opendal::HttpTransporter;
 
 use self::b2::B2;
 use self::xml::Xml;
+use super::answer::caught;
 use super::flow::Flow;
 use super::listing::is_temporary;
 use super::{NO_AGE, NOBODYS_AFTER, QUARANTINE, Remote, TICK};
 use crate::base::id::ObjectId;
+use crate::storage::cause::Keeping;
 use crate::storage::{EndedUploads, Leftovers, ObjectName, UnfinishedUpload};
 
 /// How long one answer is waited for, at most.
@@ -132,6 +135,14 @@ impl Calls {
         }
     }
 
+    /// What a bucket says of itself, where it is one of S3.
+    async fn ask(&self, question: &str) -> opendal::Result<Option<String>> {
+        match &self.0 {
+            Protocol::Xml(xml) => xml.ask(question).await,
+            Protocol::B2(_) => Ok(None),
+        }
+    }
+
     async fn abort(&self, upload: &UnfinishedUpload) -> opendal::Result<Aborted> {
         match &self.0 {
             Protocol::Xml(xml) => xml.abort(upload).await,
@@ -156,7 +167,7 @@ fn read_settings<C: opendal::Configurator>(settings: &BTreeMap<String, String>) 
 }
 
 /// The root as a part of keys: no slash before it, one behind it.
-fn prefix_of(root: Option<&String>) -> String {
+pub(super) fn prefix_of(root: Option<&String>) -> String {
     let parts = root.map(String::as_str).unwrap_or_default().split('/').filter(|part| !part.is_empty());
     parts.map(|part| format!("{part}/")).collect()
 }
@@ -209,7 +220,7 @@ impl Search<'_> {
         let flow = Arc::new(Flow::new(PAGE_BYTES, Arc::default()));
         let end = Instant::now() + most;
         let answer = flow.scope(async {
-            let mut call = pin!(call);
+            let mut call = pin!(caught(call));
             loop {
                 match tokio::time::timeout(TICK, &mut call).await {
                     Ok(answer) => return answer.ok(),
@@ -265,6 +276,15 @@ impl Search<'_> {
 }
 
 impl Remote {
+    /// See [`MirrorStore::keeping`](crate::storage::MirrorStore::keeping). Most stores do not know the questions, and many keys may not ask them.
+    pub(super) fn keeping_of_bucket(&self) -> Option<Keeping> {
+        let calls = self.calls.as_deref()?;
+        let search = Search { remote: self, calls, until: Instant::now() + ALL, removed: 0 };
+        let versions = search.ask(calls.ask("versioning"))?;
+        let lock = search.ask(calls.ask("object-lock")).flatten();
+        keeping::read(versions.as_deref(), lock.as_deref())
+    }
+
     /// See [`MirrorStore::end_unfinished`](crate::storage::MirrorStore::end_unfinished).
     pub(super) fn end_uploads(&self, ours: &[UnfinishedUpload], look: bool) -> EndedUploads {
         // Nothing waits for what this store never has.

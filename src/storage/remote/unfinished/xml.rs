@@ -266,6 +266,15 @@ impl Xml {
         Ok(Page { now, ..page_of(std::str::from_utf8(&bytes).map_err(wrong)?)? })
     }
 
+    /// What the bucket says of itself; nothing where it has no such thing, or does not tell us.
+    pub async fn ask(&self, question: &str) -> Result<Option<String>> {
+        let answer = self.send(Method::GET, &format!("{}?{question}", self.bucket)).await?;
+        if !answer.status().is_success() {
+            return Ok(None);
+        }
+        Ok(String::from_utf8(answer.into_body().to_vec()).ok())
+    }
+
     pub async fn abort(&self, upload: &UnfinishedUpload) -> Result<Aborted> {
         let status = self.send(Method::DELETE, &self.upload_url(upload)).await?.status();
         match status {
