@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use super::Ran;
 use super::plain;
@@ -194,8 +195,14 @@ fn a_kit_brings_everything_back() {
     assert_eq!(fs::metadata(world.path("kit.txt")).unwrap().permissions().mode() & 0o777, 0o600);
     let code = page.lines().skip_while(|line| *line != "Recovery code").nth(2).unwrap().trim().to_owned();
     assert!(!ran.out.contains(&code) && !ran.err.contains(&code));
-    let command = page.lines().find(|line| line.trim().starts_with("packstone recover ")).unwrap().trim().to_owned();
-    assert!(command.contains(" --expect-head 2-"), "{command}");
+    // Whatever is indented is typed, up to the recovery.
+    let steps = page.lines().skip_while(|line| *line != "On a new machine");
+    let typed = steps.filter_map(|line| line.strip_prefix("       ")).collect::<Vec<_>>();
+    let end = typed.iter().position(|line| line.starts_with("packstone recover ")).unwrap();
+    let script = typed[..=end].join("\n");
+    assert!(script.contains(" --expect-head 2-"), "{script}");
+    assert!(typed.iter().all(|line| line.chars().count() <= 88), "{script}");
+    assert!(page.contains("/tree") && page.contains("State       3-"), "{page}");
     let html = world.ok(&["key", "kit", "--output", "kit.HTML", "--json"]);
     assert!(fs::read_to_string(world.path("kit.HTML")).unwrap().contains("<svg viewBox="));
     assert!(html.out.contains("\"earlier_kits\":1"), "{}", html.out);
@@ -205,9 +212,11 @@ fn a_kit_brings_everything_back() {
     // The mirror has to know it.
     world.ok(&["sync"]);
     let recover = |to: &str| -> Ran {
-        let words: Vec<&str> =
-            command.split(' ').skip(1).map(|word| if word == "recovered" { to } else { word }).collect();
-        let mut command = world.bare(&words);
+        let program = world.bare(&[]).get_program().to_owned();
+        let script = script.replace("--to recovered", &format!("--to {to}"));
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("packstone() {{ {} \"$@\"; }}\n{script}", program.to_str().unwrap())]);
+        command.env_clear().env("HOME", world.path("home")).env("PATH", "/usr/bin:/bin").current_dir(world.path("."));
         command.env("PACKSTONE_PASSWORD", &code).output().unwrap().into()
     };
     fs::rename(world.path("repository"), world.path("lost")).unwrap();

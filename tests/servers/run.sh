@@ -165,6 +165,36 @@ mirror() {
     rm -rf "$here"
 }
 
+# A kit is printed here, the machine is lost, and somebody follows the page to the letter on a blank one. $1: name; $2: addresses, one a mirror, apart by
+# blanks; $3: what the environment holds here, NAME=VALUE apart by blanks; the rest: what is written into the blanks, NAME=VALUE.
+kit() {
+    local name=$1 addresses=$2 environment=$3
+    shift 3
+    say "$name: a printed kit, followed to the letter on a blank machine"
+    local here="$work/kit-$name"
+    mkdir -p "$here/home" "$here/new" "$here/tree"
+    [ -z "${kit_home:-}" ] || cp -a "$kit_home/." "$here/home"
+    # shellcheck disable=SC2086
+    local run=(env $environment HOME="$here/home" PACKSTONE_REPOSITORY="$here/repository" PACKSTONE_KEY_FILE="$here/key" "$packstone" --quiet)
+    "${run[@]}" init --new-key-file "$here/key" >/dev/null 2>&1 || fail init
+    tree='' change_tree "$here/tree" 0 8
+    "${run[@]}" backup "$here/tree"
+    local number=0 address
+    for address in $addresses; do
+        number=$((number + 1))
+        "${run[@]}" mirror add "my-$name-$number" "$address"
+    done
+    "${run[@]}" sync
+    "${run[@]}" key kit --output "$here/kit.txt"
+    "${run[@]}" sync
+    rm -rf "$here/repository" "$here/home" "$here/key"
+    if declare -F forget >/dev/null; then forget; fi
+    python3 tests/servers/follow_kit.py "$here/kit.txt" "$packstone" "$here/new" "$@" || fail "$name: the kit is not enough"
+    diff -r --no-dereference "$here/tree" "$here/new/restored$here/tree" || fail "$name: what the kit brought differs"
+    chmod -R u+rwX "$here"
+    rm -rf "$here"
+}
+
 start_weed() {
     env TMPDIR="$work" AWS_ACCESS_KEY_ID=AKTEST AWS_SECRET_ACCESS_KEY=SKTEST GOMEMLIMIT=300MiB "$tools/bin/weed" mini -dir="$work/weed" \
         -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.telemetry=false -admin.ui=false -webdav=false -bucket=test \
@@ -206,6 +236,19 @@ s3() {
     mirror s3 "s3://test/$RANDOM/mirror?$options"
     unset PACKSTONE_MIRROR_SECRET_ACCESS_KEY
     unset -f disturb
+    # Everything came from the environment; a key of a profile; options, and a name's own variables.
+    local at="http://127.0.0.1:${ports[0]}" variable=PACKSTONE_MIRROR_MY_S3_1
+    kit s3 "s3://test/$RANDOM/kit" \
+        "AWS_ACCESS_KEY_ID=AKTEST AWS_SECRET_ACCESS_KEY=SKTEST AWS_REGION=us-east-1 AWS_ENDPOINT_URL=$at" ${variable}_SECRET_ACCESS_KEY=SKTEST
+    kit_home="$work/profile"
+    mkdir -p "$kit_home/.aws"
+    printf '[default]\naws_access_key_id = AKTEST\naws_secret_access_key = SKTEST\n' >"$kit_home/.aws/credentials"
+    kit s3 "s3://test/$RANDOM/kit?endpoint=http%3A%2F%2F127.0.0.1%3A${ports[0]}&region=us-east-1&disable_ec2_metadata=true" "" \
+        ${variable}_ACCESS_KEY_ID=AKTEST ${variable}_SECRET_ACCESS_KEY=SKTEST
+    unset kit_home
+    kit s3 "s3://test/$RANDOM/kit?$options s3://test/$RANDOM/second?$options" \
+        "${variable}_SECRET_ACCESS_KEY=SKTEST PACKSTONE_MIRROR_MY_S3_2_SECRET_ACCESS_KEY=SKTEST" \
+        ${variable}_SECRET_ACCESS_KEY=SKTEST PACKSTONE_MIRROR_MY_S3_2_SECRET_ACCESS_KEY=SKTEST
     kill -9 "$weed"
 }
 
@@ -231,6 +274,9 @@ azblob() {
     export PACKSTONE_MIRROR_ACCOUNT_KEY=$key
     mirror azblob "azblob://test/mirror?endpoint=http%3A%2F%2F127.0.0.1%3A$at%2F$account&account_name=$account"
     unset PACKSTONE_MIRROR_ACCOUNT_KEY
+    local variable=PACKSTONE_MIRROR_MY_AZBLOB_1
+    kit azblob "azblob://test/kit?endpoint=http%3A%2F%2F127.0.0.1%3A$at%2F$account" "PACKSTONE_MIRROR_ACCOUNT_NAME=$account PACKSTONE_MIRROR_ACCOUNT_KEY=$key" \
+        ${variable}_ACCOUNT_KEY="$key"
 }
 
 webdav() {
@@ -244,6 +290,8 @@ webdav() {
     export PACKSTONE_MIRROR_PASSWORD=p
     mirror webdav "webdav://127.0.0.1/mirror?endpoint=http%3A%2F%2F127.0.0.1%3A$at&username=u"
     unset PACKSTONE_MIRROR_PASSWORD
+    kit webdav "webdav://127.0.0.1/kit?endpoint=http%3A%2F%2F127.0.0.1%3A$at" "PACKSTONE_MIRROR_USERNAME=u PACKSTONE_MIRROR_PASSWORD=p" \
+        PACKSTONE_MIRROR_MY_WEBDAV_1_PASSWORD=p
 }
 
 sftp() {
@@ -277,6 +325,14 @@ CONFIG
     mirror sftp "sftp://root@127.0.0.1:$at$work/ssh/srv?key=$work/ssh/id&known_hosts_strategy=Accept"
     mkdir "$work/ssh/endings"
     endings "$work/ssh/endings" "sftp://root@127.0.0.1:$at$work/ssh/endings?key=$work/ssh/id&known_hosts_strategy=Accept"
+    # This machine knows the host; the new one does not, and a person answers ssh. Both have one home, where ssh looks.
+    forget() { ssh-keygen -q -R "[127.0.0.1]:$at" >/dev/null 2>&1; }
+    forget || true
+    mkdir -p ~/.ssh "$work/ssh/kit"
+    ssh-keyscan -p "$at" 127.0.0.1 >>~/.ssh/known_hosts 2>/dev/null
+    cp "$work/ssh/id" "$work/ssh/copy"
+    kit sftp "sftp://root@127.0.0.1:$at$work/ssh/kit?key=$work/ssh/id" "" PACKSTONE_MIRROR_MY_SFTP_1_KEY="$work/ssh/copy"
+    unset -f forget
     sed -i "/\[127.0.0.1\]:$at /d" ~/.ssh/known_hosts 2>/dev/null || true
 }
 
@@ -328,6 +384,8 @@ endings() {
 
 directory() {
     mirror directory "$work/elsewhere"
+    mkdir -p "$work/disks"
+    kit directory "$work/disks/one $work/disks/two" ""
 }
 
 began=$SECONDS

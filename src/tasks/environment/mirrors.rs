@@ -305,7 +305,10 @@ pub fn open_store(
         );
     }
     let mut secrets = BTreeMap::new();
-    for key in address.service().secrets {
+    // What stands in the address is meant by it; what does not may come from where the secrets come from.
+    let (service, settings) = (address.service(), address.settings());
+    let options = service.options.iter().filter(|key| !settings.contains_key(**key));
+    for key in service.secrets.iter().chain(options) {
         if let Some(value) = environment.secrets.of_mirror(name.as_deref(), key) {
             secrets.insert((*key).to_owned(), value);
         }

@@ -2,7 +2,7 @@
 //! worthless. Credentials of the mirrors are never on it.
 
 use super::kit_page::{MirrorLine, Page};
-use super::{add_slot, recovery_code};
+use super::{add_slot, kit_needs, recovery_code};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
@@ -19,11 +19,15 @@ use crate::tasks::failure::Failure;
 use crate::tasks::init;
 use crate::text::clock;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Labels of kits' keys begin with this.
 const LABEL: &str = "kit of ";
+/// Sources, and paths of each, that stand on the page.
+const SOURCES_SHOWN: usize = 8;
+const PATHS_SHOWN: usize = 4;
 
 /// Where the page goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -97,8 +101,17 @@ pub fn run(
     let code = recovery_code::generate()?;
     let (text, last_group) = (code.text(), code.last_group());
     let key = add_slot(&repository, (&Secret::RecoveryCode(code), kdf, &report.label), None)?;
-    let page =
-        Page { date, repository: repository.id().to_string(), key: key.short(), code: text, last_group, mirrors };
+    let page = Page {
+        date,
+        host: nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned(),
+        sources: find_sources(&repository),
+        state: HeadCode::of(&repository.tip().reference()),
+        repository: repository.id().to_string(),
+        key: key.short(),
+        code: text,
+        last_group,
+        mirrors,
+    };
     let written = match (file, show) {
         (Some((path, file)), _) => write(path, file, &page),
         (None, Some(show)) => show(&page).and_then(|confirmed| {
@@ -116,6 +129,7 @@ pub fn run(
     Ok(report)
 }
 
+/// What reaches each mirror. What this program and its environment were given says which secrets are in use, and what is not secret.
 fn find_mirrors(
     repository: &Repository,
     environment: &Environment,
@@ -124,11 +138,37 @@ fn find_mirrors(
     let book = mirrors::open_book_if_any(environment, monitor, repository.id())?;
     let mut lines = Vec::new();
     for mirror in book.map(|book| book.all()).transpose()?.unwrap_or_default() {
-        let secrets = MirrorLocation::of(&mirror)?.address.service().secrets.to_vec();
-        let state = mirror.head.map(|head| HeadCode::of(&head));
-        lines.push(MirrorLine { name: mirror.name, address: mirror.address, state, secrets });
+        let address = MirrorLocation::of(&mirror)?.address;
+        let given = |key: &str| environment.secrets.of_mirror(Some(&mirror.name), key);
+        let variable = |name: &str| std::env::var(name).ok();
+        let needs = kit_needs::find(&mirror.name, address, &given, &variable, &kit_needs::host_keys);
+        let state = mirror.head.map(|head| (head.generation, HeadCode::of(&head)));
+        lines.push(MirrorLine { name: mirror.name, address: mirror.address, state, needs });
     }
     Ok(lines)
+}
+
+/// What the snapshots hold: host and paths of each source, what was backed up last first.
+fn find_sources(repository: &Repository) -> Vec<String> {
+    let mut newest: BTreeMap<(String, Vec<Vec<u8>>), Time> = BTreeMap::new();
+    // What cannot be read is not on the page.
+    let read = repository.snapshots().unwrap_or_default().into_iter().filter_map(|(_, snapshot)| snapshot.ok());
+    for snapshot in read {
+        let written = newest.entry((snapshot.host, snapshot.paths)).or_insert(snapshot.written);
+        *written = (*written).max(snapshot.written);
+    }
+    let mut sources: Vec<_> = newest.into_iter().collect();
+    sources.sort_by_key(|(_, written)| std::cmp::Reverse(*written));
+    let shown = |((host, paths), _): &((String, Vec<Vec<u8>>), Time)| {
+        let more = if paths.len() > PATHS_SHOWN { " ..." } else { "" };
+        let paths: Vec<String> = paths.iter().take(PATHS_SHOWN).map(|path| escape(path)).collect();
+        format!("{}: {}{more}", escape(host.as_bytes()), paths.join(" "))
+    };
+    let mut lines: Vec<String> = sources.iter().take(SOURCES_SHOWN).map(shown).collect();
+    if let more @ 1.. = sources.len().saturating_sub(SOURCES_SHOWN) {
+        lines.push(format!("and {more} more"));
+    }
+    lines
 }
 
 fn begin(path: &Path) -> Result<SecretFile, Failure> {

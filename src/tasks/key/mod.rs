@@ -2,6 +2,7 @@
 
 pub mod add;
 pub mod kit;
+mod kit_needs;
 pub mod kit_page;
 pub mod list;
 pub mod passwd;

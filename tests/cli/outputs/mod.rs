@@ -152,7 +152,11 @@ impl Page {
 
     /// Adds a file that the program has written.
     fn file(&mut self, world: &World, name: &str) {
-        let text = fs::read_to_string(world.path(name)).unwrap();
+        let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
+        // An address goes over several lines when it is as long as the worlds' are.
+        let text = fs::read_to_string(world.path(name)).unwrap().replace("'\n       M1=$M1'", "");
+        let text = text.replace(&format!(", on {host}, by"), ", on <this machine>, by");
+        let text = text.replace(concat!("version ", env!("CARGO_PKG_VERSION"), " or"), "version <version> or");
         let shown = self.redaction.redact(world, &text);
         let is_picture = |line: &str| line.contains(['█', '▀', '▄']);
         let shown: String = shown
