@@ -21,6 +21,8 @@ use std::path::PathBuf;
 
 /// Objects and findings that are named one by one; how many more there are is said.
 const SHOWN: usize = 20;
+/// The same in JSON; the summary counts all.
+const SHOWN_IN_JSON: usize = 1_000;
 
 /// Bring the repository back from a mirror alone, or from several
 ///
@@ -138,7 +140,7 @@ fn show(report: &Report, output: Output) -> Result<(), Failure> {
     if lost.paths > 0 {
         let paths = size::counted(lost.paths, "path", "paths");
         output.line(format_args!(
-            "{paths} of {} cannot be restored in full. Everything else can.",
+            "{paths} of {} cannot be restored in full; a directory stands for everything in it. Everything else can.",
             size::counted(lost.snapshots, "snapshot", "snapshots")
         ))?;
     }
@@ -164,7 +166,7 @@ fn show_json(report: &Report, check: &ops::check::Report, output: Output) -> Res
         let one = |(path, snapshot): &(Vec<u8>, ObjectId)| serde_json::json!({ "snapshot_id": snapshot.to_string(), "path": String::from_utf8_lossy(path) });
         affected.first.iter().map(one).collect::<Vec<_>>()
     };
-    for Lacking { object, said } in &report.lacking {
+    for Lacking { object, said } in report.lacking.iter().take(SHOWN_IN_JSON) {
         let one = |(mirror, why): &(String, String)| serde_json::json!({ "mirror": mirror, "reason": why });
         output.json(&serde_json::json!({
             "message_type": "lacking",
@@ -172,7 +174,7 @@ fn show_json(report: &Report, check: &ops::check::Report, output: Output) -> Res
             "mirrors": said.iter().map(one).collect::<Vec<_>>(),
         }))?;
     }
-    for finding in &check.findings {
+    for finding in check.findings.iter().take(SHOWN_IN_JSON) {
         let affected = finding.affected.as_ref();
         output.json(&serde_json::json!({
             "message_type": "finding",
