@@ -272,7 +272,7 @@ fn a_drill_asks_for_room_first() {
     for mebibytes in [1, 4, 8] {
         world.disk.leave_free(mebibytes << 20);
         let (code, _, err) = world.run(&drill);
-        assert!(code == Some(19) && err.contains("the drill needs"), "{mebibytes}: {code:?} {err}");
+        assert!(code == Some(21) && err.contains("the drill needs"), "{mebibytes}: {code:?} {err}");
         assert_eq!(fs::read_dir(world.disk.0.join("drills")).unwrap().count(), 0);
     }
     world.disk.leave_free(20 << 20);
