@@ -27,11 +27,12 @@ pub fn quick() -> Patience {
     Patience { attempts: 3, pause: Duration::from_millis(1), ..Patience::default() }
 }
 
-/// Less of it for a store that is silent, once or for good.
+/// Less of it for a store that is silent, once or for good. The system hands a body to a server on this machine at once.
 pub fn patience(script: Script) -> Patience {
+    let little = Patience { answer: Duration::from_millis(300), bytes_per_second: 64 << 20, ..quick() };
     match script {
-        Script::At(_, Fault::Silence) => Patience { answer: Duration::from_millis(300), attempts: 6, ..quick() },
-        Script::From(_, Fault::Silence) => Patience { answer: Duration::from_millis(300), attempts: 1, ..quick() },
+        Script::At(_, Fault::Silence) => Patience { attempts: 6, ..little },
+        Script::From(_, Fault::Silence) => Patience { attempts: 1, ..little },
         _ => quick(),
     }
 }
