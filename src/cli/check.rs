@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::exit::Exit;
-use super::json::{CheckMessage, CheckSummary};
+use super::json::{AffectedMessage, CheckMessage, CheckSummary};
 use super::progress::Work;
 use crate::base::command::suggest;
 use crate::base::escape::{Escaped, escape};
@@ -99,11 +99,7 @@ fn list(pack: &str, context: &Context) -> Result<Exit, Failure> {
     let mut output = context.output.stream();
     for check::Affected { snapshot, path } in &found {
         if context.output.json {
-            output.json(&serde_json::json!({
-                "message_type": "affected",
-                "snapshot_id": snapshot.to_string(),
-                "path": String::from_utf8_lossy(path),
-            }))?;
+            output.json(&AffectedMessage::new(snapshot, path))?;
         } else {
             output.line(format_args!("{}:{}", snapshot.short(), Escaped(path)))?;
         }

@@ -3,12 +3,12 @@
 use super::Context;
 use super::check::affected;
 use super::exit::Exit;
+use super::json::AffectedPath;
 use super::options::parse_head_code;
 use super::output::Output;
 use super::progress::Work;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
-use crate::base::id::ObjectId;
 use crate::codec::head_code::HeadCode;
 use crate::ops;
 use crate::ops::check::Affected;
@@ -161,11 +161,11 @@ fn show(report: &Report, output: Output) -> Result<(), Failure> {
     Ok(())
 }
 
+fn first(affected: &Affected) -> Vec<AffectedPath<'_>> {
+    affected.first.iter().map(|(path, snapshot)| AffectedPath::new(snapshot, path)).collect()
+}
+
 fn show_json(report: &Report, check: &ops::check::Report, output: Output) -> Result<(), Failure> {
-    let first = |affected: &Affected| {
-        let one = |(path, snapshot): &(Vec<u8>, ObjectId)| serde_json::json!({ "snapshot_id": snapshot.to_string(), "path": String::from_utf8_lossy(path) });
-        affected.first.iter().map(one).collect::<Vec<_>>()
-    };
     for Lacking { object, said } in report.lacking.iter().take(SHOWN_IN_JSON) {
         let one = |(mirror, why): &(String, String)| serde_json::json!({ "mirror": mirror, "reason": why });
         output.json(&serde_json::json!({

@@ -1,6 +1,6 @@
 //! Copies of one repository in several places, read as one: what is damaged, missing or silent in one place comes from the next.
 //!
-//! - A name is a hash of the bytes, so a copy of an object is told from a damaged one here, without knowing what it means. The config has no such
+//! - A name is a hash of the bytes, so whether a copy is damaged can be determined here, without knowing what it means. The config has no such
 //!   name: whoever knows which one is right says so ([`Several::with_config`]).
 //! - With one place every answer is that place's.
 //! - With several, a place that does not answer is left out from then on, and remembered with what it said ([`Copy::silent`]). That says nothing

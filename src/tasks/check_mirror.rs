@@ -13,7 +13,7 @@ use crate::ops::check::Data;
 use crate::ops::check_mirror::{self, Options, Which};
 use crate::ops::{Monitor, Problem, Subject};
 use crate::repository::Access;
-use crate::repository::mirror_book::{FoundBy, MirrorBook};
+use crate::repository::mirror_book::{Finding, FoundBy, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::storage::ObjectName;
 use crate::storage::read_only::ReadOnly;
@@ -146,18 +146,17 @@ fn note_outcome(
         }
         None => mirror_findings::clear(book, name, FoundBy::Check, monitor),
     }
-    let has_read_all = report.is_whole() && matches!(which, Which::Share(Data::All));
-    let found = book.findings(name).unwrap_or_default();
-    let of_sync = found.iter().find(|finding| finding.found_by == FoundBy::Sync);
+    if !report.is_whole() {
+        return;
+    }
+    let has_read_all = matches!(which, Which::Share(Data::All));
     // It answers, it stands where it was last seen, and its bytes are right. What else a sync was refused for only another sync can find out.
-    let is_disproved = of_sync.is_some_and(|finding| {
+    let is_disproved = |finding: &Finding| {
         finding.transient
             || finding.kind == Kind::Rollback.word()
             || (has_read_all && finding.kind == Kind::Damage.word())
-    });
-    if is_disproved {
-        mirror_findings::clear(book, name, FoundBy::Sync, monitor);
-    }
+    };
+    mirror_findings::forget(book, name, is_disproved, monitor);
 }
 
 /// What a listing shows of a mirror that is not whole.

@@ -115,7 +115,7 @@ pub enum OpenedOrCreated {
 }
 
 /// Opens the repository where the environment says, or makes one where there is nothing and nothing is remembered: a disk that is not mounted
-/// must not become an empty repository. `command` is what another process is told while this one holds a lock.
+/// must not become an empty repository. `command` is the name that other processes read while this one holds a lock.
 ///
 /// # Errors
 /// When it cannot be opened; when this machine knows one at that place; when one would have to be made in a dry run; as [`create`].
@@ -140,7 +140,7 @@ pub fn open_or_create(
     Ok(OpenedOrCreated::Created(create(request, &place, command, environment, monitor, offer)?))
 }
 
-/// Makes a repository at `place`. `command` is what another process is told while this one holds a lock.
+/// Makes a repository at `place`. `command` is the name that other processes read while this one holds a lock.
 ///
 /// # Errors
 /// When something is there, the secret cannot be had, or the disk refuses.

@@ -1,5 +1,5 @@
-//! What a sync or a check found to speak against a mirror: remembered until a later one disproves it, so that nobody is told that all is well a
-//! minute after it was refused.
+//! Remembers what a sync or a check found to speak against a mirror, until a later one disproves it. So no mirror is called whole a minute after a
+//! sync of it was refused.
 
 use super::failure::{Failure, Kind};
 use super::remedy::Remedy;
@@ -17,7 +17,7 @@ pub(super) fn note_failure(
     (failure, of_mirror): (&Failure, bool),
     monitor: &dyn Monitor,
 ) {
-    let says_nothing = matches!(failure.kind(), Kind::Interrupted | Kind::OutputClosed | Kind::Locked | Kind::Usage);
+    let says_nothing = matches!(failure.kind(), Kind::Interrupted | Kind::OutputClosed | Kind::Locked);
     if says_nothing || failure.is_of_process() {
         return;
     }
@@ -33,6 +33,16 @@ pub(super) fn note_failure(
         remedies: failure.remedies().iter().map(Remedy::marked).map(str::to_owned).collect(),
     };
     report_lost(book.set_finding(mirror, &finding), mirror, monitor);
+}
+
+/// Forgets what speaks against this mirror and `is_disproved` by whoever has looked at what lies there. Damage here, which keeps a mirror behind,
+/// is not disproved by that.
+pub(super) fn forget(book: &MirrorBook, mirror: &str, is_disproved: impl Fn(&Finding) -> bool, monitor: &dyn Monitor) {
+    let forgotten = book.findings(mirror).and_then(|found| {
+        let gone = found.iter().filter(|finding| finding.of_mirror && is_disproved(finding));
+        gone.map(|finding| finding.found_by).try_for_each(|found_by| book.clear_finding(mirror, found_by))
+    });
+    report_lost(forgotten, mirror, monitor);
 }
 
 /// Forgets what a sync or a check of this mirror found: it is not so any more.

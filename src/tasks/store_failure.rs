@@ -1,4 +1,4 @@
-//! What a person is told when a store does not do what it was asked: one sentence a service and cause, with what to do next.
+//! The sentences for a store that does not do what it was asked: one for each service and cause, with what to do next.
 //!
 //! Each names the mirror and what was tried, then what is behind it, then the store's own words; and as remedy the variable or option that it is
 //! about. A repository on a disk has other remedies ([`super::error_mapping`]): who owns a directory here is no matter of a bucket.

@@ -166,6 +166,10 @@ fn damage_here_is_not_the_mirrors() {
     assert_eq!(finding(&world), ("sync".to_owned(), "damage".to_owned()));
     let shown = world.run(&["status"]);
     assert!(!shown.out.contains("in doubt") && shown.out.contains("another hash"), "{}", shown.out);
+    // Whoever looks at what lies there learns nothing of what is damaged here.
+    world.ok(&["check", "--mirror", "offsite", "--read-data"]);
+    world.ok(&["repair", "mirror", "offsite"]);
+    assert_eq!(finding(&world), ("sync".to_owned(), "damage".to_owned()));
     damage(&new, |bytes| bytes[700] ^= 1);
     world.ok(&["sync"]);
     is_well(&world);

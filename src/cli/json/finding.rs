@@ -1,5 +1,7 @@
-//! What speaks against a mirror, in `status` and `mirror list`.
+//! What was found: what speaks against a mirror, and the files that damage keeps from being restored.
 
+use super::{Raw, Text};
+use crate::base::id::ObjectId;
 use crate::cli::output::Output;
 use crate::repository::mirror_book::Finding;
 use crate::text::clock;
@@ -41,5 +43,41 @@ impl<'a> MirrorFinding<'a> {
             reason: &finding.reason,
             next: finding.remedies.iter().map(|remedy| output.with_commands(remedy)).collect(),
         }
+    }
+}
+
+/// A path of a snapshot that cannot be restored in full.
+#[derive(Debug, Clone, Serialize)]
+pub struct AffectedPath<'a> {
+    /// The path.
+    pub path: Text<'a>,
+    /// Its bytes, when they are no UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_raw: Option<Raw<'a>>,
+    /// The snapshot.
+    pub snapshot_id: String,
+}
+
+impl<'a> AffectedPath<'a> {
+    /// The path in this snapshot.
+    #[must_use]
+    pub fn new(snapshot: &ObjectId, path: &'a [u8]) -> Self {
+        Self { path: Text(path), path_raw: Raw::of(path), snapshot_id: snapshot.to_string() }
+    }
+}
+
+/// One of them, as a line of its own.
+#[derive(Debug, Clone, Serialize)]
+pub struct AffectedMessage<'a> {
+    message_type: &'static str,
+    #[serde(flatten)]
+    affected: AffectedPath<'a>,
+}
+
+impl<'a> AffectedMessage<'a> {
+    /// The path in this snapshot.
+    #[must_use]
+    pub fn new(snapshot: &ObjectId, path: &'a [u8]) -> Self {
+        Self { message_type: "affected", affected: AffectedPath::new(snapshot, path) }
     }
 }

@@ -14,7 +14,7 @@ mod finding;
 mod listing;
 mod messages;
 
-pub use finding::MirrorFinding;
+pub use finding::{AffectedMessage, AffectedPath, MirrorFinding};
 pub use listing::{Change, DiffCount, DiffMessage, FindGroup, Key, LsMessage, Node, Snapshot, SnapshotSummary, Stats};
 pub use messages::{
     BackupMessage, BackupStatus, BackupSummary, BackupVerbose, CheckMessage, CheckSummary, ExitError, Initialized,

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A store that says no.
+/// A store that refuses what it is asked.
 #[derive(Debug, Clone, Default)]
 struct Strict {
     inner: Memory,
@@ -134,7 +134,7 @@ fn whatever_is_not_allowed_nothing_stays_that_could_go() {
         assert!(matches!(error, Error::Repository(repository::Error::Storage(_))), "{forbidden}: {error}");
         assert_eq!(store.names(), Vec::<String>::new(), "{forbidden}");
     }
-    // Who may not delete is told what that means, as often as he tries it, and the place stays his.
+    // Credentials that may not delete: each attempt says what that means, and the place can be used.
     let store = Strict::without(&["remove", "again"]);
     for number in 1..=usize::from(LEFT_MAX) {
         let found = run(&store, &view).unwrap();

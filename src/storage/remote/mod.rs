@@ -296,7 +296,7 @@ impl Remote {
         said: Option<&Said>,
     ) -> (ErrorKind, Option<Cause>, String) {
         let (kind, cause, words) = reading_of(self.service.scheme, operation, error, said);
-        // ssh says no more than that it has no key that is taken.
+        // ssh reports only that no key was accepted.
         let cause =
             cause.map(|cause| if cause == Cause::KeyRefused { ssh::why_refused(self.key.as_deref()) } else { cause });
         (kind, cause, words)

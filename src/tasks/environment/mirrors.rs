@@ -349,7 +349,7 @@ fn profile_of(address: &Address, secrets: &BTreeMap<String, String>) -> Result<P
     })
 }
 
-/// Adds them to what is told to the store: region, endpoint, and what a `credential_process` prints.
+/// Adds them to the settings of the store: region, endpoint, and what a `credential_process` prints.
 fn add_profile(
     environment: &Environment,
     address: &Address,

@@ -306,7 +306,7 @@ mod tests {
             ("webdav://h/p", &[], &[], &["USERNAME=__", "PASSWORD=__", "or", "TOKEN=__"]),
             ("webdav://h/p?username=u", &[("password", "a secret")], &[], &["PASSWORD=__"]),
             (
-                "sftp://u@h:22/p?key=/root/id",
+                "sftp://u@h:22/p?key=/keys/id",
                 &[],
                 &[],
                 &[
@@ -330,8 +330,8 @@ mod tests {
     #[test]
     fn an_address_for_another_machine_has_no_paths_of_this_one() {
         for (address, expected) in [
-            ("sftp://u@h/p?key=/root/id", "sftp://u@h/p"),
-            ("sftp://u@h/p?key=/root/id&known_hosts_strategy=Add", "sftp://u@h/p?known_hosts_strategy=Add"),
+            ("sftp://u@h/p?key=/keys/id", "sftp://u@h/p"),
+            ("sftp://u@h/p?key=/keys/id&known_hosts_strategy=Add", "sftp://u@h/p?known_hosts_strategy=Add"),
             ("gcs://b?credential_path=/c&endpoint=https%3A%2F%2Fe", "gcs://b?endpoint=https%3A%2F%2Fe"),
             ("s3://b/p?region=r", "s3://b/p?region=r"),
         ] {

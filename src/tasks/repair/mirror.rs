@@ -2,7 +2,7 @@
 
 use crate::base::time::Time;
 use crate::ops::{Monitor, repair_mirror, sync};
-use crate::repository::mirror_book::MirrorBook;
+use crate::repository::mirror_book::{Finding, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::storage::{MirrorStore, ObjectName};
 use crate::tasks::environment::{Environment, mirrors, repositories};
@@ -93,15 +93,6 @@ pub fn plan(request: &Request, environment: &Environment, monitor: &dyn Monitor)
     Ok(Plan { plan, name: mirror.name, book, view, store, dry_run: request.dry_run, _lock: lock })
 }
 
-/// What a sync or a check was refused for, when that was damage: all of it is mended.
-fn forget_damage(book: &MirrorBook, name: &str, monitor: &dyn Monitor) {
-    for finding in book.findings(name).unwrap_or_default() {
-        if finding.kind == Kind::Damage.word() {
-            mirror_findings::clear(book, name, finding.found_by, monitor);
-        }
-    }
-}
-
 impl Plan {
     /// Sends what is damaged again; nothing in a dry run.
     ///
@@ -128,7 +119,8 @@ impl Plan {
         let report = repair_mirror::execute(&view, &*store, &plan, monitor)?;
         mirror_findings::report_lost(book.remove_damaged_objects(&name, &report.mended), &name, monitor);
         if report.lost.is_empty() {
-            forget_damage(&book, &name, monitor);
+            let is_disproved = |finding: &Finding| finding.kind == Kind::Damage.word();
+            mirror_findings::forget(&book, &name, is_disproved, monitor);
         }
         Ok(Report { plan, report: Some(report) })
     }
