@@ -160,7 +160,7 @@ fn main() {
     repository
         .append(|state, since| {
             state.snapshots.remove(&forgotten);
-            state.marked.insert(forgotten, Mark { kind: MarkedKind::Snapshot, since });
+            state.marked.insert(forgotten, Mark::new(MarkedKind::Snapshot, since));
             Ok(())
         })
         .unwrap();

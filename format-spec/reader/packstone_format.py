@@ -369,7 +369,7 @@ def open_label(data, keys):
 # Head: head.md -------------------------------------------------------------------------------------------------------
 
 SLOTS, SEGMENTS, SNAPSHOTS, MARKED, SWEPT, ANCESTORS, HEAD_CONFIG = 1, 2, 4, 6, 8, 10, 11
-ROW = {SLOTS: "32s", SEGMENTS: "<32sQ", SNAPSHOTS: "<32sQQ", MARKED: "<32sB7sQ", SWEPT: "<32sB7sq", ANCESTORS: "8s"}
+ROW = {SLOTS: "32s", SEGMENTS: "<32sQ", SNAPSHOTS: "<32sQQ", MARKED: "<32sBB6sQqQ", SWEPT: "<32sB7sq", ANCESTORS: "8s"}
 REMOVAL_OF = {3: SEGMENTS, 5: SNAPSHOTS, 7: MARKED, 9: SWEPT}
 FEATURES = ("read", "write", "move")
 
@@ -443,10 +443,17 @@ class Head:
         for entry in rows:
             if kind == SNAPSHOTS:
                 require(1 <= entry[2] <= self.generation, "out-of-range", "arrival")
-            elif kind in (MARKED, SWEPT):
-                require(1 <= entry[1] <= 4, "out-of-range", "kind of what is marked or swept")
+            elif kind == SWEPT:
+                require(1 <= entry[1] <= 4, "out-of-range", "kind of what is swept")
                 zeros(entry[2])
-                require(kind == SWEPT or 1 <= entry[3] <= self.generation, "out-of-range", "since")
+            elif kind == MARKED:
+                _, of, replaced, reserved, since, _, arrival = entry
+                require(1 <= of <= 4, "out-of-range", "kind of what is marked")
+                require(replaced <= 1, "nonzero-reserved", "flags of a mark")
+                zeros(reserved)
+                require(1 <= since <= self.generation, "out-of-range", "since")
+                require(not replaced or of in (2, 3), "out-of-range", "only packs and segments are replaced")
+                require(arrival == 0 or (of == 4 and arrival < since), "out-of-range", "arrival of what is marked")
         return rows
 
     def resolve(self, checkpoint=None):

@@ -104,7 +104,10 @@ def head(v, data):
         *(f"slot {name.hex()}" for (name,) in state[f.SLOTS]),
         *(f"segment {name.hex()} {length}" for name, length in state[f.SEGMENTS]),
         *(f"snapshot {name.hex()} {length} {arrival}" for name, length, arrival in state[f.SNAPSHOTS]),
-        *(f"marked {name.hex()} {kind} {since}" for name, kind, _, since in state[f.MARKED]),
+        *(
+            f"marked {name.hex()} {kind} {since} {time} {arrival}{' replaced' * replaced}"
+            for name, kind, replaced, _, since, time, arrival in state[f.MARKED]
+        ),
         *(f"swept {name.hex()} {kind} {since}" for name, kind, _, since in state[f.SWEPT]),
         *(f"ancestor {beginning.hex()}" for (beginning,) in state[f.ANCESTORS]),
     ]

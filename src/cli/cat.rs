@@ -184,7 +184,10 @@ fn head(opened: &OpenedHead, zone: &TimeZone) -> Fields {
         Fields::new().with("id", id.to_string()).with("length", entry.length).with("arrival", entry.arrival)
     };
     let marked = |(id, mark): (&ObjectId, &Mark)| {
-        Fields::new().with("id", id.to_string()).with("kind", marked_kind(mark.kind)).with("since", mark.since)
+        let time = clock::rfc3339(Time::from_seconds(mark.time), zone);
+        let fields = Fields::new().with("id", id.to_string()).with("kind", marked_kind(mark.kind));
+        let fields = fields.with("since", mark.since).with("time", time).with("replaced", mark.replaced);
+        if mark.arrival == 0 { fields } else { fields.with("arrival", mark.arrival) }
     };
     let swept = |(id, sweep): (&ObjectId, &Sweep)| {
         let since = clock::rfc3339(Time::from_seconds(sweep.since), zone);

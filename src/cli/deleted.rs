@@ -124,7 +124,7 @@ fn row_json<'a>(row: &'a Row, path: &'a mut Vec<u8>, zone: &TimeZone) -> Deletio
     path.extend_from_slice(&row.deletion.path);
     let (restorable, from, until) = match &row.way {
         Way::Live { id, time } => ("live", Some((id, time)), None),
-        Way::Removed { id, time, until } => ("removed", Some((id, time)), *until),
+        Way::Removed { id, time, until } => ("removed", Some((id, time)), Some(*until)),
         Way::Gone => ("no", None, None),
     };
     DeletionJson {
@@ -156,10 +156,9 @@ fn table(page: &Page, zone: &TimeZone) -> String {
         let Deletion { path, kind, size, snapshot_time, found, .. } = &row.deletion;
         let way = match &row.way {
             Way::Live { id, .. } => format!("as long as {} is kept", id.short()),
-            Way::Removed { id, until: Some(until), .. } => {
+            Way::Removed { id, until, .. } => {
                 format!("until {}: undelete {}", clock::show(*until, zone), id.short())
             }
-            Way::Removed { id, until: None, .. } => format!("until pruned: undelete {}", id.short()),
             Way::Gone => "no longer".to_owned(),
         };
         let slash = if *kind == DeletedKind::Directory { "/" } else { "" };

@@ -64,27 +64,32 @@ impl Entry for SnapshotEntry {
 
 impl MarkedKind {
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
-        let kind = match reader.u8()? {
-            1 => Self::Slot,
-            2 => Self::Pack,
-            3 => Self::Segment,
-            4 => Self::Snapshot,
-            _ => return Err(reader.refuse(Reason::OutOfRange { field: "marked kind" })),
-        };
-        reader.zero(7)?;
-        Ok(kind)
+        match reader.u8()? {
+            1 => Ok(Self::Slot),
+            2 => Ok(Self::Pack),
+            3 => Ok(Self::Segment),
+            4 => Ok(Self::Snapshot),
+            _ => Err(reader.refuse(Reason::OutOfRange { field: "marked kind" })),
+        }
     }
 }
 
 impl Entry for Mark {
-    const BYTES: usize = 16;
+    const BYTES: usize = 32;
 
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
-        Ok(Self { kind: MarkedKind::read(reader)?, since: reader.u64()? })
+        let kind = MarkedKind::read(reader)?;
+        let replaced = match reader.u8()? {
+            flags @ (0 | 1) => flags == 1,
+            _ => return Err(reader.refuse(Reason::NonzeroReserved)),
+        };
+        reader.zero(6)?;
+        Ok(Self { kind, replaced, since: reader.u64()?, time: reader.i64()?, arrival: reader.u64()? })
     }
 
     fn write(&self, writer: &mut Writer) {
-        writer.u8(self.kind as u8).zero(7).u64(self.since);
+        writer.u8(self.kind as u8).u8(u8::from(self.replaced)).zero(6);
+        writer.u64(self.since).i64(self.time).u64(self.arrival);
     }
 }
 
@@ -92,7 +97,9 @@ impl Entry for Sweep {
     const BYTES: usize = 16;
 
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
-        Ok(Self { kind: MarkedKind::read(reader)?, since: reader.i64()? })
+        let kind = MarkedKind::read(reader)?;
+        reader.zero(7)?;
+        Ok(Self { kind, since: reader.i64()? })
     }
 
     fn write(&self, writer: &mut Writer) {
@@ -340,7 +347,7 @@ mod tests {
             slots: [id(1)].into(),
             segments: [(id(2), 100), (id(3), 200)].into(),
             snapshots: [(id(4), SnapshotEntry { length: 7, arrival: 1 })].into(),
-            marked: [(id(5), Mark { kind: MarkedKind::Pack, since: 2 })].into(),
+            marked: [(id(5), Mark::new(MarkedKind::Pack, 2))].into(),
             swept: [(id(6), Sweep { kind: MarkedKind::Segment, since: -1 })].into(),
             ancestors: vec![[9; 8]],
         }
@@ -359,8 +366,8 @@ mod tests {
         next.segments.remove(&id(2));
         next.segments.insert(id(12), 300);
         next.snapshots.clear();
-        next.marked.insert(id(5), Mark { kind: MarkedKind::Pack, since: 3 });
-        next.marked.insert(id(2), Mark { kind: MarkedKind::Segment, since: 3 });
+        next.marked.insert(id(5), Mark::new(MarkedKind::Pack, 3));
+        next.marked.insert(id(2), Mark::new(MarkedKind::Segment, 3));
         next.swept.clear();
         next.ancestors.push([8; 8]);
         let difference = Difference::between(&base, &next);

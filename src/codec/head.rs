@@ -24,6 +24,8 @@ pub const SIGNATURE_BYTES: usize = 64;
 pub const BYTES_MAX: usize = 64 << 20;
 /// A difference longer than this is replaced by a checkpoint.
 pub const DIFFERENCE_BYTES_MAX: usize = 1 << 20;
+/// A whole state of at most so many bytes is always a checkpoint: a block of most disks, less what surrounds it.
+pub const CHECKPOINT_BYTES_MIN: usize = 3 << 10;
 /// What is signed begins with this, so that no signature of a head can be one of anything else.
 pub const SIGNATURE_CONTEXT: &[u8] = b"packstone v1 head\0";
 
@@ -319,13 +321,23 @@ pub fn check_succession(previous: &Head, next: &Head) -> Result<()> {
     Ok(())
 }
 
+/// Whether a head is written as a difference of `change` bytes rather than as the `whole`, when so many `heads` name the same checkpoint.
+/// A small state is always written whole: who opens the repository then reads one file, and it takes a block of the disk in either form.
+/// After a checkpoint differences grow with every head; together they take about as much as the next checkpoint when that comes.
+fn is_difference_worth(change: usize, whole: usize, heads: u64) -> bool {
+    let longest = whole.min(DIFFERENCE_BYTES_MAX);
+    let together = (change as u64).saturating_mul(heads) / 2;
+    whole > CHECKPOINT_BYTES_MIN && change <= longest && together <= whole as u64
+}
+
 /// Makes the head that follows `previous` (the first one when there is none) and says that `next` is live: the bytes to
 /// be stored.
 ///
 /// It is a checkpoint when it is the first, when no `checkpoint` is at hand (it must be the one that `previous` names,
-/// `previous` itself included), and when the difference would be longer than the whole state or than
-/// [`DIFFERENCE_BYTES_MAX`]. The ancestors in `next` are not looked at: they follow from `previous`. Optional sections
-/// of `previous` are not carried over: they are about that head alone.
+/// `previous` itself included), when the whole state has at most [`CHECKPOINT_BYTES_MIN`] bytes, and when the difference would be longer
+/// than the whole state or than [`DIFFERENCE_BYTES_MAX`], or longer than the whole state together with the differences before it. The
+/// ancestors in `next` are not looked at: they follow from `previous`. Optional sections of `previous` are not carried over: they are about
+/// that head alone. Marks of its own generation get its `time`.
 ///
 /// # Errors
 /// [`Reason::OtherRepository`] and [`Reason::OtherSigner`] when config, key and heads do not belong together;
@@ -363,6 +375,9 @@ pub fn successor(
         state.ancestors.push(ancestor);
     }
     features.check_write().map_err(refuse)?;
+    for mark in state.marked.values_mut().filter(|mark| mark.since == generation) {
+        mark.time = time.seconds;
+    }
     state.check(generation).map_err(refuse)?;
     let whole = Difference::between(&LiveState::default(), &state);
     let mut difference = None;
@@ -371,8 +386,8 @@ pub fn successor(
             return Err(refuse(Reason::WrongCheckpoint));
         }
         let change = Difference::between(base_state, &state);
-        let longest = whole.encoded_bytes().min(DIFFERENCE_BYTES_MAX);
-        difference = (change.encoded_bytes() <= longest).then_some((change, base.reference()));
+        let worth = is_difference_worth(change.encoded_bytes(), whole.encoded_bytes(), generation - base.generation);
+        difference = worth.then_some((change, base.reference()));
     }
     let (flags, sections, checkpoint, copy) = match difference {
         Some((change, base)) => (0, change, base, None),
@@ -459,10 +474,15 @@ mod tests {
         next
     }
 
+    /// A state that is not always written whole.
+    fn large() -> LiveState {
+        segments(&first(), 1_000, 100)
+    }
+
     #[test]
     fn a_chain_is_published_and_read() {
         let repository = Repository::new();
-        let one = repository.publish(None, None, &first());
+        let one = repository.publish(None, None, &large());
         assert!(one.0.is_checkpoint() && one.0.previous.is_none());
         assert_eq!(one.0.config(), Some(&repository.config));
         let two = repository.publish(Some(&one), Some(&one), &segments(&one.1, 0, 3));
@@ -486,6 +506,43 @@ mod tests {
         assert!(without.0.is_checkpoint(), "no checkpoint at hand");
         let many = segments(&two.1, 0, 30_000);
         assert!(repository.publish(Some(&two), Some(&two), &many).0.is_checkpoint(), "over 1 MiB");
+    }
+
+    /// A small state is written whole, and in a long chain neither one head nor all of them together become long.
+    #[test]
+    fn heads_of_a_long_chain_stay_short() {
+        let repository = Repository::new();
+        let mut checkpoint = repository.publish(None, None, &first());
+        let (mut previous, mut lengths, mut whole) = (checkpoint.clone(), Vec::new(), 0);
+        for generation in 2..3_000 {
+            let next = segments(&previous.1, generation, 1);
+            let pair = |(head, state): &(Head, LiveState)| (head.clone(), state.clone());
+            let (before, base) = (pair(&previous), pair(&checkpoint));
+            let bytes = successor(
+                &repository.signing,
+                Config::id(&repository.config),
+                &repository.config,
+                Some((&before.0, &before.1)),
+                Some((&base.0, &base.1)),
+                &next,
+                Time::from_seconds(1),
+            )
+            .unwrap();
+            let head = repository.parse(&bytes).unwrap();
+            let state = LiveState { ancestors: vec![[0; 8]; generation as usize - 1], ..next };
+            whole = Difference::between(&LiveState::default(), &state).encoded_bytes();
+            assert!(head.is_checkpoint() || whole > CHECKPOINT_BYTES_MIN, "{generation}");
+            lengths.push(bytes.len());
+            // What a reader would resolve, without going through all of it each time.
+            let ancestors = [before.1.ancestors.as_slice(), &[*before.0.id.0.first_chunk().unwrap()]].concat();
+            previous = (head, LiveState { ancestors, ..state });
+            if previous.0.is_checkpoint() {
+                checkpoint = pair(&previous);
+            }
+        }
+        assert_eq!(previous.0.resolve(Some(&checkpoint.0)).unwrap(), previous.1);
+        let all: usize = lengths.iter().sum();
+        assert!(all < lengths.len() * whole / 10, "{all} bytes, the last state has {whole}");
     }
 
     #[test]
@@ -529,9 +586,10 @@ mod tests {
         assert_eq!(make(&foreign, id, &one, &first()), Err(Reason::OtherSigner));
         assert_eq!(make(&repository.signing, RepositoryId([0; 32]), &one, &first()), Err(Reason::OtherRepository));
         let mut next = first();
-        next.marked.insert(ObjectId([1; 32]), Mark { kind: MarkedKind::Slot, since: 1 });
+        next.marked.insert(ObjectId([1; 32]), Mark::new(MarkedKind::Slot, 1));
         assert_eq!(make(&repository.signing, id, &one, &next), Err(Reason::LiveMarked));
-        let two = repository.publish(Some(&one), Some(&one), &first());
-        assert_eq!(make(&repository.signing, id, &two, &first()), Err(Reason::WrongCheckpoint), "two is none");
+        let one = repository.publish(None, None, &large());
+        let two = repository.publish(Some(&one), Some(&one), &large());
+        assert_eq!(make(&repository.signing, id, &two, &large()), Err(Reason::WrongCheckpoint), "two is none");
     }
 }

@@ -53,8 +53,32 @@ impl MarkedKind {
 pub struct Mark {
     /// What it is.
     pub kind: MarkedKind,
+    /// Everything in it lies in live packs or segments too: nobody misses it, so it needs no grace.
+    pub replaced: bool,
     /// Generation of the head that marked it.
     pub since: u64,
+    /// The time of that head, as claimed: seconds since 1970.
+    pub time: i64,
+    /// Of a snapshot, the arrival that it had: who brings it back puts it where it was. Zero for what never was live, and for everything
+    /// else.
+    pub arrival: u64,
+}
+
+impl Mark {
+    /// The mark of something that was not live. Its time is filled in by whoever signs the head.
+    #[must_use]
+    pub const fn new(kind: MarkedKind, since: u64) -> Self {
+        Self { kind, replaced: false, since, time: 0, arrival: 0 }
+    }
+
+    /// Only packs and segments are replaced, and only snapshots have an arrival, which was before the mark.
+    const fn is_sound(&self) -> bool {
+        match self.kind {
+            MarkedKind::Slot => !self.replaced && self.arrival == 0,
+            MarkedKind::Pack | MarkedKind::Segment => self.arrival == 0,
+            MarkedKind::Snapshot => !self.replaced && self.arrival < self.since,
+        }
+    }
 }
 
 /// A swept object: gone or going, never to come back.
@@ -94,6 +118,20 @@ impl LiveState {
         digest
     }
 
+    /// Takes an object out of the lists of what is live and marks it, in a head of generation `since`.
+    pub fn mark(&mut self, id: ObjectId, kind: MarkedKind, since: u64) {
+        self.slots.remove(&id);
+        self.segments.remove(&id);
+        let arrival = self.snapshots.remove(&id).map_or(0, |entry| entry.arrival);
+        self.marked.insert(id, Mark { arrival, ..Mark::new(kind, since) });
+    }
+
+    /// As [`LiveState::mark`], for a pack or segment whose whole content lies in other live ones.
+    pub fn replace(&mut self, id: ObjectId, kind: MarkedKind, since: u64) {
+        self.segments.remove(&id);
+        self.marked.insert(id, Mark { replaced: true, ..Mark::new(kind, since) });
+    }
+
     /// True when slots, segments or snapshots list it.
     #[must_use]
     pub fn lists(&self, id: &ObjectId) -> bool {
@@ -112,7 +150,7 @@ impl LiveState {
     ///
     /// # Errors
     /// [`Reason::NoSlots`], [`Reason::LiveMarked`] when an object is on more than one of live, marked and swept,
-    /// [`Reason::OutOfRange`] for more than [`SLOTS_MAX`] slots or a generation from the future.
+    /// [`Reason::OutOfRange`] for more than [`SLOTS_MAX`] slots, a generation from the future, or a mark that its kind cannot have.
     pub fn check(&self, generation: u64) -> Result<(), Reason> {
         if self.slots.is_empty() {
             return Err(Reason::NoSlots);
@@ -125,6 +163,9 @@ impl LiveState {
         }
         if self.marked.values().any(|mark| mark.since == 0 || mark.since > generation) {
             return Err(Reason::OutOfRange { field: "mark's generation" });
+        }
+        if self.marked.values().any(|mark| !mark.is_sound()) {
+            return Err(Reason::OutOfRange { field: "mark" });
         }
         let listed_twice = |id: &ObjectId| self.lists(id) || self.swept.contains_key(id);
         if self.marked.keys().any(listed_twice) || self.swept.keys().any(|id| self.lists(id)) {
@@ -177,7 +218,7 @@ mod tests {
             slots: [id(1)].into(),
             segments: [(id(2), 100), (id(3), 200)].into(),
             snapshots: [(id(4), SnapshotEntry { length: 7, arrival: 1 })].into(),
-            marked: [(id(5), Mark { kind: MarkedKind::Pack, since: 2 })].into(),
+            marked: [(id(5), Mark::new(MarkedKind::Pack, 2))].into(),
             swept: [(id(6), Sweep { kind: MarkedKind::Segment, since: -1 })].into(),
             ancestors: vec![[9; 8]],
         }
@@ -199,13 +240,28 @@ mod tests {
         );
         for live in [1, 2, 4, 6] {
             let mut marked = state();
-            marked.marked.insert(id(live), Mark { kind: MarkedKind::Snapshot, since: 1 });
+            marked.marked.insert(id(live), Mark::new(MarkedKind::Snapshot, 1));
             assert_eq!(marked.check(2), Err(Reason::LiveMarked));
         }
         for live in [1, 2, 4, 5] {
             let mut swept = state();
             swept.swept.insert(id(live), Sweep { kind: MarkedKind::Snapshot, since: 1 });
             assert_eq!(swept.check(2), Err(Reason::LiveMarked));
+        }
+        let mark = |mark: Mark| {
+            let mut marked = state();
+            marked.marked.insert(id(7), mark);
+            marked.check(2)
+        };
+        let sound = |kind, replaced, arrival| mark(Mark { replaced, arrival, ..Mark::new(kind, 2) });
+        let [snapshot, segment, slot, pack] = MarkedKind::ALL;
+        for (kind, replaced, arrival) in [(pack, true, 0), (segment, true, 0), (snapshot, false, 1), (slot, false, 0)] {
+            assert_eq!(sound(kind, replaced, arrival), Ok(()));
+        }
+        let wrong = [(slot, true, 0), (snapshot, true, 0), (snapshot, false, 2), (pack, false, 1), (segment, true, 1)];
+        for (kind, replaced, arrival) in wrong.into_iter().chain([(slot, false, 1)]) {
+            let refused = Err(Reason::OutOfRange { field: "mark" });
+            assert_eq!(sound(kind, replaced, arrival), refused, "{kind:?} {replaced} {arrival}");
         }
         let late = |s: &mut LiveState| {
             s.snapshots.insert(id(7), SnapshotEntry { length: 1, arrival: 3 });

@@ -11,7 +11,7 @@
 //! what was swept. Between the walk and the head a sweep may come first; the head then is not published.
 
 use crate::base::lock::{into_inner, lock};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Mutex;
 
 use super::order::{Order, Stamp};
@@ -83,41 +83,32 @@ fn list_once(repository: &Repository) -> Result<Vec<Marked>> {
             Marked { id, since, replaced_by: successor(first), snapshot }
         })
         .collect();
-    let readable = all.iter().filter_map(|marked| Some((marked.id, marked.since, marked.snapshot.as_ref().ok()?)));
+    let readable = all.iter().filter_map(|marked| Some((marked.id, marked.snapshot.as_ref().ok()?)));
     let places = order(repository, &tip, readable)?;
     all.sort_by_key(|marked| (places.position(&marked.id), marked.since, marked.id));
     Ok(all)
 }
 
-/// Where removed snapshots, each with the generation that removed it, stand among the live ones. The arrival of each is the one that it
-/// had; where the head that said so is gone, or none ever did, it counts as having arrived when it was removed, or last.
+/// Where removed snapshots stand among the live ones. The arrival of each is the one that it had; one that never was live counts as
+/// having arrived when it was marked, or last.
 ///
 /// # Errors
 /// Nothing more can be read at all.
 pub(super) fn order<'a>(
     repository: &Repository,
     tip: &Tip,
-    removed: impl Iterator<Item = (ObjectId, Option<u64>, &'a Snapshot)>,
+    removed: impl Iterator<Item = (ObjectId, &'a Snapshot)>,
 ) -> repository::Result<Order> {
     let mut stamps: Vec<Stamp> = Vec::new();
-    let mut states: HashMap<u64, Option<LiveState>> = HashMap::new();
-    for (id, since, snapshot) in removed {
-        let arrival = since.map_or(u64::MAX, |since| {
-            let state = states.entry(since).or_insert_with(|| state_before(repository, tip, since).unwrap_or_default());
-            state.as_ref().and_then(|state| state.snapshots.get(&id)).map_or(since, |entry| entry.arrival)
-        });
+    for (id, snapshot) in removed {
+        let mark = tip.state.marked.get(&id);
+        let arrival = mark.map_or(u64::MAX, |mark| if mark.arrival == 0 { mark.since } else { mark.arrival });
         stamps.push(Stamp { arrival, ..Stamp::of(&tip.state, id, snapshot) });
     }
     for (id, snapshot) in repository.snapshots()? {
         stamps.extend(snapshot.ok().map(|snapshot| Stamp::of(&tip.state, id, &snapshot)));
     }
     Ok(Order::new(&stamps, Time::now()))
-}
-
-/// The state before the generation that set a mark.
-fn state_before(repository: &Repository, tip: &Tip, since: u64) -> Result<Option<LiveState>> {
-    let key = &repository.config().verifying_key;
-    Ok(chain::earlier(repository.storage(), key, repository.id(), tip, since.saturating_sub(1))?)
 }
 
 /// Snapshots that lie there and of which the head says nothing.
@@ -132,9 +123,8 @@ fn unlisted(repository: &Repository, tip: &Tip) -> repository::Result<Vec<Object
 pub struct Return {
     /// Its id.
     pub id: ObjectId,
+    /// With the arrival that it had; zero when it never was live: it arrives anew.
     entry: SnapshotEntry,
-    /// True when the head that first listed it is gone: it arrives anew.
-    arrives_anew: bool,
     /// True when the newest head says nothing of it.
     is_unlisted: bool,
 }
@@ -227,14 +217,12 @@ fn not_yet(id: ObjectId, error: Error) -> Error {
     }
 }
 
-/// Its entry as it was; the head that said so may be gone.
+/// Its entry as it was.
 fn arrival(repository: &Repository, tip: &Tip, id: ObjectId) -> Result<Return> {
     let length = repository.storage().length(&ObjectName::Snapshot(id)).map_err(repository::Error::from)?;
-    let since = tip.state.marked.get(&id).map_or(0, |mark| mark.since);
-    let earlier = state_before(repository, tip, since)?;
-    let known = earlier.and_then(|state| state.snapshots.get(&id).copied());
-    let entry = SnapshotEntry { length, arrival: known.map_or(0, |entry| entry.arrival) };
-    Ok(Return { id, entry, arrives_anew: known.is_none(), is_unlisted: !tip.state.marked.contains_key(&id) })
+    let mark = tip.state.marked.get(&id);
+    let entry = SnapshotEntry { length, arrival: mark.map_or(0, |mark| mark.arrival) };
+    Ok(Return { id, entry, is_unlisted: mark.is_none() })
 }
 
 fn find(repository: &Repository, tip: &Tip, unlisted: &[ObjectId], digits: &str) -> Result<ObjectId> {
@@ -294,7 +282,7 @@ pub fn execute(repository: &Repository, plan: &Plan) -> Result<HeadRef> {
             // Also one that was marked since the walk.
             state.marked.remove(pack);
         }
-        for Return { id, entry, arrives_anew, is_unlisted } in &plan.snapshots {
+        for Return { id, entry, is_unlisted } in &plan.snapshots {
             if state.swept.contains_key(id) {
                 return Err(swept("snapshot", id));
             }
@@ -303,7 +291,7 @@ pub fn execute(repository: &Repository, plan: &Plan) -> Result<HeadRef> {
             if state.marked.remove(id).is_none() && !is_there {
                 return Err(repository::Error::Overtaken { what: ObjectName::Snapshot(*id) });
             }
-            let arrival = if *arrives_anew { generation } else { entry.arrival };
+            let arrival = if entry.arrival == 0 { generation } else { entry.arrival };
             state.snapshots.insert(*id, SnapshotEntry { arrival, ..*entry });
         }
         Ok(())

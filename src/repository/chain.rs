@@ -207,8 +207,35 @@ pub(super) fn generation(name: &ObjectName) -> u64 {
 /// [`Error::NoHead`] when none verifies, [`Error::Fork`] when two of the newest generation do, [`Error::Missing`] or
 /// [`Error::Damaged`] for its checkpoint.
 pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: RepositoryId) -> Result<Tip> {
+    let mut names = head_names(storage)?;
+    loop {
+        let found = newest_of(storage, verifying_key, repository, names.clone());
+        let is_whole = found.as_ref().is_ok_and(|tip| tip.unreadable.is_none() && tip.incomplete.is_none());
+        if is_whole {
+            return found;
+        }
+        // Others may have published so many heads since the listing that these are gone.
+        let again = head_names(storage)?;
+        if again.first().map(generation) <= names.first().map(generation) {
+            return found;
+        }
+        names = again;
+    }
+}
+
+/// The names of all files under `heads/`, the newest first.
+fn head_names(storage: &dyn Storage) -> Result<Vec<ObjectName>> {
     let mut names: Vec<ObjectName> = storage.list(Folder::Heads)?.into_iter().map(|listed| listed.name).collect();
     names.sort_unstable_by_key(|name| std::cmp::Reverse((generation(name), name.id())));
+    Ok(names)
+}
+
+fn newest_of(
+    storage: &dyn Storage,
+    verifying_key: &[u8; 32],
+    repository: RepositoryId,
+    names: Vec<ObjectName>,
+) -> Result<Tip> {
     let found = names.len();
     let (mut junk, mut hidden, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
     let (mut unreadable, mut incomplete) = (None, None);
@@ -326,35 +353,6 @@ pub(super) fn complete(
         unreadable: None,
         incomplete: None,
     })
-}
-
-/// What an earlier head of the chain before `tip` said; none when it, or its checkpoint, is gone or cannot be read.
-///
-/// # Errors
-/// When the folder of heads cannot be listed, or nothing can be read at all.
-pub fn earlier(
-    storage: &dyn Storage,
-    verifying_key: &[u8; 32],
-    repository: RepositoryId,
-    tip: &Tip,
-    wanted: u64,
-) -> Result<Option<LiveState>> {
-    let read = |name: &ObjectName| match examine(storage, name, verifying_key, repository) {
-        Ok(Candidate::Valid(head)) => Ok(Some(head)),
-        Err(error) if error.is_unavailable() => Err(error),
-        _ => Ok(None),
-    };
-    let is_wanted = |name: &ObjectName| {
-        generation(name) == wanted && name.id().is_some_and(|id| tip.state.is_ancestor(wanted, &id))
-    };
-    let names = storage.list(Folder::Heads)?.into_iter().map(|listed| listed.name);
-    let found = names.filter(is_wanted).find_map(|name| read(&name).transpose()).transpose()?;
-    let Some(head) = found else { return Ok(None) };
-    if head.is_checkpoint() {
-        return Ok(head.resolve(None).ok());
-    }
-    let checkpoint = read(&name_of(head.checkpoint()))?;
-    Ok(checkpoint.and_then(|checkpoint| head.resolve(Some(&checkpoint)).ok()))
 }
 
 /// The object that holds the head with this reference.

@@ -236,7 +236,11 @@ impl Error {
     /// True when this process could not read an object now: nothing is known of its bytes. Never damage.
     #[must_use]
     pub fn is_unreadable(&self) -> bool {
-        matches!(self, Self::Storage(error) if !error.kind.is_about_object())
+        match self {
+            Self::Storage(error) => !error.kind.is_about_object(),
+            Self::Overtaken { .. } => true,
+            _ => false,
+        }
     }
 
     /// True when the disk failed under one object. Where the others can be read it may be a bad sector, and another copy of

@@ -180,7 +180,7 @@ mod tests {
     use crate::repository::error::Error;
     use crate::repository::keyring::NewSlot;
     use crate::repository::lock::Locks;
-    use crate::repository::{CreateOptions, ObjectName, Stored};
+    use crate::repository::{CreateOptions, ObjectName, Stored, fixture};
     use crate::storage::Storage;
     use crate::storage::local::Local;
 
@@ -212,17 +212,17 @@ mod tests {
         let made = Repository::create(access(&place, Some(memory("state"))), &[slot], &options).unwrap();
         let id = made.id();
         assert_eq!(made.freshness().grade, Grade::Remembered, "a new one");
-        made.append(|_, _| Ok(())).unwrap();
+        assert_eq!(fixture::fill(&made), 4);
         let older = made.append(|_, _| Ok(())).unwrap();
         let tip = made.tip();
         let before = Some((&*tip.head, &*tip.state));
         let bytes =
             head::successor(made.keys().signing(), id, &made.config_bytes, before, None, &tip.state, Time::now());
         let bytes = bytes.unwrap();
-        let checkpoint = HeadRef { generation: 4, id: ObjectId::of(&bytes) };
+        let checkpoint = HeadRef { generation: 6, id: ObjectId::of(&bytes) };
         assert!(matches!(made.storage().put(&chain::name_of(checkpoint), &bytes), Ok(Stored::Created)));
         let newest = made.append(|_, _| Ok(())).unwrap();
-        assert_eq!((newest.generation, made.tip().head.checkpoint()), (5, checkpoint));
+        assert_eq!((newest.generation, made.tip().head.checkpoint()), (7, checkpoint));
         drop(made);
         Local::open(&place).unwrap().remove(&chain::name_of(checkpoint)).unwrap();
 

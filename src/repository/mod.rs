@@ -512,8 +512,12 @@ impl Repository {
             other => other?,
         };
         // It is published, whatever happens from here on: who hears an error would take a removed key for a live one.
-        if let Err(error) = self.refresh() {
-            self.warn(format!("head {} was published and could not be read back: {error}", head.generation));
+        match self.refresh() {
+            // Under the append lock, so that each is removed once. What cannot be removed now, the next head will.
+            Ok(()) => drop(self.thin_heads_above(sweep::HEADS_MAX)),
+            Err(error) => {
+                self.warn(format!("head {} was published and could not be read back: {error}", head.generation));
+            }
         }
         Ok(head)
     }
@@ -575,9 +579,28 @@ impl Repository {
     /// # Errors
     /// [`Error::ChunkMissing`], or the damage that was found.
     pub fn chunk(&self, kind: PackKind, chunk: &ChunkRef) -> Result<Chunk> {
-        let place = self.locate(chunk)?;
-        let generation = self.tip().reference().generation;
-        self.blocks.chunk(self.storage(), &self.keys, kind, chunk, &place, generation)
+        let read = || {
+            let place = self.locate(chunk)?;
+            let generation = self.tip().reference().generation;
+            let read = self.blocks.chunk(self.storage(), &self.keys, kind, chunk, &place, generation);
+            read.map_err(|error| self.unless_swept(error))
+        };
+        match read() {
+            // What was replaced lies elsewhere now.
+            Err(Error::Overtaken { .. }) => self.refresh().and_then(|()| read()),
+            read => read,
+        }
+    }
+
+    /// A pack that is missing is no damage when this reader has no pin (a disk that it may not write to) and heads were published since it
+    /// read the newest one: it may have been swept.
+    fn unless_swept(&self, error: Error) -> Error {
+        let Error::Missing { object: what @ ObjectName::Pack(_), .. } = error else { return error };
+        let has_moved = || {
+            let newest = chain::newest(self.storage(), &self.config.verifying_key, self.id());
+            newest.is_ok_and(|tip| tip.reference() != self.tip().reference())
+        };
+        if lock(&self.pin).is_none() && has_moved() { Error::Overtaken { what } } else { error }
     }
 
     /// Reads and opens one block, for a reader that wants all of it once.
@@ -586,7 +609,7 @@ impl Repository {
     /// The damage that was found.
     pub fn block(&self, kind: PackKind, place: &index::Place) -> Result<Vec<u8>> {
         let generation = self.tip().reference().generation;
-        self.blocks.open(self.storage(), &self.keys, kind, place, generation)
+        self.blocks.open(self.storage(), &self.keys, kind, place, generation).map_err(|error| self.unless_swept(error))
     }
 
     /// Reads one live snapshot.

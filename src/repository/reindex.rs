@@ -8,7 +8,7 @@ use super::error::{Error, Result};
 use super::{Repository, chain, random};
 use crate::base::id::ObjectId;
 use crate::codec::head::HeadRef;
-use crate::codec::live_state::{Mark, MarkedKind};
+use crate::codec::live_state::MarkedKind;
 use crate::codec::segment::{self, Segment, SegmentPack};
 use crate::storage::ObjectName;
 
@@ -63,11 +63,10 @@ impl Repository {
                 return Err(overtaken());
             }
             for id in change.replaced {
-                state.segments.remove(&id);
-                state.marked.insert(id, Mark { kind: MarkedKind::Segment, since: generation });
+                state.mark(id, MarkedKind::Segment, generation);
             }
             for id in change.gone {
-                state.marked.insert(id, Mark { kind: MarkedKind::Pack, since: generation });
+                state.mark(id, MarkedKind::Pack, generation);
             }
             for id in change.revived {
                 state.marked.remove(&id);

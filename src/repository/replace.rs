@@ -7,7 +7,7 @@ use super::error::{Error, Result};
 use super::{Repository, random};
 use crate::base::id::ObjectId;
 use crate::codec::head::HeadRef;
-use crate::codec::live_state::{Mark, MarkedKind, SnapshotEntry};
+use crate::codec::live_state::{MarkedKind, SnapshotEntry};
 use crate::codec::snapshot::{self, Snapshot};
 use crate::storage::ObjectName;
 
@@ -37,11 +37,11 @@ impl Repository {
         }
         let head = self.append(|state, generation| {
             for (old, id, length) in &stored {
-                let Some(entry) = state.snapshots.remove(old) else {
+                let Some(entry) = state.snapshots.get(old).copied() else {
                     return Err(Error::Overtaken { what: ObjectName::Snapshot(*old) });
                 };
                 state.snapshots.insert(*id, SnapshotEntry { length: *length, arrival: entry.arrival });
-                state.marked.insert(*old, Mark { kind: MarkedKind::Snapshot, since: generation });
+                state.mark(*old, MarkedKind::Snapshot, generation);
             }
             Ok(())
         })?;

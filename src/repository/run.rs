@@ -31,7 +31,7 @@ use super::{Repository, random};
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::head::HeadRef;
 use crate::codec::key_tree::ChunkKind;
-use crate::codec::live_state::{LiveState, Mark, MarkedKind, SnapshotEntry};
+use crate::codec::live_state::{LiveState, MarkedKind, SnapshotEntry};
 use crate::codec::pack::{Block, PackKind};
 use crate::codec::segment::{self, Segment, SegmentPack};
 use crate::codec::snapshot::{self, Snapshot};
@@ -459,8 +459,7 @@ impl<'r> Run<'r> {
                 let entry = entry.ok_or(Error::Overtaken { what: ObjectName::Snapshot(*from) })?;
                 state.snapshots.insert(*id, SnapshotEntry { length: *length, arrival: entry.arrival });
                 if replace {
-                    state.snapshots.remove(from);
-                    state.marked.insert(*from, Mark { kind: MarkedKind::Snapshot, since: generation });
+                    state.mark(*from, MarkedKind::Snapshot, generation);
                 }
             }
             Ok(())
@@ -482,7 +481,7 @@ impl<'r> Run<'r> {
                 state.marked.remove(&pack);
             }
             for pack in &self.given_up {
-                state.marked.insert(*pack, Mark { kind: MarkedKind::Pack, since: generation });
+                state.mark(*pack, MarkedKind::Pack, generation);
             }
             state.segments.extend(segments);
             change(state, generation)

@@ -15,7 +15,7 @@
 //!   append lock. Clocks only ever make a sweep later.
 //! - A file is removed only when the newest head lists it as swept, and nobody publishes another one meanwhile.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Repository;
@@ -64,27 +64,12 @@ pub struct Swept {
 pub type Quarantined = (Vec<(ObjectId, String)>, Option<Pinned>);
 
 impl Repository {
-    /// When the head of a generation was written, by its own claim; of the next one that is still there when it is gone. `None`
-    /// when there is none.
-    fn time_of(&self, generation: u64, heads: &[(u64, ObjectName)]) -> Option<Time> {
-        heads.iter().filter(|(found, _)| *found >= generation).find_map(|(_, name)| {
-            let bytes = self.storage().read(name, chain::HEAD_BYTES_MAX).ok()?;
-            let head = Head::parse(&bytes, &self.config().verifying_key, self.id()).ok()?;
-            Some(head.time())
-        })
-    }
-
-    /// When a generation was published, by its own claim; the next one that is still there when its head is gone.
-    ///
-    /// # Errors
-    /// The heads cannot be listed.
-    pub fn head_time(&self, generation: u64) -> Result<Option<Time>> {
-        Ok(self.time_of(generation, &self.heads()?))
-    }
-
     /// The earliest time that any kept head gives, this one among them.
     pub(super) fn earliest_head_time(&self, tip: &Tip) -> Result<Time> {
-        let times = self.heads()?.into_iter().filter_map(|head| self.time_of(head.0, std::slice::from_ref(&head)));
+        let times = self.heads()?.into_iter().filter_map(|(_, name)| {
+            let bytes = self.storage().read(&name, chain::HEAD_BYTES_MAX).ok()?;
+            Some(Head::parse(&bytes, &self.config().verifying_key, self.id()).ok()?.time())
+        });
         Ok(times.chain([tip.head.time()]).min().unwrap_or_default())
     }
 
@@ -114,21 +99,17 @@ impl Repository {
             return Ok(sweepable);
         }
         let oldest = self.oldest_pin()?;
-        let heads = self.heads()?;
         // A repair of the index marks packs that are gone. Swept, a copy that turns up could never come back.
         let packs: HashSet<ObjectId> =
             self.storage().list(Folder::Packs)?.into_iter().filter_map(|found| found.name.id()).collect();
-        let mut times: HashMap<u64, Time> = HashMap::new();
         let mut pinned_since = None;
         for (id, mark) in &tip.state.marked {
             if mark.kind == MarkedKind::Pack && !packs.contains(id) {
                 continue;
             }
             let entry = (*id, *mark);
-            let time =
-                *times.entry(mark.since).or_insert_with(|| self.time_of(mark.since, &heads).unwrap_or(tip.head.time()));
-            let ends = Time { seconds: time.seconds.saturating_add_unsigned(grace.as_secs()), ..time };
-            if !grace.is_zero() && ends > now {
+            let ends = Time::from_seconds(mark.time.saturating_add_unsigned(grace.as_secs()));
+            if !grace.is_zero() && !mark.replaced && ends > now {
                 let (first, last) = sweepable.grace_ends.unwrap_or((ends, ends));
                 sweepable.grace_ends = Some((first.min(ends), last.max(ends)));
                 sweepable.in_grace.push(entry);
@@ -141,6 +122,30 @@ impl Repository {
         }
         sweepable.holder = oldest.filter(|_| pinned_since.is_some());
         Ok(sweepable)
+    }
+
+    /// Sweeps what was replaced, and removes it, unless another process relies on it. From now on this one relies on the newest head alone.
+    ///
+    /// # Errors
+    /// As [`Repository::pin_newest`] and [`Repository::sweep`].
+    fn sweep_replaced(&self, now: Time) -> Result<Swept> {
+        if !self.tip().state.marked.values().any(|mark| mark.replaced) {
+            return Ok(Swept::default());
+        }
+        self.pin_newest()?;
+        let mut ready = self.sweepable(Duration::MAX, now)?.ready;
+        ready.retain(|(_, mark)| mark.replaced);
+        if ready.is_empty() { Ok(Swept::default()) } else { self.sweep(&ready, now) }
+    }
+
+    /// Sweeps what was replaced, and removes it, unless another process relies on it: after something was acknowledged that no failure takes
+    /// back, so one becomes a warning. From now on this process relies on the newest head alone.
+    pub fn sweep_replaced_or_warn(&self) {
+        if let Err(error) = self.sweep_replaced(Time::now()) {
+            self.warn(format!(
+                "small packs that were merged are there still, and the next backup removes them: {error}"
+            ));
+        }
     }
 
     /// Publishes what is `ready` as swept, and then removes the files of everything that is. Whatever was revived in the
@@ -249,38 +254,38 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes heads that nobody needs: all but the newest [`HEADS_KEPT`], the heads that marks refer to, the checkpoints of
-    /// all these, and those that a running process has pinned. Returns how many.
+    /// Removes heads that nobody needs: all but the newest [`HEADS_KEPT`], their checkpoints, and those that a running process has
+    /// pinned. Returns how many.
     ///
     /// # Errors
     /// The heads or pins cannot be listed.
     pub fn thin_heads(&self) -> Result<u64> {
+        self.thin_heads_above(0)
+    }
+
+    /// As [`Repository::thin_heads`], when there are more heads than so many.
+    pub(super) fn thin_heads_above(&self, count: usize) -> Result<u64> {
         let tip = self.tip();
         let newest = tip.reference().generation;
         let Some(limit) = newest.checked_sub(HEADS_KEPT) else { return Ok(0) };
         let heads = self.heads()?;
-        // A mark counts its grace from its own head; when it is taken back, the head before says what was marked.
-        let of_marks = tip.state.marked.values().flat_map(|mark| [mark.since, mark.since.saturating_sub(1)]);
-        let mut needed: BTreeSet<u64> = of_marks.collect();
-        let oldest = self.oldest_pin()?.map_or(u64::MAX, |pinned| pinned.generation);
-        for (generation, name) in &heads {
-            if *generation <= limit && *generation < oldest && !needed.contains(generation) {
-                continue;
-            }
-            let parsed = self.storage().read(name, chain::HEAD_BYTES_MAX).ok();
-            match parsed.and_then(|bytes| Head::parse(&bytes, &self.config().verifying_key, self.id()).ok()) {
-                Some(head) => drop(needed.insert(head.checkpoint().generation)),
-                // What cannot be read may need any of them.
-                None if *generation <= newest => return Ok(0),
-                None => {}
-            }
+        if heads.len() <= count {
+            return Ok(0);
         }
+        let is_own = |(generation, name): &&(u64, ObjectName)| {
+            *generation == newest || name.id().is_some_and(|id| tip.state.is_ancestor(*generation, &id))
+        };
+        let oldest = self.oldest_pin()?.map_or(u64::MAX, |pinned| pinned.generation);
+        let cut = oldest.min(limit + 1);
+        // Every later head names the same checkpoint, or one that is kept because it is later itself.
+        let Some((_, first)) = heads.iter().find(|head| head.0 >= cut && is_own(head)) else { return Ok(0) };
+        let parsed = self.storage().read(first, chain::HEAD_BYTES_MAX).ok();
+        let parsed = parsed.and_then(|bytes| Head::parse(&bytes, &self.config().verifying_key, self.id()).ok());
+        // What cannot be read may need any of them.
+        let Some(checkpoint) = parsed.map(|head| head.checkpoint().generation) else { return Ok(0) };
         let mut removed = 0;
-        for (generation, name) in heads {
-            let own = tip.state.is_ancestor(generation, &name.id().unwrap_or(tip.reference().id));
-            if own && generation <= limit && generation < oldest && !needed.contains(&generation) {
-                removed += u64::from(self.storage().remove(&name).is_ok());
-            }
+        for (_, name) in heads.iter().filter(|head| head.0 < cut && head.0 != checkpoint && is_own(head)) {
+            removed += u64::from(self.storage().remove(name).is_ok());
         }
         Ok(removed)
     }
@@ -290,6 +295,9 @@ impl Repository {
 const REMOVED_AT_ONCE: usize = 256;
 /// How long others may then do so.
 const LET_OTHERS_PUBLISH: Duration = Duration::from_millis(200);
+
+/// More heads than so many are thinned by whoever publishes the next one.
+pub(super) const HEADS_MAX: usize = 2 * HEADS_KEPT as usize;
 
 /// Heads that are kept besides their checkpoints. format-spec/head.md.
 pub const HEADS_KEPT: u64 = 16;
@@ -328,7 +336,7 @@ mod tests {
             })
             .collect();
         let mark = |state: &mut LiveState, since| {
-            state.marked.extend(packs.iter().map(|id| (*id, Mark { kind: MarkedKind::Pack, since })));
+            state.marked.extend(packs.iter().map(|id| (*id, Mark::new(MarkedKind::Pack, since))));
             Ok(())
         };
         repository.append(mark).unwrap();

@@ -113,7 +113,7 @@ mod tests {
     fn mark(repository: &Repository, id: ObjectId, kind: MarkedKind) -> (ObjectId, Mark) {
         let change = |state: &mut LiveState, since| {
             state.segments.remove(&id);
-            state.marked.insert(id, Mark { kind, since });
+            state.marked.insert(id, Mark::new(kind, since));
             Ok(())
         };
         repository.append(change).unwrap();

@@ -67,7 +67,7 @@ fn forget(repository: &Repository, ids: &[ObjectId]) {
     let marked = |state: &mut packstone::codec::live_state::LiveState, generation| {
         for id in ids {
             state.snapshots.remove(id).unwrap();
-            state.marked.insert(*id, Mark { kind: MarkedKind::Snapshot, since: generation });
+            state.marked.insert(*id, Mark::new(MarkedKind::Snapshot, generation));
         }
         Ok(())
     };

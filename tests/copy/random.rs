@@ -92,7 +92,7 @@ impl World {
                 let mark = |state: &mut packstone::codec::live_state::LiveState, generation| {
                     for id in &gone {
                         state.snapshots.remove(id).unwrap();
-                        state.marked.insert(*id, Mark { kind: MarkedKind::Snapshot, since: generation });
+                        state.marked.insert(*id, Mark::new(MarkedKind::Snapshot, generation));
                     }
                     Ok(())
                 };

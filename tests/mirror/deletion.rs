@@ -70,7 +70,7 @@ fn forget_and_prune(home: &mut Home) {
             for id in state.snapshots.keys().copied().collect::<Vec<_>>() {
                 if Some(id) != newest {
                     state.snapshots.remove(&id);
-                    state.marked.insert(id, Mark { kind: MarkedKind::Snapshot, since });
+                    state.marked.insert(id, Mark::new(MarkedKind::Snapshot, since));
                 }
             }
             Ok(())

@@ -114,7 +114,7 @@ impl World {
     fn forget(&self, id: ObjectId) {
         let change = |state: &mut packstone::codec::live_state::LiveState, since| {
             assert!(state.snapshots.remove(&id).is_some());
-            state.marked.insert(id, Mark { kind: MarkedKind::Snapshot, since });
+            state.marked.insert(id, Mark::new(MarkedKind::Snapshot, since));
             Ok(())
         };
         self.open(None).append(change).unwrap();
@@ -399,7 +399,7 @@ fn two_prunes_never_drop_both_copies_of_a_chunk_whenever_the_second_runs() {
                 let repository = open(Arc::new(Local::open_with_disk(disk.clone())));
                 let forget = |state: &mut packstone::codec::live_state::LiveState, since| {
                     if state.snapshots.remove(&first).is_some() {
-                        state.marked.insert(first, Mark { kind: MarkedKind::Snapshot, since });
+                        state.marked.insert(first, Mark::new(MarkedKind::Snapshot, since));
                     }
                     Ok(())
                 };

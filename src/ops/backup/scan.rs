@@ -22,7 +22,7 @@ use crate::base::shortage::{is_shortage, share_of_open_files};
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::deletion_log::DeletedKind;
-use crate::codec::live_state::{LiveState, MarkedKind};
+use crate::codec::live_state::{LiveState, Mark, MarkedKind};
 use crate::codec::snapshot::ProblemKind;
 use crate::codec::tree::{Entry, Metadata, Node};
 use crate::files::directory::Directory;
@@ -99,12 +99,12 @@ impl<'r> Level<'r> {
 
 /// True when packs or segments were marked since the snapshot arrived. A prune marks none that a live snapshot needs, but
 /// packs that are gone are marked too, when the index is repaired, and segments that are gone or damaged: nobody knows which
-/// packs those listed, and one that went with its segment has no mark. A file may only be taken over from a snapshot that
-/// has it.
+/// packs those listed, and one that went with its segment has no mark. What was replaced is not among them: everything in it was opened
+/// and lies in others. A file may only be taken over from a snapshot that has it.
 pub(in crate::ops) fn may_have_lost(state: &LiveState, snapshot: ObjectId) -> bool {
     let arrival = state.snapshots.get(&snapshot).map_or(0, |entry| entry.arrival);
-    let loses = |kind| matches!(kind, MarkedKind::Pack | MarkedKind::Segment);
-    state.marked.values().any(|mark| loses(mark.kind) && mark.since >= arrival)
+    let loses = |mark: &Mark| matches!(mark.kind, MarkedKind::Pack | MarkedKind::Segment) && !mark.replaced;
+    state.marked.values().any(|mark| loses(mark) && mark.since >= arrival)
 }
 
 /// The first stage.

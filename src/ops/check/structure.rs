@@ -10,7 +10,7 @@ use super::trees::reason;
 use super::{Finding, Remedy, read_twice};
 use crate::base::id::ObjectId;
 use crate::base::time::Time;
-use crate::codec::head::{self, Head, HeadRef};
+use crate::codec::head::{self, Head};
 use crate::codec::live_state::MarkedKind;
 use crate::codec::snapshot::Snapshot;
 use crate::ops::order::{Order, Stamp};
@@ -21,6 +21,8 @@ use crate::storage::{ErrorKind, Folder, ObjectName};
 
 /// Segments that are open at the same time, at most.
 const SEGMENTS_AT_ONCE: usize = 8;
+/// Heads that are read at the same time, at most: one may have 64 MiB.
+const HEADS_AT_ONCE: usize = 4;
 /// Newest heads that must follow one another without a gap. format-spec/head.md: the last 16 are kept.
 const HEADS_KEPT: u64 = 16;
 /// Strange names that are told one by one.
@@ -129,51 +131,52 @@ impl Structure {
             .collect();
         names.sort_unstable();
         let key = &repository.config().verifying_key;
-        let read = |name| Ok((name, read_head(repository, key, &name)?));
-        let parsed: Vec<(ObjectName, HeadFile)> = names.into_par_iter().map(read).collect::<Result<_>>()?;
+        let read = |name: &ObjectName| Ok((*name, read_head(repository, key, name)?));
         let mut gone = Vec::new();
         let newest = tip.reference();
-        let mut valid: BTreeMap<u64, Head> = BTreeMap::new();
-        let mut present: Vec<u64> = Vec::new();
-        for (name, file) in parsed {
-            let ObjectName::Head { generation, .. } = name else { continue };
-            match file {
-                HeadFile::Valid(head) => {
-                    present.push(generation);
-                    let reference = head.reference();
-                    // A newer one was published after this check began.
-                    if generation < newest.generation && !tip.state.is_ancestor(generation, &reference.id) {
-                        let message = format!("fork: {name} is signed, and the newest head does not build on it");
-                        self.finding(
-                            message,
-                            Remedy::ByHand(
-                                "keep both copies, and find out which machine wrote to a copy of this repository",
-                            ),
-                        );
+        // The valid head before the one that is looked at: of all others nothing is kept.
+        let mut previous: Option<Head> = None;
+        let mut present: BTreeSet<u64> = BTreeSet::new();
+        for batch in names.chunks(HEADS_AT_ONCE) {
+            let parsed: Vec<(ObjectName, HeadFile)> = batch.par_iter().map(read).collect::<Result<_>>()?;
+            for (name, file) in parsed {
+                let ObjectName::Head { generation, .. } = name else { continue };
+                if !matches!(file, HeadFile::Junk(_)) {
+                    present.insert(generation);
+                }
+                match file {
+                    HeadFile::Valid(head) => {
+                        // A newer one was published after this check began.
+                        if generation < newest.generation && !tip.state.is_ancestor(generation, &head.reference().id) {
+                            let message = format!("fork: {name} is signed, and the newest head does not build on it");
+                            self.finding(
+                                message,
+                                Remedy::ByHand(
+                                    "keep both copies, and find out which machine wrote to a copy of this repository",
+                                ),
+                            );
+                        }
+                        if let Some(before) = previous.as_ref().filter(|before| before.generation() + 1 == generation)
+                            && generation <= newest.generation
+                            && let Err(error) = head::check_succession(before, &head)
+                        {
+                            self.finding(format!("damaged: {name}: {}", error.reason), Remedy::CopyBack);
+                        }
+                        previous = Some(*head);
                     }
-                    if generation <= newest.generation {
-                        valid.insert(generation, *head);
+                    HeadFile::Damaged(why) => {
+                        let what = if generation > newest.generation {
+                            "it is newer than the newest head that can be read: snapshots may be missing from what is shown"
+                        } else {
+                            "it is an older one: what is live now does not depend on it"
+                        };
+                        self.finding(format!("damaged: {name}: {why}; {what}"), Remedy::CopyBack);
                     }
-                }
-                HeadFile::Damaged(why) => {
-                    present.push(generation);
-                    let what = if generation > newest.generation {
-                        "it is newer than the newest head that can be read: snapshots may be missing from what is shown"
-                    } else {
-                        "it is an older one: what is live now does not depend on it"
-                    };
-                    self.finding(format!("damaged: {name}: {why}; {what}"), Remedy::CopyBack);
-                }
-                HeadFile::Unread(error) => {
-                    present.push(generation);
-                    self.findings.push(Finding::unread(&name, &error));
-                }
-                HeadFile::Gone => {
-                    present.push(generation);
-                    gone.push(name);
-                }
-                HeadFile::Junk(why) => {
-                    self.notes.push(format!("{name} is not a head of this repository ({why}) and is ignored"));
+                    HeadFile::Unread(error) => self.findings.push(Finding::unread(&name, &error)),
+                    HeadFile::Gone => gone.push(name),
+                    HeadFile::Junk(why) => {
+                        self.notes.push(format!("{name} is not a head of this repository ({why}) and is ignored"));
+                    }
                 }
             }
         }
@@ -183,11 +186,8 @@ impl Structure {
             );
             self.finding(message, Remedy::CopyBack);
         }
-        let first = present
-            .iter()
-            .copied()
-            .filter(|generation| generation.saturating_add(HEADS_KEPT) > newest.generation)
-            .min();
+        let first =
+            present.iter().copied().find(|generation| generation.saturating_add(HEADS_KEPT) > newest.generation);
         for generation in first.unwrap_or(newest.generation)..newest.generation {
             if !present.contains(&generation) {
                 let known = usize::try_from(generation - 1).ok().and_then(|index| tip.state.ancestors.get(index));
@@ -196,14 +196,6 @@ impl Structure {
                     "heads/{generation:016x}-{start}… is not there: an older one, on which nothing that is live depends; a mirror \
                      has the newest only"
                 ));
-            }
-        }
-        for (generation, head) in &valid {
-            if let Some(previous) = valid.get(&(generation - 1))
-                && let Err(error) = head::check_succession(previous, head)
-            {
-                let name = chain::name_of(HeadRef { generation: *generation, id: head.reference().id });
-                self.finding(format!("damaged: {name}: {}", error.reason), Remedy::CopyBack);
             }
         }
         Ok(gone)

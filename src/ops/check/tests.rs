@@ -103,7 +103,7 @@ impl Storage for Seen {
     }
 }
 
-/// A repository with two heads more than its first, one snapshot, and a pack of each kind.
+/// A repository with two heads more than its last checkpoint, which is the fourth, two snapshots, and packs of each kind.
 fn world() -> (Arc<Failing>, Repository) {
     let inner = Memory::new();
     drop(fixture::repository(&inner, 7, Parameters::FILES));
@@ -111,6 +111,7 @@ fn world() -> (Arc<Failing>, Repository) {
     let seen = Arc::new(Seen { failing: Arc::clone(&failing), counts: Mutex::default() });
     let access = Access::bare(seen, "/memory/7".into());
     let repository = Repository::open(access, &Secret::KeyFile(KeyFile::generate(&[7; 32]))).unwrap();
+    assert_eq!(fixture::fill(&repository), 4);
     let source = tempfile::tempdir().unwrap();
     for number in 0..2 {
         std::fs::write(source.path().join("file"), format!("content {number}")).unwrap();
@@ -148,17 +149,17 @@ const fn any(_: &ObjectName, _: &[Listed]) -> bool {
     true
 }
 
-/// Neither the newest head, which is the third, nor its checkpoint, which is the first.
+/// Neither the newest head, which is the sixth, nor its checkpoint.
 const fn is_older_head(name: &ObjectName, _: &[Listed]) -> bool {
-    matches!(name, ObjectName::Head { generation: 2, .. })
+    matches!(name, ObjectName::Head { generation: 5, .. })
 }
 
 const fn is_checkpoint(name: &ObjectName, _: &[Listed]) -> bool {
-    matches!(name, ObjectName::Head { generation: 1, .. })
+    matches!(name, ObjectName::Head { generation: 4, .. })
 }
 
 const fn is_newest_head(name: &ObjectName, _: &[Listed]) -> bool {
-    matches!(name, ObjectName::Head { generation: 3, .. })
+    matches!(name, ObjectName::Head { generation: 6, .. })
 }
 
 /// What a check makes of it.
@@ -245,7 +246,7 @@ fn a_second_newest_head_that_cannot_be_read_is_not_passed_over() {
         matches!(name, ObjectName::Head { id: ObjectId([0, ..]), .. })
     }
     let (failing, repository) = world();
-    failing.inner.put(&ObjectName::Head { generation: 3, id: ObjectId([0; 32]) }, b"junk").unwrap();
+    failing.inner.put(&ObjectName::Head { generation: 6, id: ObjectId([0; 32]) }, b"junk").unwrap();
     repository.refresh().unwrap();
     repository.require_newest().unwrap();
     *failing.rule.lock().unwrap() =

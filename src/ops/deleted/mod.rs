@@ -109,7 +109,7 @@ pub enum Way {
         /// Its time.
         time: Time,
         /// The end of the usual grace.
-        until: Option<Time>,
+        until: Time,
     },
     /// No more.
     Gone,
@@ -485,22 +485,21 @@ fn removed(
 ) -> Result<()> {
     let tip = repository.tip();
     let marked = tip.state.marked.iter().filter(|(_, mark)| mark.kind == MarkedKind::Snapshot);
-    let mut marked: Vec<(u64, ObjectId, Snapshot)> =
-        marked.filter_map(|(id, mark)| Some((mark.since, *id, repository.snapshot(*id).ok()?))).collect();
+    let mut marked: Vec<(Time, ObjectId, Snapshot)> = marked
+        .filter_map(|(id, mark)| Some((Time::from_seconds(mark.time), *id, repository.snapshot(*id).ok()?)))
+        .collect();
     if marked.is_empty() {
         return Ok(());
     }
-    let places =
-        undelete::order(repository, &tip, marked.iter().map(|(since, id, snapshot)| (*id, Some(*since), snapshot)))?;
+    let places = undelete::order(repository, &tip, marked.iter().map(|(_, id, snapshot)| (*id, snapshot)))?;
     marked.sort_by_key(|(_, id, _)| Reverse(places.position(id)));
     let mut lifted = LiveState::clone(&tip.state);
     lifted.marked.retain(|_, mark| mark.kind != MarkedKind::Pack);
     let chunks = Lifted::new(repository, &tip, &lifted)?;
-    let mut times: HashMap<u64, Option<Time>> = HashMap::new();
     for (index, source) in sources.iter().enumerate() {
         let mut own = of_source(index, rows);
         own.retain(|(number, _)| ways[*number] == Way::Gone);
-        for (since, id, snapshot) in &marked {
+        for (marked_at, id, snapshot) in &marked {
             let this = (snapshot.host.as_str(), snapshot.paths.as_slice());
             if own.is_empty() || !is_same_source((&source.host, &source.paths), this) {
                 continue;
@@ -510,17 +509,9 @@ fn removed(
             }
             // What of it is gone cannot come back, and is no news.
             let (numbers, _) = present(&chunks, snapshot, &own);
-            let marked_at = match times.get(since) {
-                Some(known) => *known,
-                None => {
-                    let time = repository.head_time(*since)?;
-                    times.insert(*since, time);
-                    time
-                }
-            };
-            let ends = |time: Time| Time { seconds: time.seconds.saturating_add_unsigned(GRACE.as_secs()), ..time };
+            let until = Time::from_seconds(marked_at.seconds.saturating_add_unsigned(GRACE.as_secs()));
             for number in &numbers {
-                ways[*number] = Way::Removed { id: *id, time: snapshot.time, until: marked_at.map(ends) };
+                ways[*number] = Way::Removed { id: *id, time: snapshot.time, until };
             }
             own.retain(|(number, _)| !numbers.contains(number));
         }

@@ -21,7 +21,7 @@ use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::ObjectId;
 use crate::codec::head::HeadRef;
-use crate::codec::live_state::{LiveState, Mark, MarkedKind};
+use crate::codec::live_state::{LiveState, MarkedKind};
 use crate::codec::snapshot::{Outcome, Snapshot};
 use crate::repository::{self, Repository};
 use crate::storage::ObjectName;
@@ -224,8 +224,8 @@ pub fn execute(repository: &Repository, plan: &Plan) -> Result<Report> {
             return Err(repository::Error::Overtaken { what: ObjectName::Snapshot(*gone) });
         }
         for id in &plan.remove {
-            if state.snapshots.remove(id).is_some() {
-                state.marked.insert(*id, Mark { kind: MarkedKind::Snapshot, since: generation });
+            if state.snapshots.contains_key(id) {
+                state.mark(*id, MarkedKind::Snapshot, generation);
                 removed.push(*id);
             }
         }

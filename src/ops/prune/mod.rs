@@ -40,7 +40,7 @@ use crate::base::sys::{give_back_memory, keep_no_large_memory};
 use crate::base::time::Time;
 use crate::codec::block_verifier::BlockVerifier;
 use crate::codec::head::HeadRef;
-use crate::codec::live_state::{LiveState, Mark, MarkedKind};
+use crate::codec::live_state::{LiveState, MarkedKind};
 use crate::codec::{self, Reason};
 use crate::repository::lock::LockError;
 use crate::repository::pack_blocks::PackBlocks;
@@ -180,7 +180,7 @@ impl<'r> View<'r> {
         let again = self.table.needed_since(&self.kept, &going, &self.gone);
         let marked: Vec<PackUse> = packs.filter(|pack| again.binary_search(&pack.number).is_err()).copied().collect();
         for pack in &marked {
-            state.marked.insert(pack.id, Mark { kind: MarkedKind::Pack, since: generation });
+            state.mark(pack.id, MarkedKind::Pack, generation);
         }
         self.gone.extend(marked.iter().map(|pack| pack.number));
         Ok(sum(&marked))
@@ -351,12 +351,11 @@ fn rewrite(
             unused: report.marked.unused + sum.unused,
         };
         for id in &merged {
-            state.segments.remove(id);
-            state.marked.insert(*id, Mark { kind: MarkedKind::Segment, since: generation });
+            state.replace(*id, MarkedKind::Segment, generation);
         }
         for orphan in orphans {
             if !state.knows(&orphan.id) {
-                state.marked.insert(orphan.id, Mark { kind: orphan.kind, since: generation });
+                state.mark(orphan.id, orphan.kind, generation);
             }
         }
         // What it was for is done, and the cache is written next.

@@ -11,7 +11,7 @@ use packstone::codec::key_tree::MasterKey;
 
 use crate::config::{config, verifying_key};
 use crate::file::{Outcome, Vector, flip, hex, seed};
-use raw::{Raw, emptied, first, full, id, list, malleated, name, patched, second, signing, third};
+use raw::{REPLACED, Raw, emptied, first, full, id, list, malleated, mark, name, patched, second, signing, third};
 
 /// Verifies the head; with a `previous` line also that it follows that head; then resolves it with the `checkpoint`.
 pub fn read(vector: &Vector) -> Outcome {
@@ -40,7 +40,10 @@ pub fn read(vector: &Vector) -> Outcome {
     slots.iter().for_each(|id| fact("slot", id.to_string()));
     segments.iter().for_each(|(id, length)| fact("segment", format!("{id} {length}")));
     snapshots.iter().for_each(|(id, entry)| fact("snapshot", format!("{id} {} {}", entry.length, entry.arrival)));
-    marked.iter().for_each(|(id, mark)| fact("marked", format!("{id} {} {}", mark.kind as u8, mark.since)));
+    marked.iter().for_each(|(id, mark)| {
+        let replaced = if mark.replaced { " replaced" } else { "" };
+        fact("marked", format!("{id} {} {} {} {}{replaced}", mark.kind as u8, mark.since, mark.time, mark.arrival));
+    });
     swept.iter().for_each(|(id, sweep)| fact("swept", format!("{id} {} {}", sweep.kind as u8, sweep.since)));
     ancestors.iter().for_each(|ancestor| fact("ancestor", hex(ancestor)));
     Ok(facts)
@@ -74,7 +77,7 @@ pub fn vectors() -> Vec<Vector> {
     let both_lists = |section: u16, label: &str, numbers: &[u64]| {
         let mut sections = second().sections;
         match sections.iter_mut().find(|(other, _)| *other == section) {
-            Some((_, body)) => *body = list(&[("pack 1", &[2, 2]), (label, numbers)]),
+            Some((_, body)) => *body = list(&[("pack 1", &mark(2, 2, 0)), (label, numbers)]),
             None => sections.insert(4, (section, list(&[(label, numbers)]))),
         }
         second().with_sections(sections.clone(), sections)
@@ -297,19 +300,49 @@ pub fn vectors() -> Vec<Vector> {
             "mark-kind",
             "out-of-range",
             "a marked object of kind 5",
-            second_with(3, list(&[("pack 1", &[5, 2])])),
+            second_with(3, list(&[("pack 1", &mark(5, 2, 0))])),
         ),
         on_first(
             "mark-reserved",
             "nonzero-reserved",
             "reserved bytes of a mark",
-            second_with(3, list(&[("pack 1", &[0x102, 2])])),
+            second_with(3, list(&[("pack 1", &mark(0x1_0002, 2, 0))])),
+        ),
+        on_first(
+            "mark-flag",
+            "nonzero-reserved",
+            "a second flag of a mark",
+            second_with(3, list(&[("pack 1", &mark(0x202, 2, 0))])),
+        ),
+        on_first(
+            "mark-replaced-slot",
+            "out-of-range",
+            "a slot that was replaced",
+            second_with(3, list(&[("slot 2", &mark(1 | REPLACED, 2, 0))])),
+        ),
+        on_first(
+            "mark-replaced-snapshot",
+            "out-of-range",
+            "a snapshot that was replaced",
+            second_with(3, list(&[("snapshot 2", &mark(4 | REPLACED, 2, 1))])),
+        ),
+        on_first(
+            "mark-arrival-pack",
+            "out-of-range",
+            "a pack with an arrival",
+            second_with(3, list(&[("pack 1", &mark(2, 2, 1))])),
+        ),
+        on_first(
+            "mark-arrival-late",
+            "out-of-range",
+            "a marked snapshot that arrived with its mark",
+            second_with(3, list(&[("snapshot 2", &mark(4, 2, 2))])),
         ),
         on_first(
             "mark-late",
             "out-of-range",
             "marked by a head that does not exist yet",
-            second_with(3, list(&[("pack 1", &[2, 3])])),
+            second_with(3, list(&[("pack 1", &mark(2, 3, 0))])),
         ),
         on_first(
             "arrival-late",
@@ -317,8 +350,13 @@ pub fn vectors() -> Vec<Vector> {
             "a snapshot that arrives later",
             second_with(2, list(&[("snapshot 1", &[500, 3])])),
         ),
-        on_first("mark-live-segment", "live-marked", "a mark of a live segment", both_lists(6, "segment 1", &[3, 2])),
-        on_first("mark-live-slot", "live-marked", "a mark of a live slot", both_lists(6, "slot", &[1, 2])),
+        on_first(
+            "mark-live-segment",
+            "live-marked",
+            "a mark of a live segment",
+            both_lists(6, "segment 1", &mark(3, 2, 0)),
+        ),
+        on_first("mark-live-slot", "live-marked", "a mark of a live slot", both_lists(6, "slot", &mark(1, 2, 0))),
         on_first(
             "sweep-live-snapshot",
             "live-marked",

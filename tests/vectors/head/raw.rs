@@ -8,6 +8,16 @@ use packstone::codec::key_tree::MasterKey;
 use crate::config::{config, verifying_key};
 use crate::file::seed;
 
+/// The time that every head claims.
+pub const TIME: u64 = 1_700_000_002;
+/// The bit beside the kind of a mark that says "replaced".
+pub const REPLACED: u64 = 0x100;
+
+/// The numbers of a mark: kind and flags, generation, time, arrival.
+pub fn mark(kind: u64, since: u64, arrival: u64) -> [u64; 4] {
+    [kind, since, TIME, arrival]
+}
+
 /// A head's fields, each of which a vector may set to what it likes.
 #[derive(Clone)]
 pub struct Raw {
@@ -51,7 +61,7 @@ impl Raw {
             &self.repository,
             &self.generation.to_le_bytes(),
             &self.previous,
-            &1_700_000_002_i64.to_le_bytes(),
+            &(TIME as i64).to_le_bytes(),
             &self.signer,
             &self.features.map(u64::to_le_bytes).concat(),
             &self.checkpoint.0.to_le_bytes(),
@@ -128,7 +138,7 @@ pub fn second() -> Raw {
         (1, list(&[("slot", &[])])),
         (2, list(&[("segment 1", &[1000]), ("segment 2", &[2000])])),
         (4, list(&[("snapshot 1", &[500, 2])])),
-        (6, list(&[("pack 1", &[2, 2])])),
+        (6, list(&[("pack 1", &mark(2, 2, 0))])),
         (10, checkpoint[..8].to_vec()),
     ];
     Raw {
@@ -142,14 +152,14 @@ pub fn second() -> Raw {
     }
 }
 
-/// A third: the marked pack is swept, a segment is replaced, still relative to the first.
+/// A third: the marked pack is swept, a segment is replaced, a snapshot of the second generation is marked, still relative to the first.
 pub fn third() -> Raw {
     let (one, two) = (name(&first().sign()), name(&second().sign()));
     let sections = vec![
         (1, list(&[("slot", &[]), ("slot 2", &[])])),
         (2, list(&[("segment 1", &[1000]), ("segment 3", &[3000])])),
         (4, list(&[("snapshot 1", &[500, 2]), ("snapshot 2", &[600, 3])])),
-        (6, list(&[("segment 2", &[3, 3])])),
+        (6, list(&[("segment 2", &mark(3 | REPLACED, 3, 0)), ("snapshot 3", &mark(4, 3, 2))])),
         (8, list(&[("pack 1", &[2, 1_700_000_002])])),
         (10, [&one[..8], &two[..8]].concat()),
     ];
@@ -183,7 +193,7 @@ pub fn emptied() -> Raw {
             slots,
             (3, list(&[("segment 1", &[]), ("segment 3", &[])])),
             (5, list(&[("snapshot 1", &[]), ("snapshot 2", &[])])),
-            (7, list(&[("segment 2", &[])])),
+            (7, list(&[("segment 2", &[]), ("snapshot 3", &[])])),
             (9, list(&[("pack 1", &[])])),
             (10, four[..8].to_vec()),
         ],
