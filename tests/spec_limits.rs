@@ -50,6 +50,7 @@ fn every_limit_in_the_spec_is_the_codes() {
         codec::chunk_list::DEPTH_MAX,
         codec::tree::DIRECTORY_DEPTH_MAX,
         codec::head::BYTES_MAX,
+        codec::head::CHECKPOINT_BYTES_MIN,
         codec::head::DIFFERENCE_BYTES_MAX,
     ]);
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/format-spec/limits.md")).unwrap();

@@ -23,6 +23,7 @@ pub mod list_writer;
 pub mod lock;
 pub mod marked;
 mod memory_file;
+pub mod merge;
 pub mod mirror_book;
 pub mod pack_blocks;
 pub mod pack_reader;

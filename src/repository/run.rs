@@ -11,7 +11,8 @@
 //! | 5. head, under the append lock | the snapshot is acknowledged | |
 //! | 6. cache | a cache that is behind: it catches up | the next command |
 //!
-//! Nothing is acknowledged before step 5, and step 5 is one rename.
+//! Nothing is acknowledged before step 5, and step 5 is one rename. What a run merges (`merge.rs`) comes with steps 1 and 2, and is marked
+//! as replaced in step 5.
 
 use crate::base::lock::lock;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -27,7 +28,7 @@ use super::pack_writer::{PackOptions, PackWriter};
 use super::public_view::segment_table;
 use super::replace::Replaced;
 use super::run_trees::{KeptTrees, RunTrees};
-use super::{Repository, random};
+use super::{Repository, merge, random};
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::head::HeadRef;
 use crate::codec::key_tree::ChunkKind;
@@ -51,6 +52,8 @@ pub struct Written {
     pub tree_bytes: u64,
     /// Bytes of the packs that it has finished; those taken over are not among them.
     pub pack_bytes: u64,
+    /// Bytes of packs that hold what lay in small ones.
+    pub merged_bytes: u64,
     /// Bytes of segments and the snapshot.
     pub other_bytes: u64,
     /// Packs of an interrupted run that were taken over.
@@ -75,6 +78,8 @@ pub struct Run<'r> {
     /// Live snapshots from which listings and contents are taken over unread.
     relied: Vec<ObjectId>,
     options: PackOptions,
+    /// What its head marks as replaced.
+    replaced: merge::Replaced,
     /// Present when the listings of this run are read back before it publishes.
     trees: Option<KeptTrees>,
     discard: bool,
@@ -147,6 +152,7 @@ impl<'r> Run<'r> {
             reused: Mutex::default(),
             given_up: BTreeSet::new(),
             relied: Vec::new(),
+            replaced: merge::Replaced::default(),
             options,
             trees: None,
             discard: options.discard,
@@ -176,7 +182,7 @@ impl<'r> Run<'r> {
 
     /// Takes orphan packs that a prune marked out of the mark, so that they cannot be swept while this run takes them over.
     fn claim_orphans(&mut self) -> Result<()> {
-        let marked = self.base.marked.iter().filter(|(_, mark)| mark.kind == MarkedKind::Pack);
+        let marked = self.base.marked.iter().filter(|(_, mark)| mark.kind == MarkedKind::Pack && !mark.replaced);
         let mut orphans: Vec<ObjectId> = marked.map(|(id, _)| *id).collect();
         if orphans.is_empty() {
             return Ok(());
@@ -402,11 +408,44 @@ impl<'r> Run<'r> {
     /// # Errors
     /// A storage error, final for the run.
     pub fn seal(&mut self) -> Result<()> {
-        let Some(packs) = self.packs.take() else { return Ok(()) };
-        for pack in packs.finish()? {
-            self.take(pack)?;
+        if let Some(packs) = self.packs.take() {
+            for pack in packs.finish()? {
+                self.take(pack)?;
+            }
         }
         self.write_segment()
+    }
+
+    /// A pack that holds what lay in others is durable.
+    pub(super) fn take_merged(&mut self, pack: SegmentPack) -> Result<()> {
+        self.written.merged_bytes += pack.length;
+        self.all_packs.insert(pack.id, pack.length);
+        self.relist(pack)
+    }
+
+    /// Says what the head of this run marks as replaced.
+    pub(super) fn set_replaced(&mut self, replaced: merge::Replaced) {
+        self.replaced = replaced;
+    }
+
+    /// Where everything was when the run began.
+    pub(super) const fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The state when the run began.
+    pub(super) fn base(&self) -> &LiveState {
+        &self.base
+    }
+
+    /// How packs are written.
+    pub(super) const fn options(&self) -> PackOptions {
+        self.options
+    }
+
+    /// True for a run that stores nothing.
+    pub(super) const fn discards(&self) -> bool {
+        self.discard
     }
 
     /// Steps 3 to 6: stores the snapshot, passes the gate, publishes the head, and brings the cache up to it.
@@ -484,6 +523,7 @@ impl<'r> Run<'r> {
                 state.mark(*pack, MarkedKind::Pack, generation);
             }
             state.segments.extend(segments);
+            self.replaced.apply(state, generation);
             change(state, generation)
         })?;
         let tip = self.repository.tip();

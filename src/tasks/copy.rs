@@ -134,6 +134,18 @@ fn copy_all(
     let cpus = std::thread::available_parallelism().map_or(2, usize::from);
     let options = Options { readers: cpus.clamp(2, 4), packs };
     let mut copying = Copying::new(&pair.source, &pair.destination, plan, options, monitor);
+    let copied = copy_each(&mut copying, plan, report, monitor, show);
+    copying.finish();
+    copied
+}
+
+fn copy_each(
+    copying: &mut Copying<'_>,
+    plan: &Plan,
+    report: &mut Report,
+    monitor: &dyn Monitor,
+    show: &mut dyn FnMut(Event<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     for chosen in &plan.copy {
         match copying.snapshot(chosen)? {
             Done::Copied(copied) => {

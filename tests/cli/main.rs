@@ -42,6 +42,8 @@ mod restore;
 mod rewrite;
 mod show;
 mod snapshots;
+#[path = "../support/state.rs"]
+mod state;
 mod stats;
 mod status;
 mod suggested;

@@ -24,6 +24,7 @@ struct Lost {
 impl Lost {
     fn new() -> Self {
         let world = World::with_repository();
+        world.lengthen_state();
         world.ok(&["mirror", "add", "one", "one"]);
         world.ok(&["mirror", "add", "two", "two"]);
         let (mut snapshots, mut code) = (Vec::new(), String::new());

@@ -10,9 +10,19 @@ use super::forget::ids;
 use super::plain;
 use super::support::{World, files_beneath};
 
-/// Three backups, of which each adds a file; returns their ids.
+/// Three backups, of which each adds a file; returns their ids. Each head stands alone.
 fn world() -> (World, Vec<String>) {
+    backed_up(World::with_repository())
+}
+
+/// The same, and their heads build on a checkpoint, the fourth.
+fn world_with_checkpoint() -> (World, Vec<String>) {
     let world = World::with_repository();
+    world.lengthen_state();
+    backed_up(world)
+}
+
+fn backed_up(world: World) -> (World, Vec<String>) {
     let ids = (1..=3).map(|number| {
         world.write(&format!("file-{number}.txt"), format!("line {number}\n").repeat(1_000 * number));
         world.backup()
@@ -35,7 +45,10 @@ fn flip(head: &Path) {
 }
 
 fn mirrored() -> (World, Vec<String>) {
-    let (world, ids) = world();
+    with_mirror(world())
+}
+
+fn with_mirror((world, ids): (World, Vec<String>)) -> (World, Vec<String>) {
     world.ok(&["mirror", "add", "offsite", "mirror"]);
     world.ok(&["sync"]);
     (world, ids)
@@ -100,8 +113,8 @@ fn a_head_that_is_gone_comes_back_from_a_mirror() {
 #[test]
 fn a_checkpoint_comes_back_from_a_mirror() {
     for is_gone in [true, false] {
-        let (world, ids) = mirrored();
-        let first = heads(&world).remove(0);
+        let (world, ids) = with_mirror(world_with_checkpoint());
+        let first = heads(&world).remove(3);
         if is_gone {
             fs::remove_file(&first).unwrap();
         } else {
@@ -172,7 +185,7 @@ fn set_back_the_repository_goes_on_and_the_lost_snapshot_comes_back() {
 #[test]
 fn where_no_head_can_be_read_nothing_is_moved() {
     let (world, _) = world();
-    flip(&heads(&world)[0]);
+    heads(&world).iter().for_each(|head| flip(head));
     let before = files_beneath(&world.repository());
     let ran = world.run(&["repair", "heads", "--set-back"]);
     assert_eq!(ran.code, Some(17));
@@ -267,7 +280,7 @@ fn a_head_of_another_history_is_not_put_over_what_is_here() {
 /// A copy that was brought back beside the repository: the memory of the repository itself stays what it is.
 #[test]
 fn a_copy_beside_the_repository_is_set_back_without_its_memory() {
-    let (world, _) = mirrored();
+    let (world, _) = with_mirror(world_with_checkpoint());
     let copy = world.path("copy");
     world.ok(&["recover", "offsite", "--to", world.text(&copy)]);
     let there = files_beneath(&copy.join("heads"));

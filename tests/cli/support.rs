@@ -5,8 +5,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Ran, packstone};
+use packstone::codec::key_file::KeyFile;
+use packstone::codec::key_slot::Secret;
+use packstone::repository::lock::Locks;
+use packstone::repository::{Access, Repository};
+use packstone::storage::local::Local;
+
+use super::{Ran, packstone, state};
 
 /// One test's world. Everything lies beneath one directory and goes with it.
 pub struct World {
@@ -38,6 +46,23 @@ impl World {
     pub fn make_repository(&self) {
         let ran: Ran = self.bare(&["init", "--new-key-file", self.text(&self.key())]).output().unwrap().into();
         assert_eq!(ran.code, Some(0), "{}", ran.err);
+    }
+
+    /// Publishes heads with so much in their lists that those which follow are differences to a checkpoint: a small state is always
+    /// written whole.
+    pub fn lengthen_state(&self) {
+        let place = self.repository();
+        let access = Access {
+            storage: Arc::new(Local::open(&place).unwrap()),
+            locks: Locks::open(&place),
+            place,
+            cache: None,
+            remembered: None,
+            retry_lock: Duration::ZERO,
+        };
+        let key = KeyFile::parse(&fs::read(self.key()).unwrap()).unwrap();
+        let repository = Repository::open(access, &Secret::KeyFile(key)).unwrap();
+        state::lengthen_state(&repository);
     }
 
     /// A world of its own with all that another one holds.

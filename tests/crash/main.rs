@@ -11,6 +11,7 @@
 mod fail;
 mod interrupted;
 mod keys;
+mod merge;
 mod prune;
 mod repair;
 mod rules;

@@ -22,7 +22,7 @@ pub fn forget(repository: &Repository, id: ObjectId) -> packstone::repository::R
     repository
         .append(|state, generation| {
             if state.snapshots.remove(&id).is_some() {
-                state.marked.insert(id, Mark { kind: MarkedKind::Snapshot, since: generation });
+                state.marked.insert(id, Mark::new(MarkedKind::Snapshot, generation));
             }
             Ok(())
         })

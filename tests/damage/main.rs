@@ -5,4 +5,6 @@
 mod flips;
 mod harm;
 mod product;
+#[path = "../support/state.rs"]
+mod state;
 mod world;

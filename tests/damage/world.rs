@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::state::lengthen_state;
 use packstone::base::id::ObjectId;
 use packstone::base::time::Time;
 use packstone::codec::chunk_list::ChunkList;
@@ -172,6 +173,7 @@ impl Template {
         }
         fill(&source, &mut noise);
         let repository = create(access(&home, true, true));
+        lengthen_state(&repository);
         let mut runs: Vec<Stored> = Vec::new();
         for run in 0..2 {
             if run == 1 {
@@ -204,6 +206,8 @@ impl Template {
             .map(|head| head.name)
             .collect();
         heads.sort_unstable();
+        // The checkpoint, and those that build on it.
+        heads.drain(..heads.len() - 3);
         let other = create(access(&stranger, true, false));
         back_up(&other, &source).unwrap();
         Self { source, runs, slots: vec![slot("one"), slot("two")], heads, stranger, folder }

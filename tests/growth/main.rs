@@ -8,4 +8,5 @@ mod change;
 mod many;
 mod place;
 mod program;
+mod runs;
 mod world;

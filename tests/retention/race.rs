@@ -476,5 +476,5 @@ fn an_undelete_that_a_sweep_overtakes_finds_no_damage() {
         }
         moments += 1;
     }
-    assert!(refused > 3 && moments > 10, "{back} came back, {refused} were swept, {moments} moments");
+    assert!(refused > 3 && moments > 6, "{back} came back, {refused} were swept, {moments} moments");
 }

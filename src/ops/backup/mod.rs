@@ -409,9 +409,13 @@ fn publish(
             options: labels.options.clone(),
             program: concat!("packstone ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
+        run.merge_small(&|| monitor.interrupted())?;
+        report.warnings = run.warnings().to_vec();
+        let repository = run.repository();
         let (id, head) = run.publish(&snapshot)?;
         report.snapshot = Some(id);
         report.head = Some(head);
+        repository.sweep_replaced_or_warn();
     } else if !options.packs.discard && written.adopted_packs > 0 {
         // What an interrupted run left is taken over for good, or every later run would do it again.
         report.head = run.publish_segments()?;

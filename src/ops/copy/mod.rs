@@ -256,7 +256,6 @@ impl<'a> Copying<'a> {
         }
         run.seal()?;
         let written = *run.written();
-        let warnings = run.warnings().to_vec();
         let copy = Snapshot {
             root: stored.root,
             parent: snapshot.parent.and_then(|parent| self.copy_of_parent(&parent)),
@@ -267,6 +266,8 @@ impl<'a> Copying<'a> {
             program: concat!("packstone ", env!("CARGO_PKG_VERSION")).to_owned(),
             ..snapshot.clone()
         };
+        run.merge_small(&|| self.monitor.interrupted())?;
+        let warnings = run.warnings().to_vec();
         let (id, head) = run.publish(&copy)?;
         self.generation = head.generation;
         self.relied.push(id);
@@ -278,6 +279,11 @@ impl<'a> Copying<'a> {
             took: begun.elapsed(),
             warnings,
         }))
+    }
+
+    /// Ends it: sweeps what was replaced on the way. Before, what was copied last relied on it.
+    pub fn finish(self) {
+        self.destination.sweep_replaced_or_warn();
     }
 
     /// The copy of the source's parent.
