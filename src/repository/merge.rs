@@ -16,20 +16,22 @@ use super::Repository;
 use super::error::{Error, Result, damaged};
 use super::index::read_segment;
 use super::pack_blocks::PackBlocks;
-use super::pack_writer::PackWriter;
+use super::pack_writer::{PackOptions, PackWriter};
 use super::run::Run;
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::block_verifier::BlockVerifier;
 use crate::codec::live_state::{LiveState, MarkedKind};
-use crate::codec::pack::PackKind;
+use crate::codec::pack::{self, PackKind};
 use crate::codec::segment::{Segment, SegmentPack};
 use crate::codec::{self, Reason};
 use crate::storage::ObjectName;
 
-/// So many small packs of one kind, or small segments, are made into few.
+/// So many small packs of one kind, or small segments, are made into few, unless a run is told otherwise.
 pub const SMALL_MIN: usize = 32;
-/// A pack below this part of the length that packs are meant to have is small.
+/// A pack below this part of the length that packs are meant to have is small;
 const SMALL_PACK_PART: u64 = 32;
+/// and so is one that is not longer than the shortest, in bytes.
+const SMALL_PACK_BYTES: u64 = pack::PADDED_MIN + 1;
 /// A segment below this many stored bytes is small: about 3,000 chunks.
 const SMALL_SEGMENT_BYTES: u64 = 128 << 10;
 /// A block with at least this part of the plain bytes that blocks are meant to have is copied as it is.
@@ -57,16 +59,20 @@ impl Replaced {
 }
 
 /// The smallest of the small packs of each kind of which there are many, until they have the bytes of one pack.
-fn choose_packs(packs: impl Iterator<Item = (ObjectId, PackKind, u64)>, pack_bytes: u64) -> BTreeMap<ObjectId, u64> {
-    let mut small: Vec<_> = packs.filter(|(.., length)| *length < pack_bytes / SMALL_PACK_PART).collect();
+fn choose_packs(
+    packs: impl Iterator<Item = (ObjectId, PackKind, u64)>,
+    options: &PackOptions,
+) -> BTreeMap<ObjectId, u64> {
+    let below = (options.pack_bytes / SMALL_PACK_PART).max(SMALL_PACK_BYTES);
+    let mut small: Vec<_> = packs.filter(|(.., length)| *length < below).collect();
     small.sort_unstable_by_key(|(id, _, length)| (*length, *id));
     let mut chosen = BTreeMap::new();
     for kind in [PackKind::Data, PackKind::Tree] {
         let of_kind = small.iter().filter(|pack| pack.1 == kind);
-        if of_kind.clone().count() < SMALL_MIN {
+        if of_kind.clone().count() < options.merge_min {
             continue;
         }
-        let mut room = pack_bytes;
+        let mut room = options.pack_bytes;
         for (id, _, length) in of_kind {
             let Some(rest) = room.checked_sub(*length) else { break };
             room = rest;
@@ -77,10 +83,14 @@ fn choose_packs(packs: impl Iterator<Item = (ObjectId, PackKind, u64)>, pack_byt
 }
 
 /// The segments that list the chosen packs, and all small ones when there are many.
-fn choose_segments(state: &LiveState, of_packs: impl Iterator<Item = ObjectId>) -> BTreeMap<ObjectId, u64> {
+fn choose_segments(
+    state: &LiveState,
+    of_packs: impl Iterator<Item = ObjectId>,
+    merge_min: usize,
+) -> BTreeMap<ObjectId, u64> {
     let small = state.segments.iter().filter(|(_, length)| **length < SMALL_SEGMENT_BYTES);
     let mut chosen = BTreeMap::new();
-    if small.clone().count() >= SMALL_MIN {
+    if small.clone().count() >= merge_min {
         chosen.extend(small.map(|(id, length)| (*id, *length)));
     }
     chosen.extend(of_packs.filter_map(|id| Some((id, *state.segments.get(&id)?))));
@@ -98,10 +108,10 @@ impl Run<'_> {
             return Ok(());
         }
         let live = self.index().packs();
-        let packs =
-            choose_packs(live.iter().map(|(id, pack)| (*id, pack.kind, pack.length)), self.options().pack_bytes);
+        let options = self.options();
+        let packs = choose_packs(live.iter().map(|(id, pack)| (*id, pack.kind, pack.length)), &options);
         let listing = packs.keys().filter_map(|id| Some(live.get(id)?.segment)).collect::<Vec<_>>();
-        let segments = choose_segments(self.base(), listing.into_iter());
+        let segments = choose_segments(self.base(), listing.into_iter(), options.merge_min);
         if segments.is_empty() {
             return Ok(());
         }
@@ -228,7 +238,6 @@ mod tests {
     use crate::codec::chunker::Parameters;
     use crate::codec::key_tree::ChunkKind;
     use crate::repository::fixture;
-    use crate::repository::pack_writer::PackOptions;
     use crate::storage::memory::Memory;
     use crate::storage::{Folder, Storage};
 
@@ -244,7 +253,7 @@ mod tests {
         let packs = |lengths: &[(PackKind, u64, usize)]| {
             let all = lengths.iter().flat_map(|(kind, length, count)| std::iter::repeat_n((*kind, *length), *count));
             let numbered = (0..).zip(all).map(|(number, (kind, length))| (id(number), kind, length));
-            let chosen = choose_packs(numbered, PACK);
+            let chosen = choose_packs(numbered, &PackOptions::default());
             (chosen.len(), chosen.values().sum::<u64>())
         };
         let (data, tree) = (PackKind::Data, PackKind::Tree);

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::error::{Error, Result, damaged};
+use super::merge::SMALL_MIN;
 use super::random;
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::block::{self, SealedBlock};
@@ -37,11 +38,15 @@ pub struct PackOptions {
     pub verify: bool,
     /// Write nothing: for a dry run.
     pub discard: bool,
+    /// So many small packs of one kind, or small segments, are made into few by a run that finds them ([`Run::merge_small`]).
+    ///
+    /// [`Run::merge_small`]: super::run::Run::merge_small
+    pub merge_min: usize,
 }
 
 impl Default for PackOptions {
     fn default() -> Self {
-        Self { pack_bytes: 32 << 20, compression: Some(3), verify: true, discard: false }
+        Self { pack_bytes: 32 << 20, compression: Some(3), verify: true, discard: false, merge_min: SMALL_MIN }
     }
 }
 

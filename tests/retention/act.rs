@@ -11,12 +11,18 @@ use packstone::ops::prune::{self, Limits, MaxUnused};
 use packstone::ops::retag::{self, Change};
 use packstone::ops::select::{Filter, GroupBy, SnapshotRef, TagList};
 use packstone::ops::{Error, Monitor, Silent, undelete};
+use packstone::repository::pack_writer::PackOptions;
 use packstone::repository::{self, Repository};
 use packstone::text::span::Span;
 
 use crate::world::{self, Noise};
 
 pub const PACK_BYTES: u64 = 96 << 10;
+
+/// Packs of which three that are as short as can be are made into one by the next backup.
+pub fn merging_packs() -> PackOptions {
+    PackOptions { merge_min: 3, ..world::packs(PACK_BYTES) }
+}
 pub const TEN_YEARS: i64 = 10 * 366 * 86_400;
 pub const WEEK: Duration = Duration::from_secs(7 * 86_400);
 pub const TAGS: [&str; 3] = ["a", "b", "c"];
@@ -152,7 +158,7 @@ pub fn act(repository: &Repository, act: &Act, monitor: &dyn Monitor) -> Result<
             let options = prune::Options {
                 limits: Limits { max_unused: MaxUnused::Bytes(*max_unused), max_repack: None, pack_bytes: PACK_BYTES },
                 grace: *grace,
-                packs: world::packs(PACK_BYTES),
+                packs: merging_packs(),
                 now: Time::from_seconds(*now),
             };
             prune::run(repository, &options, monitor).map_err(|error| format!("prune: {error}"))?;

@@ -27,7 +27,7 @@ use packstone::storage::Storage;
 use packstone::storage::crash::CrashDisk;
 use packstone::storage::local::Local;
 
-use crate::act::{Act, Done, PACK_BYTES, Policy, TAGS, TEN_YEARS, WEEK, act};
+use crate::act::{Act, Done, Policy, TAGS, TEN_YEARS, WEEK, act, merging_packs};
 use crate::world::{self, Contents, Machine, Noise, Source, is_full};
 
 /// A reader that stays open: what it saw when it began must be there until it ends.
@@ -134,7 +134,7 @@ fn save(
     monitor: &dyn Monitor,
 ) -> packstone::ops::Result<ObjectId> {
     let parent = repository.snapshots().unwrap().last().map(|(id, _)| *id);
-    let options = backup::Options { packs: world::packs(PACK_BYTES), ..world::options(parent) };
+    let options = backup::Options { packs: merging_packs(), ..world::options(parent) };
     let sources = Sources::new(&[path.to_path_buf()], &Excludes::new())?;
     let labels = backup::Labels {
         time: Some(Time::from_seconds(label.time)),
@@ -142,8 +142,13 @@ fn save(
         ..world::labels(sources.paths.clone())
     };
     let rules = packstone::files::walk::Rules::default();
-    Ok(backup::run(repository, sources, rules, &labels, &options, monitor)?.snapshot.unwrap())
+    let report = backup::run(repository, sources, rules, &labels, &options, monitor)?;
+    MERGES.fetch_add(usize::from(report.written.merged_bytes > 0), Ordering::SeqCst);
+    Ok(report.snapshot.unwrap())
 }
+
+/// Backups that made one pack out of several.
+static MERGES: AtomicUsize = AtomicUsize::new(0);
 
 impl World {
     fn new(seed: u64) -> Self {
@@ -569,7 +574,11 @@ fn live_snapshots_survive_every_sequence() {
     if let Some(wrong) = wrong.into_inner().unwrap() {
         panic!("{wrong}");
     }
-    println!("{count} of {count} sequences of commands: every live snapshot reads back exactly");
+    let merges = MERGES.load(Ordering::SeqCst);
+    assert!(merges > count / 10, "only {merges} backups merged small packs");
+    println!(
+        "{count} of {count} sequences of commands: every live snapshot reads back exactly; {merges} backups merged packs"
+    );
 }
 
 /// Sequences that once failed.

@@ -411,6 +411,7 @@ fn publish(
         };
         run.merge_small(&|| monitor.interrupted())?;
         report.warnings = run.warnings().to_vec();
+        report.written.merged_bytes = run.written().merged_bytes;
         let repository = run.repository();
         let (id, head) = run.publish(&snapshot)?;
         report.snapshot = Some(id);
