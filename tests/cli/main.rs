@@ -33,6 +33,7 @@ mod own;
 mod owner;
 mod passphrase;
 mod paths;
+mod progress;
 mod prune;
 mod reading;
 mod recover;
