@@ -6,6 +6,7 @@ mod backup;
 mod cat;
 mod catastrophe;
 mod check;
+mod children;
 mod clock;
 mod copy;
 mod deleted;
