@@ -8,7 +8,7 @@ use super::snapshot_filter::SnapshotFilter;
 use crate::base::escape::escape;
 use crate::base::private;
 use crate::files::own::OwnPlaces;
-use crate::ops::dump::{self, Archive, DumpError, LeftOut, Plan, Sink, Wanted};
+use crate::ops::dump::{self, Archive, DumpError, LeftOut, Plan, Renamed, Sink, Wanted};
 use crate::ops::select::SnapshotArgument;
 use crate::ops::{Monitor, Problem, Subject};
 use crate::repository::Repository;
@@ -127,6 +127,14 @@ fn report_left_out(left_out: &LeftOut, monitor: &dyn Monitor) {
     if more > 0 {
         let more = size::counted(more, "more entry", "more entries");
         warn(&format!("{more} could not be put into the archive"));
+    }
+    for Renamed { path, called, why } in &left_out.names {
+        warn(&format!("{} is called {} in the archive: {why}", escape(path), escape(called)));
+    }
+    let more = left_out.renamed - left_out.names.len() as u64;
+    if more > 0 {
+        let more = size::counted(more, "more entry has", "more entries have");
+        warn(&format!("{more} another name in the archive"));
     }
 }
 

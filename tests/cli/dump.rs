@@ -209,6 +209,62 @@ print(len(z.read('many')), z.read('sparse')[1 << 20:][:6])
     assert!(out.ends_with("hello\nTrue\n8000000 b'middle'\n"), "{out}");
 }
 
+/// Story: a directory of the name `..\\..\\evil` went into a zip as it was, and is a way up where a backslash is a slash.
+#[test]
+fn names_in_a_zip_mean_the_same_everywhere() {
+    let world = World::with_repository();
+    for name in ["..\\..\\evil/file", "C:/x", "nul.txt", "Makefile", "makefile", "ends.", "plain", "a\nb"] {
+        world.write(name, name);
+    }
+    let odd = world.tree().join(OsStr::from_bytes(b"caf\xe9"));
+    fs::create_dir(&odd).unwrap();
+    fs::write(odd.join("in it"), "odd").unwrap();
+    world.backup();
+    let target = world.path("tree.zip");
+    let ran = world.ok(&["dump", "latest:tree", "-a", "zip", "-t", world.text(&target)]);
+    let said: Vec<&str> = ran.err.lines().collect();
+    for line in [
+        "! /tree/..\\\\..\\\\evil is called ..%5C..%5Cevil in the archive: other systems take its name for something else",
+        "! /tree/makefile is called %6Dakefile in the archive: other systems do not tell its name from another one's",
+    ] {
+        assert!(said.contains(&line), "{line}\n{}", ran.err);
+    }
+    // Of what lies in a directory with another name nothing is said.
+    assert_eq!(said.len(), 7, "{}", ran.err);
+    let (_, listed) = ran_python(&target);
+    let mut listed: Vec<&str> = listed.lines().collect();
+    listed.sort_unstable();
+    let expected = [
+        "%6Dakefile",
+        "%6Eul.txt",
+        "..%5C..%5Cevil/",
+        "..%5C..%5Cevil/file",
+        "C%3A/",
+        "C%3A/x",
+        "Makefile",
+        "a%0Ab",
+        "caf%E9/",
+        "caf%E9/in it",
+        "ends%2E",
+        "plain",
+    ];
+    if has("python3") {
+        assert_eq!(listed, expected);
+    }
+    // A tar is unpacked where names are bytes.
+    let ran = world.ok(&["dump", "latest:tree", "-t", world.text(&world.path("tree.tar"))]);
+    assert_eq!(ran.err, "");
+}
+
+/// The names in a zip, as Python reads them.
+fn ran_python(zip: &Path) -> (bool, String) {
+    let script = "import sys, zipfile; print('\\n'.join(zipfile.ZipFile(sys.argv[1]).namelist()))";
+    match Command::new("python3").args(["-c", script]).arg(zip).output() {
+        Ok(output) => (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()),
+        Err(_) => (false, String::new()),
+    }
+}
+
 #[test]
 fn what_has_no_content_is_refused() {
     let world = world();
