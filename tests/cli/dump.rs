@@ -265,6 +265,39 @@ fn ran_python(zip: &Path) -> (bool, String) {
     }
 }
 
+/// Story: a target that only its owner could read was replaced by one that everybody could.
+#[test]
+fn a_target_keeps_its_permissions() {
+    let world = World::with_repository();
+    world.write("file", "secret");
+    world.backup();
+    let target = world.path("out");
+    for bits in [0o600, 0o640] {
+        fs::write(&target, "old").unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(bits)).unwrap();
+        world.ok(&["dump", "latest:tree/file", "-t", world.text(&target)]);
+        assert_eq!(
+            (fs::read(&target).unwrap(), target.metadata().unwrap().mode() & 0o7777),
+            (b"secret".to_vec(), bits)
+        );
+    }
+    // A link of somebody else's, where everybody may put one.
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED dump::a_target_keeps_its_permissions: a link of another user needs root");
+        return;
+    }
+    let shared = world.path("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+    fs::write(&target, "somebody's").unwrap();
+    let link = shared.join("out");
+    symlink(&target, &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(65_534), Some(65_534)).unwrap();
+    let ran = world.run(&["dump", "latest:tree/file", "-t", world.text(&link)]);
+    assert!(ran.code == Some(1) && ran.err.contains("another user has put"), "{}", ran.err);
+    assert_eq!(fs::read(&target).unwrap(), b"somebody's");
+}
+
 #[test]
 fn what_has_no_content_is_refused() {
     let world = world();
