@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
@@ -50,6 +50,32 @@ pub fn set_environment_variable(name: &OsStr, value: &OsStr) -> bool {
     // SAFETY: as above: `set_var` is unsound only when another thread reads or writes the environment at the same time, and there is none.
     unsafe { std::env::set_var(name, value) };
     true
+}
+
+/// Takes an open file that this process was given by whoever started it. From now on no child has it.
+///
+/// What this program opens itself is close-on-exec from the beginning, and what it was given is not, or it would not be there. So
+/// each can be taken once, and nothing that anybody here uses.
+///
+/// # Errors
+/// `EBADF` for what is not open, what was not given to this process, and the standard input, output and error.
+pub fn take_descriptor(number: u32) -> io::Result<OwnedFd> {
+    let unknown = || io::Error::from_raw_os_error(libc::EBADF);
+    let number = i32::try_from(number).ok().filter(|number| *number > libc::STDERR_FILENO).ok_or_else(unknown)?;
+    // SAFETY: the calls take integers only; for a number that is not open they fail.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if flags & libc::FD_CLOEXEC != 0 {
+        return Err(unknown());
+    }
+    // SAFETY: as above.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and nobody here owns it: it had no close-on-exec, and now it has, so that it is not taken a second time.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Number of threads of this process as the kernel counts them, when `/proc` is there.

@@ -1,10 +1,10 @@
 //! What long work looks like: a bar with rate and remaining time on a terminal, status lines with `--json`, nothing in
 //! a pipe. Problems are said as they come, in every form.
 //!
-//! Workers only add to counters; one thread reads them a few times a second and draws. `PACKSTONE_PROGRESS_FPS` sets
+//! Workers only add to the [`Tally`]; one thread looks at it a few times a second and draws. `PACKSTONE_PROGRESS_FPS` sets
 //! how often (1 to 60 times a second).
 
-use super::bar::{self, Counts};
+use super::bar;
 use super::json::{
     BackupMessage, BackupStatus, BackupVerbose, CheckMessage, ItemError, Raw, RestoreCounts, RestoreMessage,
     RestoreStatus, RestoreVerbose, Text, Warning,
@@ -13,12 +13,12 @@ use super::output::Output;
 use crate::base::escape::escape;
 use crate::base::lock::lock;
 use crate::base::stop::{Stop, StopSignal};
+use crate::ops::tally::{Look, Pace, Tally};
 use crate::ops::{Action, Item, Monitor, Phase, Problem, Severity};
-use crate::text::rate::Rate;
 use crate::text::size;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -37,11 +37,16 @@ pub enum Work {
     Other,
 }
 
-/// What is known of the phase that runs.
-#[derive(Debug, Clone, Copy)]
-struct Current {
-    phase: Option<Phase>,
-    since: Instant,
+impl Work {
+    /// The phase of which the status lines speak.
+    const fn phase(self) -> Option<Phase> {
+        match self {
+            Self::Backup => Some(Phase::Backup),
+            Self::Restore => Some(Phase::Restore),
+            Self::Copy => Some(Phase::Copy),
+            Self::Other => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -49,16 +54,9 @@ struct Shared {
     work: Work,
     output: Output,
     started: OnceLock<Instant>,
-    current: Mutex<Current>,
+    tally: Tally,
     item: Mutex<Vec<u8>>,
     bar: Option<ProgressBar>,
-    items_expected: AtomicU64,
-    bytes_expected: AtomicU64,
-    complete: AtomicBool,
-    items_done: AtomicU64,
-    bytes_done: AtomicU64,
-    bytes_lost: AtomicU64,
-    bytes_again: AtomicU64,
     errors: AtomicU64,
     restored: AtomicU64,
     skipped: AtomicU64,
@@ -80,21 +78,13 @@ impl Progress {
     pub fn new(work: Work, output: Output, interrupt: StopSignal) -> Self {
         let draw = output.terminal && !output.quiet && !output.json;
         let bar = draw.then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()));
-        let now = Instant::now();
         let shared = Arc::new(Shared {
             work,
             output,
             started: OnceLock::new(),
-            current: Mutex::new(Current { phase: None, since: now }),
+            tally: Tally::default(),
             item: Mutex::default(),
             bar,
-            items_expected: AtomicU64::new(0),
-            bytes_expected: AtomicU64::new(0),
-            complete: AtomicBool::new(false),
-            items_done: AtomicU64::new(0),
-            bytes_done: AtomicU64::new(0),
-            bytes_lost: AtomicU64::new(0),
-            bytes_again: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             restored: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
@@ -108,9 +98,9 @@ impl Progress {
             let interval = interval(std::env::var("PACKSTONE_PROGRESS_FPS").ok().as_deref(), draw);
             // Without a thread there is no progress to be seen, and the work is done all the same.
             let thread = std::thread::Builder::new().spawn(move || {
-                let mut rate = PhaseRate::default();
+                let mut pace = Pace::default();
                 while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                    shared.tick(&mut rate);
+                    shared.tick(&mut pace);
                 }
             });
             Some((stop, thread.ok()?))
@@ -138,8 +128,9 @@ impl Progress {
 
     /// Removes the bar until the next phase begins, so that what one step of several has found can be printed.
     pub fn pause(&self) {
-        let was = std::mem::replace(&mut *lock(&self.shared.current), Current { phase: None, since: Instant::now() });
-        if let Some(bar) = self.shared.bar.as_ref().filter(|_| was.phase.is_some()) {
+        if self.shared.tally.idle()
+            && let Some(bar) = &self.shared.bar
+        {
             bar.finish_and_clear();
         }
     }
@@ -180,58 +171,37 @@ fn interval(frames: Option<&str>, terminal: bool) -> Duration {
     }
 }
 
-/// A rate that begins anew with every phase.
-#[derive(Debug, Default)]
-struct PhaseRate {
-    phase: Option<Phase>,
-    rate: Rate,
-}
-
 impl Shared {
-    fn counts(&self) -> Counts {
-        Counts {
-            items_expected: self.items_expected.load(Relaxed),
-            bytes_expected: self.bytes_expected.load(Relaxed),
-            complete: self.complete.load(Relaxed),
-            items_done: self.items_done.load(Relaxed),
-            bytes_done: self.bytes_done.load(Relaxed),
-            bytes_lost: self.bytes_lost.load(Relaxed),
-            bytes_again: self.bytes_again.load(Relaxed),
-        }
-    }
-
     fn elapsed(&self) -> Duration {
         self.started.get().map_or(Duration::ZERO, Instant::elapsed)
     }
 
     /// Before the first phase there is nothing to be seen: a repository is opened, and somebody may be asked for a passphrase.
-    fn tick(&self, rate: &mut PhaseRate) {
-        let current = *lock(&self.current);
-        if current.phase.is_none() {
-            return;
-        }
-        if rate.phase != current.phase {
-            let begun = if current.phase == Some(Phase::Send) { Rate::of_line() } else { Rate::default() };
-            *rate = PhaseRate { phase: current.phase, rate: begun };
-        }
-        let counts = self.counts();
-        rate.rate.update(current.since.elapsed(), counts.moved());
+    fn tick(&self, pace: &mut Pace) {
+        let Some(look) = self.tally.look() else { return };
+        pace.update(&look);
         let item = lock(&self.item).clone();
         match &self.bar {
-            Some(bar) => bar::draw(bar, current.phase, &counts, &rate.rate, &item),
-            None => self.status(&counts, &rate.rate, &item),
+            Some(bar) => bar::draw(bar, &look, pace, &item),
+            None => self.status(&look, pace, &item),
         }
     }
 
     /// Writes one status line. A reader that went away does not end the work: the summary will find out.
-    fn status(&self, counts: &Counts, rate: &Rate, item: &[u8]) {
+    /// The counts are those of the command's own phase, also while another one runs.
+    fn status(&self, look: &Look, pace: &Pace, item: &[u8]) {
+        let Some(own) = self.work.phase() else { return };
+        let counts = self.tally.counts_of(own);
+        let share = if look.counts.is_known() { look.counts.share() } else { counts.share() };
         let seconds_elapsed = self.elapsed().as_secs();
-        let seconds_remaining = counts.left(rate).map_or(0, |left| left.as_secs());
+        let seconds_remaining = pace.left(look).map_or(0, |left| left.as_secs_f64().round() as u64);
+        let bytes_per_second = pace.bytes_per_second(look).unwrap_or_default();
         let _ = match self.work {
             Work::Backup | Work::Copy => self.output.json(&BackupMessage::Status(BackupStatus {
                 seconds_elapsed,
                 seconds_remaining,
-                percent_done: counts.share(),
+                bytes_per_second,
+                percent_done: share,
                 total_files: counts.items_expected,
                 files_done: counts.items_done,
                 total_bytes: counts.bytes_expected,
@@ -242,7 +212,8 @@ impl Shared {
             Work::Restore => self.output.json(&RestoreMessage::Status(RestoreStatus {
                 seconds_elapsed,
                 seconds_remaining,
-                percent_done: counts.share(),
+                bytes_per_second,
+                percent_done: share,
                 counts: RestoreCounts {
                     total_files: counts.items_expected,
                     files_restored: self.restored.load(Relaxed),
@@ -260,8 +231,7 @@ impl Shared {
     /// Runs `print` with the bar out of the way.
     /// A bar that was never drawn would be by a suspension, in no style of ours and beside a prompt.
     fn above_bar<T>(&self, print: impl FnOnce() -> T) -> T {
-        let is_drawn = lock(&self.current).phase.is_some();
-        match self.bar.as_ref().filter(|_| is_drawn) {
+        match self.bar.as_ref().filter(|_| self.tally.look().is_some()) {
             Some(bar) => bar.suspend(print),
             None => print(),
         }
@@ -347,14 +317,7 @@ impl Monitor for Progress {
             bar.set_message("");
             bar.reset();
         }
-        let mut current = lock(&shared.current);
-        *current = Current { phase: Some(phase), since: Instant::now() };
-        let items = [&shared.items_expected, &shared.items_done];
-        let bytes = [&shared.bytes_expected, &shared.bytes_done, &shared.bytes_lost, &shared.bytes_again];
-        for counter in items.into_iter().chain(bytes) {
-            counter.store(0, Relaxed);
-        }
-        shared.complete.store(false, Relaxed);
+        shared.tally.phase(phase);
         lock(&shared.item).clear();
     }
 
@@ -363,21 +326,23 @@ impl Monitor for Progress {
     }
 
     fn expect(&self, items: u64, bytes: u64, complete: bool) {
-        self.shared.items_expected.fetch_add(items, Relaxed);
-        self.shared.bytes_expected.fetch_add(bytes, Relaxed);
-        if complete {
-            self.shared.complete.store(true, Relaxed);
-        }
+        self.shared.tally.expect(items, bytes, complete);
+    }
+
+    fn total(&self, phase: Phase, items: u64, bytes: u64, complete: bool) {
+        self.shared.tally.total(phase, items, bytes, complete);
     }
 
     fn advance(&self, items: u64, bytes: u64) {
-        self.shared.items_done.fetch_add(items, Relaxed);
-        self.shared.bytes_done.fetch_add(bytes, Relaxed);
+        self.shared.tally.advance(items, bytes);
+    }
+
+    fn skip(&self, items: u64, bytes: u64) {
+        self.shared.tally.skip(items, bytes);
     }
 
     fn repeat(&self, lost: u64, again: u64) {
-        self.shared.bytes_lost.fetch_add(lost, Relaxed);
-        self.shared.bytes_again.fetch_add(again, Relaxed);
+        self.shared.tally.repeat(lost, again);
     }
 
     fn item(&self, item: &Item<'_>) {
@@ -450,27 +415,13 @@ mod tests {
     const QUIET: Output = Output { json: false, quiet: true, verbosity: 0, terminal: false, about: About::NONE };
 
     #[test]
-    fn counters_add_up_and_begin_anew_with_a_phase() {
-        let progress = Progress::new(Work::Backup, QUIET, StopSignal::new());
-        progress.phase(Phase::Backup);
-        progress.expect(2, 100, false);
-        progress.expect(1, 50, true);
-        progress.advance(1, 75);
-        let counts = progress.shared.counts();
-        assert_eq!((counts.items_expected, counts.bytes_expected, counts.complete), (3, 150, true));
-        assert!((counts.share() - 0.5).abs() < 1e-9);
-        progress.phase(Phase::Publish);
-        assert_eq!(progress.shared.counts(), Counts::default());
-    }
-
-    #[test]
     fn a_pause_lasts_until_the_next_phase() {
         let progress = Progress::new(Work::Other, QUIET, StopSignal::new());
         progress.phase(Phase::CheckData);
         progress.pause();
-        assert_eq!(lock(&progress.shared.current).phase, None);
+        assert!(progress.shared.tally.look().is_none());
         progress.phase(Phase::Fetch);
-        assert_eq!(lock(&progress.shared.current).phase, Some(Phase::Fetch));
+        assert_eq!(progress.shared.tally.look().map(|look| look.phase), Some(Phase::Fetch));
     }
 
     #[test]

@@ -37,6 +37,7 @@ mod protection;
 pub mod read;
 pub mod read_back;
 pub mod remove;
+pub mod replaced_file;
 pub mod rights;
 pub mod secret_file;
 pub mod source;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::check::Data;
 use super::sample::Sample;
+use super::told::Told;
 use super::{Error, Monitor, Phase, Result};
 use crate::base::threads;
 use crate::base::time::Time;
@@ -273,7 +274,8 @@ pub(super) fn read(
         while !monitor.interrupted() {
             let next = lock(&queue).next();
             let Some(needed) = next else { return };
-            match public_view::verify(storage, needed, config) {
+            let mut told = Told::new(monitor, 1, needed.length.unwrap_or_default());
+            match public_view::verify(storage, needed, config, &mut |bytes| told.read(bytes)) {
                 Ok(()) => right(needed.name),
                 Err(repository::Error::Storage(error)) if error.kind != ErrorKind::Length => {
                     lock(&failed).get_or_insert(error);
@@ -284,7 +286,6 @@ pub(super) fn read(
                     lock(&damaged).push((needed.name, why));
                 }
             }
-            monitor.advance(1, needed.length.unwrap_or_default());
         }
     };
     threads::share(parallel, work);

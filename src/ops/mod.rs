@@ -40,6 +40,8 @@ pub mod show;
 pub mod snapshots;
 pub mod stats;
 pub mod sync;
+pub mod tally;
+mod told;
 mod tree_depth;
 pub mod tree_walk;
 pub mod undelete;
@@ -52,8 +54,6 @@ use std::time::Duration;
 pub enum Phase {
     /// Reading the segments and bringing the cache up to date.
     LoadIndex,
-    /// Counting what is to be done, so that the remaining time can be told.
-    Scan,
     /// Walking, reading and storing the user's files.
     Backup,
     /// Reading snapshots of one repository and storing them in another.
@@ -244,8 +244,17 @@ pub trait Monitor: Send + Sync {
     /// is now final, so that a remaining time can be told.
     fn expect(&self, items: u64, bytes: u64, complete: bool);
 
-    /// So much of it is done, counted since the last call.
+    /// All that a phase has to do, as far as it is known from outside it; each call says it anew. It may come before the phase begins, while
+    /// others run, and too late. What the phase itself expects is added to it.
+    fn total(&self, _phase: Phase, _items: u64, _bytes: u64, _complete: bool) {}
+
+    /// So much of it is done, counted since the last call. The bytes were read, written or sent.
     fn advance(&self, items: u64, bytes: u64);
+
+    /// So much of it needs no work: it is taken over unread, or cannot be done.
+    fn skip(&self, items: u64, bytes: u64) {
+        self.advance(items, bytes);
+    }
 
     /// So many bytes that were done are lost and have to be done again, and so many of them have been.
     fn repeat(&self, _lost: u64, _again: u64) {}

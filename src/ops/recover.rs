@@ -195,7 +195,9 @@ pub fn plan(mirror: &PublicView, tip: &Tip, target: &dyn Storage) -> Result<Plan
     // What lies there may be what is left of a damaged repository: its length says nothing.
     let is_there = |needed: &&Needed| {
         let listed = needed.length.is_none_or(|length| there.get(&needed.name) == Some(&length));
-        there.contains_key(&needed.name) && listed && public_view::verify(target, needed, mirror.config_bytes()).is_ok()
+        there.contains_key(&needed.name)
+            && listed
+            && public_view::verify(target, needed, mirror.config_bytes(), &mut |_| ()).is_ok()
     };
     let fetch = needs.iter().filter(|needed| !is_there(needed)).copied().collect();
     let is_repository = there.contains_key(&ObjectName::Config);
@@ -381,8 +383,10 @@ fn fetch(
     monitor: &dyn Monitor,
 ) -> Result<Option<Lacking>> {
     let mut said = Vec::new();
+    // Of its bytes the monitor has heard so many; of those of a head nothing, since nobody knows how many it has.
+    let mut told = 0;
     for copy in copies.answering() {
-        let bring = || bring(copy.storage(), target, plan, needed, monitor);
+        let mut bring = || bring(copy.storage(), target, plan, needed, &mut told, monitor);
         let brought = match bring() {
             // A reading that broke off and went on may have mixed two.
             Err(Failed::There(repository::Error::Damaged { .. })) if !monitor.interrupted() => bring(),
@@ -409,7 +413,7 @@ fn fetch(
         said.push((copy.name.clone(), error));
     }
     if said.iter().any(|(_, error)| error.is_lost()) {
-        monitor.advance(1, 0);
+        monitor.skip(1, needed.length.unwrap_or_default().saturating_sub(told));
         return Ok(Some(Lacking { object: needed.name, said }));
     }
     // None of those who were asked has said anything of it.
@@ -426,16 +430,28 @@ fn bring(
     target: &dyn Storage,
     plan: &Plan,
     needed: &Needed,
+    told: &mut u64,
     monitor: &dyn Monitor,
 ) -> std::result::Result<(), Failed> {
     let mut upload = target.create().map_err(Failed::Here)?;
-    let mut written = Ok(());
+    let (mut written, mut read) = (Ok(()), 0_u64);
+    if *told > 0 {
+        monitor.repeat(*told, 0);
+    }
     let read = public_view::stream_verified(mirror, needed, &plan.config, &mut |piece| {
         if monitor.interrupted() {
             return Err(interrupted(needed));
         }
         written = upload.append(piece);
-        monitor.advance(0, piece.len() as u64);
+        let length = if needed.length.is_some() { piece.len() as u64 } else { 0 };
+        // What an attempt before has read comes again.
+        let again = length.min(told.saturating_sub(read));
+        read += length;
+        *told = read.max(*told);
+        monitor.advance(0, length - again);
+        if again > 0 {
+            monitor.repeat(0, again);
+        }
         // Reading ends here. The error of the write is returned below.
         if written.is_ok() { Ok(()) } else { Err(interrupted(needed)) }
     });

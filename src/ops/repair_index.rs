@@ -157,21 +157,22 @@ pub fn plan(repository: &Repository, options: Options, monitor: &dyn Monitor) ->
     let to_read: Vec<(ObjectId, u64)> =
         there.iter().filter(|(id, _)| wanted(id)).map(|(id, length)| (*id, *length)).collect();
     plan.packs_read = to_read.len() as u64;
-    let bytes = to_read.iter().map(|(_, length)| *length).sum();
-    monitor.expect(plan.packs_read, bytes, true);
+    let is_full = |id: &ObjectId| options.read_data || (in_full && !known.contains_key(id));
+    // Of the others little more than their directories is read.
+    let bytes_of = |id: &ObjectId, length: u64| if is_full(id) { length } else { 0 };
+    monitor.expect(plan.packs_read, to_read.iter().map(|(id, length)| bytes_of(id, *length)).sum(), true);
     let read: Vec<_> = to_read
         .par_iter()
         .map(|(id, length)| {
             if monitor.interrupted() {
                 return None;
             }
-            let full = options.read_data || (in_full && !known.contains_key(id));
-            let read = || match full {
+            let read = || match is_full(id) {
                 true => pack_reader::examine(repository, *id, *length),
                 false => pack_reader::read_directory(repository, *id, *length),
             };
             let pack = read().or_else(|_| read());
-            monitor.advance(1, *length);
+            monitor.advance(1, bytes_of(id, *length));
             Some((*id, pack))
         })
         .collect();

@@ -61,17 +61,19 @@ pub fn plan(
 /// Storage errors of the mirror; [`Error::Interrupted`].
 pub fn execute(view: &PublicView, mirror: &dyn MirrorStore, plan: &Plan, monitor: &dyn Monitor) -> Result<Report> {
     monitor.phase(Phase::Send);
-    monitor.expect(plan.damaged.len() as u64, 0, true);
+    let length_of = |name: &ObjectName| view.storage().length(name).ok();
+    let lengths: Vec<Option<u64>> = plan.damaged.iter().map(|(name, _)| length_of(name)).collect();
+    monitor.expect(lengths.len() as u64, lengths.iter().flatten().sum(), true);
     let mut report = Report::default();
-    for (name, _) in &plan.damaged {
+    for ((name, _), length) in plan.damaged.iter().zip(lengths) {
         if monitor.interrupted() {
             return Err(Error::Interrupted);
         }
-        let length = view.storage().length(name).ok();
         let bytes =
             match public_view::read_verified(view.storage(), &Needed { name: *name, length }, view.config_bytes()) {
                 Ok(bytes) => bytes,
                 Err(error) => {
+                    monitor.skip(1, length.unwrap_or_default());
                     report.lost.push((*name, super::check::reason(&error)));
                     continue;
                 }

@@ -138,8 +138,10 @@ pub fn execute(
         }
         if !said.is_empty() || mirrors.is_empty() {
             report.lost.push((needed.name, said.join("; ")));
+            monitor.skip(1, needed.length.unwrap_or_default());
+        } else {
+            monitor.advance(1, needed.length.unwrap_or_default());
         }
-        monitor.advance(1, needed.length.unwrap_or_default());
     }
     Ok(report)
 }

@@ -298,7 +298,10 @@ pub fn execute(repository: &Repository, plan: &Plan, packs: PackOptions, monitor
                 report.blocks_saved += salvage(&mut run, damaged)?;
                 aside.push(damaged.pack.id);
             }
-            monitor.advance(1, damaged.pack.length);
+            match damaged.missing {
+                true => monitor.skip(1, damaged.pack.length),
+                false => monitor.advance(1, damaged.pack.length),
+            }
         }
         run.seal()?;
         report.pack_bytes = run.written().pack_bytes;

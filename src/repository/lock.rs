@@ -339,15 +339,23 @@ impl Locks {
         }
     }
 
-    /// Lets go of the room that was kept on the disk for the time when it is full; true when there was some.
-    pub(super) fn release_ballast(&self) -> bool {
-        matches!(&self.place, Place::Files { root } if ballast::release(root))
+    /// Gives some of the room that was kept on the disk for the time when it is full, for something of so many bytes; true when
+    /// there was some.
+    pub(super) fn give_ballast(&self, wanted: ballast::Use, bytes: u64, head_bytes: u64) -> bool {
+        matches!(&self.place, Place::Files { root } if ballast::give(root, wanted, bytes, head_bytes))
     }
 
     /// Keeps some room on the disk for the time when it is full, if there is enough now.
-    pub(super) fn keep_ballast(&self) {
+    pub(super) fn keep_ballast(&self, head_bytes: u64) {
         if let Place::Files { root } = &self.place {
-            ballast::keep(root);
+            ballast::keep(root, head_bytes);
+        }
+    }
+
+    /// The same when a sweep has made room.
+    pub(super) fn keep_ballast_after_sweep(&self, head_bytes: u64) {
+        if let Place::Files { root } = &self.place {
+            ballast::keep_after_sweep(root, head_bytes);
         }
     }
 

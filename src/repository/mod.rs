@@ -41,12 +41,14 @@ mod swept_names;
 pub mod uptime;
 
 use crate::base::lock::lock;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use error::{Error, Result};
 
+use self::ballast::Use;
 use self::blocks::{Blocks, Chunk};
 use self::chain::Tip;
 use self::freshness::Freshness;
@@ -183,7 +185,7 @@ impl Repository {
             return Err(Self::occupied(&access, "another process has just made one there"));
         }
         let first = slots.first().ok_or_else(|| Error::Invalid("a repository needs a key".to_owned()))?;
-        access.locks.keep_ballast();
+        access.locks.keep_ballast(bytes.len() as u64);
         if let Some(remembered) = &access.remembered {
             // What it is, and how new, is known from here on. The place is taken over from whatever lay there before.
             let _ = remembered.set_place(id, &access.place).and(remembered.store(id, &access.place, head));
@@ -455,10 +457,15 @@ impl Repository {
         let (tip, pin) = Self::pinned_tip(&self.access, &self.config.verifying_key, self.id())?;
         *lock(&self.pin) = match pin {
             Some(pin) => Some(pin),
-            None => {
-                self.access.locks.release_ballast();
-                Some(self.access.locks.pin(tip.reference().generation)?)
-            }
+            None => Some(loop {
+                match self.access.locks.pin(tip.reference().generation) {
+                    // A few bytes, and maybe a block of the folder.
+                    Err(LockError::Failed { source, .. })
+                        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+                            && self.access.locks.give_ballast(Use::Pin, 0, self.head_bytes()) => {}
+                    pin => break pin?,
+                }
+            }),
         };
         self.refresh()
     }
@@ -478,7 +485,17 @@ impl Repository {
 
     /// Keeps some room on the disk for the time when it is full, if there is enough now.
     pub(super) fn keep_ballast(&self) {
-        self.access.locks.keep_ballast();
+        self.access.locks.keep_ballast(self.head_bytes());
+    }
+
+    /// The same when a sweep has made room.
+    pub(super) fn keep_ballast_after_sweep(&self) {
+        self.access.locks.keep_ballast_after_sweep(self.head_bytes());
+    }
+
+    /// How long the newest head is. The next one will be about as long.
+    fn head_bytes(&self) -> u64 {
+        self.storage().length(&chain::name_of(self.tip().reference())).unwrap_or_default()
     }
 
     pub(super) fn lock_writer(&self) -> Result<WriterGuard> {
@@ -505,12 +522,17 @@ impl Repository {
         marked.retain(|id, _| !slots.contains(id) && !segments.contains_key(id) && !snapshots.contains_key(id));
         let signing = self.keys.signing();
         let store = || chain::append(self.storage(), signing, self.id(), &self.config_bytes, &tip, &next, Time::now());
-        let head = match store() {
-            // What was begun has been taken back: with a little more room it can be tried again.
-            Err(Error::Storage(full)) if full.kind == ErrorKind::Full && self.access.locks.release_ballast() => {
-                store()?
+        let head = loop {
+            match store() {
+                // What was begun has been taken back: with a little more room it can be tried again.
+                Err(Error::Storage(full)) if full.kind == ErrorKind::Full => {
+                    let bytes = self.head_bytes();
+                    if !self.access.locks.give_ballast(Use::of(&tip.state, &next), bytes, bytes) {
+                        return Err(full.into());
+                    }
+                }
+                other => break other?,
             }
-            other => other?,
         };
         // It is published, whatever happens from here on: who hears an error would take a removed key for a live one.
         match self.refresh() {

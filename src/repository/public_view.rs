@@ -238,14 +238,20 @@ pub fn stream_verified(
 }
 
 /// Reads an object, and checks that it is what its name says; once more when it is not: a reading that broke off and went on may have mixed two.
+/// `read` hears of how many bytes more the first attempt has read.
 ///
 /// # Errors
 /// As [`read_verified`].
-pub fn verify(storage: &dyn Storage, needed: &Needed, config: &[u8]) -> Result<()> {
-    let look = || stream_verified(storage, needed, config, &mut |_| Ok(())).map(drop);
-    match look() {
-        Err(Error::Damaged { .. }) => look(),
-        seen => seen,
+pub fn verify(storage: &dyn Storage, needed: &Needed, config: &[u8], read: &mut dyn FnMut(u64)) -> Result<()> {
+    let look = |read: &mut dyn FnMut(u64)| {
+        stream_verified(storage, needed, config, &mut |piece| {
+            read(piece.len() as u64);
+            Ok(())
+        })
+    };
+    match look(read) {
+        Err(Error::Damaged { .. }) => look(&mut |_| ()).map(drop),
+        seen => seen.map(drop),
     }
 }
 

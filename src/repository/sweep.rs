@@ -178,7 +178,7 @@ impl Repository {
         }
         self.remove_swept(&mut swept)?;
         if swept.removed > 0 {
-            self.keep_ballast();
+            self.keep_ballast_after_sweep();
         }
         Ok(swept)
     }

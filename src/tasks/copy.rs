@@ -93,6 +93,7 @@ pub fn run(
     monitor: &dyn Monitor,
     show: &mut dyn FnMut(Event<'_>) -> Result<(), Failure>,
 ) -> Result<Report, Failure> {
+    environment.secrets.take_descriptors(&request.from.secret);
     let pair = Pair::open(request, environment, monitor)?;
     let mut plan = copy::plan(&pair.source, &pair.destination, &request.snapshots, &request.filter.resolve())?;
     pair.report_warnings(monitor);

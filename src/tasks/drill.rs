@@ -5,6 +5,7 @@
 use super::environment::freshness::{About, report_freshness};
 use super::environment::mirrors::{self, MirrorLocation};
 use super::environment::secret::{Question, Secret};
+use super::environment::user_command::user_command;
 use super::environment::{Environment, own_places, repositories};
 use super::failure::{Failure, Kind};
 use super::require_connections;
@@ -22,12 +23,11 @@ use crate::repository::mirror_book::{Drill, DrillOutcome, MirrorBook};
 use crate::repository::public_view::PublicView;
 use crate::storage::MirrorStore;
 use crate::storage::read_only::ReadOnly;
-use crate::storage::remote::ssh;
 use crate::text::shell_words;
 use serde::Deserialize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
 /// What to try.
@@ -416,8 +416,7 @@ fn run_in(command: &str, tree: &Path, monitor: &dyn Monitor) -> ops::Result<()> 
     };
     let shown = escape(program.as_bytes());
     // What it prints must not mix with lines for programs.
-    let mut command = Command::new(program);
-    ssh::Place::hide_from(&mut command);
+    let mut command = user_command(program);
     let failed = |error: std::io::Error| Error::Refused(format!("the check command {shown} cannot be run: {error}"));
     let mut child = command
         .args(arguments)

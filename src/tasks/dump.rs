@@ -6,15 +6,14 @@ use super::failure::Failure;
 use super::report_warnings;
 use super::snapshot_filter::SnapshotFilter;
 use crate::base::escape::escape;
-use crate::base::private;
 use crate::files::own::OwnPlaces;
-use crate::ops::dump::{self, Archive, DumpError, LeftOut, Plan, Sink, Wanted};
+use crate::files::replaced_file::{self, ReplacedFile};
+use crate::ops::dump::{self, Archive, DumpError, LeftOut, Plan, Renamed, Sink, Wanted};
 use crate::ops::select::SnapshotArgument;
 use crate::ops::{Monitor, Problem, Subject};
 use crate::repository::Repository;
 use crate::text::size;
 use serde::Deserialize;
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -128,6 +127,14 @@ fn report_left_out(left_out: &LeftOut, monitor: &dyn Monitor) {
         let more = size::counted(more, "more entry", "more entries");
         warn(&format!("{more} could not be put into the archive"));
     }
+    for Renamed { path, called, why } in &left_out.names {
+        warn(&format!("{} is called {} in the archive: {why}", escape(path), escape(called)));
+    }
+    let more = left_out.renamed - left_out.names.len() as u64;
+    if more > 0 {
+        let more = size::counted(more, "more entry has", "more entries have");
+        warn(&format!("{more} another name in the archive"));
+    }
 }
 
 /// What writes it.
@@ -155,32 +162,27 @@ fn to_file(target: &Path, own: &OwnPlaces, write: &mut Writing<'_>) -> Result<()
             return Err(Failure::failed(format!("the target {shown} is a directory: name a file in it")));
         }
         Ok(metadata) if !metadata.is_file() => {
-            return to_stream(OpenOptions::new().write(true).open(target).map_err(refuse)?, write);
+            replaced_file::follow(target).map_err(refuse)?;
+            let to = OpenOptions::new().write(true).open(target).map_err(refuse)?;
+            if to.metadata().map_err(refuse)?.is_file() {
+                return Err(refuse(io::Error::other("another file has taken its name meanwhile")));
+            }
+            return to_stream(to, write);
         }
-        Ok(_) => fs::canonicalize(target).map_err(refuse)?,
-        Err(_) => target.to_path_buf(),
+        _ => replaced_file::follow(target).map_err(refuse)?,
     };
     own.refuse_within(&target)?;
-    let Some(name) = target.file_name() else {
+    if target.file_name().is_none() {
         return Err(Failure::failed(format!("the target {shown} names no file")));
-    };
-    let mut temporary = OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".packstone-{}", private::random_digits().map_err(|error| refuse(error.into()))?));
-    let temporary = target.with_file_name(temporary);
-    let file = OpenOptions::new().write(true).create_new(true).open(&temporary).map_err(refuse)?;
-    let mut to = Target { file: BufWriter::with_capacity(BUFFER_BYTES, file), hole: false };
-    let written = write(&mut to)
-        .map_err(|error| match error {
-            DumpError::Output(error) => refuse(error),
-            error => fail(error, "the target was not made"),
-        })
-        .and_then(|()| to.end().map_err(refuse))
-        .and_then(|()| fs::rename(&temporary, &target).map_err(refuse));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
     }
-    written
+    let (replaced, file) = ReplacedFile::begin(&target).map_err(refuse)?;
+    let mut to = Target { file: BufWriter::with_capacity(BUFFER_BYTES, file), hole: false };
+    write(&mut to).map_err(|error| match error {
+        DumpError::Output(error) => refuse(error),
+        error => fail(error, "the target was not made"),
+    })?;
+    let file = to.end().map_err(refuse)?;
+    replaced.finish(&file).map_err(refuse)
 }
 
 /// A stream: holes are zeros.
@@ -207,14 +209,15 @@ struct Target {
 
 impl Target {
     /// Gives the file its length and makes it durable.
-    fn end(mut self) -> io::Result<()> {
+    fn end(mut self) -> io::Result<File> {
         self.file.flush()?;
         let mut file = self.file.into_inner()?;
         if self.hole {
             let length = file.stream_position()?;
             file.set_len(length)?;
         }
-        file.sync_all()
+        file.sync_all()?;
+        Ok(file)
     }
 }
 

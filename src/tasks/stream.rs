@@ -4,6 +4,7 @@
 
 use super::backup::labels::LabelRequest;
 use super::backup::{ChangeRequest, Report, finish};
+use super::environment::user_command::user_command;
 use super::environment::{Environment, repositories};
 use super::failure::Failure;
 use crate::base::child;
@@ -13,14 +14,13 @@ use crate::ops::backup::{self, Options};
 use crate::ops::{self, Error, Monitor, Phase};
 use crate::repository::Repository;
 use crate::repository::pack_writer::PackOptions;
-use crate::storage::remote::ssh;
 use serde::Deserialize;
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// What it is called, and what the snapshot says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -116,8 +116,7 @@ fn store_output(
 ) -> Result<backup::Report, Failure> {
     let shown = escape(program.as_bytes());
     let failed = |error| Failure::failed(format!("cannot run {shown}")).caused_by(error);
-    let mut command = Command::new(&program);
-    ssh::Place::hide_from(&mut command);
+    let mut command = user_command(&program);
     let mut child = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let mut output: Box<dyn Read> = match child.stdout.take() {
         Some(output) => Box::new(Polled::new(output)),

@@ -8,6 +8,8 @@ const MEMORY_SECONDS: f64 = 8.0;
 const LINE_MEMORY_SECONDS: f64 = 120.0;
 /// For so long a line takes what it does not send yet.
 const LINE_IGNORED_SECONDS: f64 = 3.0;
+/// What an estimate remembers is at least this part of the time that has passed: what is left of hours is not told by seconds.
+const ESTIMATE_PART: f64 = 0.5;
 
 /// A smoothed rate, fed with how much is done at which time since the start.
 ///
@@ -17,6 +19,8 @@ const LINE_IGNORED_SECONDS: f64 = 3.0;
 pub struct Rate {
     /// After so many seconds an old speed counts for a third.
     memory: f64,
+    /// The same as a part of the time that has passed, where that is more.
+    part: f64,
     /// What is done in so many seconds at the beginning says nothing.
     ignored: f64,
     seconds: f64,
@@ -27,7 +31,7 @@ pub struct Rate {
 
 impl Default for Rate {
     fn default() -> Self {
-        Self { memory: MEMORY_SECONDS, ignored: 0.0, seconds: 0.0, done: 0, weighted: 0.0, weight: 0.0 }
+        Self { memory: MEMORY_SECONDS, part: 0.0, ignored: 0.0, seconds: 0.0, done: 0, weighted: 0.0, weight: 0.0 }
     }
 }
 
@@ -36,6 +40,12 @@ impl Rate {
     #[must_use]
     pub fn of_line() -> Self {
         Self { memory: LINE_MEMORY_SECONDS, ignored: LINE_IGNORED_SECONDS, ..Self::default() }
+    }
+
+    /// The same for an estimate of the time that is left: it remembers more the longer the work lasts.
+    #[must_use]
+    pub const fn for_estimate(self) -> Self {
+        Self { part: ESTIMATE_PART, ..self }
     }
 
     /// Takes in that `done` is done after `elapsed`.
@@ -50,7 +60,7 @@ impl Rate {
             return;
         }
         let now = done.saturating_sub(self.done) as f64 / span;
-        let gained = -(-span / self.memory).exp_m1();
+        let gained = -(-span / self.memory.max(self.part * seconds)).exp_m1();
         self.weighted += (now - self.weighted) * gained;
         self.weight += (1.0 - self.weight) * gained;
         self.seconds = seconds;
@@ -106,6 +116,25 @@ mod tests {
                 assert!((right * 0.8..=right * 1.2).contains(&said), "after {} s: {said} s, not {right}", tick / 4);
             }
         }
+    }
+
+    /// An hour at 100 a second, in which every tenth minute only half as much is done.
+    #[test]
+    fn an_estimate_does_not_follow_every_slow_minute() {
+        let (mut shown, mut estimate, mut done) = (Rate::default(), Rate::default().for_estimate(), 0);
+        for second in 1..=1_200 {
+            done += if second / 60 % 10 == 5 { 50 } else { 100 };
+            shown.update(Duration::from_secs(second), done);
+            estimate.update(Duration::from_secs(second), done);
+        }
+        assert!(shown.per_second().unwrap() > 99.0);
+        for second in 1_201..=1_230 {
+            done += 50;
+            shown.update(Duration::from_secs(second), done);
+            estimate.update(Duration::from_secs(second), done);
+        }
+        assert!(shown.per_second().unwrap() < 55.0, "what is shown is what happens");
+        assert!((85.0..100.0).contains(&estimate.per_second().unwrap()), "{:?}", estimate.per_second());
     }
 
     #[test]

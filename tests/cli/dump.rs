@@ -209,6 +209,95 @@ print(len(z.read('many')), z.read('sparse')[1 << 20:][:6])
     assert!(out.ends_with("hello\nTrue\n8000000 b'middle'\n"), "{out}");
 }
 
+/// Story: a directory of the name `..\\..\\evil` went into a zip as it was, and is a way up where a backslash is a slash.
+#[test]
+fn names_in_a_zip_mean_the_same_everywhere() {
+    let world = World::with_repository();
+    for name in ["..\\..\\evil/file", "C:/x", "nul.txt", "Makefile", "makefile", "ends.", "plain", "a\nb"] {
+        world.write(name, name);
+    }
+    let odd = world.tree().join(OsStr::from_bytes(b"caf\xe9"));
+    fs::create_dir(&odd).unwrap();
+    fs::write(odd.join("in it"), "odd").unwrap();
+    world.backup();
+    let target = world.path("tree.zip");
+    let ran = world.ok(&["dump", "latest:tree", "-a", "zip", "-t", world.text(&target)]);
+    let said: Vec<&str> = ran.err.lines().collect();
+    for line in [
+        "! /tree/..\\\\..\\\\evil is called ..%5C..%5Cevil in the archive: other systems take its name for something else",
+        "! /tree/makefile is called %6Dakefile in the archive: other systems do not tell its name from another one's",
+    ] {
+        assert!(said.contains(&line), "{line}\n{}", ran.err);
+    }
+    // Of what lies in a directory with another name nothing is said.
+    assert_eq!(said.len(), 7, "{}", ran.err);
+    let (_, listed) = ran_python(&target);
+    let mut listed: Vec<&str> = listed.lines().collect();
+    listed.sort_unstable();
+    let expected = [
+        "%6Dakefile",
+        "%6Eul.txt",
+        "..%5C..%5Cevil/",
+        "..%5C..%5Cevil/file",
+        "C%3A/",
+        "C%3A/x",
+        "Makefile",
+        "a%0Ab",
+        "caf%E9/",
+        "caf%E9/in it",
+        "ends%2E",
+        "plain",
+    ];
+    if has("python3") {
+        assert_eq!(listed, expected);
+    }
+    // A tar is unpacked where names are bytes.
+    let ran = world.ok(&["dump", "latest:tree", "-t", world.text(&world.path("tree.tar"))]);
+    assert_eq!(ran.err, "");
+}
+
+/// The names in a zip, as Python reads them.
+fn ran_python(zip: &Path) -> (bool, String) {
+    let script = "import sys, zipfile; print('\\n'.join(zipfile.ZipFile(sys.argv[1]).namelist()))";
+    match Command::new("python3").args(["-c", script]).arg(zip).output() {
+        Ok(output) => (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()),
+        Err(_) => (false, String::new()),
+    }
+}
+
+/// Story: a target that only its owner could read was replaced by one that everybody could.
+#[test]
+fn a_target_keeps_its_permissions() {
+    let world = World::with_repository();
+    world.write("file", "secret");
+    world.backup();
+    let target = world.path("out");
+    for bits in [0o600, 0o640] {
+        fs::write(&target, "old").unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(bits)).unwrap();
+        world.ok(&["dump", "latest:tree/file", "-t", world.text(&target)]);
+        assert_eq!(
+            (fs::read(&target).unwrap(), target.metadata().unwrap().mode() & 0o7777),
+            (b"secret".to_vec(), bits)
+        );
+    }
+    // A link of somebody else's, where everybody may put one.
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED dump::a_target_keeps_its_permissions: a link of another user needs root");
+        return;
+    }
+    let shared = world.path("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+    fs::write(&target, "somebody's").unwrap();
+    let link = shared.join("out");
+    symlink(&target, &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(65_534), Some(65_534)).unwrap();
+    let ran = world.run(&["dump", "latest:tree/file", "-t", world.text(&link)]);
+    assert!(ran.code == Some(1) && ran.err.contains("another user has put"), "{}", ran.err);
+    assert_eq!(fs::read(&target).unwrap(), b"somebody's");
+}
+
 #[test]
 fn what_has_no_content_is_refused() {
     let world = world();

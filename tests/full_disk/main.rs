@@ -2,8 +2,9 @@
 //! when there is room again.
 //!
 //! The repository lies in a tmpfs whose free space goes from nothing to a little more than a backup needs, in steps of 64 KiB. At
-//! each step: a backup, whose exit code must be true; every snapshot that was there restores; `forget` and `prune --instant` work;
-//! with the room that they made the next backup succeeds; all that is live restores. Then the same without the ballast, the room that
+//! each step: a backup, whose exit code must be true; every snapshot that was there restores; `forget` and `prune --instant` work,
+//! also when somebody else takes the room that is free between the two; with the room that they made the next backup succeeds; all
+//! that is live restores. Then the same without the ballast, the room that
 //! the program sets aside while there is enough: there `forget` may say that the disk is full, and works when it is no more.
 //! The short form takes every sixteenth step, `PACKSTONE_FULL=1` all of them. Mounting needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -205,10 +206,15 @@ fn step(world: &World, [first, second]: [&str; 2], free: u64, ballast: bool, tal
         }
     } else {
         world.ok(&["forget", first]);
+        // A neighbour on the disk takes what was given, and all else.
+        world.disk.leave_free(0);
     }
-    let (_, before) = world.disk.room();
+    // What was freed goes into the ballast first.
+    let room =
+        || world.disk.room().1 + fs::metadata(world.repository().join("lock/ballast")).map_or(0, |file| file.len());
+    let before = room();
     world.ok(&["prune", "--instant"]);
-    let (_, after) = world.disk.room();
+    let after = room();
     assert!(after > before + FORGOTTEN as u64 - (1 << 20), "{free} free: {before}, and then {after}");
     world.restores(second, "tree-2");
 
@@ -257,6 +263,42 @@ fn a_full_disk_costs_nothing_but_the_backup_that_did_not_fit() {
             if ballast { "with the ballast" } else { "without" }
         );
     }
+}
+
+/// Whoever publishes on a full disk, and however often: what a prune needs stays, although a neighbour takes at once what was given.
+#[test]
+fn what_a_prune_needs_is_kept_for_it() {
+    let Some(world) = World::new() else { return };
+    let mut snapshots = Vec::new();
+    for number in 0..30 {
+        world.write("changing", &noise(number, 600_000));
+        snapshots.push(world.backup());
+    }
+    world.disk.leave_free(0);
+    let last = snapshots.pop().unwrap();
+    let mut published = 0;
+    for id in &snapshots {
+        let (code, _, err) = world.run(&["forget", id]);
+        match code {
+            Some(0) => published += 1,
+            code => {
+                assert!(code == Some(1) && err.contains(FULL), "{err}");
+                break;
+            }
+        }
+        world.disk.leave_free(0);
+    }
+    assert!((8..29).contains(&published), "{published} of 29 snapshots were forgotten on the full disk");
+    let left = fs::metadata(world.repository().join("lock/ballast")).unwrap().len();
+    assert!(left >= 1 << 20, "{left}");
+    world.ok(&["prune", "--instant"]);
+    assert!(
+        fs::metadata(world.repository().join("lock/ballast")).unwrap().len() > left,
+        "what was freed goes into it first"
+    );
+    world.ok(&["check", "--read-data"]);
+    world.restores(&last, "tree");
+    println!("{published} times something was forgotten before nothing more was given, and then a prune worked");
 }
 
 /// Where a drill has no room, that is said before anything is fetched.

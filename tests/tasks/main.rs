@@ -4,6 +4,7 @@
 
 mod keys;
 mod kinds;
+mod progress;
 mod requests;
 mod stop;
 mod whole;

@@ -105,6 +105,9 @@ pub struct BackupStatus<'a> {
     /// Estimated; 0 while nothing is known.
     #[serde(skip_serializing_if = "is_zero")]
     pub seconds_remaining: u64,
+    /// Bytes that are read a second (ours).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub bytes_per_second: u64,
     /// Share of bytes, 0 to 1.
     pub percent_done: f64,
     /// Files found so far.
@@ -269,6 +272,9 @@ pub struct RestoreStatus {
     /// Estimated (ours); 0 while nothing is known.
     #[serde(skip_serializing_if = "is_zero")]
     pub seconds_remaining: u64,
+    /// Bytes that are written a second (ours).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub bytes_per_second: u64,
     /// Share of bytes, 0 to 1.
     pub percent_done: f64,
     /// The counts.

@@ -29,8 +29,8 @@ pub(super) enum Work {
     Leave,
     /// A file that is the parent's.
     Unchanged { path: Vec<u8>, entry: Entry },
-    /// A file that is being read: its pieces come through the group's channel, in this order.
-    Read { path: Vec<u8>, name: Vec<u8>, device: u32, old: Option<Box<Entry>>, key: Option<(u64, u64)> },
+    /// A file that is being read: its pieces come through the group's channel, in this order. `size` is what the walk saw.
+    Read { path: Vec<u8>, name: Vec<u8>, device: u32, size: u64, old: Option<Box<Entry>>, key: Option<(u64, u64)> },
     /// Another name of a file that this run has met already, unchanged since.
     Link { path: Vec<u8>, name: Vec<u8>, key: (u64, u64), old: Option<Box<Entry>> },
     /// A symlink, pipe, socket or device.

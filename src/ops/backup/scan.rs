@@ -642,7 +642,7 @@ impl<'r> Scan<'r> {
         let until = self.again.as_ref().filter(|again| !again.unsettled.contains(&path));
         let until = until.map(|again| (again.cut, again.began));
         self.files.push(Job { directory: parent, name: name.clone(), stat, until });
-        self.work.push(Work::Read { path, name, device, old, key });
+        self.work.push(Work::Read { path, name, device, size: stat.size, old, key });
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use crate::codec::snapshot::{self, Outcome, Problem, ProblemKind};
 use crate::codec::tree::{Content, Entry, Metadata, Node, encode_entry};
 use crate::files::owner::Owners;
 use crate::ops::show::typed_path;
+use crate::ops::told::Told;
 use crate::ops::{Action, Error, Item as Seen, Monitor, Result, Severity};
 use crate::repository::list_reader::Listing;
 use crate::repository::list_writer::{ChunkListWriter, StreamWriter};
@@ -241,6 +242,7 @@ impl<'a, 'r> Store<'a, 'r> {
                 Work::Unchanged { path, entry } => {
                     self.stored.summary.files_unmodified += 1;
                     if let Node::File(content) = &entry.node {
+                        drop(self.tell(true, content.size));
                         if entry.metadata.links > 1 {
                             let key = (u64::from(entry.metadata.device), entry.metadata.inode);
                             self.linked.insert(key, (entry.metadata.clone(), content.clone()));
@@ -250,18 +252,23 @@ impl<'a, 'r> Store<'a, 'r> {
                     }
                     self.store(&entry)?;
                 }
-                Work::Read { path, name, device, old, key } => {
+                Work::Read { path, name, device, size, old, key } => {
                     if let Some(key) = key {
                         // Until it is read, nothing is known of what has this number now.
                         self.linked.remove(&key);
                     }
-                    self.file(&mut pieces, path, name, device, old.as_deref(), key)?;
+                    let told = self.tell(old.is_some(), size);
+                    self.file(&mut pieces, path, name, device, old.as_deref(), key, told)?;
                 }
                 Work::Link { path, name, key, old } => self.link(path, name, key, old.as_deref())?,
-                Work::Other { path, entry, old } => self.other(&path, &entry, old.as_deref())?,
+                Work::Other { path, entry, old } => {
+                    drop(self.tell(old.is_some(), 0));
+                    self.other(&path, &entry, old.as_deref())?;
+                }
                 Work::Kept { entry } => self.push(&entry)?,
                 Work::Dropped { entry } => self.drop_stored(&entry)?,
                 Work::Restless { path, message } => {
+                    drop(self.tell(true, 0));
                     self.unsettled.insert(path, message);
                 }
                 Work::Problem { path, kind, message } => self.problem(path, kind, message)?,
@@ -271,6 +278,18 @@ impl<'a, 'r> Store<'a, 'r> {
             }
         }
         Ok(())
+    }
+
+    /// Begins to tell the monitor of an entry. `is_old` when the snapshot before, or an earlier round, has it. Whoever counts the sources
+    /// has counted each once, with the size that the walk sees, and nothing of what only a later round finds.
+    fn tell(&self, is_old: bool, size: u64) -> Told<'a> {
+        if self.is_again && is_old {
+            return Told::before();
+        }
+        if self.is_again {
+            self.monitor.expect(1, size, false);
+        }
+        Told::new(self.monitor, 1, size)
     }
 
     /// Stores an entry that is no directory, and counts it as one that its sources hold.
@@ -346,7 +365,6 @@ impl<'a, 'r> Store<'a, 'r> {
     fn count_file(&mut self, size: u64) {
         self.stored.counts.files += 1;
         self.stored.counts.bytes = self.stored.counts.bytes.saturating_add(size);
-        self.monitor.advance(1, size);
     }
 
     /// An entry of an earlier round gives way to another one.
@@ -408,6 +426,7 @@ impl<'a, 'r> Store<'a, 'r> {
         action
     }
 
+    #[allow(clippy::too_many_arguments)] // what the walk knows of it
     fn file(
         &mut self,
         pieces: &mut Pieces,
@@ -416,6 +435,7 @@ impl<'a, 'r> Store<'a, 'r> {
         device: u32,
         old: Option<&Entry>,
         key: Option<(u64, u64)>,
+        mut told: Told<'_>,
     ) -> Result<()> {
         self.monitor.item(&Seen::new(&path, Action::Started));
         let mut chunks = ChunkListWriter::default();
@@ -432,6 +452,7 @@ impl<'a, 'r> Store<'a, 'r> {
                         added += length as u64;
                     }
                     self.stored.summary.bytes_read += length as u64;
+                    told.read(length as u64);
                     chunks.push(ChunkRef { id, length: length as u32 }, self.run)?;
                 }
                 Item::End(finished) => break finished,
@@ -452,7 +473,6 @@ impl<'a, 'r> Store<'a, 'r> {
                     return Err(Error::Shortage { path: typed_path(&path, &self.sources), source });
                 }
                 Item::Failed { kind, message } => {
-                    self.monitor.advance(1, 0);
                     if kind == ProblemKind::Vanished {
                         self.missed.insert(directory_of(&path));
                     }
@@ -494,14 +514,12 @@ impl<'a, 'r> Store<'a, 'r> {
     fn other(&mut self, path: &[u8], entry: &Entry, old: Option<&Entry>) -> Result<()> {
         self.replace(path, old)?;
         self.stored.counts.others += 1;
-        self.monitor.advance(1, 0);
         self.seen(path, if old.is_some() { Action::Unchanged } else { Action::New }, 0, 0);
         self.store(entry)
     }
 
     /// Nothing that could be stored was found under the name. A later round looks again; what an earlier one stored stays.
     fn restless(&mut self, path: Vec<u8>, message: String, old: Option<&Entry>) -> Result<()> {
-        self.monitor.advance(1, 0);
         if let Some(old) = old.filter(|_| self.is_again) {
             return self.push(old);
         }
@@ -510,7 +528,9 @@ impl<'a, 'r> Store<'a, 'r> {
     }
 
     fn link(&mut self, path: Vec<u8>, name: Vec<u8>, key: (u64, u64), old: Option<&Entry>) -> Result<()> {
-        let Some((metadata, content)) = self.linked.get(&key).cloned() else {
+        let linked = self.linked.get(&key).cloned();
+        drop(self.tell(old.is_some(), linked.as_ref().map_or(0, |(_, content)| content.size)));
+        let Some((metadata, content)) = linked else {
             // Under its first name another file was read.
             return self.restless(
                 path,

@@ -15,6 +15,7 @@ use crate::codec::block_verifier::BlockVerifier;
 use crate::codec::pack::{self, Block};
 use crate::codec::segment::SegmentPack;
 use crate::codec::{self, Reason};
+use crate::ops::told::Told;
 use crate::ops::{Error, Monitor, Result, Silent};
 use crate::repository::chain::Tip;
 use crate::repository::{self, Repository, index};
@@ -238,8 +239,10 @@ fn read(
     monitor: &dyn Monitor,
 ) {
     let (storage, name) = (repository.storage(), ObjectName::Pack(pack.id));
+    let mut told = Told::new(monitor, 0, pack.length);
     match storage.read_range(&name, 0, pack::HEADER_BYTES as u64) {
         Ok(header) => {
+            told.read(header.len() as u64);
             hasher.update(&header);
             match pack::parse_header(&header, repository.id()) {
                 Ok(kind) if kind == pack.kind => {}
@@ -329,7 +332,7 @@ fn read(
                 give(&given);
             }
         }
-        monitor.advance(0, length);
+        told.read(length);
         at += length;
         first += run;
     }
@@ -339,7 +342,7 @@ fn read(
             if let Err(error) = check_end(repository, pack, &rest) {
                 damage.add(format!("its directory or footer: {}", error.reason));
             }
-            monitor.advance(0, rest.len() as u64);
+            told.read(rest.len() as u64);
         }
         Err(error) => damage.add_error("its directory or footer", error.into()),
     }

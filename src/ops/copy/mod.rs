@@ -160,6 +160,8 @@ pub struct Copying<'a> {
     monitor: &'a dyn Monitor,
     known: Known,
     listings: Mutex<Memo<CopiedListing>>,
+    /// Files and bytes of the snapshot in hand that the monitor has heard of.
+    told: Mutex<(u64, u64)>,
     /// The copies that `listings` lie in.
     relied: Vec<ObjectId>,
     /// The head that this process published last. After one by somebody else nothing that is remembered counts.
@@ -193,6 +195,7 @@ impl<'a> Copying<'a> {
             monitor,
             known: Known::default(),
             listings: Mutex::default(),
+            told: Mutex::default(),
             relied: Vec::new(),
             generation: 0,
         }
@@ -209,7 +212,11 @@ impl<'a> Copying<'a> {
     /// What the destination said, or [`Error::Interrupted`]: this snapshot was not acknowledged, and the next one would fare no
     /// better. What was stored is taken over by the next run.
     pub fn snapshot(&mut self, chosen: &Chosen) -> Result<Done> {
-        match self.try_snapshot(chosen) {
+        let done = self.try_snapshot(chosen);
+        // Directories that were copied before, and what is not copied at all.
+        let (told, counts) = (std::mem::take(&mut *lock(&self.told)), &chosen.snapshot.counts);
+        self.monitor.skip(counts.files.saturating_sub(told.0), counts.bytes.saturating_sub(told.1));
+        match done {
             Ok(done) => Ok(done),
             Err(failure) => {
                 // Packs that were not finished are gone with the run.
@@ -247,6 +254,7 @@ impl<'a> Copying<'a> {
             snapshot,
             base: base.as_ref(),
             listings: &self.listings,
+            told: &self.told,
             readers: self.options.readers,
             monitor: self.monitor,
         };

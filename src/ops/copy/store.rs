@@ -34,6 +34,8 @@ pub(super) struct Parts<'a> {
     pub snapshot: &'a Snapshot,
     pub base: Option<&'a Base<'a>>,
     pub listings: &'a Mutex<Memo<CopiedListing>>,
+    /// Files and bytes of the snapshot that the monitor has heard of.
+    pub told: &'a Mutex<(u64, u64)>,
     pub readers: usize,
     pub monitor: &'a dyn Monitor,
 }
@@ -70,7 +72,8 @@ struct Store<'a, 'r> {
     linked: Memo<Content>,
     spare: Sender<Vec<u8>>,
     buffers: Receiver<Vec<u8>>,
-    advanced: (u64, u64),
+    /// What of the content in hand the monitor has heard.
+    read: u64,
     stored: Stored,
 }
 
@@ -89,7 +92,7 @@ pub(super) fn snapshot<'r>(run: &mut Run<'r>, parts: &Parts<'_>) -> Result<Store
         linked: Memo::default(),
         spare,
         buffers,
-        advanced: (0, 0),
+        read: 0,
         stored: Stored::default(),
     };
     let key = parts.snapshot.root.key();
@@ -100,9 +103,6 @@ pub(super) fn snapshot<'r>(run: &mut Run<'r>, parts: &Parts<'_>) -> Result<Store
     };
     store.problems()?;
     store.deleted()?;
-    let counts = &parts.snapshot.counts;
-    let (files, bytes) = store.advanced;
-    parts.monitor.advance(counts.files.saturating_sub(files), counts.bytes.saturating_sub(bytes));
     Ok(store.stored)
 }
 
@@ -111,7 +111,7 @@ impl Store<'_, '_> {
     fn tree(&mut self, key: u128) -> Result<ChunkList> {
         let (groups, waiting) = bounded(GROUPS_WAITING);
         let (jobs, work) = bounded(GROUPS_WAITING);
-        let Parts { source, snapshot, base, listings, readers, monitor } = *self.parts;
+        let Parts { source, snapshot, base, listings, readers, monitor, .. } = *self.parts;
         let way = self.way;
         let threads_failed = |error| Failure::Final(Error::Threads(error));
         std::thread::scope(|scope| {
@@ -178,8 +178,10 @@ impl Store<'_, '_> {
     /// Adds an entry to the listing that is being gathered; `height` is that of a directory.
     fn push(&mut self, entry: &Entry, height: usize) -> Result<()> {
         if let Node::File(content) = &entry.node {
-            self.parts.monitor.advance(1, content.size);
-            self.advanced = (self.advanced.0 + 1, self.advanced.1.saturating_add(content.size));
+            // Holes, and what is there already.
+            self.parts.monitor.skip(1, content.size.saturating_sub(std::mem::take(&mut self.read)));
+            let told = &mut *lock(self.parts.told);
+            *told = (told.0 + 1, told.1.saturating_add(content.size));
         }
         let (listing, highest) = match self.frames.last_mut() {
             Some(frame) => (&mut frame.listing, &mut frame.height),
@@ -214,6 +216,8 @@ impl Store<'_, '_> {
                         added += length as u64;
                     }
                     self.stored.bytes_read += length as u64;
+                    self.read += length as u64;
+                    self.parts.monitor.advance(0, length as u64);
                     chunks.push(ChunkRef { id, length: length as u32 }, self.run)?;
                 }
                 Item::End { digest } => break digest,

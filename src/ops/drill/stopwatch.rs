@@ -37,8 +37,16 @@ impl Monitor for Stopwatch<'_> {
         self.inner.expect(items, bytes, complete);
     }
 
+    fn total(&self, phase: Phase, items: u64, bytes: u64, complete: bool) {
+        self.inner.total(phase, items, bytes, complete);
+    }
+
     fn advance(&self, items: u64, bytes: u64) {
         self.inner.advance(items, bytes);
+    }
+
+    fn skip(&self, items: u64, bytes: u64) {
+        self.inner.skip(items, bytes);
     }
 
     fn repeat(&self, lost: u64, again: u64) {

@@ -3,12 +3,14 @@
 //! Everything goes out in one pass, as it is read; so damage that is met ends the work with what was written before it
 //! already out. The error says so by being there: nothing is written in place of what cannot be read.
 
+mod names;
 mod tar;
 mod zip;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
 
+use self::names::{Called, Kind, Names};
 use super::content::{self, Piece};
 use super::select::{self, Chosen, Filter, Found, SnapshotArgument};
 use super::tree_walk::{TreeWalk, Visited};
@@ -206,6 +208,42 @@ pub struct LeftOut {
     pub count: u64,
     /// The first of them, at most [`LEFT_OUT_NAMED`], with the reason as the rest of a sentence.
     pub named: Vec<(Vec<u8>, &'static str)>,
+    /// How many entries have another name there. Of a directory, it alone and not what lies in it.
+    pub renamed: u64,
+    /// The first of them, at most [`LEFT_OUT_NAMED`].
+    pub names: Vec<Renamed>,
+}
+
+/// An entry that has another name in the archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renamed {
+    /// Its path.
+    pub path: Vec<u8>,
+    /// Its path in the archive.
+    pub called: Vec<u8>,
+    /// Why, as a sentence.
+    pub why: &'static str,
+}
+
+impl LeftOut {
+    fn add(&mut self, path: Vec<u8>, why: &'static str) {
+        self.count += 1;
+        if self.named.len() < LEFT_OUT_NAMED {
+            self.named.push((path, why));
+        }
+    }
+
+    /// Said of an entry whose own name was changed, and not only that of a directory above it.
+    fn add_name(&mut self, path: &[u8], called: &[u8], why: &'static str) {
+        let last = |path: &[u8]| path.rsplit(|byte| *byte == b'/').next().map(<[u8]>::to_vec);
+        if last(path) == last(called) {
+            return;
+        }
+        self.renamed += 1;
+        if self.names.len() < LEFT_OUT_NAMED {
+            self.names.push(Renamed { path: path.to_vec(), called: called.to_vec(), why });
+        }
+    }
 }
 
 /// Most entries that [`LeftOut`] names.
@@ -235,6 +273,10 @@ pub fn archive(
         Archive::Zip => Box::new(zip::Zip::new(to)),
     };
     let mut left_out = LeftOut::default();
+    let mut names = Names::of(match form {
+        Archive::Zip => Kind::Everywhere,
+        Archive::Tar | Archive::TarGz | Archive::TarZst => Kind::Bytes,
+    });
     let mut links: HashMap<(u32, u64), Linked> = HashMap::new();
     let own = plan.found.entry().filter(|_| plan.found.path.len() > plan.strip).map(|entry| {
         let visited = Visited { path: plan.found.path.clone(), entry: entry.clone() };
@@ -246,8 +288,20 @@ pub fn archive(
             return Err(Error::Interrupted.into());
         }
         let Visited { path, entry } = visited?;
-        let name = path.get(plan.strip..).unwrap_or_default();
+        let stripped = path.get(plan.strip..).unwrap_or_default();
         monitor.item(&Item::new(&path, Action::Started));
+        let called = match names.call(stripped) {
+            Called::Itself => None,
+            Called::Other(called, why) => {
+                left_out.add_name(&path, &called, why);
+                Some(called)
+            }
+            Called::Nothing(why) => {
+                left_out.add(path, why);
+                continue;
+            }
+        };
+        let name = called.as_deref().unwrap_or(stripped);
         let earlier = match &entry.node {
             Node::File(content) if entry.metadata.links > 1 => {
                 let key = (entry.metadata.device, entry.metadata.inode);
@@ -265,12 +319,7 @@ pub fn archive(
         };
         match packer.begin(name, &entry, earlier.as_deref())? {
             Begun::Whole => {}
-            Begun::Unfit(why) => {
-                left_out.count += 1;
-                if left_out.named.len() < LEFT_OUT_NAMED {
-                    left_out.named.push((path, why));
-                }
-            }
+            Begun::Unfit(why) => left_out.add(path, why),
             Begun::Content => {
                 if let Node::File(content) = &entry.node {
                     copy(repository, &path, content, monitor, &mut |piece| match piece {

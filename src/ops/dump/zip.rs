@@ -63,7 +63,7 @@ impl Packer for Zip<'_> {
     fn begin(&mut self, name: &[u8], entry: &Entry, _: Option<&[u8]>) -> io::Result<Begun> {
         const UNFIT: Begun =
             Begun::Unfit("is not in the archive: zip holds files, directories and symbolic links only");
-        const NO_TEXT: Begun = Begun::Unfit("is not in the archive: its name or target is no UTF-8, as zip wants it");
+        const NO_TEXT: Begun = Begun::Unfit("is not in the archive: its target is no UTF-8, as zip wants it");
         match &entry.node {
             Node::File(content) => {
                 let options = self.options(entry, content.size)?;

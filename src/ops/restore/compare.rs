@@ -93,11 +93,16 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Compares an open file with `expected`.
+/// Compares an open file with `expected`. `seen` hears of how many bytes more were compared.
 ///
 /// # Errors
 /// Nothing could be found out.
-pub fn content(repository: &Repository, file: &File, expected: &Content) -> Result<Verdict, CompareError> {
+pub fn content(
+    repository: &Repository,
+    file: &File,
+    expected: &Content,
+    seen: &mut dyn FnMut(u64),
+) -> Result<Verdict, CompareError> {
     let differs = |text: String| Ok(Verdict::Differs(text));
     let stat = Stat::of(file)?;
     if stat.kind != Kind::File {
@@ -125,6 +130,7 @@ pub fn content(repository: &Repository, file: &File, expected: &Content) -> Resu
         if let Some(digest) = &mut digest {
             digest.update(&buffer);
         }
+        seen(buffer.len() as u64);
     }
     for hole in &expected.holes {
         if let Some(offset) = not_zero(file, hole)? {

@@ -202,6 +202,7 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
     for row in &broken {
         if let Some(failed) = failed.get(*row as usize) {
             failed.store(true, Relaxed);
+            monitor.skip(1, catalog.files.get(*row as usize).map_or(0, |file| file.size));
         }
     }
     let groups = catalog.groups.iter().map(|group| group.kept).collect();
@@ -245,6 +246,7 @@ pub fn execute(repository: &Repository, plan: Plan, monitor: &dyn Monitor) -> Re
     }
     if options.verify {
         monitor.phase(Phase::Verify);
+        shared.expect_verify(&decisions);
         shared.know_twins();
         verify::all(&shared, &start, limit, &decisions, target.root())?;
         shared.report(|report| report.not_compared = 0);
@@ -267,6 +269,21 @@ fn write_files(shared: &Shared<'_>, jobs: Jobs, source: &Source<'_>) {
 }
 
 impl Shared<'_> {
+    /// All that is there now as the snapshot has it is read back.
+    fn expect_verify(&self, decisions: &[Decision]) {
+        let is_there = |ordinal: u32| decisions.get(ordinal as usize) == Some(&Decision::Present);
+        let Catalog { files, links, specials, .. } = self.catalog;
+        let files = files.iter().filter(|file| is_there(file.ordinal)).map(|file| file.size);
+        let links = links.iter().filter(|link| is_there(link.ordinal)).map(|link| link.size);
+        let specials = specials.iter().filter(|special| is_there(special.ordinal)).map(|_| 0);
+        let (mut items, mut bytes) = (0, 0);
+        self.report(|report| (items, bytes) = (report.unchanged, report.unchanged_bytes));
+        for size in files.chain(links).chain(specials) {
+            (items, bytes) = (items + 1, u64::saturating_add(bytes, size));
+        }
+        self.monitor.expect(items, bytes, true);
+    }
+
     fn make_directories(&self) {
         for (row, directory) in self.catalog.directories.iter().enumerate() {
             if self.is_stopped() {
@@ -371,7 +388,7 @@ impl Shared<'_> {
             if self.is_stopped() {
                 return;
             }
-            self.monitor.advance(1, adjust.size);
+            self.monitor.advance(1, 0);
             let metadata = self.catalog.metadata(&adjust.attributes);
             let name = self.catalog.bytes(adjust.place.name);
             let updated = self

@@ -174,7 +174,7 @@ impl Planner<'_> {
         let believes = self.options.overwrite == Overwrite::IfChanged && candidate.stat().mtime == metadata.mtime;
         if !believes || raises(metadata) {
             let same = match candidate.file().try_clone_to_owned() {
-                Ok(file) => compare::content(self.repository, &File::from(file), content),
+                Ok(file) => compare::content(self.repository, &File::from(file), content, &mut |_| ()),
                 Err(error) => Err(CompareError::Read(error)),
             };
             match same {

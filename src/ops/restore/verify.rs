@@ -21,6 +21,7 @@ use crate::base::threads;
 use crate::codec::snapshot::Counts;
 use crate::codec::tree::{Content, Entry, Metadata, Node};
 use crate::files::target::TargetDirectory;
+use crate::ops::told::Told;
 use crate::ops::{Error, Result};
 
 /// Files that wait to be read.
@@ -179,7 +180,6 @@ impl<S: FnMut(Job) -> bool> Walk<'_, '_, S> {
         let Entry { name, metadata, node } = entry;
         match node {
             Node::File(content) => {
-                self.shared.monitor.expect(1, content.size, false);
                 (self.send)(Job {
                     directory: directory.clone(),
                     name,
@@ -189,7 +189,10 @@ impl<S: FnMut(Job) -> bool> Walk<'_, '_, S> {
                     ordinal,
                 });
             }
-            node => verify_metadata::special(self.shared, path, ordinal, &name, &metadata, &node, directory),
+            node => {
+                verify_metadata::special(self.shared, path, ordinal, &name, &metadata, &node, directory);
+                self.shared.monitor.advance(1, 0);
+            }
         }
     }
 }
@@ -199,8 +202,9 @@ fn one(shared: &Shared<'_>, job: &Job) {
     if let Ok(file) = &found {
         verify_metadata::compare(shared, &job.path, job.ordinal, &job.metadata, file.as_fd());
     }
-    let found = found.and_then(|file| compare::content(shared.repository, &file, &job.content));
-    shared.monitor.advance(1, job.content.size);
+    let mut told = Told::new(shared.monitor, 1, job.content.size);
+    let mut seen = |bytes| told.read(bytes);
+    let found = found.and_then(|file| compare::content(shared.repository, &file, &job.content, &mut seen));
     match found {
         Ok(Verdict::Same) => {}
         // What was written is what is stored: the file is not to blame.

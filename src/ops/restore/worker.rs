@@ -148,7 +148,11 @@ impl<'a> Worker<'a> {
 
     /// Marks a file as failed; true when it was not before.
     fn fail(&self, row: u32) -> bool {
-        self.shared.failed.get(row as usize).is_some_and(|failed| !failed.swap(true, Relaxed))
+        let is_new = self.shared.failed.get(row as usize).is_some_and(|failed| !failed.swap(true, Relaxed));
+        if is_new {
+            self.shared.monitor.skip(1, 0);
+        }
+        is_new
     }
 
     fn block(&self, first: Piece, job: &[Piece], hand: &mut Hand) {
@@ -169,6 +173,10 @@ impl<'a> Worker<'a> {
         for run in job.chunk_by(|a, b| a.file == b.file) {
             let Some(piece) = run.first() else { continue };
             let Some(file) = shared.catalog.files.get(piece.file as usize) else { continue };
+            if self.has_failed(piece.file) {
+                // It is not written any more.
+                shared.monitor.skip(0, run.iter().map(|piece| u64::from(piece.length)).sum());
+            }
             let bytes = match &plain {
                 Ok(plain) => self.check(run, plain, hand).map(|_| plain).map_err(|piece| {
                     format!(

@@ -198,7 +198,8 @@ pub fn execute(
         return Ok(Deleted::default());
     }
     monitor.phase(Phase::DeleteOnMirror);
-    monitor.expect(plan.due.len() as u64, plan.bytes(), true);
+    // No bytes are moved.
+    monitor.expect(plan.due.len() as u64, 0, true);
     lock(book).add_deleted(name, &plan.due, clock)?;
     let is_head = |(name, _): &&(ObjectName, u64)| matches!(name, ObjectName::Head { .. });
     let (heads, others): (Vec<_>, Vec<_>) = plan.due.iter().partition(is_head);
@@ -215,15 +216,15 @@ pub fn execute(
                     Ok(()) => {
                         done.objects += 1;
                         done.bytes += bytes;
-                        monitor.advance(1, bytes);
                     }
                     // Somebody else was faster.
-                    Err(error) if matches!(error.kind, ErrorKind::Absent) => monitor.advance(1, bytes),
+                    Err(error) if matches!(error.kind, ErrorKind::Absent) => {}
                     Err(error) => {
                         monitor.problem(&Problem::new(Severity::Error, b"", &error.to_string()));
                         done.failed.push((name, error.to_string()));
                     }
                 }
+                monitor.advance(1, 0);
             }
         };
         threads::share(parallel, work);

@@ -293,7 +293,7 @@ impl Sender<'_> {
     }
 
     fn is_right(&self, needed: &Needed) -> Result<bool> {
-        match verify(self.mirror, needed, self.reader.view().config_bytes()) {
+        match verify(self.mirror, needed, self.reader.view().config_bytes(), &mut |_| ()) {
             Ok(()) => Ok(true),
             Err(repository::Error::Damaged { .. }) => Ok(false),
             Err(repository::Error::Storage(error)) if matches!(error.kind, ErrorKind::Absent | ErrorKind::Length) => {

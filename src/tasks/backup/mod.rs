@@ -20,13 +20,17 @@ use crate::files::source::Sources;
 use crate::files::walk::{Rules, Step, Walk};
 use crate::ops::backup::{self, Labels, Options, parent, scan::Unchanged};
 use crate::ops::select::{GroupBy, SnapshotRef};
-use crate::ops::{self, Monitor, Problem, Subject};
+use crate::ops::{self, Monitor, Phase, Problem, Subject};
 use crate::repository::Repository;
 use crate::repository::pack_writer::PackOptions;
 use labels::LabelRequest;
 use serde::Deserialize;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// After so many files more, what was counted is told.
+const COUNTED_AT_ONCE: u64 = 1_000;
 
 /// What to store, and how to look at it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -158,13 +162,17 @@ impl Prepared<'_> {
         let own = own_places::places(environment, monitor, repository);
         refuse_own(&sources.paths, &own, monitor)?;
         let rules = || Rules { excludes: excludes.clone(), one_file_system: request.one_file_system, own: own.clone() };
+        let is_done = AtomicBool::new(false);
         let report = std::thread::scope(|scope| {
             if request.count {
-                let (rules, given, excludes) = (rules(), &given, &excludes);
+                let (rules, given, excludes, is_done) = (rules(), &given, &excludes, &is_done);
                 // Without it the time that is left cannot be estimated, and nothing else is lost.
-                let _ = threads::spawn_one(scope, move || expect(given, excludes, rules, monitor));
+                let _ = threads::spawn_one(scope, move || count(given, excludes, rules, is_done, monitor));
             }
-            backup::run(repository, sources, rules(), &labels, &options, monitor)
+            let report = backup::run(repository, sources, rules(), &labels, &options, monitor);
+            // Nobody waits for a count that is of no use any more.
+            is_done.store(true, Ordering::Relaxed);
+            report
         })?;
         Ok(finish(report, given, repository, environment, monitor))
     }
@@ -178,6 +186,7 @@ pub(super) fn finish(
     environment: &Environment,
     monitor: &dyn Monitor,
 ) -> Report {
+    monitor.idle();
     for warning in &report.warnings {
         monitor.problem(&Problem::warning(Subject::Stored, warning));
     }
@@ -312,24 +321,24 @@ fn refuse_own(sources: &[Vec<u8>], own: &OwnPlaces, monitor: &dyn Monitor) -> Re
     Ok(())
 }
 
-/// Counts what there is, so that the remaining time can be estimated.
-fn expect(given: &[PathBuf], excludes: &Excludes, rules: Rules, monitor: &dyn Monitor) {
+/// Counts what there is, so that the remaining time can be estimated. It is told for the phase that stores it, however far the backup is.
+fn count(given: &[PathBuf], excludes: &Excludes, rules: Rules, is_done: &AtomicBool, monitor: &dyn Monitor) {
     let Ok(sources) = Sources::new(given, excludes) else { return };
-    let (mut files, mut bytes) = (0, 0);
+    let (mut files, mut bytes) = (0, 0_u64);
     for step in Walk::new(sources, rules) {
-        if monitor.interrupted() {
+        if is_done.load(Ordering::Relaxed) || monitor.interrupted() {
             return;
         }
         if let Step::Entry(entry) = step {
             files += 1;
-            bytes += if entry.stat.kind == crate::files::stat::Kind::File { entry.stat.size } else { 0 };
-            if files == 1_000 {
-                monitor.expect(files, bytes, false);
-                (files, bytes) = (0, 0);
+            let is_file = entry.stat.kind == crate::files::stat::Kind::File;
+            bytes = bytes.saturating_add(if is_file { entry.stat.size } else { 0 });
+            if files % COUNTED_AT_ONCE == 0 {
+                monitor.total(Phase::Backup, files, bytes, false);
             }
         }
     }
-    monitor.expect(files, bytes, true);
+    monitor.total(Phase::Backup, files, bytes, true);
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! An environment is of one repository, as far as options, variables or a configuration named one. It can be used for any number of
 //! tasks: nothing in it is used up.
 
+mod descriptors;
 pub mod freshness;
 pub mod mirrors;
 pub mod own_places;
@@ -11,6 +12,7 @@ pub mod places;
 pub mod prompt;
 pub mod repositories;
 pub mod secret;
+pub mod user_command;
 
 use crate::base::stop::StopSignal;
 use crate::ops::{Monitor, Problem, Subject};

@@ -9,8 +9,10 @@
 //! person ([`Prompt`]). For a second repository that is read from (`copy`) the same with `--from-` and
 //! `PACKSTONE_FROM_` before each name.
 
+use super::descriptors::{self, Descriptors};
 use super::passphrase::Passphrase;
 use super::prompt::Prompt;
+use super::user_command::user_command;
 use crate::base::child;
 use crate::base::command::suggest;
 use crate::base::escape::escape;
@@ -18,7 +20,6 @@ use crate::base::lock::lock;
 use crate::base::polled::Polled;
 use crate::base::stop::StopSignal;
 use crate::base::sys::remove_environment_variable;
-use crate::storage::remote::ssh;
 use crate::tasks::failure::Failure;
 use crate::text::shell_words;
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Mutex;
 use zeroize::Zeroizing;
 
@@ -67,6 +68,13 @@ struct Given {
 
 /// What the variables begin with that hold secrets of mirrors' services.
 const MIRROR_PREFIX: &str = "PACKSTONE_MIRROR_";
+
+/// True for a variable that may hold or lead to a secret of this program.
+pub(super) fn is_secret_variable(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| {
+        VARIABLES.contains(&name) || FROM_VARIABLES.contains(&name) || name.starts_with(MIRROR_PREFIX)
+    })
+}
 
 impl Variables {
     /// Reads the variables and removes them. Must run before any thread or child starts.
@@ -183,15 +191,36 @@ pub struct Secrets {
     pub once: bool,
     /// The standard input holds something else than a passphrase.
     pub stdin_taken: bool,
-    /// What was read from descriptors: they can be read once.
-    descriptors: Mutex<BTreeMap<u32, Zeroizing<Vec<u8>>>>,
+    /// Descriptors that secrets come from.
+    descriptors: Descriptors,
+    /// What was read from them: they can be read once.
+    read: Mutex<BTreeMap<u32, Zeroizing<Vec<u8>>>>,
 }
 
 impl Secrets {
     /// Those that are named.
     #[must_use]
     pub fn new(places: SecretPlaces, variables: Variables) -> Self {
-        Self { places, variables: Mutex::new(variables), ..Self::default() }
+        let this = Self { places, variables: Mutex::new(variables), ..Self::default() };
+        this.take_descriptors(&this.places);
+        let given = {
+            let variables = lock(&this.variables);
+            [&variables.own, &variables.from].map(|Given { file, key_file, .. }| SecretPlaces {
+                file: file.clone(),
+                key_file: key_file.clone(),
+                ..SecretPlaces::default()
+            })
+        };
+        given.iter().for_each(|places| this.take_descriptors(places));
+        this
+    }
+
+    /// Takes what this process was given for a secret, before it starts any command. What no secret is read from stays open until the
+    /// process ends, and is not inherited.
+    pub fn take_descriptors(&self, places: &SecretPlaces) {
+        let paths = [&places.file, &places.key_file].into_iter().flatten();
+        let named = paths.filter_map(|path| descriptors::named_by(path));
+        places.descriptor.into_iter().chain(named).for_each(|number| self.descriptors.take(number));
     }
 
     /// Reads the one that opens the repository.
@@ -248,7 +277,10 @@ impl Secrets {
     ) -> Result<Secret, Failure> {
         let passphrase = match source {
             Source::KeyFile(path) => {
-                let content = read_file(&path, "key file")?;
+                let content = match descriptors::named_by(&path) {
+                    Some(number) => self.descriptor(number)?,
+                    None => read_file(&path, "key file")?,
+                };
                 return Ok(Secret::KeyFile(content));
             }
             Source::Command(command) => from_command(&command, stop)?,
@@ -275,11 +307,16 @@ impl Secrets {
     }
 
     fn descriptor(&self, number: u32) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        let mut known = lock(&self.descriptors);
+        let mut known = lock(&self.read);
         if let Some(content) = known.get(&number) {
             return Ok(content.clone());
         }
-        let content = read_file(Path::new(&format!("/dev/fd/{number}")), "password file descriptor")?;
+        let shown = number.to_string();
+        let what = "password file descriptor";
+        let opened = self.descriptors.open(number);
+        let file =
+            opened.map_err(|error| Failure::failed(format!("cannot read the {what} {shown}")).caused_by(error))?;
+        let content = read_open(file, what, &shown)?;
         if !self.once {
             known.insert(number, content.clone());
         }
@@ -305,10 +342,15 @@ impl Source {
     }
 
     fn choose_of(places: &SecretPlaces, given: &Given, (dash, variable): (&str, &str)) -> Result<Self, Failure> {
+        // A path may name a descriptor too.
+        let of_file = |path: PathBuf| match descriptors::named_by(&path) {
+            Some(number) => Self::Descriptor(number),
+            None => Self::File(path),
+        };
         let typed = [
             places.key_file.clone().map(Self::KeyFile),
             places.command.clone().map(Self::Command),
-            places.file.clone().map(Self::File),
+            places.file.clone().map(of_file),
             places.descriptor.map(Self::Descriptor),
         ];
         let names =
@@ -319,7 +361,7 @@ impl Source {
         let variables = [
             given.key_file.clone().map(Self::KeyFile),
             given.command.clone().map(Self::Command),
-            given.file.clone().map(Self::File),
+            given.file.clone().map(of_file),
         ];
         let names = ["KEY_FILE", "PASSWORD_COMMAND", "PASSWORD_FILE"].map(|name| format!("{variable}{name}"));
         if let Some(source) = only(variables, &names)? {
@@ -348,7 +390,11 @@ fn only<const N: usize>(sources: [Option<Source>; N], names: &[String; N]) -> Re
 pub fn read_file(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let shown = escape(path.as_os_str().as_bytes());
     let failed = |error: io::Error| Failure::failed(format!("cannot read the {what} {shown}")).caused_by(error);
-    let file = File::open(path).map_err(failed)?;
+    read_open(File::open(path).map_err(failed)?, what, &shown)
+}
+
+fn read_open(file: File, what: &str, shown: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let failed = |error: io::Error| Failure::failed(format!("cannot read the {what} {shown}")).caused_by(error);
     limited(file, &|| false).map_err(failed)?.ok_or_else(|| {
         Failure::failed(format!(
             "the {what} {shown} is longer than {} KiB: is it the right file?",
@@ -392,13 +438,7 @@ pub fn command_output(command: &str, what: &str, stop: &StopSignal) -> Result<Ze
         return Err(Failure::usage(format!("the {what} is empty")));
     };
     let failed = |error: io::Error| Failure::failed(format!("cannot run the {what} {program}")).caused_by(error);
-    let mut command = Command::new(program);
-    // They are gone already, unless the system could not say that this is the only thread.
-    VARIABLES.iter().chain(&FROM_VARIABLES).for_each(|name| {
-        command.env_remove(name);
-    });
-    ssh::Place::hide_from(&mut command);
-    let mut child = command
+    let mut child = user_command(program)
         .args(arguments)
         .stdin(Stdio::inherit())
         .stdout(Stdio::piped())
@@ -488,11 +528,12 @@ mod tests {
     #[test]
     fn a_descriptor_is_read_once_and_given_again() {
         use std::io::Write;
-        use std::os::fd::AsRawFd;
+        use std::os::fd::IntoRawFd;
         let (reader, mut writer) = io::pipe().unwrap();
         writer.write_all(b"secret\n").unwrap();
         drop(writer);
-        let number = u32::try_from(reader.as_raw_fd()).unwrap();
+        // As another process would give it: without close-on-exec.
+        let number = u32::try_from(rustix::io::dup(&reader).unwrap().into_raw_fd()).unwrap();
         let secrets = Secrets::default();
         for _ in 0..2 {
             let secret =

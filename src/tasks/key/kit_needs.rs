@@ -6,7 +6,8 @@
 
 use crate::base::escape::escape;
 use crate::storage::address::Address;
-use std::process::{Command, Stdio};
+use crate::tasks::environment::user_command::user_command;
+use std::process::Stdio;
 
 /// A line of the page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,7 +219,7 @@ fn sftp(making: &mut Making<'_>, host_keys: &dyn Fn(&str) -> Vec<String>) {
 /// The keys of a host that this machine knows, as ssh shows them: the fingerprint of each, with its kind. None without OpenSSH, or for a host that it does
 /// not know.
 pub(super) fn host_keys(host: &str) -> Vec<String> {
-    let asked = Command::new("ssh-keygen")
+    let asked = user_command("ssh-keygen")
         .args(["-l", "-F", host])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -35,6 +35,7 @@ use barrier::{PlanBarrier, PlanningGuard};
 use monitor::MirrorMonitor;
 use serde::Deserialize;
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
@@ -228,6 +229,7 @@ pub fn run(
         pass: Pass::new(&view, limit),
         barrier: PlanBarrier::of(mirrors.len()),
         several: mirrors.len() > 1,
+        unknown: AtomicUsize::new(mirrors.len()),
         environment,
         monitor,
         on_mirror,
@@ -272,6 +274,8 @@ struct MirrorSyncs<'a> {
     pass: Pass<'a>,
     barrier: PlanBarrier,
     several: bool,
+    /// Of how many mirrors it is not known yet how much will be sent.
+    unknown: AtomicUsize,
     environment: &'a Environment,
     monitor: &'a dyn Monitor,
     on_mirror: OnMirror<'a>,
@@ -284,8 +288,12 @@ struct MirrorSyncs<'a> {
 impl MirrorSyncs<'_> {
     /// Brings one to the newest state, and reports how it went.
     fn sync_and_report(&self, mirror: &Mirror) -> Result<(), Failure> {
-        let monitor = MirrorMonitor { inner: self.monitor, name: self.several.then_some(mirror.name.as_str()) };
+        let monitor = match self.several {
+            true => MirrorMonitor::of_several(self.monitor, &mirror.name, &self.unknown),
+            false => MirrorMonitor::of_one(self.monitor),
+        };
         let done = self.sync_mirror(mirror, &monitor);
+        drop(monitor);
         let _report = lock(&self.report_lock);
         let reported = done.and_then(|done| {
             (self.on_mirror)(mirror, &done)?;
