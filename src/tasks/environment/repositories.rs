@@ -8,7 +8,7 @@ use super::{CopySource, Environment};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
-use crate::codec::config::Config;
+use crate::codec::config::{CONFIG_BYTES, Config};
 use crate::codec::key_file::KeyFile;
 use crate::codec::key_slot::Secret;
 use crate::codec::recovery_code::RecoveryCode;
@@ -18,9 +18,9 @@ use crate::repository::lock::Locks;
 use crate::repository::public_view::PublicView;
 use crate::repository::remembered::{Recalled, Remembered};
 use crate::repository::{self, Access, Repository};
-use crate::storage::ErrorKind;
 use crate::storage::local::Local;
 use crate::storage::read_only::ReadOnly;
+use crate::storage::{ErrorKind, ObjectName, Storage};
 use crate::tasks::failure::{Failure, Kind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -316,7 +316,7 @@ pub fn require_id(environment: &Environment, monitor: &dyn Monitor) -> Result<Op
 /// The id of the repository at a place.
 #[must_use]
 pub fn read_id(place: &Path) -> Option<RepositoryId> {
-    let config = std::fs::read(place.join("config")).ok()?;
+    let config = Local::open(place).ok()?.read(&ObjectName::Config, CONFIG_BYTES as u64).ok()?;
     Config::parse(&config).ok()?;
     Some(Config::id(&config))
 }
