@@ -42,6 +42,7 @@ fn every_limit_in_the_spec_is_the_codes() {
         codec::snapshot::PATH_MAX,
         codec::snapshot::LIST_MAX,
         codec::stream::RECORD_MAX,
+        codec::stream::CHUNK_MAX,
         codec::tree::NAME_MAX,
         codec::tree::TEXT_MAX,
         codec::tree::HOLES_MAX,

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::tree_depth::check_depth;
+use super::tree_depth::{check_depth, far_above};
 use super::{Error, Monitor, Result};
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::{Counts, PATH_MAX};
@@ -173,6 +173,9 @@ impl<'s> TreeRewriter<'s> {
                     let (length, listing) = (path.len(), listing.clone());
                     let inner = self.frame(Some(entry), length, key, listing);
                     frames.push(inner);
+                    if let Some(far) = far_above(&mut frames) {
+                        far.listing.let_go();
+                    }
                     continue;
                 }
                 Node::File(content) => {

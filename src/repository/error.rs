@@ -199,6 +199,14 @@ impl From<LockError> for Error {
 }
 
 impl Error {
+    /// Somebody wanted an end in the middle of reading: every other object would fail as this one does ([`Error::is_unavailable`]), and it is
+    /// never damage.
+    #[must_use]
+    pub fn stopped(operation: &'static str, object: &str) -> Self {
+        let source = std::io::Error::other("interrupted");
+        storage::Error::new(operation, object, source).with_kind(ErrorKind::Interrupted).into()
+    }
+
     /// True when stored bytes are wrong or gone: exit code 17 and a look at `check`.
     #[must_use]
     pub fn is_damage(&self) -> bool {

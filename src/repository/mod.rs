@@ -322,6 +322,12 @@ impl Repository {
         Ok((config, bytes))
     }
 
+    /// True once somebody wants an end of the command that opened it.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.access.locks.is_ended()
+    }
+
     /// Its id.
     #[must_use]
     pub fn id(&self) -> RepositoryId {
@@ -575,6 +581,9 @@ impl Repository {
     /// # Errors
     /// [`Error::ChunkMissing`], or the damage that was found.
     pub fn chunk(&self, kind: PackKind, chunk: &ChunkRef) -> Result<Chunk> {
+        if self.is_ended() {
+            return Err(Error::stopped("read", "chunks"));
+        }
         let place = self.locate(chunk)?;
         let generation = self.tip().reference().generation;
         self.blocks.chunk(self.storage(), &self.keys, kind, chunk, &place, generation)

@@ -4,6 +4,8 @@
 //! `PACKSTONE_FULL=1` takes every command on every repository; the short form some of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod content;
+mod corpus;
 mod objects;
 mod watched;
 mod world;

@@ -39,7 +39,7 @@ fn peak(child: &Child) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
-fn wait(child: &mut Child, limit: Duration, memory_kib: &mut u64) -> Option<ExitStatus> {
+fn wait(child: &mut Child, limit: Duration, memory_kib: &mut u64, most: u64) -> Option<ExitStatus> {
     let begun = Instant::now();
     loop {
         *memory_kib = peak(child).unwrap_or_default().max(*memory_kib);
@@ -47,7 +47,7 @@ fn wait(child: &mut Child, limit: Duration, memory_kib: &mut u64) -> Option<Exit
             return Some(status);
         }
         // The machine is not to suffer from it.
-        if begun.elapsed() > limit || *memory_kib > 2 * MEMORY_KIB_MAX {
+        if begun.elapsed() > limit || *memory_kib > 2 * most {
             return None;
         }
         std::thread::sleep(LOOK);
@@ -62,19 +62,24 @@ fn text(mut file: File) -> String {
 }
 
 /// Runs `command`; after `patience` it is sent one SIGTERM.
-pub fn run(mut command: Command, patience: Duration) -> Ended {
+pub fn run(command: Command, patience: Duration) -> Ended {
+    run_up_to(command, patience, MEMORY_KIB_MAX)
+}
+
+/// The same where it may take `most` KiB of memory.
+pub fn run_up_to(mut command: Command, patience: Duration, most: u64) -> Ended {
     let words: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
     let words = words.join(" ");
     let (out, err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
     let mut child = command.spawn().unwrap();
     let mut memory_kib = 0;
-    let mut status = wait(&mut child, patience, &mut memory_kib);
+    let mut status = wait(&mut child, patience, &mut memory_kib, most);
     let was_stopped = status.is_none();
     let begun = Instant::now();
     if was_stopped {
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        status = wait(&mut child, STOP_MAX, &mut memory_kib);
+        status = wait(&mut child, STOP_MAX, &mut memory_kib, most);
     }
     let mut fault = None;
     let status = status.unwrap_or_else(|| {
@@ -83,7 +88,7 @@ pub fn run(mut command: Command, patience: Duration) -> Ended {
         child.wait().unwrap()
     });
     let (out, err) = (text(out), text(err));
-    if memory_kib > MEMORY_KIB_MAX {
+    if memory_kib > most {
         fault = Some("it took too much memory".to_owned());
     } else if fault.is_none() && status.signal().is_some() {
         fault = Some(format!("it was ended by a signal: {status}"));

@@ -13,7 +13,7 @@ use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::{PATH_MAX, Snapshot};
 use crate::codec::tree::{Content, Entry, Metadata, Node};
 use crate::codec::{self, Reason};
-use crate::ops::tree_depth::check_depth;
+use crate::ops::tree_depth::{check_depth, far_above};
 use crate::ops::{Error, Monitor, Result};
 use crate::repository::list_reader::{Chunks, Listing};
 use crate::repository::{self, Repository};
@@ -139,6 +139,9 @@ impl<'a> Gathering<'a> {
             });
             if let Some(next) = self.entry(entry, relative)? {
                 levels.push(next);
+                if let Some(far) = far_above(&mut levels) {
+                    far.entries.let_go();
+                }
             }
         }
         self.hand_on()
@@ -219,7 +222,7 @@ impl<'a> Gathering<'a> {
     /// True when every chunk of a content that is taken over is still to be had.
     fn is_whole(&self, copied: &Content) -> bool {
         let destination = self.walk.destination;
-        let mut chunks = Chunks::new(destination, copied.chunks.clone());
+        let mut chunks = Chunks::of_file(destination, copied);
         !self.walk.base.is_some_and(|base| base.confirm)
             || chunks.all(|chunk| chunk.is_ok_and(|chunk| destination.locate(&chunk).is_ok()))
     }
