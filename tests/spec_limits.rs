@@ -22,6 +22,7 @@ fn every_limit_in_the_spec_is_the_codes() {
         codec::kdf::Params::PASSES_MAX,
         codec::kdf::Params::LANES_MAX,
         codec::kdf::Params::WORK_KIB_MAX,
+        codec::kdf::Params::WORK_ALL_KIB_MAX,
         codec::key_file::FILE_BYTES_MAX,
         codec::unit::OVERHEAD_BYTES,
         codec::block::PLAIN_MAX,

@@ -50,7 +50,7 @@ use self::blocks::{Blocks, Chunk};
 use self::chain::Tip;
 use self::freshness::Freshness;
 use self::index::{Index, Sources};
-use self::keyring::NewSlot;
+use self::keyring::{NewSlot, Opened};
 use self::lock::{AppendGuard, LockError, Locks, WriterGuard};
 use self::pin::{Pin, Pinned};
 use self::remembered::Remembered;
@@ -229,13 +229,21 @@ impl Repository {
     /// # Errors
     /// Each mismatch has its own: see [`Error`].
     pub fn open(access: Access, secret: &Secret) -> Result<Self> {
+        Self::open_with(access, std::slice::from_ref(secret)).map(|(repository, _)| repository)
+    }
+
+    /// The same with the first of several secrets that opens it, one passphrase in its spellings; says which. What all of them may cost together is limited.
+    ///
+    /// # Errors
+    /// As [`Repository::open`].
+    pub fn open_with(access: Access, secrets: &[Secret]) -> Result<(Self, usize)> {
         let storage = Arc::clone(&access.storage);
         let (config, config_bytes) = Self::read_config(&access)?;
         let id = Config::id(&config_bytes);
         let known = access.known(id)?;
         let (tip, pin) = Self::pinned_tip(&access, &config.verifying_key, id)?;
         let freshness = known.judge(&tip)?;
-        let (slot, master) = keyring::unlock(&*storage, id, &tip, secret)?;
+        let Opened { slot, master, secret } = keyring::unlock(&*storage, id, &tip, secrets, &access.locks)?;
         if master.signing_key().verifying_key().to_bytes() != config.verifying_key {
             return Err(Error::ForeignConfig);
         }
@@ -281,7 +289,7 @@ impl Repository {
             warnings: Mutex::new(warnings),
         };
         repository.remember();
-        Ok(repository)
+        Ok((repository, secret))
     }
 
     /// Reads the newest head and pins it: it is the newest one still when its pin is there. Without the right to write a

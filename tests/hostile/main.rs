@@ -7,6 +7,7 @@
 mod content;
 mod corpus;
 mod objects;
+mod slots;
 mod watched;
 mod world;
 

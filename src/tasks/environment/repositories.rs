@@ -370,27 +370,17 @@ pub fn open_with(access: Access, secret: secret::Secret) -> Result<(Repository, 
     }
 }
 
-/// Tries what was typed as a recovery code, and as a passphrase in each spelling. The error is that of the first one.
+/// Tries what was typed as a recovery code, and as a passphrase in each spelling. The error is about the passphrase.
 fn with_passphrase(access: &Access, passphrase: &Passphrase) -> Result<(Repository, Secret), Failure> {
     let mut spellings = passphrase.spellings().into_iter();
     let typed = spellings.next().unwrap_or_default();
     let code = std::str::from_utf8(&typed).ok().map(RecoveryCode::parse);
     let code = code.and_then(|code| code.ok()).map(Secret::RecoveryCode);
-    let mut wrong = None;
-    for secret in code.into_iter().chain([Secret::Passphrase(typed)]).chain(spellings.map(Secret::Passphrase)) {
-        match Repository::open(access.clone(), &secret) {
-            Err(error @ repository::Error::WrongSecret { .. }) => {
-                if matches!(secret, Secret::Passphrase(_)) {
-                    wrong.get_or_insert(error);
-                }
-            }
-            other => return Ok((other?, secret)),
-        }
-    }
-    match (passphrase.refused(), wrong) {
-        (Some(refused), _) => Err(refused),
-        (None, Some(wrong)) => Err(wrong.into()),
-        (None, None) => Err(Failure::failed("the passphrase is empty")),
+    let passphrases = std::iter::once(typed).chain(spellings).map(Secret::Passphrase);
+    let mut secrets: Vec<Secret> = code.into_iter().chain(passphrases).collect();
+    match Repository::open_with(access.clone(), &secrets) {
+        Err(wrong @ repository::Error::WrongSecret { .. }) => Err(passphrase.refused().unwrap_or_else(|| wrong.into())),
+        opened => opened.map(|(repository, number)| (repository, secrets.swap_remove(number))).map_err(Failure::from),
     }
 }
 
