@@ -275,6 +275,12 @@ impl Locks {
         self
     }
 
+    /// What ends every wait.
+    #[must_use]
+    pub const fn stop(&self) -> &StopSignal {
+        &self.stop
+    }
+
     /// True once somebody wants an end.
     #[must_use]
     pub(super) fn is_ended(&self) -> bool {

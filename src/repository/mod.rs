@@ -57,6 +57,7 @@ use self::remembered::Remembered;
 use crate::base::command::suggest;
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::shortage::is_shortage;
+use crate::base::stop::StopSignal;
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkRef;
 use crate::codec::chunker::Parameters;
@@ -91,6 +92,12 @@ impl Access {
     #[must_use]
     pub fn bare(storage: Arc<dyn Storage>, place: PathBuf) -> Self {
         Self { storage, locks: Locks::none(), place, cache: None, remembered: None, retry_lock: Duration::ZERO }
+    }
+
+    /// The same; what is read ends, and every wait for a lock, once somebody wants an end.
+    #[must_use]
+    pub fn ended_by(self, stop: StopSignal) -> Self {
+        Self { locks: self.locks.ended_by(stop), ..self }
     }
 
     /// The same for what is read straight from a mirror.

@@ -219,7 +219,7 @@ pub fn access_mirror(
     let store = mirrors::open_store(environment, place, false)?;
     let address = place.path();
     let memory = memory_of_mirror(environment, monitor, place, any_history)?.expecting(expected);
-    let bare = Access::of_mirror(Arc::new(ReadOnly::new(store)), address);
+    let bare = Access::of_mirror(Arc::new(ReadOnly::new(store)), address).ended_by(environment.stop.clone());
     Ok(Access { cache: environment.cache_directory(monitor), remembered: Some(memory), ..bare })
 }
 
