@@ -60,6 +60,9 @@ struct Frame<'s> {
     changed: bool,
 }
 
+/// Directories that are remembered, at most: 64 MiB. A small tree can stand for very many, each under a path of its own.
+const UNCHANGED_MAX: usize = 1 << 19;
+
 /// Rewrites trees, and remembers where nothing changes.
 pub(super) struct TreeRewriter<'s> {
     source: &'s dyn TreeChunks,
@@ -125,6 +128,10 @@ impl<'s> TreeRewriter<'s> {
                     let Some(done) = frames.pop() else { continue };
                     let listing = done.writer.finish(run)?;
                     if !done.changed {
+                        // What is forgotten is gone through again.
+                        if self.unchanged.len() >= UNCHANGED_MAX {
+                            self.unchanged.clear();
+                        }
                         self.unchanged.insert(done.key, (done.counts, done.height));
                     }
                     let Some(parent) = frames.last_mut() else {

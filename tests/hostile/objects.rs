@@ -91,7 +91,7 @@ impl Object {
             Self::Head => last("heads"),
             Self::Segment => last("index"),
             Self::Snapshot => last("snapshots"),
-            Self::Pack => files(&files(&repository.join("packs")).pop().unwrap()).pop().unwrap(),
+            Self::Pack => files(&repository.join("packs")).iter().rev().find_map(|folder| files(folder).pop()).unwrap(),
         }
     }
 }
