@@ -15,6 +15,8 @@ pub mod polled;
 #[cfg(feature = "program")]
 pub mod private;
 #[cfg(feature = "program")]
+pub mod regular;
+#[cfg(feature = "program")]
 pub mod shortage;
 #[cfg(feature = "program")]
 pub mod stop;

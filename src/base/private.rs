@@ -23,6 +23,8 @@ use rustix::io::Errno;
 use rustix::path::Arg;
 use rustix::process::geteuid;
 
+use super::regular;
+
 /// Mode of a directory.
 const DIRECTORY_MODE: Mode = Mode::RWXU;
 /// Mode of a directory of the user's that is made on the way to what he named; the umask takes from it.
@@ -155,16 +157,16 @@ pub fn create_at(parent: BorrowedFd<'_>, name: impl Arg + Copy, owner: Option<Ow
 /// Opens a file in `parent`, and makes it when it is not there.
 ///
 /// # Errors
-/// What the system says.
-pub fn open_at(parent: BorrowedFd<'_>, name: impl Arg + Copy, owner: Option<Owner>) -> Result<OwnedFd, Errno> {
+/// What the system says; [`regular::not_regular`] when something else has the name.
+pub fn open_at(parent: BorrowedFd<'_>, name: impl Arg + Copy, owner: Option<Owner>) -> io::Result<OwnedFd> {
     loop {
-        match openat(parent, name, FILE, Mode::empty()) {
-            Err(Errno::NOENT) => {}
-            other => return other,
+        match regular::open_at(parent, name, OFlags::RDWR) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return Ok(other?.0),
         }
         match create_at(parent, name, owner) {
             Err(Errno::EXIST) => {}
-            other => return other,
+            other => return Ok(other?),
         }
     }
 }

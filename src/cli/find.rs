@@ -1,12 +1,10 @@
 //! `find`: files by name in all snapshots.
 
 use super::exit::Exit;
-use super::json::FindGroup;
 use super::snapshot_argument::{SnapshotFilter, SnapshotRef};
 use super::{Context, entry};
 use crate::base::escape::Escaped;
 use crate::base::time::Time;
-use crate::ops::tree_walk::Visited;
 use crate::tasks::failure::Failure;
 use crate::tasks::find::{self, Event, Request};
 use crate::text::clock;
@@ -75,13 +73,20 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
     if json {
         stream.bytes(b"[")?;
     }
-    let (mut matches, mut hits, mut groups): (Vec<Visited>, u64, u64) = (Vec::new(), 0, 0);
+    let (mut hits, mut groups) = (0_u64, 0_u64);
     let mut show = |event: Event<'_>| match event {
         Event::Found(chosen, visited) => {
             hits += 1;
             if json {
-                matches.push(*visited);
-                return Ok(());
+                // Each as it comes: there may be very many.
+                let before: &[u8] = match (hits, groups) {
+                    (1, 0) => b"{\"matches\":[",
+                    (1, _) => b",{\"matches\":[",
+                    _ => b",",
+                };
+                stream.bytes(before)?;
+                let node = super::json::to_vec(&entry::node(&visited, &zone)).map_err(super::output::failed)?;
+                return stream.bytes(&node);
             }
             if hits == 1 {
                 let gap = if groups == 0 { "" } else { "\n" };
@@ -99,13 +104,7 @@ pub fn run(arguments: &Arguments, context: &mut Context) -> Result<Exit, Failure
         Event::Searched(chosen, found) => {
             hits = 0;
             if json {
-                if groups > 0 {
-                    stream.bytes(b",")?;
-                }
-                let nodes = matches.iter().map(|visited| entry::node(visited, &zone)).collect();
-                let group = FindGroup { matches: nodes, hits: found, snapshot: chosen.id.to_string() };
-                stream.bytes(&super::json::to_vec(&group).map_err(super::output::failed)?)?;
-                matches.clear();
+                stream.bytes(format!("],\"hits\":{found},\"snapshot\":\"{}\"}}", chosen.id).as_bytes())?;
             }
             groups += 1;
             Ok(())

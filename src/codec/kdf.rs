@@ -37,6 +37,16 @@ impl Params {
     /// Most work, memory times passes, in KiB: 4 GiB.
     pub const WORK_KIB_MAX: u32 = 4 << 20;
 
+    /// Most work for one secret, over all slots and spellings that are tried: 12 GiB. 16 slots of the default parameters, the most there can be, in
+    /// four spellings, the most that are tried. format-spec/key_slot.md, "Opening".
+    pub const WORK_ALL_KIB_MAX: u32 = 12 << 20;
+
+    /// The work of one stretching: memory times passes, in KiB. Zero for a key file.
+    #[must_use]
+    pub const fn work_kib(&self) -> u32 {
+        self.memory_kib.saturating_mul(self.passes)
+    }
+
     /// Holds the parameters against the limits.
     ///
     /// # Errors
@@ -52,13 +62,14 @@ impl Params {
         if !(1..=Self::LANES_MAX).contains(&self.lanes) {
             return refuse("Argon2 lanes");
         }
-        if self.memory_kib.saturating_mul(self.passes) > Self::WORK_KIB_MAX {
+        if self.work_kib() > Self::WORK_KIB_MAX {
             return refuse("Argon2 work");
         }
         Ok(())
     }
 }
 
+const _: () = assert!(Params::WORK_ALL_KIB_MAX == 4 * 16 * Params::DEFAULT.work_kib());
 // 1 GiB times 16 passes in KiB fits its type, so the product above is exact.
 const _: () = assert!(Params::MEMORY_KIB_MAX as u64 * Params::PASSES_MAX as u64 <= u32::MAX as u64);
 

@@ -26,7 +26,7 @@ const CODE_BYTES: usize = SECRET_BYTES + 3;
 const SYMBOLS: usize = CODE_BYTES * 8 / 5;
 
 /// The secret of a key file.
-#[derive(Eq)]
+#[derive(Clone, Eq)]
 pub struct KeyFile(Zeroizing<[u8; SECRET_BYTES]>);
 
 impl PartialEq for KeyFile {

@@ -70,6 +70,7 @@ impl SecretKind {
 }
 
 /// A secret at hand.
+#[derive(Clone)]
 pub enum Secret {
     /// The passphrase's bytes, exactly as they were typed (no normalization), without the line's end.
     Passphrase(Zeroizing<Vec<u8>>),

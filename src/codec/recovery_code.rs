@@ -25,7 +25,7 @@ const CODE_BYTES: usize = 1 + SECRET_BYTES + 3;
 pub const SYMBOLS: usize = CODE_BYTES * 8 / 5;
 
 /// A recovery code. Never printed by accident: only [`RecoveryCode::text`] gives it.
-#[derive(Eq)]
+#[derive(Clone, Eq)]
 pub struct RecoveryCode(Zeroizing<[u8; SECRET_BYTES]>);
 
 impl PartialEq for RecoveryCode {

@@ -7,6 +7,9 @@ use super::{Error, Reason, Result};
 /// Longest record, in bytes: 16 MiB. A reader refuses a longer one at its length, before it gathers it.
 pub const RECORD_MAX: usize = 16 << 20;
 
+/// Longest chunk of a stream, in bytes: the longest that is cut with the parameters of trees. format-spec/chunker.md.
+pub const CHUNK_MAX: u32 = super::chunker::Parameters::TREES.max;
+
 /// Bytes of a record's length.
 const LENGTH_BYTES: usize = 4;
 

@@ -301,6 +301,13 @@ impl EntryReader {
         Ok(Some(entry))
     }
 
+    /// Lets go of the bytes that are not used up, and says how many they were. To go on, the stream is pushed again from there.
+    pub fn let_go(&mut self) -> usize {
+        let rest = self.records.rest().len();
+        self.records = RecordReader::new(STRUCTURE);
+        rest
+    }
+
     /// The stream has ended.
     ///
     /// # Errors

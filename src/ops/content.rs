@@ -122,7 +122,7 @@ pub fn read<E: From<Error>>(
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::sync_channel::<Result<Chunk>>(AHEAD);
         let ahead = threads::spawn_one(scope, move || {
-            for chunk in Chunks::new(repository, content.chunks.clone()) {
+            for chunk in Chunks::of_file(repository, content) {
                 let opened = chunk.map_err(|source| Error::at(path, source));
                 let opened = opened.and_then(|chunk| open(repository, path, &chunk));
                 let is_error = opened.is_err();

@@ -11,15 +11,19 @@
 //! - All new snapshots are published in one head, or none.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
 
 use super::rewrite_tree::{Rewritten, Rules, TreeRewriter};
 use super::select::{Chosen, Selection};
 use super::{Error, Monitor, Phase, Result};
 use crate::base::command::suggest;
 use crate::base::id::ObjectId;
+use crate::base::unnamed_file;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::deletion_log::encode_deletion;
-use crate::codec::snapshot::{self, Outcome, Problem, ProblemKind, Snapshot};
+use crate::codec::snapshot::{self, Outcome, Problem, ProblemKind, ProblemReader, Snapshot};
 use crate::codec::tree::{Content, Entry, Node};
 use crate::repository::list_reader::{Chunks, Deletions, Problems};
 use crate::repository::list_writer::StreamWriter;
@@ -80,8 +84,69 @@ struct Losses<'a, 'l> {
     repository: &'a Repository,
     snapshot: ObjectId,
     change: Change,
-    problems: Vec<Problem>,
+    problems: NewProblems,
     lost: Lost<'l>,
+}
+
+/// What was found to be lost in one snapshot. A small tree can stand for very many long paths, so they are kept in an unnamed file, and no
+/// memory grows with them.
+#[derive(Debug, Default)]
+struct NewProblems {
+    buffer: Vec<u8>,
+    file: Option<File>,
+    count: u64,
+}
+
+/// Bytes that are written or read at once: 256 KiB.
+const PIECE_BYTES: usize = 256 << 10;
+
+impl NewProblems {
+    fn add(&mut self, folder: &Path, mut problem: Problem) -> Result<()> {
+        while problem.message.len() > snapshot::TEXT_MAX {
+            problem.message.pop();
+        }
+        // A path of what cannot be read is never longer than a snapshot's may be.
+        snapshot::encode_problem(&problem, &mut self.buffer).map_err(|error| repository::Error::Stream { error })?;
+        self.count += 1;
+        if self.buffer.len() >= PIECE_BYTES { self.spill(folder).map_err(spill_error) } else { Ok(()) }
+    }
+
+    fn spill(&mut self, folder: &Path) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(unnamed_file::create(folder)?),
+        };
+        file.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Puts them at the end of a list.
+    fn write(&mut self, writer: &mut StreamWriter, run: &mut Run<'_>) -> Result<()> {
+        let mut reader = ProblemReader::new();
+        let mut hand_on = |bytes: &[u8]| -> Result<()> {
+            reader.push(bytes);
+            while let Some(problem) = reader.next().map_err(|error| repository::Error::Stream { error })? {
+                writer.push(run, |buffer| snapshot::encode_problem(&problem, buffer))?;
+            }
+            Ok(())
+        };
+        if let Some(file) = &mut self.file {
+            file.rewind().map_err(spill_error)?;
+            let mut piece = vec![0; PIECE_BYTES];
+            loop {
+                match file.read(&mut piece).map_err(spill_error)? {
+                    0 => break,
+                    length => hand_on(piece.get(..length).unwrap_or_default())?,
+                }
+            }
+        }
+        hand_on(&self.buffer)
+    }
+}
+
+fn spill_error(source: io::Error) -> Error {
+    Error::System { what: "the temporary file of what is lost".to_owned(), source }
 }
 
 /// A loss that `repair packs` has found out about; anything else is an error to be mended first.
@@ -91,15 +156,16 @@ const fn is_loss(error: &repository::Error) -> bool {
 
 impl Losses<'_, '_> {
     fn content(&self, content: &Content) -> repository::Result<()> {
-        for chunk in Chunks::new(self.repository, content.chunks.clone()) {
+        for chunk in Chunks::of_file(self.repository, content) {
             self.repository.locate(&chunk?)?;
         }
         Ok(())
     }
 
-    fn lose(&mut self, path: &[u8], message: String) {
+    fn lose(&mut self, path: &[u8], message: String) -> Result<()> {
         (self.lost)(self.snapshot, path, &message);
-        self.problems.push(Problem { path: path.to_vec(), kind: ProblemKind::Unreadable, message });
+        let folder = self.repository.cache_folder().map_or_else(std::env::temp_dir, Path::to_path_buf);
+        self.problems.add(&folder, Problem { path: path.to_vec(), kind: ProblemKind::Unreadable, message })
     }
 }
 
@@ -112,7 +178,7 @@ impl Rules for Losses<'_, '_> {
         }
         self.change.files += 1;
         self.change.bytes = self.change.bytes.saturating_add(content.size);
-        self.lose(path, format!("lost from the repository: {error}"));
+        self.lose(path, format!("lost from the repository: {error}"))?;
         Ok(false)
     }
 
@@ -122,8 +188,7 @@ impl Rules for Losses<'_, '_> {
             return Err(Error::at(path, error));
         }
         self.change.directories += 1;
-        self.lose(path, format!("some of its listing is lost from the repository, and what stood there: {error}"));
-        Ok(())
+        self.lose(path, format!("some of its listing is lost from the repository, and what stood there: {error}"))
     }
 
     /// What is lost does not depend on where it stood.
@@ -153,18 +218,16 @@ pub fn run(
     let mut derived = Vec::new();
     for Chosen { id, snapshot } in &selection.chosen {
         let change = Change { id: *id, files: 0, bytes: 0, directories: 0, all_lost: false };
-        let mut losses = Losses { repository, snapshot: *id, change, problems: Vec::new(), lost: &mut *lost };
+        let mut losses =
+            Losses { repository, snapshot: *id, change, problems: NewProblems::default(), lost: &mut *lost };
         let whole = (&snapshot.root, snapshot.counts.entries());
         let rewritten = rewriter.rewrite(&mut run, whole, &mut losses, monitor)?;
         let Losses { mut change, problems, .. } = losses;
         change.all_lost = rewritten.changed && rewritten.counts.entries() == 0;
-        let mut problems = all_problems(repository, snapshot, problems)?;
         let log = readable_log(&mut run, snapshot)?;
-        if log.is_some() && problems.is_none() {
-            problems = Some(Problems::new(repository, snapshot.problems.clone()).collect::<repository::Result<_>>()?);
-        }
-        if let Some(problems) = problems.filter(|_| !change.all_lost) {
-            let mut new = derive(&mut run, *id, snapshot, rewritten, problems)?;
+        let list_lost = lost_list(repository, snapshot)?;
+        if (problems.count > 0 || list_lost.is_some() || log.is_some()) && !change.all_lost {
+            let mut new = derive(&mut run, *id, snapshot, rewritten, (problems, list_lost))?;
             if let Some((deleted, count)) = log {
                 (new.deleted, new.deleted_count) = (deleted, count);
             }
@@ -208,60 +271,53 @@ fn require_known(repository: &Repository) -> Result<()> {
     }
 }
 
-/// The problems of before with those that came; none when nothing came. A list that cannot be read is one of them.
-fn all_problems(repository: &Repository, old: &Snapshot, new: Vec<Problem>) -> Result<Option<Vec<Problem>>> {
-    let mut all = Vec::new();
-    let mut came = !new.is_empty();
-    for problem in Problems::new(repository, old.problems.clone()) {
-        match problem {
-            Ok(problem) => all.push(problem),
-            Err(error) if is_loss(&error) => {
-                came = true;
-                let message = format!("some of the list of what could not be saved is lost: {error}");
-                all.push(Problem { path: b"/".to_vec(), kind: ProblemKind::Metadata, message });
-            }
-            Err(error) => return Err(error.into()),
+/// What is to be said where the list of problems of before cannot be read to its end.
+fn lost_list(repository: &Repository, old: &Snapshot) -> Result<Option<Problem>> {
+    match Problems::of(repository, old).find_map(std::result::Result::err) {
+        None => Ok(None),
+        Some(error) if is_loss(&error) => {
+            let message = format!("some of the list of what could not be saved is lost: {error}");
+            Ok(Some(Problem { path: b"/".to_vec(), kind: ProblemKind::Metadata, message }))
         }
+        Some(error) => Err(error.into()),
     }
-    all.extend(new);
-    Ok(came.then_some(all))
 }
 
 /// What can be read of a log of deletions of which some is lost; none when nothing is.
 fn readable_log(run: &mut Run<'_>, old: &Snapshot) -> Result<Option<(ChunkList, u64)>> {
     let repository = run.repository();
-    let lost = Deletions::new(repository, old.deleted.clone()).find_map(std::result::Result::err);
+    let lost = Deletions::of(repository, old).find_map(std::result::Result::err);
     let Some(error) = lost else { return Ok(None) };
     if !is_loss(&error) {
         return Err(error.into());
     }
     let (mut writer, mut count) = (StreamWriter::default(), 0);
-    for deletion in Deletions::new(repository, old.deleted.clone()).map_while(std::result::Result::ok) {
+    for deletion in Deletions::of(repository, old).map_while(std::result::Result::ok) {
         writer.push(run, |buffer| encode_deletion(&deletion, buffer))?;
         count += 1;
     }
     Ok(Some((writer.finish(run)?, count)))
 }
 
+/// The snapshot without what is lost. Its problems are those of before, as far as they can be read, and those that came.
 fn derive(
     run: &mut Run<'_>,
     id: ObjectId,
     old: &Snapshot,
     rewritten: Rewritten,
-    problems: Vec<Problem>,
+    (mut came, list_lost): (NewProblems, Option<Problem>),
 ) -> Result<Snapshot> {
     let mut new = old.clone();
     new.original.get_or_insert(id);
     (new.root, new.counts) = (rewritten.root, rewritten.counts);
     new.outcome = Outcome::Partial;
-    let mut writer = StreamWriter::default();
-    new.problem_count = problems.len() as u64;
-    for mut problem in problems {
-        while problem.message.len() > snapshot::TEXT_MAX {
-            problem.message.pop();
-        }
+    let (mut writer, mut count) = (StreamWriter::default(), came.count);
+    let repository = run.repository();
+    for problem in Problems::of(repository, old).map_while(std::result::Result::ok).chain(list_lost) {
         writer.push(run, |buffer| snapshot::encode_problem(&problem, buffer))?;
+        count += 1;
     }
-    new.problems = writer.finish(run)?;
+    came.write(&mut writer, run)?;
+    (new.problems, new.problem_count) = (writer.finish(run)?, count);
     Ok(new)
 }

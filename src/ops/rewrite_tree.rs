@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::tree_depth::check_depth;
+use super::tree_depth::{check_depth, far_above};
 use super::{Error, Monitor, Result};
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::{Counts, PATH_MAX};
@@ -59,6 +59,9 @@ struct Frame<'s> {
     height: usize,
     changed: bool,
 }
+
+/// Directories that are remembered, at most: 64 MiB. A small tree can stand for very many, each under a path of its own.
+const UNCHANGED_MAX: usize = 1 << 19;
 
 /// Rewrites trees, and remembers where nothing changes.
 pub(super) struct TreeRewriter<'s> {
@@ -125,6 +128,10 @@ impl<'s> TreeRewriter<'s> {
                     let Some(done) = frames.pop() else { continue };
                     let listing = done.writer.finish(run)?;
                     if !done.changed {
+                        // What is forgotten is gone through again.
+                        if self.unchanged.len() >= UNCHANGED_MAX {
+                            self.unchanged.clear();
+                        }
                         self.unchanged.insert(done.key, (done.counts, done.height));
                     }
                     let Some(parent) = frames.last_mut() else {
@@ -173,6 +180,9 @@ impl<'s> TreeRewriter<'s> {
                     let (length, listing) = (path.len(), listing.clone());
                     let inner = self.frame(Some(entry), length, key, listing);
                     frames.push(inner);
+                    if let Some(far) = far_above(&mut frames) {
+                        far.listing.let_go();
+                    }
                     continue;
                 }
                 Node::File(content) => {

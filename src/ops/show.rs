@@ -38,7 +38,7 @@ pub fn problems<E: From<Error>>(
     chosen: &Chosen,
     show: &mut dyn FnMut(Problem) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
-    for problem in Problems::new(repository, chosen.snapshot.problems.clone()) {
+    for problem in Problems::of(repository, &chosen.snapshot) {
         show(problem.map_err(Error::from)?)?;
     }
     Ok(())

@@ -256,7 +256,7 @@ impl Counter<'_> {
                 if self.paths.insert(fingerprint(&[path])) {
                     *files += 1;
                 }
-                for chunk in Chunks::new(self.repository, content.chunks.clone()) {
+                for chunk in Chunks::of_file(self.repository, content) {
                     let chunk = chunk.map_err(|source| Error::at(path, source))?;
                     if self.seen.insert(fingerprint(&[path, chunk.id.as_bytes()])) {
                         *self.report.chunks.get_or_insert(0) += 1;

@@ -33,6 +33,15 @@ pub fn check_depth(path: &[u8], beneath: usize) -> Result<()> {
     Err(Error::Refused(format!("{}{more}: {depth} directories deep, and {}", Escaped(shown), too_deep("the snapshot"))))
 }
 
+/// Directories in each other whose listings keep what they have read ([`crate::repository::list_reader::Listing::let_go`]).
+const OPEN_MAX: usize = 32;
+
+/// Of directories that are open, the topmost first, the one that is too far above for its listing to keep what it has read. Asked whenever one is entered.
+pub fn far_above<T>(levels: &mut [T]) -> Option<&mut T> {
+    let far = levels.len().checked_sub(OPEN_MAX + 1)?;
+    levels.get_mut(far)
+}
+
 /// The end of a sentence about a tree that is too deep.
 pub fn too_deep(what: &str) -> String {
     format!(

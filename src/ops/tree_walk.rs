@@ -5,7 +5,7 @@
 //! listing many times and unfold without end: no path is longer than a snapshot's may be, no directory is deeper, and there
 //! are no more entries than the snapshot says it has.
 
-use super::tree_depth::{check_depth, depth_of};
+use super::tree_depth::{check_depth, depth_of, far_above};
 use super::{Error, Result};
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::{PATH_MAX, Snapshot};
@@ -97,6 +97,9 @@ impl Iterator for TreeWalk<'_> {
             }
             let listing = Listing::new(self.repository, listing);
             self.levels.push(Level { listing, path_length: self.path.len() });
+            if let Some(far) = far_above(&mut self.levels) {
+                far.listing.let_go();
+            }
         }
         while let Some(level) = self.levels.last_mut() {
             self.path.truncate(level.path_length);

@@ -346,7 +346,7 @@ impl<'a> Lifted<'a> {
     /// Finds everything that the snapshot needs. Each distinct listing is read once, so a small tree that names itself
     /// without end does not last longer than its listings.
     fn walk(&mut self, snapshot: &Snapshot, monitor: &dyn Monitor) -> Result<()> {
-        for problem in Problems::new(self, snapshot.problems.clone()) {
+        for problem in Problems::of(self, snapshot) {
             problem?;
         }
         self.contents(&mut vec![snapshot.deleted.clone()])?;
@@ -385,6 +385,10 @@ impl<'a> Lifted<'a> {
 }
 
 impl TreeChunks for Lifted<'_> {
+    fn is_ended(&self) -> bool {
+        self.repository.is_ended()
+    }
+
     fn tree_chunk(&self, chunk: &ChunkRef) -> repository::Result<Chunk> {
         let place = self.locate(chunk)?;
         let (storage, keys) = (self.repository.storage(), self.repository.keys());

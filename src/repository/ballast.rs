@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use super::lock::Root;
 use crate::base::private::{self, Owner};
-use crate::codec::live_state::{LiveState, MarkedKind};
+use crate::codec::live_state::{LiveState, Mark, MarkedKind};
 
 /// Its least length, in bytes: room for some heads of an ordinary repository.
 const BYTES_MIN: u64 = 2 << 20;
@@ -56,7 +56,9 @@ impl Use {
     /// What a head is for that leads from one state to another.
     pub fn of(before: &LiveState, after: &LiveState) -> Self {
         let mut swept = after.swept.keys();
-        let mut marked = after.marked.iter().filter(|(_, mark)| mark.kind == MarkedKind::Pack);
+        // What was replaced makes room too, but for a backup, which wants more of it.
+        let is_pack = |mark: &Mark| mark.kind == MarkedKind::Pack && !mark.replaced;
+        let mut marked = after.marked.iter().filter(|(_, mark)| is_pack(mark));
         if swept.any(|id| !before.swept.contains_key(id)) {
             Self::Sweep
         } else if marked.any(|(id, _)| !before.marked.contains_key(id)) {
@@ -225,14 +227,14 @@ mod tests {
         use crate::codec::live_state::{Mark, Sweep};
         let (pack, old) = (ObjectId([1; 32]), ObjectId([2; 32]));
         let before = LiveState {
-            marked: [(old, Mark { kind: MarkedKind::Pack, since: 1 })].into(),
+            marked: [(old, Mark::new(MarkedKind::Pack, 1))].into(),
             swept: [(old, Sweep { kind: MarkedKind::Pack, since: 1 })].into(),
             ..LiveState::default()
         };
         assert_eq!(Use::of(&before, &before), Use::Publish);
         for (kind, wanted) in [(MarkedKind::Snapshot, Use::Publish), (MarkedKind::Pack, Use::Mark)] {
             let mut after = before.clone();
-            after.marked.insert(pack, Mark { kind, since: 2 });
+            after.marked.insert(pack, Mark::new(kind, 2));
             assert_eq!(Use::of(&before, &after), wanted);
             after.swept.insert(pack, Sweep { kind, since: 2 });
             assert_eq!(Use::of(&before, &after), Use::Sweep);

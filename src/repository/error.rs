@@ -4,6 +4,7 @@ use crate::base::escape::escape;
 use crate::base::id::{ChunkId, ObjectId, RepositoryId};
 use crate::codec;
 use crate::codec::head::HeadRef;
+use crate::codec::kdf::Params;
 use crate::repository::lock::LockError;
 use crate::storage::{self, ErrorKind, ObjectName};
 
@@ -30,7 +31,7 @@ pub enum Error {
         why: &'static str,
     },
     /// No live key slot of the secret's type opens with it.
-    #[error("no key of this repository opens with this {secret} ({tried} tried{})", if *damaged == 0 { String::new() } else { format!("; {damaged} damaged, which could not be tried") })]
+    #[error("no key of this repository opens with this {secret} ({tried} tried{}{})", if *damaged == 0 { String::new() } else { format!("; {damaged} damaged, which could not be tried") }, not_tried(*untried))]
     WrongSecret {
         /// The kind of secret: "passphrase", "recovery code", "key file".
         secret: &'static str,
@@ -38,6 +39,8 @@ pub enum Error {
         tried: usize,
         /// How many slots are damaged or missing: the secret may be of one of them.
         damaged: usize,
+        /// How many were not tried, because all of them together would take too long.
+        untried: usize,
     },
     /// Another process holds a lock, or it could not be taken.
     #[error(transparent)]
@@ -199,6 +202,14 @@ impl From<LockError> for Error {
 }
 
 impl Error {
+    /// Somebody wanted an end in the middle of reading: every other object would fail as this one does ([`Error::is_unavailable`]), and it is
+    /// never damage.
+    #[must_use]
+    pub fn stopped(operation: &'static str, object: &str) -> Self {
+        let source = std::io::Error::other("interrupted");
+        storage::Error::new(operation, object, source).with_kind(ErrorKind::Interrupted).into()
+    }
+
     /// True when stored bytes are wrong or gone: exit code 17 and a look at `check`.
     #[must_use]
     pub fn is_damage(&self) -> bool {
@@ -268,6 +279,16 @@ impl Error {
         let again = storage::Error::new(error.operation, &error.object, source).with_kind(error.kind);
         Some(Self::Storage(again))
     }
+}
+
+fn not_tried(count: usize) -> String {
+    if count == 0 {
+        return String::new();
+    }
+    let limit = Params::WORK_ALL_KIB_MAX >> 20;
+    format!(
+        "; {count} not tried: for one secret keys are tried, the cheapest first, up to {limit} GiB of memory times passes"
+    )
 }
 
 fn two_histories(one: &HeadRef, other: &HeadRef) -> String {

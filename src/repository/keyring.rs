@@ -5,8 +5,13 @@
 //! drop the old one; so at every instant the repository opens with at least one acknowledged secret. A slot goes only when it was
 //! named, and only one of the same kind takes its place.
 
+use std::collections::BTreeSet;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
 use super::chain::Tip;
 use super::error::{Error, Result, damaged};
+use super::lock::Locks;
 use super::{Repository, random};
 use crate::base::command::suggest;
 use crate::base::id::{ObjectId, RepositoryId};
@@ -92,33 +97,34 @@ fn read(storage: &dyn Storage, repository: RepositoryId, id: ObjectId, generatio
     KeySlot::parse(&bytes, repository).map_err(damaged(name))
 }
 
-/// Tries the live slots of the secret's kind.
+/// What opened a repository.
+pub(super) struct Opened {
+    /// The slot.
+    pub slot: ObjectId,
+    /// What it holds.
+    pub master: MasterKey,
+    /// Which of the secrets.
+    pub secret: usize,
+}
+
+/// Tries the live slots of each secret's kind, the cheapest first, while the work of all that were tried stays within its limit. A stranger's head may name 16 slots of
+/// 1 GiB each, and whoever mistypes a passphrase must not wait for minutes.
 ///
 /// # Errors
-/// [`Error::WrongSecret`] when none opens; the damage itself, when every slot of that kind is damaged; the storage's failure
-/// when a slot could not be read and no other one opens.
+/// [`Error::WrongSecret`] when none opens (about the passphrase, if there is one among them); the damage itself, when every slot of that kind is damaged; the storage's failure
+/// when a slot could not be read and no other one opens; [`Error::Interrupted`].
 pub(super) fn unlock(
     storage: &dyn Storage,
     repository: RepositoryId,
     tip: &Tip,
-    secret: &Secret,
-) -> Result<(ObjectId, MasterKey)> {
-    let (mut tried, mut damaged_slots) = (0, 0);
+    secrets: &[Secret],
+    locks: &Locks,
+) -> Result<Opened> {
+    let (mut slots, mut damaged_slots) = (Vec::new(), 0);
     let (mut failure, mut unreadable) = (None, None);
     for id in tip.state.slots.iter().take(SLOTS_MAX) {
         match read(storage, repository, *id, tip.reference().generation) {
-            Ok(slot) if slot.kind() != secret.kind() => {}
-            Ok(slot) => {
-                tried += 1;
-                match slot.unlock(secret) {
-                    Ok(master) => return Ok((*id, master)),
-                    Err(error) if error.reason == Reason::Commitment => {}
-                    Err(error) => {
-                        damaged_slots += 1;
-                        failure = Some(damaged(ObjectName::Key(*id))(error));
-                    }
-                }
-            }
+            Ok(slot) => slots.push((slot.params().work_kib(), *id, slot)),
             Err(error) if error.is_unavailable() => return Err(error),
             // Another slot may open with it as well.
             Err(error) if error.is_unreadable() => unreadable = Some(error),
@@ -128,12 +134,99 @@ pub(super) fn unlock(
             }
         }
     }
+    slots.sort_unstable_by_key(|(work, id, _)| (*work, *id));
+    let works: Vec<(u32, SecretKind)> = slots.iter().map(|(work, _, slot)| (*work, slot.kind())).collect();
+    let kinds: Vec<SecretKind> = secrets.iter().map(Secret::kind).collect();
+    let (tries, untried) = affordable(&works, &kinds);
+    for (number, row) in &tries {
+        let (Some(secret), Some((_, id, slot))) = (secrets.get(*number), slots.get(*row)) else { continue };
+        match try_slot(slot, secret, locks)? {
+            Ok(master) => return Ok(Opened { slot: *id, master, secret: *number }),
+            Err(error) if error.reason == Reason::Commitment => {}
+            Err(error) => {
+                damaged_slots += 1;
+                failure = Some(damaged(ObjectName::Key(*id))(error));
+            }
+        }
+    }
+    let is_passphrase = |secret: &&Secret| secret.kind() == SecretKind::Passphrase;
+    let about = secrets.iter().find(is_passphrase).or(secrets.first());
+    let kind = about.map_or(SecretKind::Passphrase, Secret::kind);
+    let tried: BTreeSet<usize> = tries.iter().map(|(_, row)| *row).collect();
+    let of_kind = |rows: &BTreeSet<usize>| {
+        slots.iter().enumerate().filter(|(row, (.., slot))| slot.kind() == kind && rows.contains(row)).count()
+    };
     match (unreadable, failure) {
         // It may be the slot that the secret opens: nobody can say that the secret is wrong.
         (Some(error), _) => Err(error),
-        (None, Some(error)) if tried == 0 => Err(error),
-        _ => Err(Error::WrongSecret { secret: secret.kind().describe(), tried, damaged: damaged_slots }),
+        (None, Some(error)) if tried.is_empty() => Err(error),
+        _ => Err(Error::WrongSecret {
+            secret: kind.describe(),
+            tried: of_kind(&tried),
+            damaged: damaged_slots,
+            untried: of_kind(&untried),
+        }),
     }
+}
+
+/// What is tried with each secret: its number and the slot's, in order; and the slots that are too dear to be tried with all of them. `slots` are their
+/// work and kind, the cheapest first.
+fn affordable(slots: &[(u32, SecretKind)], secrets: &[SecretKind]) -> (Vec<(usize, usize)>, BTreeSet<usize>) {
+    let (mut work, mut tries, mut untried) = (0_u32, Vec::new(), BTreeSet::new());
+    for (number, kind) in secrets.iter().enumerate() {
+        for (row, (cost, _)) in slots.iter().enumerate().filter(|(_, (_, of))| of == kind) {
+            match work.checked_add(*cost).filter(|sum| *sum <= Params::WORK_ALL_KIB_MAX) {
+                Some(sum) => {
+                    work = sum;
+                    tries.push((number, row));
+                }
+                None => drop(untried.insert(row)),
+            }
+        }
+    }
+    (tries, untried)
+}
+
+/// How often it is asked, while a secret is stretched, whether somebody wants an end: one stretching may take many seconds.
+const ASKED_EVERY: Duration = Duration::from_millis(100);
+
+/// Tries a secret. Where that takes time, a thread does it: it is left alone when somebody wants an end, and ends with the process.
+fn try_slot(slot: &KeySlot, secret: &Secret, locks: &Locks) -> Result<codec::Result<MasterKey>> {
+    if slot.params().work_kib() == 0 {
+        return Ok(slot.unlock(secret));
+    }
+    let (sender, receiver) = mpsc::channel();
+    let (slot, secret) = (slot.clone(), secret.clone());
+    let work = move || drop(sender.send(slot.unlock(&secret)));
+    std::thread::Builder::new().spawn(work).map_err(Error::Threads)?;
+    loop {
+        if locks.is_ended() {
+            return Err(Error::Interrupted);
+        }
+        match receiver.recv_timeout(ASKED_EVERY) {
+            Ok(unlocked) => return Ok(unlocked),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::Internal("the thread that stretches a secret ended unexpectedly".to_owned()));
+            }
+        }
+    }
+}
+
+/// Refuses a slot that would be one too many to try: with it the slots of its kind would cost more than one secret may.
+fn require_tried(others: &[SlotInfo], kind: SecretKind, kdf: Params) -> Result<()> {
+    let works = others.iter().filter(|slot| slot.kind == kind).filter_map(|slot| slot.kdf);
+    let work = works.fold(kdf.work_kib(), |sum, kdf| sum.saturating_add(kdf.work_kib()));
+    if kind == SecretKind::KeyFile || work <= Params::WORK_ALL_KIB_MAX {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "with this key, trying one {} would cost more than {} GiB of memory times passes, and nobody tries more. Give it less memory, or remove \
+         another one first. To see them: {}",
+        kind.describe(),
+        Params::WORK_ALL_KIB_MAX >> 20,
+        suggest!("key list")
+    )))
 }
 
 /// The slots that lie under `keys/` and open with the secret of a key file, whatever names them: those of an interrupted run are named by
@@ -252,6 +345,9 @@ impl Repository {
                 return Err(Error::Invalid(format!("key {old} is a {kind}, and a {new} does not replace it")));
             }
         }
+        let mut others = self.slots();
+        others.retain(|slot| slot.damage.is_none() && Some(slot.id) != replacing);
+        require_tried(&others, new.secret.kind(), new.kdf)?;
         let (id, bytes) = new.seal(self.master(), self.keys())?;
         let name = ObjectName::Key(id);
         self.storage().put(&name, &bytes)?;
@@ -294,5 +390,65 @@ impl Repository {
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(kind: SecretKind, memory_gib: u32, passes: u32) -> SlotInfo {
+        SlotInfo {
+            id: ObjectId::of(b"x"),
+            kind,
+            label: String::new(),
+            created: Time::default(),
+            kdf: Some(Params { memory_kib: memory_gib << 20, passes, lanes: 1 }),
+            current: false,
+            damage: None,
+            is_unreadable: false,
+        }
+    }
+
+    #[test]
+    fn what_is_tried_stays_within_its_limit() {
+        let (passphrase, code) = (SecretKind::Passphrase, SecretKind::RecoveryCode);
+        let (cheap, dear) = (Params::DEFAULT.work_kib(), Params::WORK_KIB_MAX);
+        for (slots, secrets, tried, untried) in [
+            // As many of one's own as there can be, in every spelling.
+            (vec![(cheap, passphrase); SLOTS_MAX], vec![passphrase; 4], 4 * SLOTS_MAX, 0),
+            // A stranger's.
+            (vec![(dear, passphrase); SLOTS_MAX], vec![passphrase], 3, 13),
+            (vec![(dear, passphrase); SLOTS_MAX], vec![passphrase; 4], 3, SLOTS_MAX),
+            // One's own among them comes first.
+            ([vec![(cheap, passphrase)], vec![(dear, passphrase); 15]].concat(), vec![passphrase], 3, 13),
+            (vec![(dear, code); SLOTS_MAX], vec![passphrase], 0, 0),
+            (vec![(0, SecretKind::KeyFile); SLOTS_MAX], vec![SecretKind::KeyFile], SLOTS_MAX, 0),
+        ] {
+            let (tries, left) = affordable(&slots, &secrets);
+            assert_eq!((tries.len(), left.len()), (tried, untried), "{} {}", slots.len(), secrets.len());
+            assert_eq!(tries.first().copied(), (tried > 0).then_some((0, 0)));
+        }
+    }
+
+    #[test]
+    fn a_slot_that_nobody_would_try_is_not_made() {
+        let passphrase = SecretKind::Passphrase;
+        let dear = Params { memory_kib: 1 << 20, passes: 3, lanes: 4 };
+        for (others, kind, kdf, fits) in [
+            (vec![], passphrase, dear, true),
+            (vec![slot(passphrase, 1, 3); 3], passphrase, dear, true),
+            (vec![slot(passphrase, 1, 3); 4], passphrase, Params::DEFAULT, false),
+            (vec![slot(passphrase, 1, 3); 4], SecretKind::RecoveryCode, Params::DEFAULT, true),
+            (vec![slot(passphrase, 1, 3); 4], SecretKind::KeyFile, dear, true),
+            (
+                vec![SlotInfo { kdf: Some(Params::DEFAULT), ..slot(passphrase, 1, 3) }; 15],
+                passphrase,
+                Params::DEFAULT,
+                true,
+            ),
+        ] {
+            assert_eq!(require_tried(&others, kind, kdf).is_ok(), fits, "{} {kind:?} {kdf:?}", others.len());
+        }
     }
 }

@@ -9,6 +9,9 @@ use crate::codec::chunk_list::{self, ChunkList, ChunkRef};
 use crate::codec::chunker::{Cutter, Parameters};
 use crate::codec::tree::{self, Entry};
 
+/// Bytes that were cut off and are still held: as much as a chunk may have, so that what is left is moved seldom.
+const CUT_OFF_MAX: usize = Parameters::TREES.max as usize;
+
 /// Bytes that are cut with the parameters of trees as they come.
 #[derive(Debug, Default)]
 struct Stream {
@@ -19,6 +22,11 @@ struct Stream {
 impl Stream {
     /// Takes the next chunk off the front, if it can be told where it ends.
     fn cut(&mut self, run: &mut Run<'_>, at_end: bool) -> Result<Option<ChunkRef>> {
+        // What was cut off goes now and then, so that the stream is never held as a whole.
+        if self.start >= CUT_OFF_MAX {
+            self.buffer.drain(..self.start);
+            self.start = 0;
+        }
         let rest = self.buffer.get(self.start..).unwrap_or_default();
         let cutter = Cutter::new(run.repository().keys().gear(), Parameters::TREES)
             .map_err(|error| Error::Internal(unstored(&error)))?;
@@ -179,6 +187,25 @@ mod tests {
             writer.push(run, push).unwrap();
         }
         writer.finish(run).unwrap()
+    }
+
+    /// A directory of a million entries, or a list of long paths, was held in memory as a whole until its end.
+    #[test]
+    fn a_stream_is_not_held_as_a_whole() {
+        let repository = repository();
+        let mut run = Run::begin(&repository, PackOptions { discard: true, ..PackOptions::default() }).unwrap();
+        for record in [&noise(1 << 20)[..], &noise(700)[..]] {
+            let mut writer = StreamWriter::default();
+            for _ in 0..(64 << 20) / record.len() {
+                let push = |buffer: &mut Vec<u8>| {
+                    buffer.extend_from_slice(record);
+                    Ok(())
+                };
+                writer.push(&mut run, push).unwrap();
+                let held = writer.stream.buffer.len();
+                assert!(held <= record.len() + 3 * CUT_OFF_MAX, "{held} bytes of records of {}", record.len());
+            }
+        }
     }
 
     /// Nobody can tell how often a stream was broken off: lists of every depth, broken off within a chunk and at its end.

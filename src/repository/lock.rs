@@ -32,6 +32,7 @@ use super::ballast;
 use super::pin::{self, Board, Pin, Pinned};
 use crate::base::escape::{Escaped, escape};
 use crate::base::private::{self, Owner};
+use crate::base::regular;
 use crate::base::stop::StopSignal;
 use crate::base::time::Time;
 
@@ -274,6 +275,12 @@ impl Locks {
         self
     }
 
+    /// What ends every wait.
+    #[must_use]
+    pub const fn stop(&self) -> &StopSignal {
+        &self.stop
+    }
+
     /// True once somebody wants an end.
     #[must_use]
     pub(super) fn is_ended(&self) -> bool {
@@ -304,11 +311,10 @@ impl Locks {
         };
         let name = Which::Writer.as_str();
         let path = root.path().join(name);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let opened = root.folder().and_then(|folder| rustix::fs::openat(folder, name, flags, Mode::empty()));
-        let file = match opened {
-            Err(Errno::NOENT) => return Ok(()),
-            other => other.map_err(|error| LockError::Failed { path: path.clone(), source: error.into() })?,
+        let opened = root.folder().map_err(io::Error::from);
+        let file = match opened.and_then(|folder| regular::open_at(folder, name, OFlags::RDONLY)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(|source| LockError::Failed { path: path.clone(), source })?.0,
         };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) => Ok(()),
@@ -387,10 +393,7 @@ impl Locks {
     }
 
     fn take_file(&self, root: &Root, which: Which, wait: Duration) -> Result<Guard, LockError> {
-        let failed = |error: Errno| {
-            let path = root.path().join(which.as_str());
-            LockError::Failed { path, source: error.into() }
-        };
+        let failed = |source: io::Error| LockError::Failed { path: root.path().join(which.as_str()), source };
         let file = open_file(root, which).map_err(failed)?;
         let begun = Instant::now();
         let mut pause = PAUSE.0;
@@ -403,7 +406,7 @@ impl Locks {
                     return Err(LockError::Busy { holder: read_holder(&file) });
                 }
                 Err(Errno::WOULDBLOCK) => std::thread::sleep(pause.min(wait.saturating_sub(begun.elapsed()))),
-                Err(error) => return Err(failed(error)),
+                Err(error) => return Err(failed(error.into())),
             }
             pause = (pause * 2).min(PAUSE.1);
         }
@@ -415,7 +418,7 @@ impl Locks {
 }
 
 /// Opens a lock file, and makes it and its folder when they are not there (a copied repository may lack them).
-fn open_file(root: &Root, which: Which) -> Result<OwnedFd, Errno> {
+fn open_file(root: &Root, which: Which) -> io::Result<OwnedFd> {
     let directory = root.open()?;
     let owner = Owner::of(&directory);
     // Whatever mkdir says of a folder that exists (EROFS, on a read-only file system), the next call tells.

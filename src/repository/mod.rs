@@ -53,13 +53,14 @@ use self::blocks::{Blocks, Chunk};
 use self::chain::Tip;
 use self::freshness::Freshness;
 use self::index::{Index, Sources};
-use self::keyring::NewSlot;
+use self::keyring::{NewSlot, Opened};
 use self::lock::{AppendGuard, LockError, Locks, WriterGuard};
 use self::pin::{Pin, Pinned};
 use self::remembered::Remembered;
 use crate::base::command::suggest;
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::shortage::is_shortage;
+use crate::base::stop::StopSignal;
 use crate::base::time::Time;
 use crate::codec::chunk_list::ChunkRef;
 use crate::codec::chunker::Parameters;
@@ -94,6 +95,12 @@ impl Access {
     #[must_use]
     pub fn bare(storage: Arc<dyn Storage>, place: PathBuf) -> Self {
         Self { storage, locks: Locks::none(), place, cache: None, remembered: None, retry_lock: Duration::ZERO }
+    }
+
+    /// The same; what is read ends, and every wait for a lock, once somebody wants an end.
+    #[must_use]
+    pub fn ended_by(self, stop: StopSignal) -> Self {
+        Self { locks: self.locks.ended_by(stop), ..self }
     }
 
     /// The same for what is read straight from a mirror.
@@ -232,13 +239,21 @@ impl Repository {
     /// # Errors
     /// Each mismatch has its own: see [`Error`].
     pub fn open(access: Access, secret: &Secret) -> Result<Self> {
+        Self::open_with(access, std::slice::from_ref(secret)).map(|(repository, _)| repository)
+    }
+
+    /// The same with the first of several secrets that opens it, one passphrase in its spellings; says which. What all of them may cost together is limited.
+    ///
+    /// # Errors
+    /// As [`Repository::open`].
+    pub fn open_with(access: Access, secrets: &[Secret]) -> Result<(Self, usize)> {
         let storage = Arc::clone(&access.storage);
         let (config, config_bytes) = Self::read_config(&access)?;
         let id = Config::id(&config_bytes);
         let known = access.known(id)?;
         let (tip, pin) = Self::pinned_tip(&access, &config.verifying_key, id)?;
         let freshness = known.judge(&tip)?;
-        let (slot, master) = keyring::unlock(&*storage, id, &tip, secret)?;
+        let Opened { slot, master, secret } = keyring::unlock(&*storage, id, &tip, secrets, &access.locks)?;
         if master.signing_key().verifying_key().to_bytes() != config.verifying_key {
             return Err(Error::ForeignConfig);
         }
@@ -284,7 +299,7 @@ impl Repository {
             warnings: Mutex::new(warnings),
         };
         repository.remember();
-        Ok(repository)
+        Ok((repository, secret))
     }
 
     /// Reads the newest head and pins it: it is the newest one still when its pin is there. Without the right to write a
@@ -323,6 +338,12 @@ impl Repository {
         })?;
         let config = Config::parse(&bytes).map_err(error::damaged(name))?;
         Ok((config, bytes))
+    }
+
+    /// True once somebody wants an end of the command that opened it.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.access.locks.is_ended()
     }
 
     /// Its id.
@@ -602,6 +623,9 @@ impl Repository {
     /// # Errors
     /// [`Error::ChunkMissing`], or the damage that was found.
     pub fn chunk(&self, kind: PackKind, chunk: &ChunkRef) -> Result<Chunk> {
+        if self.is_ended() {
+            return Err(Error::stopped("read", "chunks"));
+        }
         let read = || {
             let place = self.locate(chunk)?;
             let generation = self.tip().reference().generation;

@@ -14,8 +14,11 @@
 //!   meanwhile, and who makes one looks, once he has the lock, whether his file still has its name.
 
 use crate::base::lock::lock;
+use std::ffi::OsStr;
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
@@ -23,6 +26,7 @@ use rustix::io::Errno;
 
 use super::lock::{FOLDER, Holder, LockError, Root};
 use crate::base::private::{self, Owner};
+use crate::base::regular;
 
 /// Folder of the pins, in the folder of the locks.
 const PINS: &str = "pins";
@@ -194,11 +198,14 @@ pub(super) fn oldest(root: &Root) -> Result<Option<Pinned>, LockError> {
         let entry = entry.map_err(&failed)?;
         let name = entry.file_name();
         let Some(generation) = parse(name.to_bytes()) else { continue };
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = match rustix::fs::openat(&folder, name, flags, Mode::empty()) {
+        let file = match regular::open_at(&folder, name, OFlags::RDONLY) {
             // Given up between the listing and now.
-            Err(Errno::NOENT) => continue,
-            other => other.map_err(&failed)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(source) => {
+                let path = root.path().join(PINS).join(OsStr::from_bytes(name.to_bytes()));
+                return Err(LockError::Failed { path, source });
+            }
+            Ok((file, _)) => file,
         };
         if try_lock(&file).map_err(&failed)? {
             let _ = rustix::fs::unlinkat(&folder, name, AtFlags::empty());

@@ -71,6 +71,10 @@ impl<'r> RunTrees<'r> {
 }
 
 impl TreeChunks for RunTrees<'_> {
+    fn is_ended(&self) -> bool {
+        self.repository.is_ended()
+    }
+
     fn tree_chunk(&self, chunk: &ChunkRef) -> Result<Chunk> {
         if let Some(bytes) = self.recent.get(&chunk.id) {
             return Ok(Chunk::whole(Arc::clone(bytes)));

@@ -24,6 +24,7 @@ use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFla
 use rustix::io::Errno;
 
 use crate::base::private::{self, Owner};
+use crate::base::regular::{self, uninterrupted};
 use crate::base::shortage::is_shortage;
 
 /// Mode of every object: read-only, so that a slip of the hand needs a `chmod` first.
@@ -130,8 +131,6 @@ pub struct OsDisk {
 #[derive(Debug)]
 pub struct OsFile(OwnedFd);
 
-/// Handles are never inherited, and a fifo planted under one of our names must not make us wait.
-const COMMON: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
 impl OsDisk {
@@ -205,31 +204,9 @@ impl OsDisk {
     /// Opens a regular file for reading; hands back its length too.
     fn open_file(&self, path: &str) -> io::Result<(OwnedFd, u64)> {
         let (directory, name) = self.parent(path)?;
-        match uninterrupted(|| rustix::fs::openat(&directory, name, OFlags::RDONLY | COMMON, Mode::empty())) {
-            Ok(file) => {
-                let length = regular_length(&uninterrupted(|| rustix::fs::fstat(&file))?)?;
-                Ok((file, length))
-            }
-            // A symbolic link, a socket.
-            Err(Errno::LOOP | Errno::NXIO) => Err(no_file()),
-            Err(error) => Err(error.into()),
-        }
+        let (file, stat) = regular::open_at(&directory, name, OFlags::RDONLY)?;
+        Ok((file, regular_length(&stat)?))
     }
-}
-
-/// Interruptions by a signal that are borne before a call has failed.
-const INTERRUPTIONS_MAX: usize = 100;
-
-/// Makes a call again that a signal interrupted, which file systems of a network, or in user space, let happen. Only for
-/// calls that have done nothing then: never fsync, close or rename.
-fn uninterrupted<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
-    for _ in 0..INTERRUPTIONS_MAX {
-        match call() {
-            Err(Errno::INTR) => {}
-            other => return other,
-        }
-    }
-    call()
 }
 
 /// Reads once more where the disk failed: what a file system of a network could not give may come the second time, a sector
@@ -242,15 +219,8 @@ fn read_again<T>(read: impl Fn() -> io::Result<T>) -> io::Result<T> {
 }
 
 fn regular_length(stat: &rustix::fs::Stat) -> io::Result<u64> {
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(no_file());
-    }
+    regular::require(stat)?;
     u64::try_from(stat.st_size).map_err(io::Error::other)
-}
-
-/// What every [`Disk`] answers when something else than a regular file has the name.
-pub(super) fn no_file() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "not a regular file")
 }
 
 /// What every [`Disk`] answers when a range lies beyond the end.
@@ -364,13 +334,14 @@ impl Disk for OsDisk {
 
     fn remove_abandoned(&self, path: &str) -> io::Result<bool> {
         let (directory, name) = self.parent(path)?;
-        let opened = rustix::fs::openat(&directory, name, OFlags::RDONLY | COMMON, Mode::empty());
-        match &opened {
-            Ok(file) if rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) => {
+        match regular::open_at(&directory, name, OFlags::RDONLY) {
+            Ok((file, _))
+                if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) =>
+            {
                 return Ok(false);
             }
             // Nobody can say whether it is held.
-            Err(error) if is_shortage(&(*error).into()) => return Err((*error).into()),
+            Err(error) if is_shortage(&error) => return Err(error),
             _ => {}
         }
         rustix::fs::unlinkat(&directory, name, AtFlags::empty())?;

@@ -153,7 +153,8 @@ impl<D: Disk> Local<D> {
             if let Some(folder) = folder {
                 let listing = self.shared.walk(folder)?;
                 let unfinished = matches!(folder, Folder::Keys | Folder::Heads);
-                let object = listing.objects.first().filter(|_| !unfinished).map(|object| object.name.to_string());
+                let object = listing.objects.first().filter(|_| !unfinished).map(|object| object.name);
+                let object = listing.others.first().copied().or(object).map(|name| name.to_string());
                 if let Some(found) = listing.strays.into_iter().next().or(object) {
                     return refuse(found, io::ErrorKind::DirectoryNotEmpty, foreign);
                 }
@@ -163,12 +164,27 @@ impl<D: Disk> Local<D> {
     }
 }
 
-/// What a folder holds.
+/// What a folder holds. A head that is no regular file is an object all the same, and cannot be read: it may be the newest one. Whether another
+/// object is there is asked by its name, so that what else has one is just not part of the repository.
 #[derive(Default)]
 struct Listing {
     objects: Vec<Listed>,
+    /// Names of objects that something else than a regular file has: a link, a pipe, a directory.
+    others: Vec<ObjectName>,
     /// Anything else, escaped.
     strays: Vec<String>,
+}
+
+impl Listing {
+    /// What is listed, and what is none of it.
+    fn told(mut self, folder: Folder) -> (Vec<Listed>, Vec<String>) {
+        if folder == Folder::Heads {
+            self.objects.extend(self.others.into_iter().map(|name| Listed { name, length: 0 }));
+        } else {
+            self.strays.extend(self.others.iter().map(ObjectName::to_string));
+        }
+        (self.objects, self.strays)
+    }
 }
 
 impl<D: Disk> Shared<D> {
@@ -241,6 +257,12 @@ impl<D: Disk> Shared<D> {
     /// Fails unless the object that lies under `name` is what was to be stored, durably.
     fn check_existing(&self, name: &ObjectName, temporary: &str, length: u64) -> Result<()> {
         let path = name.to_string();
+        let fail = |error| Error::new("read", name, error);
+        // What is no file is not fsynced, and nothing failed by that.
+        match self.disk.length(&path).map_err(fail) {
+            Err(error) if error.kind == ErrorKind::NoFile => return Err(super::other_bytes(name)),
+            looked => looked?,
+        };
         // The object was fsynced before it got its name if we wrote it, but a copying tool may have put it there; and
         // whoever renamed it may have been killed before the folder's fsync.
         self.durable(name, self.disk.sync_existing(&path))?;
@@ -248,7 +270,6 @@ impl<D: Disk> Shared<D> {
         if name.id().is_none() {
             return Ok(());
         }
-        let fail = |error| Error::new("read", name, error);
         if self.disk.length(&path).map_err(fail)? != length {
             return Err(super::other_bytes(name));
         }
@@ -281,7 +302,8 @@ fn sort_out(directory: &str, entry: DiskEntry, listing: &mut Listing) {
     let name = str::from_utf8(&entry.name).ok().and_then(|name| ObjectName::parse(&format!("{directory}/{name}")).ok());
     match name {
         Some(name) if entry.kind == EntryKind::File => listing.objects.push(Listed { name, length: entry.length }),
-        _ => listing.strays.push(format!("{directory}/{}", escape(&entry.name))),
+        Some(name) => listing.others.push(name),
+        None => listing.strays.push(format!("{directory}/{}", escape(&entry.name))),
     }
 }
 
@@ -337,11 +359,11 @@ impl<D: Disk> Storage for Local<D> {
     }
 
     fn list(&self, folder: Folder) -> Result<Vec<Listed>> {
-        Ok(self.shared.walk(folder)?.objects)
+        Ok(self.shared.walk(folder)?.told(folder).0)
     }
 
     fn strays(&self, folder: Folder) -> Result<Vec<String>> {
-        Ok(self.shared.walk(folder)?.strays)
+        Ok(self.shared.walk(folder)?.told(folder).1)
     }
 
     fn settle(&self, name: &ObjectName) -> Result<()> {
@@ -359,7 +381,12 @@ impl<D: Disk> Storage for Local<D> {
     fn remove(&self, name: &ObjectName) -> Result<()> {
         self.shared.check_not_failed("remove", name)?;
         let path = name.to_string();
-        let removed = self.shared.disk.unlink(&path).map_err(|error| Error::new("remove", name, error));
+        let unlinked = self.shared.disk.unlink(&path);
+        // A directory is none of ours, and may hold what somebody wants to have.
+        if unlinked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::IsADirectory) {
+            return self.set_aside(name).map(drop);
+        }
+        let removed = unlinked.map_err(|error| Error::new("remove", name, error));
         // Absent may mean: removed by a process that was killed before its fsync. It is made durable here as well.
         if let Err(error) = &removed
             && error.kind != ErrorKind::Absent
@@ -417,8 +444,10 @@ impl<D: Disk> Storage for Local<D> {
 impl<D: Disk> Local<D> {
     /// True when this very body lies under the name.
     fn holds(&self, name: &ObjectName, body: &dyn Body) -> Result<bool> {
-        if self.length(name)? != body.length() {
-            return Ok(false);
+        match self.length(name) {
+            Ok(length) if length == body.length() => {}
+            Err(error) if error.kind != ErrorKind::NoFile => return Err(error),
+            _ => return Ok(false),
         }
         let mut at = 0;
         for piece in pieces(body, PIECE_BYTES) {
@@ -434,20 +463,20 @@ impl<D: Disk> Local<D> {
 
 impl<D: Disk> MirrorStore for Local<D> {
     fn list_all(&self) -> Result<(Vec<Listed>, Vec<String>)> {
-        let mut all = Listing::default();
+        let (mut all, mut other) = (Vec::new(), Vec::new());
         for folder in Folder::ALL {
-            let found = self.shared.walk(folder)?;
-            all.objects.extend(found.objects);
-            all.strays.extend(found.strays);
+            let (objects, strays) = self.shared.walk(folder)?.told(folder);
+            all.extend(objects);
+            other.extend(strays);
         }
         for entry in self.shared.list("")? {
             if entry.name == b"config" && entry.kind == EntryKind::File {
-                all.objects.push(Listed { name: ObjectName::Config, length: entry.length });
+                all.push(Listed { name: ObjectName::Config, length: entry.length });
             } else if !is_own_folder(&entry) {
-                all.strays.push(escape(&entry.name));
+                other.push(escape(&entry.name));
             }
         }
-        Ok((all.objects, all.strays))
+        Ok((all, other))
     }
 
     /// What lies there is looked at first: another process may have stored the very same, and a published head may need it.
@@ -456,7 +485,8 @@ impl<D: Disk> MirrorStore for Local<D> {
         match self.put(name, bytes) {
             Ok(Stored::Created) => return Ok(()),
             Ok(Stored::Exists) if same(self) => return Ok(()),
-            Err(error) if self.length(name).is_err() => return Err(error),
+            // What is no file is not what is to be there, and makes room for it.
+            Err(error) if self.length(name).is_err_and(|error| error.kind != ErrorKind::NoFile) => return Err(error),
             _ => {}
         }
         match self.remove(name) {

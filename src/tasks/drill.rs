@@ -345,7 +345,8 @@ fn hold_drill(
     let memory = memory.expecting(environment.expected.clone());
     let reader = ReadOnly::new(store);
     let traffic = reader.traffic();
-    let mirror = Access { remembered: Some(memory), ..Access::of_mirror(Arc::new(reader), location.path()) };
+    let mirror = Access { remembered: Some(memory), ..Access::of_mirror(Arc::new(reader), location.path()) }
+        .ended_by(environment.stop.clone());
     let parent = request.parent();
     let ground = Ground::make(&parent).map_err(|error| {
         Failure::failed(format!("no folder for the drill can be made in {}", escape(parent.as_os_str().as_bytes())))

@@ -205,17 +205,6 @@ impl<'a> Node<'a> {
     }
 }
 
-/// The matches of `find` in one snapshot; the command writes an array of these.
-#[derive(Debug, Clone, Serialize)]
-pub struct FindGroup<'a> {
-    /// The entries.
-    pub matches: Vec<Node<'a>>,
-    /// How many.
-    pub hits: u64,
-    /// The snapshot's id.
-    pub snapshot: String,
-}
-
 /// A line of `diff`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "message_type", rename_all = "snake_case")]
@@ -330,13 +319,12 @@ mod tests {
             r#"{"message_type":"node","struct_type":"node","name":"hosts","type":"file","path":"/etc/hosts","uid":0,"gid":0,"size":7,"mode":420,"permissions":"-rw-r--r--","mtime":"1970-01-01T00:00:00+00:00","ctime":"1970-01-01T00:00:00+00:00","inode":3}"#
         );
         let link = Node::new(b"/l", 0o120_777, time, time, &TimeZone::UTC).with_link_target(b"\xff");
-        let text = json(&FindGroup { matches: vec![link], hits: 1, snapshot: "ab".to_owned() });
+        let text = json(&link);
         assert!(
             text.contains(r#""type":"symlink""#)
                 && text.contains("\"link_target\":\"\u{fffd}\",\"link_target_raw\":\"ff\""),
             "{text}"
         );
-        assert!(text.ends_with(r#"],"hits":1,"snapshot":"ab"}"#), "{text}");
         assert_eq!(
             json(&DiffMessage::Change(Change::new(b"/a", "M"))),
             r#"{"message_type":"change","path":"/a","modifier":"M"}"#

@@ -15,7 +15,7 @@ mod listing;
 mod messages;
 
 pub use finding::{AffectedMessage, AffectedPath, MirrorFinding};
-pub use listing::{Change, DiffCount, DiffMessage, FindGroup, Key, LsMessage, Node, Snapshot, SnapshotSummary, Stats};
+pub use listing::{Change, DiffCount, DiffMessage, Key, LsMessage, Node, Snapshot, SnapshotSummary, Stats};
 pub use messages::{
     BackupMessage, BackupStatus, BackupSummary, BackupVerbose, CheckMessage, CheckSummary, ExitError, Initialized,
     ItemError, RestoreCounts, RestoreMessage, RestoreMetadata, RestoreStatus, RestoreSummary, RestoreVerbose, Version,

@@ -31,7 +31,7 @@ pub const fn has_lost_nearly_all(before: u64, now: u64) -> bool {
 pub fn lacks_source(repository: &Repository, snapshot: &Snapshot) -> bool {
     let is_missing =
         |problem: repository::Result<Problem>| problem.is_ok_and(|problem| problem.kind == ProblemKind::MissingSource);
-    snapshot.outcome == Outcome::Partial && Problems::new(repository, snapshot.problems.clone()).any(is_missing)
+    snapshot.outcome == Outcome::Partial && Problems::of(repository, snapshot).any(is_missing)
 }
 
 /// What is wrong with a source.

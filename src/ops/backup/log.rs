@@ -11,11 +11,15 @@ use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::deletion_log::{Deletion, encode_deletion};
 use crate::codec::pack::PackKind;
 use crate::codec::snapshot::Snapshot;
+use crate::codec::{self, Reason};
 use crate::ops::{Result, order};
 use crate::repository::list_reader::Chunks;
 use crate::repository::list_writer::StreamWriter;
 use crate::repository::run::Run;
 use crate::repository::{self, Repository};
+
+/// Chunks of a log that is carried on, at most: 64 GiB of records. Each is held in memory for a moment, with 36 bytes.
+const CHUNKS_MAX: usize = 1 << 20;
 
 /// The snapshot whose log goes on.
 #[derive(Debug, Clone)]
@@ -125,7 +129,16 @@ impl Log {
 
     /// The chunks that stay, and the bytes of the last one.
     fn end(&self, repository: &Repository) -> repository::Result<(Vec<ChunkRef>, Vec<u8>)> {
-        let mut stay = Chunks::new(repository, self.list.clone()).collect::<repository::Result<Vec<ChunkRef>>>()?;
+        let mut stay = Vec::new();
+        for chunk in Chunks::new(repository, self.list.clone()) {
+            stay.push(chunk?);
+            if stay.len() > CHUNKS_MAX {
+                let rule = "the log has more chunks than any that is carried on";
+                return Err(repository::Error::Stream {
+                    error: codec::Error::new("deletions", Reason::BrokenRule { rule }),
+                });
+            }
+        }
         let last = match stay.pop() {
             Some(last) => repository.chunk(PackKind::Tree, &last)?.to_vec(),
             None => Vec::new(),

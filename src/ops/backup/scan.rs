@@ -560,7 +560,7 @@ impl<'r> Scan<'r> {
     /// True when every chunk of the parent's entry is still to be had.
     fn is_whole(&self, old: &Entry) -> bool {
         let Node::File(content) = &old.node else { return true };
-        let mut chunks = Chunks::new(self.repository, content.chunks.clone());
+        let mut chunks = Chunks::of_file(self.repository, content);
         !self.confirm || chunks.all(|chunk| chunk.is_ok_and(|chunk| self.repository.locate(&chunk).is_ok()))
     }
 

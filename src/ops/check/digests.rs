@@ -191,7 +191,7 @@ impl Places {
                 return Self::Unreadable;
             }
         } else {
-            for chunk in Chunks::new(source, content.chunks.clone()) {
+            for chunk in Chunks::of_file(source, content) {
                 if !chunk.is_ok_and(|chunk| add(&chunk)) {
                     return Self::Unreadable;
                 }
@@ -427,7 +427,7 @@ impl<'a> Alone<'a> {
     /// The digest of what is stored. None when it cannot be read: another finding names the cause.
     fn digest(&self, source: &Source<'_>, content: &Content, told: &mut Told<'_>) -> Option<[u8; 32]> {
         let mut hasher = blake3::Hasher::new();
-        for chunk in Chunks::new(source, content.chunks.clone()) {
+        for chunk in Chunks::of_file(source, content) {
             if self.monitor.interrupted() {
                 return None;
             }

@@ -9,7 +9,7 @@ use super::trees::{self, Cause, Source};
 use crate::base::id::ObjectId;
 use crate::codec::deletion_log::DeletionReader;
 use crate::codec::snapshot::Snapshot;
-use crate::repository::list_reader::{Chunks, TreeChunks};
+use crate::repository::list_reader::{Chunks, part};
 use crate::repository::{self, Error};
 
 /// How far a log was read after some of its chunks.
@@ -19,6 +19,11 @@ struct Mark {
     /// The beginning of the next record.
     begun: Vec<u8>,
 }
+
+/// Bytes of the beginning of a record that are kept in a mark.
+const BEGUN_MAX: usize = 4 << 10;
+/// Marks that are kept.
+const MARKS_MAX: usize = 1 << 16;
 
 /// How far each beginning of a log was read; by a hash of its chunks.
 type Marks = HashMap<[u8; 32], Mark>;
@@ -52,12 +57,21 @@ fn records(source: &Source<'_>, snapshot: &Snapshot, marks: &mut Marks) -> repos
         }
         let mut reader = DeletionReader::new();
         reader.push(&mark.begun);
-        reader.push(&source.tree_chunk(&chunk)?);
+        reader.push(&part(source, &chunk)?);
         while reader.next().map_err(refused)?.is_some() {
             mark.records += 1;
         }
         mark.begun = reader.begun().to_vec();
-        marks.insert(key, mark.clone());
+        if mark.records > snapshot.deleted_count {
+            break;
+        }
+        // One record may be longer than a thousand chunks, and what has come of it is not kept a thousand times.
+        if mark.begun.len() <= BEGUN_MAX && marks.len() < MARKS_MAX {
+            marks.insert(key, mark.clone());
+        }
+    }
+    if mark.records > snapshot.deleted_count {
+        return Ok(mark.records);
     }
     let mut end = DeletionReader::new();
     end.push(&mark.begun);

@@ -235,6 +235,10 @@ fn check_once(repository: &Repository, options: &Options, monitor: &dyn Monitor)
     log::check(&source, &found.snapshots, &mut |cause, id| {
         impacts.entry(cause).or_default().add(id, b"(the log of deletions)");
     });
+    // What was broken off is no cause.
+    if monitor.interrupted() || repository.is_ended() {
+        return Err(Error::Interrupted);
+    }
     let mut grew = false;
     for ((pack, block), failure) in source.failures() {
         grew |= found.bad.add_block(pack, block);
@@ -337,7 +341,7 @@ fn check_problems(source: &Source<'_>, snapshots: &[(ObjectId, Snapshot)], impac
         let path = b"(the list of what could not be saved)";
         let mut count = 0;
         let mut causes = Vec::new();
-        for problem in Problems::new(source, snapshot.problems.clone()) {
+        for problem in Problems::of(source, snapshot) {
             match problem {
                 Ok(_) => count += 1,
                 Err(error) => causes = trees::listing_causes(source, &error),

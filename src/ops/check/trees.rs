@@ -83,6 +83,10 @@ impl<'a> Source<'a> {
 }
 
 impl TreeChunks for Source<'_> {
+    fn is_ended(&self) -> bool {
+        self.repository.is_ended()
+    }
+
     fn tree_chunk(&self, chunk: &ChunkRef) -> repository::Result<Chunk> {
         let mut failure = None;
         for record in self.places.copies(PackKind::Tree, chunk) {
@@ -188,7 +192,7 @@ pub(super) fn file_causes(source: &Source<'_>, content: &Content) -> Vec<Cause> 
         return causes;
     }
     let mut length: u64 = 0;
-    for chunk in Chunks::new(source, list.clone()) {
+    for chunk in Chunks::of_file(source, content) {
         match chunk {
             Ok(chunk) => {
                 length = length.saturating_add(u64::from(chunk.length));

@@ -249,7 +249,7 @@ impl Store<'_, '_> {
 
     fn problems(&mut self) -> Result<()> {
         let mut problems = StreamWriter::default();
-        for problem in Problems::new(self.parts.source, self.parts.snapshot.problems.clone()) {
+        for problem in Problems::of(self.parts.source, self.parts.snapshot) {
             let problem = problem.map_err(|error| Failure::Source(Error::at(b"(list of problems)", error)))?;
             problems.push(self.run, |buffer| snapshot::encode_problem(&problem, buffer))?;
         }
@@ -260,7 +260,7 @@ impl Store<'_, '_> {
     /// The log of deletions comes over as far as it can be read: what a snapshot holds is worth more than its history.
     fn deleted(&mut self) -> Result<()> {
         let (mut log, mut count) = (StreamWriter::default(), 0);
-        for deletion in Deletions::new(self.parts.source, self.parts.snapshot.deleted.clone()) {
+        for deletion in Deletions::of(self.parts.source, self.parts.snapshot) {
             match deletion {
                 Ok(deletion) => log.push(self.run, |buffer| encode_deletion(&deletion, buffer))?,
                 Err(error) => {

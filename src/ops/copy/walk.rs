@@ -9,16 +9,16 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::Base;
 use super::listing::SortedListing;
 use super::memo::{CopiedListing, Memo, content_key};
-use crate::codec::chunk_list::ChunkList;
+use crate::codec::chunk_list::{ChunkList, ChunkRef};
 use crate::codec::snapshot::{PATH_MAX, Snapshot};
-use crate::codec::tree::{Content, Entry, Metadata, Node};
+use crate::codec::tree::{Content, Entry, Hole, Metadata, Node};
 use crate::codec::{self, Reason};
-use crate::ops::tree_depth::check_depth;
+use crate::ops::tree_depth::{check_depth, far_above};
 use crate::ops::{Error, Monitor, Result};
 use crate::repository::list_reader::{Chunks, Listing};
 use crate::repository::{self, Repository};
 
-/// A group is handed on when its contents have this many bytes,
+/// A group is handed on when its contents and what is known of them have this many bytes,
 const GROUP_BYTES: u64 = 4 << 20;
 /// or when so many of them must be read,
 const GROUP_FILES: usize = 256;
@@ -42,6 +42,36 @@ pub(super) enum Work {
     Read { path: Vec<u8>, name: Vec<u8>, metadata: Metadata, content: Content },
     /// Another name of a content that was handed on before.
     Link { path: Vec<u8>, name: Vec<u8>, metadata: Metadata, content: Content },
+}
+
+impl Work {
+    /// Bytes that it takes, roughly: what an entry carries besides its name may be long.
+    fn weight(&self) -> u64 {
+        let of_metadata = |metadata: &Metadata| {
+            let xattrs = metadata.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len()).sum::<usize>();
+            metadata.user.len() + metadata.group.len() + xattrs
+        };
+        let of_content = |content: &Content| {
+            content.chunks.chunks.len() * size_of::<ChunkRef>() + content.holes.len() * size_of::<Hole>()
+        };
+        let bytes = match self {
+            Self::Enter { metadata, .. } => of_metadata(metadata),
+            Self::Leave => 0,
+            Self::Ready(Entry { metadata, node, .. }, _) => {
+                of_metadata(metadata)
+                    + match node {
+                        Node::File(content) => of_content(content),
+                        Node::Directory { listing } => listing.chunks.len() * size_of::<ChunkRef>(),
+                        Node::Symlink { target } => target.len(),
+                        _ => 0,
+                    }
+            }
+            Self::Read { path, metadata, content, .. } | Self::Link { path, metadata, content, .. } => {
+                path.len() + of_metadata(metadata) + 2 * of_content(content)
+            }
+        };
+        bytes as u64
+    }
 }
 
 /// Some steps in order, and the channel through which their files' contents come.
@@ -139,6 +169,9 @@ impl<'a> Gathering<'a> {
             });
             if let Some(next) = self.entry(entry, relative)? {
                 levels.push(next);
+                if let Some(far) = far_above(&mut levels) {
+                    far.entries.let_go();
+                }
             }
         }
         self.hand_on()
@@ -219,12 +252,13 @@ impl<'a> Gathering<'a> {
     /// True when every chunk of a content that is taken over is still to be had.
     fn is_whole(&self, copied: &Content) -> bool {
         let destination = self.walk.destination;
-        let mut chunks = Chunks::new(destination, copied.chunks.clone());
+        let mut chunks = Chunks::of_file(destination, copied);
         !self.walk.base.is_some_and(|base| base.confirm)
             || chunks.all(|chunk| chunk.is_ok_and(|chunk| destination.locate(&chunk).is_ok()))
     }
 
     fn push(&mut self, work: Work) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(work.weight());
         self.work.push(work);
         if self.bytes >= GROUP_BYTES || self.files.len() >= GROUP_FILES || self.work.len() >= GROUP_STEPS {
             self.hand_on()?;

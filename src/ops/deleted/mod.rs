@@ -301,7 +301,7 @@ fn gather(
         let Some((id, newest)) = source.live.first() else { continue };
         // Of several deletions of one path the newest counts, unless all are wanted.
         let mut latest: HashMap<Vec<u8>, Cursor> = HashMap::new();
-        for (number, deletion) in (0..).zip(Deletions::new(repository, newest.deleted.clone())) {
+        for (number, deletion) in (0..).zip(Deletions::of(repository, newest)) {
             if number % PATIENCE == 0 && monitor.interrupted() {
                 return Err(Error::Interrupted);
             }

@@ -22,7 +22,7 @@ use crate::files::own::OwnPlaces;
 use crate::files::owner::Owners;
 use crate::files::stat::{Kind, Stat};
 use crate::files::xattr::Place;
-use crate::ops::tree_depth::{check_depth, depth_of};
+use crate::ops::tree_depth::{check_depth, depth_of, far_above};
 use crate::ops::tree_walk::{TreeWalk, Visited};
 use crate::ops::{Error, Monitor, Problem, Result, Severity};
 use crate::repository::Repository;
@@ -191,6 +191,9 @@ impl<'a, E: From<Error>> Work<'a, E> {
                 (_, Some(Found::Unreadable) | None) => None,
             };
             levels.extend(next);
+            if let Some(far) = far_above(&mut levels) {
+                far.stored.listing.let_go();
+            }
         }
         Ok(())
     }
@@ -441,7 +444,7 @@ fn same_bytes(
     let mut data = DataReader::new(content);
     let mut digest = content.digest.map(|_| blake3::Hasher::new());
     let mut buffer = Vec::new();
-    for chunk in Chunks::new(repository, content.chunks.clone()) {
+    for chunk in Chunks::of_file(repository, content) {
         if monitor.interrupted() {
             return Err(Error::Interrupted);
         }

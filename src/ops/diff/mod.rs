@@ -9,7 +9,7 @@ pub mod live;
 
 use super::part::Part;
 use super::select::{self, Chosen, Filter, Found, SnapshotArgument};
-use super::tree_depth::{check_depth, depth_of};
+use super::tree_depth::{check_depth, depth_of, far_above};
 use super::tree_walk::{TreeWalk, Visited};
 use super::{Error, Monitor, Result};
 use crate::base::escape::escape;
@@ -272,6 +272,10 @@ impl<'a, E: From<Error>> Work<'a, E> {
         let from = Ahead::new(self.repository, one, path)?;
         let to = Ahead::new(self.repository, other, path)?;
         levels.push(Level { from, to, path_length });
+        if let Some(far) = far_above(levels) {
+            far.from.listing.let_go();
+            far.to.listing.let_go();
+        }
         Ok(())
     }
 

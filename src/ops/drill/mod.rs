@@ -235,8 +235,10 @@ pub fn run<E: From<Error>>(
     let begun = Instant::now();
     let folder = ground.path();
     let cache = Some(folder.join("cache"));
-    let access =
-        |storage: Arc<dyn Storage>, place: PathBuf| Access { cache: cache.clone(), ..Access::bare(storage, place) };
+    let stop = mirror.locks.stop().clone();
+    let access = |storage: Arc<dyn Storage>, place: PathBuf| {
+        Access { cache: cache.clone(), ..Access::bare(storage, place) }.ended_by(stop.clone())
+    };
     let mut report = Report { age: Some(Duration::ZERO), ..Report::default() };
     let from_mirror = Access { cache: cache.clone(), ..mirror };
     let repository = if options.sample.is_some() {

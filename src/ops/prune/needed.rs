@@ -126,6 +126,10 @@ impl<'a> Source<'a> {
 }
 
 impl TreeChunks for Source<'_> {
+    fn is_ended(&self) -> bool {
+        self.repository.is_ended()
+    }
+
     fn tree_chunk(&self, chunk: &ChunkRef) -> repository::Result<Chunk> {
         self.need(chunk)?;
         if self.unknown == Unknown::Stays {

@@ -114,7 +114,7 @@ pub fn content(
     let mut cursor = Cursor::new(&expected.holes);
     let mut digest = expected.digest.map(|_| blake3::Hasher::new());
     let mut buffer = Vec::new();
-    for chunk in Chunks::new(repository, expected.chunks.clone()) {
+    for chunk in Chunks::of_file(repository, expected) {
         let chunk = chunk?;
         let offset = cursor.offset;
         buffer.resize(chunk.length.min(CHUNK_LENGTH_MAX) as usize, 0);

@@ -30,10 +30,19 @@ use super::catalog::{NONE, Place, next_row};
 pub struct Sources {
     /// Paths in the snapshot, without a slash at either end; an empty one is the root.
     places: Vec<Vec<u8>>,
-    /// What lies there and could not be read by the backup, in the same form.
-    unread: HashSet<Vec<u8>>,
+    /// What lies there and could not be read by the backup: a hash of each path in the same form.
+    unread: HashSet<[u8; 16]>,
     /// The backup could not tell what it lacks: nothing is known to be extra.
     is_uncertain: bool,
+}
+
+/// Paths that the backup could not read, at most, among which nothing is removed: 32 MiB of hashes. With more of them, nothing is removed at all.
+pub const UNREAD_MAX: usize = 1 << 20;
+
+fn hash(path: &[u8]) -> [u8; 16] {
+    let mut hash = [0; 16];
+    blake3::Hasher::new().update(path).finalize_xof().fill(&mut hash);
+    hash
 }
 
 fn names(path: &[u8]) -> Vec<&[u8]> {
@@ -71,7 +80,7 @@ impl Sources {
             places.retain(|place| !place.is_empty());
         }
         let (mut unread, mut is_uncertain) = (HashSet::new(), false);
-        for problem in Problems::new(repository, snapshot.problems.clone()) {
+        for problem in Problems::of(repository, snapshot) {
             let Problem { path, kind, .. } = problem?;
             // What is said of all of it is said of every name.
             if path.is_empty() && matches!(kind, ProblemKind::Changed | ProblemKind::Unreadable) {
@@ -79,7 +88,12 @@ impl Sources {
             }
             // What vanished under the backup may have been on its way to another inode of the same name.
             if kind != ProblemKind::Metadata {
-                unread.insert(names(&path).join(&b'/'));
+                unread.insert(hash(&names(&path).join(&b'/')));
+            }
+            if unread.len() > UNREAD_MAX {
+                repository
+                    .warn(format!("nothing is removed: the backup could not read more than {UNREAD_MAX} of the files"));
+                return Ok(Self { places, unread: HashSet::new(), is_uncertain: true });
             }
         }
         if is_uncertain {
@@ -93,14 +107,14 @@ impl Sources {
 
     /// True for what the backup could not read.
     pub fn is_unread(&self, path: &[u8]) -> bool {
-        self.unread.contains(path.strip_prefix(b"/").unwrap_or(path))
+        self.unread.contains(&hash(path.strip_prefix(b"/").unwrap_or(path)))
     }
 
     /// True when everything in the directory at `path` (a slash before each name) was asked for, and could be listed.
     pub fn cover(&self, path: &[u8]) -> bool {
         let path = path.strip_prefix(b"/").unwrap_or(path);
         !self.is_uncertain
-            && !self.unread.contains(path)
+            && !self.unread.contains(&hash(path))
             && self.places.iter().any(|place| {
                 place.is_empty()
                     || path.strip_prefix(place.as_slice()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
@@ -297,7 +311,7 @@ mod tests {
     #[test]
     fn only_sources_are_covered() {
         let places = vec![b"home/u".to_vec(), b"etc".to_vec()];
-        let sources = Sources { places, unread: HashSet::from([b"etc/ssl".to_vec()]), is_uncertain: false };
+        let sources = Sources { places, unread: HashSet::from([hash(b"etc/ssl")]), is_uncertain: false };
         for (path, covered) in [
             ("", false),
             ("/home", false),

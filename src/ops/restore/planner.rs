@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::catalog::{Adjust, Catalog, Directory, File, Link, NONE, Place, Special, next_row};
 use super::deletion::{self, Deletion, Sources, Stays};
 use super::existing::{Existing, Keep, own_error, target_error};
+use super::limits;
 use super::pieces::{Piece, Pieces};
 use super::plan::{Plan, Start};
 use super::report::{Problem, ProblemKind, Report};
@@ -126,6 +127,7 @@ pub fn plan(
             _ => Start::Entry(Box::new(entry.clone())),
         },
     };
+    limits::require_countable(chosen, found)?;
     let sources = match options.delete {
         true => Sources::find(repository, snapshot)?,
         false => Sources::default(),
@@ -529,11 +531,12 @@ impl Planner<'_> {
         let row = next_row(self.catalog.files.len())?;
         let size = content.size;
         let data_length = content.data_length();
+        let chunks = Chunks::of_file(self.repository, &content);
         let holes = self.catalog.keep_holes(content.holes)?;
         let digest = self.catalog.keep_digest(content.digest)?;
         let replaces = matches!(existing, Existing::Other(..));
         self.catalog.files.push(File { place, attributes, size, pieces: 0, holes, digest, group, ordinal, replaces });
-        match self.pieces(row, Chunks::new(self.repository, content.chunks))? {
+        match self.pieces(row, chunks)? {
             Ok((pieces, length)) if Some(length) == data_length => {
                 if let Some(file) = self.catalog.files.get_mut(row as usize) {
                     file.pieces = pieces;

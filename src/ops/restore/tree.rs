@@ -7,7 +7,7 @@ use crate::base::escape::Escaped;
 use crate::codec::chunk_list::ChunkList;
 use crate::codec::snapshot::Counts;
 use crate::codec::tree::{Entry, Node};
-use crate::ops::tree_depth::{check_depth, depth_of};
+use crate::ops::tree_depth::{check_depth, depth_of, far_above};
 use crate::ops::{Error, Result};
 use crate::repository::list_reader::Listing;
 use crate::repository::{self, Repository};
@@ -69,6 +69,9 @@ impl<'r> Tree<'r> {
         check_depth(&self.path, self.above)?;
         let listing = Listing::new(self.repository, listing);
         self.frames.push(Frame { listing, path_length: self.path.len(), ended: false });
+        if let Some(far) = far_above(&mut self.frames) {
+            far.listing.let_go();
+        }
         Ok(())
     }
 

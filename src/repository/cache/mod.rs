@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use rustix::fs::{CWD, OFlags};
 
 use self::record::{
     BLOCK_KEY_BYTES, BLOCK_VALUE_BYTES, CHUNK_KEY_BYTES, CHUNK_VALUE_BYTES, META_KEY, META_VALUE_BYTES, Meta,
@@ -41,6 +42,7 @@ use crate::base::escape::Escaped;
 use crate::base::guard::guard;
 use crate::base::id::{ChunkId, ObjectId, RepositoryId};
 use crate::base::private;
+use crate::base::regular;
 use crate::codec::key_tree::Key;
 use crate::codec::unit::Codec;
 
@@ -189,11 +191,13 @@ impl Files {
 
 /// Opens an existing regular file for reading. Whatever else stands there (a folder, a pipe) is not opened.
 fn open_file(path: &Path) -> Result<File, CacheError> {
-    let metadata = std::fs::metadata(path).map_err(|error| CacheError::io(path, error))?;
-    if !metadata.is_file() {
-        return Err(CacheError::Damaged("one of its files is no regular file"));
+    match regular::open_at(CWD, path, OFlags::RDONLY) {
+        Ok((file, _)) => Ok(File::from(file)),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(CacheError::Damaged("one of its files is no regular file"))
+        }
+        Err(error) => Err(CacheError::io(path, error)),
     }
-    File::open(path).map_err(|error| CacheError::io(path, error))
 }
 
 /// Makes a new file that only its owner may read and write.

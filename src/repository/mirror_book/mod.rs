@@ -21,10 +21,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use rustix::fs::{CWD, OFlags};
 
 use crate::base::command::suggest;
 use crate::base::id::{ObjectId, RepositoryId};
 use crate::base::private;
+use crate::base::regular;
 use crate::base::shortage::is_shortage;
 use crate::base::time::Time;
 use crate::codec::head::HeadRef;
@@ -164,7 +166,8 @@ const FILES_OF_SQLITE: usize = 8;
 
 /// SQLite does not hand on what the system said: where this process may not open as many files more, an attempt of its own tells.
 fn explain(error: BookError, file: &Path) -> BookError {
-    let opened: std::io::Result<Vec<_>> = (0..FILES_OF_SQLITE).map(|_| std::fs::File::open(file)).collect();
+    let opened: std::io::Result<Vec<_>> =
+        (0..FILES_OF_SQLITE).map(|_| Ok(regular::open_at(CWD, file, OFlags::RDONLY)?.0)).collect();
     match opened {
         Err(shortage) if !error.is_damage() && is_shortage(&shortage) => BookError::Io(shortage),
         _ => error,

@@ -252,7 +252,7 @@ impl State {
     fn file(&self, node: u64) -> io::Result<&[u8]> {
         match self.live.get(&node) {
             Some(Node::File { content, .. }) => Ok(content.bytes()),
-            _ => Err(super::disk::no_file()),
+            _ => Err(crate::base::regular::not_regular()),
         }
     }
 

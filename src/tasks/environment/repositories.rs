@@ -8,7 +8,7 @@ use super::{CopySource, Environment};
 use crate::base::command::suggest;
 use crate::base::escape::escape;
 use crate::base::id::RepositoryId;
-use crate::codec::config::Config;
+use crate::codec::config::{CONFIG_BYTES, Config};
 use crate::codec::key_file::KeyFile;
 use crate::codec::key_slot::Secret;
 use crate::codec::recovery_code::RecoveryCode;
@@ -18,9 +18,9 @@ use crate::repository::lock::Locks;
 use crate::repository::public_view::PublicView;
 use crate::repository::remembered::{Recalled, Remembered};
 use crate::repository::{self, Access, Repository};
-use crate::storage::ErrorKind;
 use crate::storage::local::Local;
 use crate::storage::read_only::ReadOnly;
+use crate::storage::{ErrorKind, ObjectName, Storage};
 use crate::tasks::failure::{Failure, Kind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -219,7 +219,7 @@ pub fn access_mirror(
     let store = mirrors::open_store(environment, place, false)?;
     let address = place.path();
     let memory = memory_of_mirror(environment, monitor, place, any_history)?.expecting(expected);
-    let bare = Access::of_mirror(Arc::new(ReadOnly::new(store)), address);
+    let bare = Access::of_mirror(Arc::new(ReadOnly::new(store)), address).ended_by(environment.stop.clone());
     Ok(Access { cache: environment.cache_directory(monitor), remembered: Some(memory), ..bare })
 }
 
@@ -316,7 +316,7 @@ pub fn require_id(environment: &Environment, monitor: &dyn Monitor) -> Result<Op
 /// The id of the repository at a place.
 #[must_use]
 pub fn read_id(place: &Path) -> Option<RepositoryId> {
-    let config = std::fs::read(place.join("config")).ok()?;
+    let config = Local::open(place).ok()?.read(&ObjectName::Config, CONFIG_BYTES as u64).ok()?;
     Config::parse(&config).ok()?;
     Some(Config::id(&config))
 }
@@ -370,27 +370,17 @@ pub fn open_with(access: Access, secret: secret::Secret) -> Result<(Repository, 
     }
 }
 
-/// Tries what was typed as a recovery code, and as a passphrase in each spelling. The error is that of the first one.
+/// Tries what was typed as a recovery code, and as a passphrase in each spelling. The error is about the passphrase.
 fn with_passphrase(access: &Access, passphrase: &Passphrase) -> Result<(Repository, Secret), Failure> {
     let mut spellings = passphrase.spellings().into_iter();
     let typed = spellings.next().unwrap_or_default();
     let code = std::str::from_utf8(&typed).ok().map(RecoveryCode::parse);
     let code = code.and_then(|code| code.ok()).map(Secret::RecoveryCode);
-    let mut wrong = None;
-    for secret in code.into_iter().chain([Secret::Passphrase(typed)]).chain(spellings.map(Secret::Passphrase)) {
-        match Repository::open(access.clone(), &secret) {
-            Err(error @ repository::Error::WrongSecret { .. }) => {
-                if matches!(secret, Secret::Passphrase(_)) {
-                    wrong.get_or_insert(error);
-                }
-            }
-            other => return Ok((other?, secret)),
-        }
-    }
-    match (passphrase.refused(), wrong) {
-        (Some(refused), _) => Err(refused),
-        (None, Some(wrong)) => Err(wrong.into()),
-        (None, None) => Err(Failure::failed("the passphrase is empty")),
+    let passphrases = std::iter::once(typed).chain(spellings).map(Secret::Passphrase);
+    let mut secrets: Vec<Secret> = code.into_iter().chain(passphrases).collect();
+    match Repository::open_with(access.clone(), &secrets) {
+        Err(wrong @ repository::Error::WrongSecret { .. }) => Err(passphrase.refused().unwrap_or_else(|| wrong.into())),
+        opened => opened.map(|(repository, number)| (repository, secrets.swap_remove(number))).map_err(Failure::from),
     }
 }
 
