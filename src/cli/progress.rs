@@ -194,7 +194,7 @@ impl Shared {
         let counts = self.tally.counts_of(own);
         let share = if look.counts.is_known() { look.counts.share() } else { counts.share() };
         let seconds_elapsed = self.elapsed().as_secs();
-        let seconds_remaining = pace.left(look).map_or(0, |left| left.as_secs_f64().round() as u64);
+        let seconds_remaining = pace.left(look).map_or(0, |left| left.as_secs());
         let bytes_per_second = pace.bytes_per_second(look).unwrap_or_default();
         let _ = match self.work {
             Work::Backup | Work::Copy => self.output.json(&BackupMessage::Status(BackupStatus {

@@ -273,13 +273,14 @@ impl Pace {
         Some(rate.round() as u64)
     }
 
-    /// How long the rest will take, once the total is final and something is known of the rate.
+    /// How long the rest will take, in whole seconds, once the total is final and something is known of the rate.
     #[must_use]
     pub fn left(&self, look: &Look) -> Option<Duration> {
         if !look.counts.is_known() || self.elapsed < ESTIMATE_AFTER {
             return None;
         }
-        self.work.time_for(look.counts.work(item_bytes(look.phase)).1)
+        let left = self.work.time_for(look.counts.work(item_bytes(look.phase)).1)?;
+        Some(Duration::from_secs(left.as_secs_f64().round() as u64))
     }
 }
 

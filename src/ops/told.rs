@@ -31,6 +31,13 @@ impl<'a> Told<'a> {
     }
 }
 
+impl Told<'_> {
+    /// So many bytes of it were read, of which the monitor has heard.
+    pub const fn was_read(&mut self, bytes: u64) {
+        self.left = self.left.saturating_sub(bytes);
+    }
+}
+
 impl Drop for Told<'_> {
     fn drop(&mut self) {
         if let Some(monitor) = self.monitor {

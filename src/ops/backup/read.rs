@@ -15,6 +15,7 @@ use crate::files::owner::Owners;
 use crate::files::read::{OpenError, Reader};
 use crate::files::stat::Stat;
 use crate::files::xattr::Place;
+use crate::ops::Monitor;
 
 /// A piece is handed on when it holds this many bytes.
 const PIECE_BYTES: usize = 512 << 10;
@@ -28,13 +29,15 @@ pub(super) fn files(
     keys: &KeyTree,
     parameters: Parameters,
     owners: &Owners,
+    monitor: &dyn Monitor,
     queue: &JobQueue,
     buffers: &Receiver<Vec<u8>>,
 ) {
     // A config with parameters that cannot cut is refused when the repository is opened.
     let Ok(cutter) = Cutter::new(keys.gear(), parameters) else { return };
     for jobs in queue {
-        let mut reading = Reading { keys, owners, buffers, pieces: &jobs.pieces, data: Vec::new(), items: Vec::new() };
+        let mut reading =
+            Reading { keys, owners, monitor, buffers, pieces: &jobs.pieces, data: Vec::new(), items: Vec::new() };
         for job in &jobs.files {
             if reading.file(&cutter, job).is_err() {
                 break;
@@ -73,6 +76,7 @@ struct Unwanted;
 struct Reading<'a> {
     keys: &'a KeyTree,
     owners: &'a Owners,
+    monitor: &'a dyn Monitor,
     buffers: &'a Receiver<Vec<u8>>,
     pieces: &'a Sender<Piece>,
     data: Vec<u8>,
@@ -186,6 +190,10 @@ impl Reading<'_> {
                 }
             };
             self.data.truncate(filled + got);
+            if job.is_told {
+                // Here and not where they are stored: that follows the order of the walk, and several files are read at a time.
+                self.monitor.advance(0, got as u64);
+            }
             let at_end = got < want || reader.remaining() == 0;
             while let Some(length) = cutter.next(&self.data[start..], at_end).filter(|length| *length > 0) {
                 let chunk = &self.data[start..start + length];

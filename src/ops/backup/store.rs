@@ -123,11 +123,11 @@ impl<'a, 'r> Store<'a, 'r> {
         self.linked = HashMap::new();
         self.missed = HashSet::new();
         let repository = self.run.repository();
-        let parameters = repository.config().files;
+        let (parameters, monitor) = (repository.config().files, self.monitor);
         let scanned = std::thread::scope(|scope| {
             let reader = || {
                 let (work, buffers) = (work.clone(), buffers.clone());
-                move || read::files(repository.keys(), parameters, owners, &work, &buffers)
+                move || read::files(repository.keys(), parameters, owners, monitor, &work, &buffers)
             };
             threads::spawn(scope, readers, reader).map_err(Error::Threads)?;
             drop(work);
@@ -452,7 +452,7 @@ impl<'a, 'r> Store<'a, 'r> {
                         added += length as u64;
                     }
                     self.stored.summary.bytes_read += length as u64;
-                    told.read(length as u64);
+                    told.was_read(length as u64);
                     chunks.push(ChunkRef { id, length: length as u32 }, self.run)?;
                 }
                 Item::End(finished) => break finished,
