@@ -63,11 +63,21 @@ pub enum Cause {
     Proxy,
     /// The options are not understood, or do not go together.
     Settings,
+    /// AWS STS does not lend the role to whoever asks.
+    RoleRefused,
+    /// AWS STS does not accept the identity token.
+    RoleToken,
+    /// The file with the identity token cannot be read.
+    RoleTokenFile,
+    /// AWS STS cannot be asked, or what it sent is of no use.
+    RoleService,
+    /// AWS STS did not answer, or not now.
+    RoleSilent,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 32] = [
         Self::NoPlace,
         Self::Region,
         Self::NoCredentials,
@@ -95,12 +105,17 @@ impl Cause {
         Self::NoStore,
         Self::Proxy,
         Self::Settings,
+        Self::RoleRefused,
+        Self::RoleToken,
+        Self::RoleTokenFile,
+        Self::RoleService,
+        Self::RoleSilent,
     ];
 
     /// True when the same request may succeed later, without anybody doing anything.
     #[must_use]
     pub const fn may_pass(self) -> bool {
-        matches!(self, Self::ConnectionRefused | Self::NoNetwork | Self::Silent | Self::Busy)
+        matches!(self, Self::ConnectionRefused | Self::NoNetwork | Self::Silent | Self::Busy | Self::RoleSilent)
     }
 }
 

@@ -295,6 +295,32 @@ fn sentence(cause: Cause, operation: &str, place: &MirrorPlace) -> (String, Stri
             "its options cannot be used".to_owned(),
             format!("check the options in its address, and the {secret}, which comes from {secret_from}"),
         ),
+        Cause::RoleRefused => (
+            "AWS STS does not lend this role".to_owned(),
+            "look at the trust policy of the role: it has to name whoever asks, and --option external_id=ID if it wants one. Keys also need the right \
+             sts:AssumeRole. The role comes from --option role_arn=ARN, AWS_ROLE_ARN or the profile"
+                .to_owned(),
+        ),
+        Cause::RoleToken => (
+            "AWS STS does not accept the identity token".to_owned(),
+            "let whoever writes the token write a new one, and check that issuer and audience are those of the identity provider in IAM. The file is named \
+             by AWS_WEB_IDENTITY_TOKEN_FILE or web_identity_token_file in the profile"
+                .to_owned(),
+        ),
+        Cause::RoleTokenFile => (
+            "the file with the identity token cannot be read".to_owned(),
+            "check the path in AWS_WEB_IDENTITY_TOKEN_FILE or web_identity_token_file in the profile".to_owned(),
+        ),
+        Cause::RoleService => (
+            "AWS STS, which is to lend the role, cannot be asked or lent nothing".to_owned(),
+            "check the region of the mirror, whose STS is asked, and the clock and the network of this machine. The certificate of STS has to be one that this \
+             system trusts: the option ca_file is about the mirror only"
+                .to_owned(),
+        ),
+        Cause::RoleSilent => (
+            "AWS STS, which is to lend the role, does not answer".to_owned(),
+            "run the command again. If it never answers, check the network of this machine: it has to reach that host by HTTPS".to_owned(),
+        ),
         Cause::Proxy => (
             "the proxy wants to know who asks".to_owned(),
             "name user and password in HTTPS_PROXY, as in http://USER:PASSWORD@HOST:PORT, or except the store by NO_PROXY".to_owned(),

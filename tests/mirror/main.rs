@@ -55,6 +55,7 @@ mod parts;
 mod program;
 mod reading;
 mod requests;
+mod roles;
 mod server;
 mod unfinished;
 #[path = "../crash/world.rs"]

@@ -10,7 +10,7 @@ use super::said::Said;
 use crate::base::escape::escape;
 use crate::storage::cause::Cause;
 
-const WRONG_CLOCK: &str = "the clock of this machine is wrong: it differs by more than a quarter of an hour from the store's, which refuses what is signed with such a time";
+pub(super) const WRONG_CLOCK: &str = "the clock of this machine is wrong: it differs by more than a quarter of an hour from the store's, which refuses what is signed with such a time";
 
 /// Everything that an error and its causes say, each once: OpenDAL keeps "connection refused" four levels down.
 pub(super) fn all_words(error: &opendal::Error) -> String {
@@ -158,7 +158,7 @@ const PERMANENT: [&str; 6] = [
 ];
 
 /// Whether the same request may succeed later.
-fn may_pass(error: &opendal::Error) -> bool {
+pub(super) fn may_pass(error: &opendal::Error) -> bool {
     let words = all_words(error);
     let says = |list: &[&str]| list.iter().any(|word| words.contains(word));
     !says(&PERMANENT) && (error.is_temporary() || says(&PASSING))

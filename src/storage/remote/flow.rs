@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 
+use super::aws_credentials::NotLent;
 use super::said::Said;
 use crate::storage::patience::Patience;
 use crate::storage::rate_limit::RateLimit;
@@ -47,6 +48,8 @@ pub(super) struct Flow {
     lists: AtomicBool,
     /// What the store said to the last request, when that was no success.
     said: Mutex<Option<Said>>,
+    /// Why there are no credentials for it.
+    not_lent: Mutex<Option<NotLent>>,
     /// What the next request that stores something has for a body, and its length.
     body: Mutex<Option<(u64, Receiver<Bytes>)>>,
 }
@@ -64,6 +67,7 @@ impl Flow {
             fruitless: AtomicU64::new(0),
             lists: AtomicBool::new(false),
             said: Mutex::default(),
+            not_lent: Mutex::default(),
             body: Mutex::default(),
         }
     }
@@ -86,6 +90,16 @@ impl Flow {
     /// What was said to the last request, when it was refused.
     pub fn take_said(&self) -> Option<Said> {
         lock(&self.said).take()
+    }
+
+    /// There are no credentials for it.
+    pub fn fail_unlent(&self, why: NotLent) {
+        *lock(&self.not_lent) = Some(why);
+    }
+
+    /// Why it got no credentials, where it got none.
+    pub fn take_not_lent(&self) -> Option<NotLent> {
+        lock(&self.not_lent).take()
     }
 
     /// The body of the request that stores the object comes piece by piece from here, whatever the request says itself.

@@ -27,6 +27,7 @@
 
 mod answer;
 mod authority;
+mod aws_credentials;
 mod connector;
 mod failure;
 mod flow;
@@ -54,10 +55,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use opendal::{HttpTransporter, OperationContext, Operator, options};
+use opendal::services::S3Config;
+use opendal::{Configurator, HttpTransporter, OperationContext, Operator, options};
+use reqsign_core::ProvideCredentialChain;
 use tokio::runtime::{Handle, Runtime};
 
 use self::answer::{Answers, caught};
+use self::aws_credentials::{AwsCredentials, region_of};
 use self::failure::{all_words, reading_of};
 use self::flow::Flow;
 use self::listing::{Incomplete, Listing};
@@ -66,6 +70,7 @@ use self::transport::Transport;
 use self::unfinished::Calls;
 use self::unfinished::watch::Watched;
 use super::address::{Address, Service};
+use super::aws_profile::Roles;
 use super::body::Body;
 use super::cause::{Cause, Keeping};
 use super::patience::Patience;
@@ -137,19 +142,28 @@ impl fmt::Debug for Remote {
 }
 
 impl Remote {
-    /// A store at `address`, with the secrets that its service needs. Nothing is asked of it yet.
+    /// A store at `address`, with the secrets that its service needs, and the roles that AWS lends for one of S3. Nothing is asked of it yet.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`] when OpenDAL refuses the settings.
-    pub fn open(address: &Address, secrets: &BTreeMap<String, String>) -> Result<Self> {
-        Self::open_with(address, secrets, Patience::default())
+    pub fn open(address: &Address, secrets: &BTreeMap<String, String>, roles: &Roles) -> Result<Self> {
+        Self::open_as(address, secrets, roles, Patience::default())
     }
 
-    /// The same, with another patience than what fits most.
+    /// The same without roles, with another patience than what fits most.
     ///
     /// # Errors
     /// As [`Remote::open`].
     pub fn open_with(address: &Address, secrets: &BTreeMap<String, String>, patience: Patience) -> Result<Self> {
+        Self::open_as(address, secrets, &Roles::default(), patience)
+    }
+
+    fn open_as(
+        address: &Address,
+        secrets: &BTreeMap<String, String>,
+        roles: &Roles,
+        patience: Patience,
+    ) -> Result<Self> {
         let refuse = |why: String| {
             let error = Error::new("open", address, io::Error::other(why)).with_kind(ErrorKind::Denied);
             error.with_cause(Some(Cause::Settings))
@@ -164,8 +178,19 @@ impl Remote {
         let given = address.ca_file().map(authority::read).transpose().map_err(refuse)?;
         let answers = Answers::of(service.scheme, &settings);
         let transport = HttpTransporter::new(Watched(Transport::new(&patience, answers, given)));
-        let calls = Calls::new(service.scheme, &settings, transport.clone()).map(Arc::new);
-        let operator = Operator::via_iter(service.scheme, settings).map_err(|error| refuse(all_words(&error)))?;
+        let lent = match service.scheme {
+            "s3" => aws_credentials(&settings, roles, &patience),
+            _ => None,
+        };
+        let calls = Calls::new(service.scheme, &settings, transport.clone(), lent.clone()).map(Arc::new);
+        let operator = match lent {
+            Some(lent) => S3Config::from_iter(settings).and_then(|config| {
+                let chain = ProvideCredentialChain::new().push(lent);
+                Operator::new(config.into_builder().credential_provider_chain(chain))
+            }),
+            None => Operator::via_iter(service.scheme, settings),
+        };
+        let operator = operator.map_err(|error| refuse(all_words(&error)))?;
         let context = OperationContext::new().with_http_transport(transport);
         let operator = operator.with_context(context);
         let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -266,7 +291,10 @@ impl Remote {
             let error = match ended {
                 Some(Ok(done)) => return Ok(done),
                 Some(Err(error)) => {
-                    let (kind, cause, words) = self.reading_of(operation, &error, flow.take_said().as_ref());
+                    let (kind, cause, words) = match flow.take_not_lent() {
+                        Some(why) => why.reading(),
+                        None => self.reading_of(operation, &error, flow.take_said().as_ref()),
+                    };
                     // What is no object has no length that could be wrong.
                     let kind = if kind == ErrorKind::Length && operation != "read" { ErrorKind::Refused } else { kind };
                     failed(kind, words).with_cause(cause)
@@ -422,6 +450,15 @@ impl Remote {
 /// How many, and their bytes.
 fn count(all: &[Incomplete]) -> (u64, u64) {
     (all.len() as u64, all.iter().map(|found| found.length).sum())
+}
+
+/// What a store of S3 with these settings is asked with. None without a region: then OpenDAL refuses the settings.
+fn aws_credentials(settings: &BTreeMap<String, String>, roles: &Roles, patience: &Patience) -> Option<AwsCredentials> {
+    let config = S3Config::from_iter(settings.clone()).ok()?;
+    let region = region_of(&config)?;
+    // Not with the mirror's certificates: it is another host.
+    let http = HttpTransporter::new(Transport::new(patience, None, None));
+    Some(AwsCredentials::new(&config, &region, roles, http, patience))
 }
 
 /// A number that no other process has, as good as surely.

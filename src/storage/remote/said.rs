@@ -48,6 +48,9 @@ struct XmlWords {
     detail: String,
     exception: String,
     message: String,
+    /// AWS STS has it one step further in.
+    #[serde(rename = "Error")]
+    error: Option<Box<XmlWords>>,
 }
 
 impl Said {
@@ -78,7 +81,10 @@ impl Said {
     }
 
     fn read_xml(&mut self, text: &str) {
-        let words: XmlWords = de::from_str(text).unwrap_or_default();
+        let mut words: XmlWords = de::from_str(text).unwrap_or_default();
+        if let Some(inner) = words.error.take() {
+            words = *inner;
+        }
         if self.code.is_empty() {
             self.code = shown(if words.code.is_empty() { &words.exception } else { &words.code });
         }
@@ -296,6 +302,7 @@ mod tests {
             ("s3", 400, xml, s3("ExpiredToken"), Some(Cause::Expired), "ExpiredToken"),
             ("s3", 503, xml, s3("SlowDown"), Some(Cause::Busy), "SlowDown"),
             ("s3", 507, xml, s3("XMinioStorageFull"), Some(Cause::Full), "XMinioStorageFull"),
+            ("s3", 403, xml, format!("<ErrorResponse xmlns=\"x\">{}<RequestId>1</RequestId></ErrorResponse>", &s3("AccessDenied")[39..]), Some(Cause::NoRight), "AccessDenied: Words."),
             ("s3", 404, xml, s3("NoSuchKey"), None, "NoSuchKey"),
             ("s3", 404, xml, String::new(), None, "HTTP 404 Not Found"),
             ("s3", 403, xml, String::new(), Some(Cause::NoRight), "HTTP 403 Forbidden"),

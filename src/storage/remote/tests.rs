@@ -3,10 +3,11 @@
 
 use super::*;
 use crate::base::stop::{Stop, StopSignal};
+use crate::storage::aws_profile::Roles;
 use std::collections::BTreeSet;
 
 fn remote(address: &str) -> Remote {
-    Remote::open(&Address::parse(address, &[]).unwrap(), &BTreeMap::new()).unwrap()
+    Remote::open(&Address::parse(address, &[]).unwrap(), &BTreeMap::new(), &Roles::default()).unwrap()
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::repository::{self, Access};
 use crate::storage;
 use crate::storage::address::{Address, CUSTOMER_KEY, NO_CUSTOMER_KEY};
 use crate::storage::at_mirror::AtMirror;
-use crate::storage::aws_profile::{self, Profile};
+use crate::storage::aws_profile::{self, Keys, Profile, Roles};
 use crate::storage::cause::MirrorPlace;
 use crate::storage::local::Local;
 use crate::storage::remote::Remote;
@@ -304,7 +304,7 @@ pub fn open_store(
             Failure::failed(NO_CUSTOMER_KEY).remedy(format!("unset PACKSTONE_MIRROR_{}", customer_key.to_uppercase()))
         );
     }
-    let mut secrets = BTreeMap::new();
+    let (mut secrets, mut roles) = (BTreeMap::new(), Roles::default());
     // What stands in the address is meant by it; what does not may come from where the secrets come from.
     let (service, settings) = (address.service(), address.settings());
     let options = service.options.iter().filter(|key| !settings.contains_key(**key));
@@ -331,9 +331,9 @@ pub fn open_store(
         }
     }
     if address.service().scheme == "s3" {
-        add_profile(environment, address, &mut secrets)?;
+        roles = add_profile(environment, address, &mut secrets)?;
     }
-    let opened = Remote::open(address, &secrets);
+    let opened = Remote::open(address, &secrets, &roles);
     let remote = opened.map_err(|error| repository::Error::from(error.at_mirror(&Arc::new(at.clone()))))?;
     Ok(Arc::new(AtMirror::new(remote.ended_by(environment.stop.clone()), at)))
 }
@@ -349,12 +349,13 @@ fn profile_of(address: &Address, secrets: &BTreeMap<String, String>) -> Result<P
     })
 }
 
-/// Adds them to the settings of the store: region, endpoint, and what a `credential_process` prints.
+/// Adds them to the settings of the store: region, endpoint, keys of another profile, and what a `credential_process` prints. Returns the roles that are to
+/// be taken.
 fn add_profile(
     environment: &Environment,
     address: &Address,
     secrets: &mut BTreeMap<String, String>,
-) -> Result<(), Failure> {
+) -> Result<Roles, Failure> {
     let profile = profile_of(address, secrets)?;
     let is_named = address.settings().get("region").is_some_and(|region| !region.is_empty());
     if !is_named && !profile.settings.contains_key("region") {
@@ -375,7 +376,12 @@ fn add_profile(
         secrets.insert("secret_access_key".to_owned(), answer.secret_access_key);
         secrets.extend(answer.session_token.map(|token| ("session_token".to_owned(), token)));
     }
-    Ok(())
+    if let Some(Keys { id, secret, session_token }) = profile.keys {
+        secrets.insert("access_key_id".to_owned(), id);
+        secrets.insert("secret_access_key".to_owned(), secret);
+        secrets.extend(session_token.map(|token| ("session_token".to_owned(), token)));
+    }
+    Ok(profile.roles)
 }
 
 /// What a `credential_process` prints.

@@ -149,6 +149,13 @@ pub(super) fn find(
                 making.plain("access_key_id");
                 making.secret("secret_access_key");
             }
+            if (making.environment)("AWS_WEB_IDENTITY_TOKEN_FILE").is_some()
+                && (making.given)("secret_access_key").is_none()
+            {
+                making.note(
+                    "This machine has no key: AWS lends it a role for its identity token, which another machine has not. Fill in a key that lasts.",
+                );
+            }
             if (making.given)("session_token").is_some() || (making.environment)("AWS_SESSION_TOKEN").is_some() {
                 making.note(
                     "The credentials that this machine uses end soon (a session token). Fill in a key that lasts.",
@@ -292,6 +299,12 @@ mod tests {
                 &[("session_token", "x")],
                 &[],
                 &["SECRET_ACCESS_KEY=__", "The credentials that this machine uses end soon (a session token)"],
+            ),
+            (
+                "s3://b?region=r",
+                &[],
+                &[("AWS_WEB_IDENTITY_TOKEN_FILE", "/t"), ("AWS_ROLE_ARN", "R")],
+                &["ACCESS_KEY_ID=__", "SECRET_ACCESS_KEY=__", "This machine has no key"],
             ),
             ("azblob://c?endpoint=https://e", &[], &[], &["ACCOUNT_NAME=__", "ACCOUNT_KEY=__", "or", "SAS_TOKEN=__"]),
             ("azblob://c?endpoint=https://e&account_name=n", &[("sas_token", "a secret")], &[], &["SAS_TOKEN=__"]),

@@ -48,6 +48,7 @@ use opendal::HttpTransporter;
 use self::b2::B2;
 use self::xml::Xml;
 use super::answer::caught;
+use super::aws_credentials::AwsCredentials;
 use super::flow::Flow;
 use super::listing::is_temporary;
 use super::{NO_AGE, NOBODYS_AFTER, QUARANTINE, Remote, TICK};
@@ -110,9 +111,14 @@ enum Aborted {
 
 impl Calls {
     /// Those of a service; none where it has none, or its settings are not understood.
-    pub fn new(scheme: &str, settings: &BTreeMap<String, String>, http: HttpTransporter) -> Option<Self> {
+    pub fn new(
+        scheme: &str,
+        settings: &BTreeMap<String, String>,
+        http: HttpTransporter,
+        credentials: Option<AwsCredentials>,
+    ) -> Option<Self> {
         let protocol = match scheme {
-            "s3" => Protocol::Xml(Xml::s3(settings, http)?),
+            "s3" => Protocol::Xml(Xml::s3(settings, http, credentials)?),
             "gcs" => Protocol::Xml(Xml::gcs(settings, http)?),
             "b2" => Protocol::B2(B2::new(settings, http)?),
             _ => return None,

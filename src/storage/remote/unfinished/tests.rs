@@ -4,11 +4,13 @@
 use std::sync::Mutex;
 
 use http::{Request, Response};
+use opendal::services::S3Config;
 use opendal::{Buffer, HttpBody, HttpTransport};
 
 use super::*;
 use crate::storage::MirrorStore;
 use crate::storage::address::Address;
+use crate::storage::aws_profile::Roles;
 use crate::storage::remote::tests::{impatient, s3, server};
 
 type Answerer = dyn Fn(&Request<Buffer>) -> (u16, String) + Send + Sync;
@@ -68,7 +70,12 @@ fn remote(address: &str, secrets: &[(&str, &str)], fake: &Fake) -> Remote {
     let mut remote = Remote::open_with(&address, &secrets, impatient()).unwrap();
     let mut settings = address.settings();
     settings.extend(secrets);
-    let calls = Calls::new(address.service().scheme, &settings, HttpTransporter::new(fake.clone()));
+    let http = HttpTransporter::new(fake.clone());
+    let config: Option<S3Config> = read_settings(&settings);
+    let lent = config
+        .zip(settings.get("region"))
+        .map(|(config, region)| AwsCredentials::new(&config, region, &Roles::default(), http.clone(), &impatient()));
+    let calls = Calls::new(address.service().scheme, &settings, http, lent);
     remote.calls = calls.map(Arc::new);
     remote
 }

@@ -1,9 +1,9 @@
 //! The calls of S3, which Google's XML interface has as well: `GET /BUCKET?uploads` and `DELETE /BUCKET/KEY?uploadId=ID`, signed with what OpenDAL
 //! signs with.
 //!
-//! OpenDAL does not hand out its signer. This one is made of the same settings by the same crates and in the same order as in
-//! `opendal-service-s3` and `opendal-service-gcs` 0.59 (`backend.rs`): what a person set counts before what the environment, a file or the machine
-//! has.
+//! OpenDAL does not hand out its signer. That of S3 has the credentials that OpenDAL's has too (`aws_credentials`). That of Google is made of the same
+//! settings by the same crates and in the same order as in `opendal-service-gcs` 0.59 (`backend.rs`): what a person set counts before what the
+//! environment, a file or the machine has.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use opendal::raw::percent_encode_path;
 use opendal::services::{GcsConfig, S3Config};
 use opendal::{Buffer, HttpTransporter, Result};
 use quick_xml::de;
-use reqsign_aws_v4::{AssumeRoleCredentialProvider, Credential as AwsCredential};
+use reqsign_aws_v4::Credential as AwsCredential;
 use reqsign_core::{Context, Env, OsEnv, ProvideCredentialChain, Signer, StaticEnv};
 use reqsign_file_read_tokio::TokioFileRead;
 use reqsign_google::Credential as GoogleCredential;
@@ -23,6 +23,7 @@ use url::Url;
 
 use super::{Aborted, Found, Page, date_of, failed, in_query, is_refusal, prefix_of, read_settings, wrong};
 use crate::storage::UnfinishedUpload;
+use crate::storage::remote::aws_credentials::{AwsCredentials, region_of};
 
 /// Where Google's store is unless told otherwise, and what for: as OpenDAL has it.
 const GOOGLE: &str = "https://storage.googleapis.com";
@@ -80,40 +81,7 @@ fn bucket_address(config: &S3Config, region: &str) -> String {
     }
 }
 
-/// Where the credentials of S3 come from.
-fn aws_credentials(config: &S3Config, region: &str, http: &HttpTransporter) -> ProvideCredentialChain<AwsCredential> {
-    let mut default = reqsign_aws_v4::DefaultCredentialProvider::builder();
-    if config.disable_config_load {
-        default = default.no_env().no_profile();
-    } else if let Some(profile) = config.profile.as_deref().filter(|profile| !profile.is_empty()) {
-        default = default.with_profile(profile);
-    }
-    if config.disable_ec2_metadata {
-        default = default.no_imds();
-    }
-    let mut chain = ProvideCredentialChain::new().push(default.build());
-    if let (Some(key), Some(secret)) = (&config.access_key_id, &config.secret_access_key) {
-        let mut given = reqsign_aws_v4::StaticCredentialProvider::new(key, secret);
-        if let Some(token) = config.session_token.as_deref() {
-            given = given.with_session_token(token);
-        }
-        chain = chain.push_front(given);
-    }
-    let Some(role) = &config.role_arn else { return chain };
-    let signer = Signer::new(context(http), chain, reqsign_aws_v4::RequestSigner::new("sts", region));
-    let mut assumed = AssumeRoleCredentialProvider::new(role.clone(), signer)
-        .with_region(region.to_owned())
-        .with_regional_sts_endpoint();
-    if let Some(id) = &config.external_id {
-        assumed = assumed.with_external_id(id.clone());
-    }
-    if let Some(name) = &config.role_session_name {
-        assumed = assumed.with_role_session_name(name.clone());
-    }
-    ProvideCredentialChain::new().push(assumed)
-}
-
-/// Where those of Google come from.
+/// Where the credentials of Google come from.
 fn google_credentials(config: &GcsConfig, scope: &str) -> ProvideCredentialChain<GoogleCredential> {
     let mut default = reqsign_google::DefaultCredentialProvider::builder();
     if config.disable_config_load {
@@ -172,13 +140,17 @@ fn page_of(text: &str) -> Result<Page> {
 
 impl Xml {
     /// S3's. None for a bucket that is signed for in another way, and without a region: then OpenDAL has refused the settings.
-    pub fn s3(settings: &BTreeMap<String, String>, http: HttpTransporter) -> Option<Self> {
+    pub fn s3(
+        settings: &BTreeMap<String, String>,
+        http: HttpTransporter,
+        credentials: Option<AwsCredentials>,
+    ) -> Option<Self> {
         let mut config: S3Config = read_settings(settings)?;
         if config.bucket.ends_with(ONE_ZONE) {
             return None;
         }
         let environment = |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok());
-        let region = config.region.clone().or_else(|| environment(&["AWS_REGION", "AWS_DEFAULT_REGION"]))?;
+        let region = region_of(&config)?;
         if config.endpoint.is_none() && !config.disable_config_load {
             config.endpoint = environment(&["AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_S3_ENDPOINT"]);
         }
@@ -186,9 +158,8 @@ impl Xml {
         let signing = if config.skip_signature || config.allow_anonymous {
             Signing::Nothing
         } else {
-            let credentials = aws_credentials(&config, &region, &http);
             let signer = reqsign_aws_v4::RequestSigner::new("s3", &region);
-            Signing::Aws(Signer::new(context(&http), credentials, signer))
+            Signing::Aws(Signer::new(context(&http), credentials?, signer))
         };
         Some(Self {
             bucket: bucket_address(&config, &region),
