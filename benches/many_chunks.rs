@@ -23,7 +23,7 @@ use packstone::codec::kdf::Params;
 use packstone::codec::key_file::KeyFile;
 use packstone::codec::key_slot::Secret;
 use packstone::codec::key_tree::ChunkKind;
-use packstone::codec::live_state::{Mark, MarkedKind};
+use packstone::codec::live_state::MarkedKind;
 use packstone::codec::pack::PackKind;
 use packstone::codec::snapshot::{Counts, Outcome, Snapshot, Summary};
 use packstone::codec::tree::{Content, Entry, Metadata, Node};
@@ -159,8 +159,7 @@ fn main() {
     let forgotten = save(&repository, count..count + EACH * EACH);
     repository
         .append(|state, since| {
-            state.snapshots.remove(&forgotten);
-            state.marked.insert(forgotten, Mark::new(MarkedKind::Snapshot, since));
+            state.mark(forgotten, MarkedKind::Snapshot, since);
             Ok(())
         })
         .unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use packstone::base::id::ObjectId;
 use packstone::base::time::Time;
-use packstone::codec::live_state::{Mark, MarkedKind};
+use packstone::codec::live_state::MarkedKind;
 use packstone::codec::tree::Node;
 use packstone::ops::copy::{self as copies, Copying, Done};
 use packstone::ops::prune::{self, Limits, MaxUnused};
@@ -66,8 +66,7 @@ impl Three {
 fn forget(repository: &Repository, ids: &[ObjectId]) {
     let marked = |state: &mut packstone::codec::live_state::LiveState, generation| {
         for id in ids {
-            state.snapshots.remove(id).unwrap();
-            state.marked.insert(*id, Mark::new(MarkedKind::Snapshot, generation));
+            state.mark(*id, MarkedKind::Snapshot, generation);
         }
         Ok(())
     };

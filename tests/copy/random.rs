@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use packstone::base::id::ObjectId;
 use packstone::base::time::Time;
-use packstone::codec::live_state::{Mark, MarkedKind};
+use packstone::codec::live_state::MarkedKind;
 use packstone::ops::Silent;
 use packstone::ops::copy::Done;
 use packstone::ops::prune::{self, Limits, MaxUnused};
@@ -91,8 +91,7 @@ impl World {
                     self.live[one].keys().copied().filter(|_| self.noise.next().is_multiple_of(3)).collect();
                 let mark = |state: &mut packstone::codec::live_state::LiveState, generation| {
                     for id in &gone {
-                        state.snapshots.remove(id).unwrap();
-                        state.marked.insert(*id, Mark::new(MarkedKind::Snapshot, generation));
+                        state.mark(*id, MarkedKind::Snapshot, generation);
                     }
                     Ok(())
                 };

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use packstone::ops::Silent;
+use packstone::ops::{Silent, repair_index};
 use packstone::repository::lock::Locks;
 use packstone::repository::merge::SMALL_MIN;
 use packstone::repository::{Access, Repository};
-use packstone::storage::Folder;
 use packstone::storage::crash::CrashDisk;
 use packstone::storage::disk::Disk;
 use packstone::storage::local::Local;
+use packstone::storage::{Folder, ObjectName, Storage};
 
 use crate::sweep::{cut, init};
 use crate::told::{Judge, Told};
@@ -33,30 +33,35 @@ fn count(repository: &Repository, folder: Folder) -> usize {
     repository.storage().list(folder).unwrap().len()
 }
 
-fn life(machine: &Machine) -> Result<[usize; 2], String> {
-    let source = Source::empty();
-    let write = |run: usize| {
-        source.write("log", format!("what happened until {run}").as_bytes());
-        source.write(&format!("letter-{}", run % 3), &[run as u8; 300]);
-        Arc::new(source.contents())
-    };
+/// What the source holds at the time of a run.
+fn write(source: &Source, run: usize) -> Arc<Contents> {
+    source.write("log", format!("what happened until {run}").as_bytes());
+    source.write(&format!("letter-{}", run % 3), &[run as u8; 300]);
+    Arc::new(source.contents())
+}
+
+/// A repository of which the next backup merges; of its snapshots a few that stand for the others.
+fn many_backups(machine: &Machine, source: &Source) -> (CrashDisk, Told) {
     let disk = CrashDisk::new();
     let mut told = Told::default();
     init(disk.clone(), &mut told, machine);
     for run in 0..SMALL_MIN {
-        let contents = write(run);
-        save(disk.clone(), &mut told, machine, &source, &contents);
+        let contents = write(source, run);
+        save(disk.clone(), &mut told, machine, source, &contents);
     }
     assert_eq!(told.snapshots.len(), SMALL_MIN);
-    // All of them are read back in each image: a few stand for the others.
     let few: Vec<_> = told.snapshots.keys().step_by(8).copied().collect();
     told.snapshots.retain(|id, _| few.contains(id));
     let before = open(disk.clone(), machine).unwrap();
     assert!(count(&before, Folder::Packs) >= 2 * SMALL_MIN && count(&before, Folder::Index) == SMALL_MIN);
-    drop(before);
+    (disk, told)
+}
 
+fn life(machine: &Machine) -> Result<[usize; 2], String> {
+    let source = Source::empty();
+    let (disk, mut told) = many_backups(machine, &source);
     let base = copy(&disk);
-    let contents = write(SMALL_MIN);
+    let contents = write(&source, SMALL_MIN);
     let judge = Judge { machine, source: source.path(), now: &contents };
     let merged = cut(&base, &told, &judge, |disk| disk, &|disk, told| save(disk, told, machine, &source, &contents))?;
     // Without a cut: the packs of this run, what the small ones hold, and nothing else.
@@ -82,7 +87,7 @@ fn life(machine: &Machine) -> Result<[usize; 2], String> {
     told.snapshots.insert(report.snapshot.unwrap(), Arc::clone(&contents));
     drop((reader, repository));
     let base = copy(&disk);
-    let contents = write(SMALL_MIN + 1);
+    let contents = write(&source, SMALL_MIN + 1);
     let judge = Judge { machine, source: source.path(), now: &contents };
     let swept = cut(&base, &told, &judge, |disk| disk, &|disk, told| save(disk, told, machine, &source, &contents))?;
     Ok([merged, swept])
@@ -106,4 +111,27 @@ fn a_cache_that_outlives_the_power_cut_in_a_merge_misleads_nobody() {
     let machine = Machine { cache: Some(folder.path().join("cache")), remembered: None };
     let images = life(&machine).unwrap_or_else(|wrong| panic!("{wrong}"));
     print("power cut in a merge, with a cache", images);
+}
+
+/// What was merged lies in packs that describe themselves: without the heads that name them nothing is lost either.
+#[test]
+fn who_loses_the_heads_of_a_merge_gets_everything_back() {
+    let machine = Machine::default();
+    let source = Source::empty();
+    let (disk, told) = many_backups(&machine, &source);
+    let contents = write(&source, SMALL_MIN);
+    save(disk.clone(), &mut told.clone(), &machine, &source, &contents);
+    let storage = Local::open_with_disk(disk.clone());
+    let mut heads: Vec<ObjectName> = storage.list(Folder::Heads).unwrap().iter().map(|found| found.name).collect();
+    heads.sort_unstable();
+    // That of the backup, and that of the sweep after it.
+    heads.iter().rev().take(2).for_each(|head| storage.remove(head).unwrap());
+    let repository = open(disk.clone(), &machine).unwrap();
+    assert!(told.snapshots.keys().all(|id| repository.tip().state.snapshots.contains_key(id)));
+    let plan = repair_index::plan(&repository, repair_index::Options::default(), &Silent).unwrap();
+    assert_eq!(plan.packs(), 4);
+    repair_index::execute(&repository, plan).unwrap();
+    drop(repository);
+    let judge = Judge { machine: &machine, source: source.path(), now: &contents };
+    judge.check(&told, &disk, |disk| disk).unwrap_or_else(|wrong| panic!("{wrong}"));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use packstone::base::id::ObjectId;
 use packstone::base::time::Time;
-use packstone::codec::live_state::{Mark, MarkedKind};
+use packstone::codec::live_state::MarkedKind;
 use packstone::ops::prune::{self, Limits, MaxUnused};
 use packstone::ops::{self, Silent};
 use packstone::repository::Repository;
@@ -21,8 +21,8 @@ use crate::world::{Machine, PACK_BYTES, Source, copy, packs};
 pub fn forget(repository: &Repository, id: ObjectId) -> packstone::repository::Result<()> {
     repository
         .append(|state, generation| {
-            if state.snapshots.remove(&id).is_some() {
-                state.marked.insert(id, Mark::new(MarkedKind::Snapshot, generation));
+            if state.snapshots.contains_key(&id) {
+                state.mark(id, MarkedKind::Snapshot, generation);
             }
             Ok(())
         })

@@ -266,8 +266,7 @@ fn what_was_swept_at_home_stays_and_an_older_state_comes_back() {
     repository
         .append(|state, since| {
             let kind = packstone::codec::live_state::MarkedKind::Snapshot;
-            state.snapshots.remove(&oldest);
-            state.marked.insert(oldest, packstone::codec::live_state::Mark::new(kind, since));
+            state.mark(oldest, kind, since);
             Ok(())
         })
         .unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use packstone::base::time::Time;
 use packstone::codec::head::HeadRef;
-use packstone::codec::live_state::{Mark, MarkedKind};
+use packstone::codec::live_state::MarkedKind;
 use packstone::ops::prune::{self, Limits, MaxUnused};
 use packstone::ops::sync::deletion::{self, Deleted, DeletionPlan, Rules};
 use packstone::ops::{Silent, sync as operation};
@@ -69,8 +69,7 @@ fn forget_and_prune(home: &mut Home) {
         .append(|state, since| {
             for id in state.snapshots.keys().copied().collect::<Vec<_>>() {
                 if Some(id) != newest {
-                    state.snapshots.remove(&id);
-                    state.marked.insert(id, Mark::new(MarkedKind::Snapshot, since));
+                    state.mark(id, MarkedKind::Snapshot, since);
                 }
             }
             Ok(())

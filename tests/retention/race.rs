@@ -10,7 +10,7 @@ use std::time::Duration;
 use packstone::base::id::ObjectId;
 use packstone::base::time::Time;
 use packstone::codec::key_tree::ChunkKind;
-use packstone::codec::live_state::{Mark, MarkedKind};
+use packstone::codec::live_state::MarkedKind;
 use packstone::codec::pack::PackKind;
 use packstone::ops::prune::{self, Limits, MaxUnused};
 use packstone::ops::{Item, Monitor, Phase, Problem, Silent, repair_index, undelete};
@@ -113,8 +113,8 @@ impl World {
 
     fn forget(&self, id: ObjectId) {
         let change = |state: &mut packstone::codec::live_state::LiveState, since| {
-            assert!(state.snapshots.remove(&id).is_some());
-            state.marked.insert(id, Mark::new(MarkedKind::Snapshot, since));
+            assert!(state.snapshots.contains_key(&id));
+            state.mark(id, MarkedKind::Snapshot, since);
             Ok(())
         };
         self.open(None).append(change).unwrap();
@@ -398,8 +398,8 @@ fn two_prunes_never_drop_both_copies_of_a_chunk_whenever_the_second_runs() {
             move || {
                 let repository = open(Arc::new(Local::open_with_disk(disk.clone())));
                 let forget = |state: &mut packstone::codec::live_state::LiveState, since| {
-                    if state.snapshots.remove(&first).is_some() {
-                        state.marked.insert(first, Mark::new(MarkedKind::Snapshot, since));
+                    if state.snapshots.contains_key(&first) {
+                        state.mark(first, MarkedKind::Snapshot, since);
                     }
                     Ok(())
                 };
@@ -477,4 +477,24 @@ fn an_undelete_that_a_sweep_overtakes_finds_no_damage() {
         moments += 1;
     }
     assert!(refused > 3 && moments > 6, "{back} came back, {refused} were swept, {moments} moments");
+}
+
+/// However many heads have come and gone since it was removed.
+#[test]
+fn a_snapshot_that_comes_back_after_many_heads_stands_where_it_stood() {
+    let mut world = World::new();
+    let first = world.backup(&Silent);
+    world.source.change();
+    let second = world.backup(&Silent);
+    world.forget(first);
+    let repository = world.open(None);
+    for _ in 0..40 {
+        repository.append(|_, _| Ok(())).unwrap();
+    }
+    repository.pin_newest().unwrap();
+    repository.thin_heads().unwrap();
+    assert!(repository.storage().list(Folder::Heads).unwrap().len() < 20);
+    undelete::run(&repository, &[first.to_string()], &Silent).unwrap();
+    let ids: Vec<ObjectId> = repository.snapshots().unwrap().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, [first, second]);
 }
