@@ -6,7 +6,7 @@
 //! - An answer is waited for [`ANSWER`], however slowly it comes, and is small.
 //! - Nothing of what the mirror's request is about belongs to it: not the body that is to be sent, not the length that is expected.
 //!
-//! OpenDAL's own signer of `role_arn` would ask over a transport that this build has not, and a chain of reqsign passes over what fails: without an
+//! OpenDAL's own signer of `role_arn` loads what the role is taken with over a transport that this build has not, and a chain of reqsign passes over what fails: without an
 //! identity token it would ask the machine's metadata next, and say at the end that there are no credentials. So the chain is made here, once for
 //! OpenDAL and for our own calls, and a failure is [`NotLent`]: it names the role.
 //!
