@@ -5,6 +5,8 @@
 //! - The object has a name that is the same each time. What an interrupted one left, or one whose credentials may not delete, is known by its name,
 //!   removed by the next one where that is allowed, and is no reason to take the place for somebody else's.
 //! - However it ends, removing it is tried: after a failure, and also when the user wants an end.
+//! - But not in a bucket that says that it keeps what is removed (versioning, object lock): each probe would leave 64 KiB there, and with a lock nobody could take
+//!   them away. The object stays, and the next probe reads it again.
 
 use super::sync::recognise;
 use super::{Error, Result};
@@ -13,6 +15,7 @@ use crate::repository;
 use crate::repository::public_view::PublicView;
 use crate::storage::cause::{Cause, Keeping, Lock};
 use crate::storage::{self, ErrorKind, MirrorStore, ObjectName, Uplink};
+use crate::text::size;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -32,6 +35,8 @@ pub enum Removing {
     NotAllowed,
     /// It is still there, for this reason.
     Fails(String),
+    /// The bucket would keep it.
+    NotTried,
 }
 
 /// What was found out.
@@ -71,6 +76,7 @@ impl Findings {
                 Removing::NotAllowed => "removing: these credentials may not. So nobody can empty the mirror with them, and it only grows: sync it with \
                     --no-delete"
                     .to_owned(),
+                Removing::NotTried => "removing: not tried, because the bucket keeps what is removed".to_owned(),
                 Removing::Fails(why) => format!("removing: does not work, so nothing on it can ever be freed ({why})"),
             },
         ];
@@ -88,9 +94,10 @@ impl Findings {
 fn explain(keeping: Keeping) -> String {
     match keeping.lock {
         Some(Lock { for_everybody, days: Some(days) }) => {
+            let days = size::counted(days, "day", "days");
             let who = if for_everybody { "nobody" } else { "nobody without a special right" };
             format!(
-                "object lock: each object stays {days} days from when it was stored, and {who} can change that. What is deleted there frees no space before \
+                "object lock: each object stays {days} from when it was stored, and {who} can change that. What is deleted there frees no space before \
                  then, and nobody can empty the mirror"
             )
         }
@@ -128,11 +135,16 @@ pub fn run(store: &dyn MirrorStore, view: &PublicView) -> Result<Findings> {
     let mut objects = (0..LEFT_MAX).map(|number| object(view.id(), number));
     // What an earlier one left is removed, or another name is taken, which the listing does not show yet.
     let is_free = |name: &ObjectName| !there.contains_key(name) || store.discard(name).is_ok();
-    let (name, bytes) = objects.find(|(name, _)| is_free(name)).unwrap_or_else(|| object(view.id(), 0));
+    let keeping = store.keeping();
+    let is_kept = keeping.is_some_and(|keeping| keeping.versions);
+    let free = if is_kept { None } else { objects.find(|(name, _)| is_free(name)) };
+    let (name, bytes) = free.unwrap_or_else(|| object(view.id(), 0));
     let body = Bytes::from(bytes);
-    if let Err(error) = store.send(&name, &body, &Uplink { owner: OWNER, ..Uplink::default() }) {
+    let is_there = is_kept && there.get(&name) == Some(&(PROBE_BYTES as u64));
+    let send = || store.send(&name, &body, &Uplink { owner: OWNER, ..Uplink::default() });
+    if let Err(error) = if is_there { Ok(()) } else { send() } {
         // It may have arrived. A store that does not answer is not waited for again: the next one knows the name.
-        if error.kind != ErrorKind::Unavailable {
+        if error.kind != ErrorKind::Unavailable && !is_kept {
             let _ = store.discard(&name);
             let _ = store.list_all().and_then(|_| store.clean_leftovers(OWNER));
         }
@@ -141,7 +153,7 @@ pub fn run(store: &dyn MirrorStore, view: &PublicView) -> Result<Findings> {
     let whole = store.read(&name, PROBE_BYTES as u64);
     let listed = store.list_all();
     let part = store.read_range(&name, 1_000, 3_000);
-    let (removing, left) = remove(store, &name)?;
+    let (removing, left) = if is_kept { (Removing::NotTried, true) } else { remove(store, &name)? };
     let (listed, _) = listed.map_err(failed)?;
     if whole.map_err(failed)? != body {
         return Err(Error::Refused(
@@ -153,7 +165,7 @@ pub fn run(store: &dyn MirrorStore, view: &PublicView) -> Result<Findings> {
         reads_ranges: part.is_ok_and(|part| Some(part.as_slice()) == body.get(1_000..4_000)),
         removing,
         left: left.then_some(name),
-        keeping: store.keeping(),
+        keeping,
     })
 }
 

@@ -19,11 +19,16 @@ fn show_deletion(plan: &DeletionPlan, deleted: Option<&Deleted>, context: &Conte
             objects(plan.due.len() as u64),
             size::show(plan.bytes())
         ))?,
-        Some((count, bytes)) if count > 0 => output.info(format_args!(
-            "  {} deleted, {}: pruned here, and the grace is over",
-            objects(count),
-            size::show(bytes)
-        ))?,
+        Some((count, bytes)) if count > 0 => {
+            output.info(format_args!(
+                "  {} deleted, {}: pruned here, and the grace is over",
+                objects(count),
+                size::show(bytes)
+            ))?;
+            if deleted.is_some_and(|deleted| deleted.keeping.is_some()) {
+                output.info("  the bucket keeps them as earlier versions: their space is not free yet")?;
+            }
+        }
         _ => {}
     }
     if let Some(next) = plan.next {
@@ -49,6 +54,7 @@ fn deletion_json(plan: &DeletionPlan, deleted: Option<&Deleted>) -> serde_json::
         "refused": plan.is_refused(),
         "deleted": deleted.map(|deleted| deleted.objects),
         "deleted_bytes": deleted.map(|deleted| deleted.bytes),
+        "kept_as_versions": deleted.map(|deleted| deleted.keeping.is_some()),
         "failed": deleted.map(|deleted| deleted.failed.len()),
     })
 }

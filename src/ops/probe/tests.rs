@@ -17,6 +17,9 @@ struct Strict {
     inner: Memory,
     /// What is not allowed: "list", "read", "write", "again" (a second write of a name), "remove".
     forbidden: Vec<&'static str>,
+    /// What it says that it does with what is removed.
+    keeping: Option<Keeping>,
+    writes: Arc<AtomicU64>,
     /// It gives up, or the user does, with request number so and so.
     end: Option<(u64, ErrorKind)>,
     requests: Arc<AtomicU64>,
@@ -84,8 +87,12 @@ impl MirrorStore for Strict {
         self.ask("list")?;
         self.inner.list_all()
     }
+    fn keeping(&self) -> Option<Keeping> {
+        self.keeping
+    }
     fn replace(&self, name: &ObjectName, bytes: &[u8]) -> storage::Result<()> {
         self.ask("write")?;
+        self.writes.fetch_add(1, Ordering::Relaxed);
         if self.inner.length(name).is_ok() {
             self.ask("again")?;
         }
@@ -123,6 +130,20 @@ fn what_a_bucket_keeps_is_explained() {
         let text = explain(keeping);
         assert!(text.contains(words) && text.contains("frees no space"), "{text}");
     }
+}
+
+#[test]
+fn probes_do_not_pile_up_where_everything_is_kept() {
+    let (_, view) = view(1);
+    let lock = Some(Lock { for_everybody: true, days: Some(1) });
+    let store = Strict { keeping: Some(Keeping { versions: true, lock }), ..Strict::without(&["remove"]) };
+    for _ in 0..3 {
+        let found = run(&store, &view).unwrap();
+        let lines = found.lines().join("\n");
+        assert!(found.removing == Removing::NotTried && lines.contains("stays 1 day from"), "{lines}");
+        assert!(lines.contains("stays there: packs/"), "{lines}");
+    }
+    assert_eq!((store.names().len(), store.writes.load(Ordering::Relaxed)), (1, 1));
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::repository::marked::object_name;
 use crate::repository::mirror_book::MirrorBook;
 use crate::repository::public_view::PublicView;
 use crate::repository::{self, chain};
+use crate::storage::cause::Keeping;
 use crate::storage::{ErrorKind, MirrorStore, ObjectName};
 
 /// Heads that stay on a mirror, however old: the newest ones.
@@ -82,6 +83,8 @@ pub struct Deleted {
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// What the store does with them, where it says that it keeps them: then no space is free yet.
+    pub keeping: Option<Keeping>,
     /// Objects that could not be deleted, and why.
     pub failed: Vec<(ObjectName, String)>,
 }
@@ -234,6 +237,9 @@ pub fn execute(
     }
     let mut done = into_inner(done);
     done.failed.sort();
+    if done.objects > 0 {
+        done.keeping = mirror.keeping();
+    }
     Ok(done)
 }
 
