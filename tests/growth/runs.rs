@@ -2,16 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use packstone::base::id::ObjectId;
 use packstone::base::time::Time;
 use packstone::codec::live_state::MarkedKind;
-use packstone::files::exclude::Excludes;
-use packstone::files::source::Sources;
-use packstone::files::walk::Rules;
-use packstone::ops::{Silent, backup, check, prune};
+use packstone::ops::{Silent, check, prune};
 use packstone::repository::pack_writer::PackOptions;
 
 use crate::world::{World, bytes_beneath, is_full};
@@ -71,25 +68,7 @@ impl Runs {
             let number = (run * 3 + number) % FILES;
             world.write(&format!("file-{number}"), &Self::content(number, run));
         }
-        let sources = Sources::new_in(&world.tree, &[PathBuf::from(".")], &Excludes::new()).unwrap();
-        let labels = backup::Labels {
-            time: None,
-            host: "host".to_owned(),
-            user: "user".to_owned(),
-            label: String::new(),
-            tags: Vec::new(),
-            paths: sources.paths.clone(),
-            options: Vec::new(),
-        };
-        let options = backup::Options {
-            parent: self.snapshots.back().map(|(id, _)| *id),
-            unchanged: backup::scan::Unchanged::default(),
-            skip_if_unchanged: false,
-            allow_empty: false,
-            readers: 2,
-            packs: PackOptions::default(),
-        };
-        let report = backup::run(&world.repository, sources, Rules::default(), &labels, &options, &Silent).unwrap();
+        let report = world.backup_on(self.snapshots.back().map(|(id, _)| *id), &world.tree, &Silent);
         assert!(report.warnings.is_empty(), "{:?}", report.warnings);
         self.snapshots.push_back((report.snapshot.unwrap(), run));
         self.done += 1;

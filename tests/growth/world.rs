@@ -92,6 +92,11 @@ impl World {
 
     /// Backs up what lies in `path`, without the folders that lead to it, on top of the newest snapshot.
     pub fn backup_of(&self, path: &Path, monitor: &dyn Monitor) -> backup::Report {
+        self.backup_on(self.repository.snapshots().unwrap().last().map(|(id, _)| *id), path, monitor)
+    }
+
+    /// The same, on top of the snapshot that is given.
+    pub fn backup_on(&self, parent: Option<ObjectId>, path: &Path, monitor: &dyn Monitor) -> backup::Report {
         let sources = Sources::new_in(path, &[PathBuf::from(".")], &Excludes::new()).unwrap();
         let labels = backup::Labels {
             time: None,
@@ -103,7 +108,7 @@ impl World {
             options: Vec::new(),
         };
         let options = backup::Options {
-            parent: self.repository.snapshots().unwrap().last().map(|(id, _)| *id),
+            parent,
             unchanged: backup::scan::Unchanged::default(),
             skip_if_unchanged: false,
             allow_empty: false,
