@@ -279,12 +279,12 @@ impl Repository {
         let cut = oldest.min(limit + 1);
         // Every later head names the same checkpoint, or one that is kept because it is later itself.
         let Some((_, first)) = heads.iter().find(|head| head.0 >= cut && is_own(head)) else { return Ok(0) };
-        let parsed = self.storage().read(first, chain::HEAD_BYTES_MAX).ok();
-        let parsed = parsed.and_then(|bytes| Head::parse(&bytes, &self.config().verifying_key, self.id()).ok());
-        // What cannot be read may need any of them.
-        let Some(checkpoint) = parsed.map(|head| head.checkpoint().generation) else { return Ok(0) };
+        let read = chain::readable(self.storage(), first, &self.config().verifying_key, self.id())?;
+        // What cannot be read, or is not the head that its name says, may need any of them.
+        let Ok(Some(first)) = read else { return Ok(0) };
+        let needed = [first.checkpoint().generation, tip.head.checkpoint().generation];
         let mut removed = 0;
-        for (_, name) in heads.iter().filter(|head| head.0 < cut && head.0 != checkpoint && is_own(head)) {
+        for (_, name) in heads.iter().filter(|head| head.0 < cut && !needed.contains(&head.0) && is_own(head)) {
             removed += u64::from(self.storage().remove(name).is_ok());
         }
         Ok(removed)
@@ -352,5 +352,34 @@ mod tests {
         assert_eq!(count(), 10, "the first batch");
         let swept = open(Locks::none()).sweep(&[], Time::now()).unwrap();
         assert_eq!((swept.removed, count()), (10, 0));
+    }
+
+    /// The head that says which checkpoint is needed has the bytes of an older one of ours: nothing is removed that a head needs.
+    #[test]
+    fn thinning_believes_no_head_that_is_not_what_its_name_says() {
+        let storage = Memory::new();
+        let repository = fixture::repository(&storage, 1, Parameters::FILES);
+        let checkpoint = fixture::fill(&repository);
+        let old = storage.list(Folder::Heads).unwrap()[0].name;
+        let old = storage.read(&old, chain::HEAD_BYTES_MAX).unwrap();
+        for _ in 0..20 {
+            repository.append(|_, _| Ok(())).unwrap();
+        }
+        let (newest, count) = (repository.tip().reference(), || storage.list(Folder::Heads).unwrap().len());
+        assert_eq!(repository.tip().head.checkpoint().generation, checkpoint);
+        repository.pin_newest().unwrap();
+        let heads = repository.heads().unwrap();
+        let (_, first) = heads.iter().find(|(generation, _)| *generation > newest.generation - HEADS_KEPT).unwrap();
+        let right = storage.read(first, chain::HEAD_BYTES_MAX).unwrap();
+        storage.remove(first).unwrap();
+        storage.put(first, &old).unwrap();
+        let before = count();
+        assert_eq!((repository.thin_heads().unwrap(), count()), (0, before));
+        storage.remove(first).unwrap();
+        storage.put(first, &right).unwrap();
+        assert!(repository.thin_heads().unwrap() > 0);
+        assert_eq!(count() as u64, HEADS_KEPT + 1, "the newest, and their checkpoint");
+        repository.refresh().unwrap();
+        assert_eq!(repository.tip().reference(), newest);
     }
 }

@@ -16,6 +16,7 @@ use crate::codec::snapshot::Snapshot;
 use crate::ops::order::{Order, Stamp};
 use crate::ops::{Error, Monitor, Result};
 use crate::repository::chain::{self, HEAD_BYTES_MAX, Tip};
+use crate::repository::sweep::HEADS_KEPT;
 use crate::repository::{Repository, index};
 use crate::storage::{ErrorKind, Folder, ObjectName};
 
@@ -23,8 +24,6 @@ use crate::storage::{ErrorKind, Folder, ObjectName};
 const SEGMENTS_AT_ONCE: usize = 8;
 /// Heads that are read at the same time, at most: one may have 64 MiB.
 const HEADS_AT_ONCE: usize = 4;
-/// Newest heads that must follow one another without a gap. format-spec/head.md: the last 16 are kept.
-const HEADS_KEPT: u64 = 16;
 /// Strange names that are told one by one.
 const NAMES_SHOWN: usize = 5;
 

@@ -243,7 +243,7 @@ fn the_newest_head_is_damaged_only_when_something_is_known_of_it() {
 #[test]
 fn a_second_newest_head_that_cannot_be_read_is_not_passed_over() {
     const fn is_other(name: &ObjectName, _: &[Listed]) -> bool {
-        matches!(name, ObjectName::Head { id: ObjectId([0, ..]), .. })
+        matches!(name, ObjectName::Head { id: ObjectId([0, 0, 0, 0, 0, 0, 0, 0, ..]), .. })
     }
     let (failing, repository) = world();
     failing.inner.put(&ObjectName::Head { generation: 6, id: ObjectId([0; 32]) }, b"junk").unwrap();
