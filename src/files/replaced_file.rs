@@ -7,9 +7,9 @@
 //!   takes its place. Where there was none, or somebody else's, they are those of any new file (`umask`), and of somebody
 //!   else's only what that had too: who expects the file must not open it to himself.
 //! - It belongs to whoever runs the program. Further names of the old file keep the old content.
-//! - A symbolic link is followed only where the kernel would follow it (`fs.protected_symlinks`, proc(5)), whatever it was told: in a
-//!   directory where everybody may write and nobody remove (`/tmp`), only one of ours or of the directory's owner. Otherwise somebody else
-//!   chooses which file is replaced.
+//! - A symbolic link is followed only where the kernel follows it with `fs.protected_symlinks` (proc(5)), also where that is off: in a
+//!   directory like `/tmp`, where everybody may write, only a link of ours or of the directory's owner. Otherwise somebody else chooses which
+//!   file is replaced.
 
 use std::ffi::OsString;
 use std::fs::{self, File};

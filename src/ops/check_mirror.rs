@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::check::Data;
+use super::item_progress::ItemProgress;
 use super::sample::Sample;
-use super::told::Told;
 use super::{Error, Monitor, Phase, Result};
 use crate::base::threads;
 use crate::base::time::Time;
@@ -250,7 +250,7 @@ fn within(mut objects: Vec<Needed>, budget: u64) -> (Vec<Needed>, Vec<Needed>) {
     (objects, rest)
 }
 
-/// Reads objects and hashes them; those that are not what their names say, and why. `config` is the repository's; `right` is told of the
+/// Reads objects and hashes them; those that are not what their names say, and why. `config` is the repository's; `right` hears of the
 /// others.
 ///
 /// # Errors
@@ -274,8 +274,8 @@ pub(super) fn read(
         while !monitor.interrupted() {
             let next = lock(&queue).next();
             let Some(needed) = next else { return };
-            let mut told = Told::new(monitor, 1, needed.length.unwrap_or_default());
-            match public_view::verify(storage, needed, config, &mut |bytes| told.read(bytes)) {
+            let mut progress = ItemProgress::new(monitor, 1, needed.length.unwrap_or_default());
+            match public_view::verify(storage, needed, config, &mut |bytes| progress.read(bytes)) {
                 Ok(()) => right(needed.name),
                 Err(repository::Error::Storage(error)) if error.kind != ErrorKind::Length => {
                     lock(&failed).get_or_insert(error);

@@ -383,10 +383,10 @@ fn fetch(
     monitor: &dyn Monitor,
 ) -> Result<Option<Lacking>> {
     let mut said = Vec::new();
-    // Of its bytes the monitor has heard so many; of those of a head nothing, since nobody knows how many it has.
-    let mut told = 0;
+    // So many of its bytes were reported; none of a head, whose length is not known before.
+    let mut reported = 0;
     for copy in copies.answering() {
-        let mut bring = || bring(copy.storage(), target, plan, needed, &mut told, monitor);
+        let mut bring = || bring(copy.storage(), target, plan, needed, &mut reported, monitor);
         let brought = match bring() {
             // A reading that broke off and went on may have mixed two.
             Err(Failed::There(repository::Error::Damaged { .. })) if !monitor.interrupted() => bring(),
@@ -413,7 +413,7 @@ fn fetch(
         said.push((copy.name.clone(), error));
     }
     if said.iter().any(|(_, error)| error.is_lost()) {
-        monitor.skip(1, needed.length.unwrap_or_default().saturating_sub(told));
+        monitor.skip(1, needed.length.unwrap_or_default().saturating_sub(reported));
         return Ok(Some(Lacking { object: needed.name, said }));
     }
     // None of those who were asked has said anything of it.
@@ -430,13 +430,13 @@ fn bring(
     target: &dyn Storage,
     plan: &Plan,
     needed: &Needed,
-    told: &mut u64,
+    reported: &mut u64,
     monitor: &dyn Monitor,
 ) -> std::result::Result<(), Failed> {
     let mut upload = target.create().map_err(Failed::Here)?;
     let (mut written, mut read) = (Ok(()), 0_u64);
-    if *told > 0 {
-        monitor.repeat(*told, 0);
+    if *reported > 0 {
+        monitor.repeat(*reported, 0);
     }
     let read = public_view::stream_verified(mirror, needed, &plan.config, &mut |piece| {
         if monitor.interrupted() {
@@ -445,9 +445,9 @@ fn bring(
         written = upload.append(piece);
         let length = if needed.length.is_some() { piece.len() as u64 } else { 0 };
         // What an attempt before has read comes again.
-        let again = length.min(told.saturating_sub(read));
+        let again = length.min(reported.saturating_sub(read));
         read += length;
-        *told = read.max(*told);
+        *reported = read.max(*reported);
         monitor.advance(0, length - again);
         if again > 0 {
             monitor.repeat(0, again);

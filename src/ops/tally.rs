@@ -102,7 +102,7 @@ pub struct Look {
     elapsed: Duration,
 }
 
-/// What was told of a phase from outside: all of it, as far as it is known.
+/// The whole of a phase, as far as it was counted beside the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Total {
     phase: Phase,
@@ -116,11 +116,11 @@ struct State {
     phase: Option<Phase>,
     number: u64,
     since: Instant,
-    /// What the phase itself has told.
+    /// What the phase itself has reported.
     counts: Counts,
     /// Of the phase that runs, or of one that is to come.
     total: Option<Total>,
-    /// Phases that have ended since nothing was at work, as they ended. What is told of them comes too late.
+    /// The last counts of phases that have ended, until nothing is at work. A total that is counted later than that is dropped.
     ended: Vec<(Phase, Counts)>,
 }
 
@@ -216,14 +216,14 @@ impl Tally {
         match (state.phase == Some(phase), state.ended.iter().find(|(ended, _)| *ended == phase)) {
             (true, _) => state.counts(),
             (false, Some((_, counts))) => *counts,
-            (false, None) => state.told_of(phase),
+            (false, None) => state.total_of(phase),
         }
     }
 }
 
 impl State {
-    /// What was told of a phase from outside.
-    fn told_of(&self, phase: Phase) -> Counts {
+    /// What was counted of a phase beside the work.
+    fn total_of(&self, phase: Phase) -> Counts {
         let total = self.total.filter(|total| total.phase == phase);
         total.map_or_else(Counts::default, |Total { items, bytes, complete, .. }| Counts {
             items_expected: items,
@@ -236,11 +236,11 @@ impl State {
     /// How far the phase that runs is.
     fn counts(&self) -> Counts {
         let mut counts = self.counts;
-        let told = self.phase.map_or_else(Counts::default, |phase| self.told_of(phase));
+        let total = self.phase.map_or_else(Counts::default, |phase| self.total_of(phase));
         // What is counted may grow meanwhile, and whoever counts may be slower.
-        counts.items_expected = counts.items_expected.saturating_add(told.items_expected).max(counts.items_done);
-        counts.bytes_expected = counts.bytes_expected.saturating_add(told.bytes_expected).max(counts.bytes_done);
-        counts.complete |= told.complete;
+        counts.items_expected = counts.items_expected.saturating_add(total.items_expected).max(counts.items_done);
+        counts.bytes_expected = counts.bytes_expected.saturating_add(total.bytes_expected).max(counts.bytes_done);
+        counts.complete |= total.complete;
         counts
     }
 }

@@ -13,13 +13,15 @@
 //!
 //! A crash at any moment leaves a shorter file or none. The next command that publishes makes it whole when there is room.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FallocateFlags, FileType, Mode, OFlags, fstat};
+use rustix::fs::{AtFlags, FallocateFlags, OFlags};
 use rustix::io::Errno;
 
 use super::lock::Root;
 use crate::base::private::{self, Owner};
+use crate::base::regular;
 use crate::codec::live_state::{LiveState, Mark, MarkedKind};
 
 /// Its least length, in bytes: room for some heads of an ordinary repository.
@@ -89,7 +91,7 @@ pub(super) fn give(root: &Root, wanted: Use, bytes: u64, head_bytes: u64) -> boo
     try_give(root, wanted, bytes, head_bytes).unwrap_or(false)
 }
 
-fn try_give(root: &Root, wanted: Use, bytes: u64, head_bytes: u64) -> Result<bool, Errno> {
+fn try_give(root: &Root, wanted: Use, bytes: u64, head_bytes: u64) -> io::Result<bool> {
     let folder = root.folder()?;
     let Some((file, length)) = open(&folder)? else { return Ok(false) };
     let step = bytes.saturating_mul(STEP_TIMES).max(STEP_BYTES_MIN);
@@ -105,18 +107,11 @@ fn try_give(root: &Root, wanted: Use, bytes: u64, head_bytes: u64) -> Result<boo
 }
 
 /// It, and its length. What has the name and is no file of its own is removed: to make it shorter would harm somebody.
-fn open(folder: &OwnedFd) -> Result<Option<(OwnedFd, u64)>, Errno> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = match rustix::fs::openat(folder, NAME, flags, Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(None),
-        Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => None,
-        other => Some(other?),
-    };
-    let stat = file.as_ref().map(fstat).transpose()?;
-    match (file, stat) {
-        (Some(file), Some(stat)) if FileType::from_raw_mode(stat.st_mode).is_file() && stat.st_nlink == 1 => {
-            Ok(Some((file, u64::try_from(stat.st_size).unwrap_or(0))))
-        }
+fn open(folder: &OwnedFd) -> io::Result<Option<(OwnedFd, u64)>> {
+    match regular::open_at(folder, NAME, OFlags::RDWR) {
+        Ok((file, stat)) if stat.st_nlink == 1 => Ok(Some((file, u64::try_from(stat.st_size).unwrap_or(0)))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() != io::ErrorKind::InvalidData => Err(error),
         _ => {
             rustix::fs::unlinkat(folder, NAME, AtFlags::empty())?;
             Ok(None)
@@ -134,7 +129,7 @@ pub(super) fn keep_after_sweep(root: &Root, head_bytes: u64) {
     let _ = try_keep(root, head_bytes, FREE_TIMES_AFTER_SWEEP);
 }
 
-fn try_keep(root: &Root, head_bytes: u64, free_times: u64) -> Result<(), Errno> {
+fn try_keep(root: &Root, head_bytes: u64, free_times: u64) -> io::Result<()> {
     let folder = root.folder()?;
     let wanted = length_for(head_bytes);
     let found = open(&folder)?;
@@ -158,7 +153,7 @@ fn try_keep(root: &Root, head_bytes: u64, free_times: u64) -> Result<(), Errno> 
         Err(_) => rustix::fs::ftruncate(&file, length)?,
         Ok(()) => {}
     }
-    room
+    Ok(room?)
 }
 
 #[cfg(test)]

@@ -209,7 +209,7 @@ pub(super) fn generation(name: &ObjectName) -> u64 {
 pub fn newest(storage: &dyn Storage, verifying_key: &[u8; 32], repository: RepositoryId) -> Result<Tip> {
     let mut names = head_names(storage)?;
     loop {
-        let found = newest_of(storage, verifying_key, repository, names.clone());
+        let found = newest_of(storage, verifying_key, repository, &names);
         let is_whole = found.as_ref().is_ok_and(|tip| tip.unreadable.is_none() && tip.incomplete.is_none());
         if is_whole {
             return found;
@@ -234,7 +234,7 @@ fn newest_of(
     storage: &dyn Storage,
     verifying_key: &[u8; 32],
     repository: RepositoryId,
-    names: Vec<ObjectName>,
+    names: &[ObjectName],
 ) -> Result<Tip> {
     let found = names.len();
     let (mut junk, mut hidden, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
@@ -242,7 +242,7 @@ fn newest_of(
     let mut newest: Option<Tip> = None;
     // The id of a valid head whose checkpoint is not there: a second one of its generation is a fork all the same.
     let mut waiting: Option<HeadRef> = None;
-    for name in names {
+    for name in names.iter().copied() {
         if newest.as_ref().is_some_and(|tip| tip.reference().generation != generation(&name)) {
             break;
         }

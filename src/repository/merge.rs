@@ -15,38 +15,34 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::Repository;
 use super::error::{Error, Result, damaged};
 use super::index::read_segment;
-use super::pack_blocks::PackBlocks;
+use super::pack_mover::{Destination, MoveError, Moved, PackMover};
 use super::pack_writer::{PackOptions, PackWriter};
 use super::run::Run;
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::block_verifier::BlockVerifier;
+use crate::codec::chunk_list::ChunkRef;
 use crate::codec::live_state::{LiveState, MarkedKind};
-use crate::codec::pack::{self, PackKind};
+use crate::codec::pack::{self, Block, PackKind};
 use crate::codec::segment::{Segment, SegmentPack};
-use crate::codec::{self, Reason};
 use crate::storage::ObjectName;
 
-/// So many small packs of one kind, or small segments, are made into few, unless a run is told otherwise.
-pub const SMALL_MIN: usize = 32;
-/// A pack below this part of the length that packs are meant to have is small;
+/// A pack below this part of the intended length is small.
 const SMALL_PACK_PART: u64 = 32;
-/// and so is one that is not longer than the shortest, in bytes.
+/// A pack of the least length there is, in bytes, is small whatever length is intended.
 const SMALL_PACK_BYTES: u64 = pack::PADDED_MIN + 1;
 /// A segment below this many stored bytes is small: about 3,000 chunks.
 const SMALL_SEGMENT_BYTES: u64 = 128 << 10;
-/// A block with at least this part of the plain bytes that blocks are meant to have is copied as it is.
-const FULL_BLOCK_PART: u32 = 4;
 /// No further pack is moved when the plain bytes are so many times what a pack is meant to have: they may be packed very tightly.
 const PLAIN_PART: u64 = 16;
 
-/// What the head of this run marks as replaced.
+/// What was merged: the head of this run marks it as replaced.
 #[derive(Debug, Default)]
-pub(super) struct Replaced {
+pub(super) struct Merged {
     packs: BTreeSet<ObjectId>,
     segments: BTreeSet<ObjectId>,
 }
 
-impl Replaced {
+impl Merged {
     /// Marks it in the state that is being published.
     pub(super) fn apply(&self, state: &mut LiveState, generation: u64) {
         for pack in &self.packs {
@@ -134,7 +130,7 @@ impl Run<'_> {
         for (id, length) in segments {
             read.push(read_segment(repository.storage(), repository.keys(), *id, *length, generation)?);
         }
-        let (moved, written) = self.move_packs(packs, interrupted)?;
+        let (moved, written) = self.move_packs(packs, &read, interrupted)?;
         let stays = |pack: &SegmentPack| !moved.contains(&pack.id) && !self.base().swept.contains_key(&pack.id);
         let stay: Vec<SegmentPack> =
             read.into_iter().flat_map(|segment| segment.packs).filter(|pack| stays(pack)).collect();
@@ -144,7 +140,7 @@ impl Run<'_> {
         }
         stay.into_iter().try_for_each(|pack| self.relist(pack))?;
         self.seal()?;
-        self.set_replaced(Replaced { packs: moved, segments: segments.keys().copied().collect() });
+        self.set_merged(Merged { packs: moved, segments: segments.keys().copied().collect() });
         Ok(())
     }
 
@@ -152,6 +148,7 @@ impl Run<'_> {
     fn move_packs(
         &mut self,
         packs: &BTreeMap<ObjectId, u64>,
+        read: &[Segment],
         interrupted: &dyn Fn() -> bool,
     ) -> Result<(BTreeSet<ObjectId>, Vec<SegmentPack>)> {
         let (mut moved, mut written) = (BTreeSet::new(), Vec::new());
@@ -159,74 +156,66 @@ impl Run<'_> {
             return Ok((moved, written));
         }
         let repository = self.repository();
-        let writer = PackWriter::new(repository.shared_storage(), repository.shared_keys(), self.options())?;
         let unopened = |error| Error::Internal(format!("a block cannot be opened: {error}"));
-        let verifier = BlockVerifier::new().map_err(unopened)?;
-        let mut mover = Mover { writer, verifier, seen: HashSet::new(), plain_bytes: 0 };
+        let mut new = NewPacks {
+            repository,
+            writer: PackWriter::new(repository.shared_storage(), repository.shared_keys(), self.options())?,
+            verifier: BlockVerifier::new().map_err(unopened)?,
+            seen: HashSet::new(),
+            plain_bytes: 0,
+        };
+        let mut mover = PackMover::new()?;
         let plain_max = self.options().pack_bytes.saturating_mul(PLAIN_PART);
-        for (id, length) in packs {
-            if interrupted() || mover.plain_bytes > plain_max {
+        let chosen = read.iter().flat_map(|segment| &segment.packs).filter(|pack| packs.contains_key(&pack.id));
+        for pack in chosen {
+            if interrupted() || new.plain_bytes > plain_max {
                 break;
             }
-            match mover.move_pack(repository, *id, *length) {
-                Ok(()) => drop(moved.insert(*id)),
-                Err(Stop::Unwritten(error)) => return Err(error),
+            match mover.move_pack(repository, (pack.id, pack.length), pack.directory.chunk_count(), &mut new) {
+                Ok(()) => drop(moved.insert(pack.id)),
+                Err(MoveError::Unwritten(error)) => return Err(error),
                 // The gate of this run says when it is gone, and a check when it is damaged.
-                Err(Stop::Unread(error)) => self.warn(format!("a small pack was not merged with others: {error}")),
+                Err(MoveError::Unread(error)) => {
+                    self.warn(format!("a small pack was not merged with others: {error}"));
+                }
             }
-            written.extend(mover.writer.finished());
+            written.extend(new.writer.finished());
         }
-        written.extend(mover.writer.finish()?);
+        written.extend(new.writer.finish()?);
         Ok((moved, written))
     }
 }
 
-/// Why a pack was not moved.
-enum Stop {
-    /// It cannot be read.
-    Unread(Error),
-    /// Nothing more can be written.
-    Unwritten(Error),
-}
-
-struct Mover {
+/// New packs, in which each chunk is once.
+struct NewPacks<'r> {
+    repository: &'r Repository,
     writer: PackWriter,
     verifier: BlockVerifier,
+    /// Chunks that were written.
     seen: HashSet<ChunkId>,
     /// Of all blocks that were moved.
     plain_bytes: u64,
 }
 
-impl Mover {
-    /// Copies everything that a pack holds, a block at a time. When an error ends it, what was copied by then is stored twice.
-    fn move_pack(&mut self, repository: &Repository, id: ObjectId, length: u64) -> std::result::Result<(), Stop> {
-        let refused = damaged(ObjectName::Pack(id));
-        let mut blocks = PackBlocks::open(repository, id, length).map_err(Stop::Unread)?;
-        let kind = blocks.kind();
-        while let Some((record, mut sealed)) = blocks.next_block().map_err(Stop::Unread)? {
-            self.plain_bytes += u64::from(record.plain_length);
-            let is_full = record.plain_length >= kind.block_target() / FULL_BLOCK_PART;
-            if is_full && record.chunks.iter().all(|chunk| !self.seen.contains(&chunk.id)) {
-                let verified = self.verifier.verify(repository.keys(), kind, &record, &sealed);
-                verified.map_err(|error| Stop::Unread(refused(error)))?;
-                self.seen.extend(record.chunks.iter().map(|chunk| chunk.id));
-                self.writer.add_sealed(kind, record, sealed, id).map_err(Stop::Unwritten)?;
-                continue;
-            }
-            let plain = self.verifier.open(repository.keys(), kind, &record, &mut sealed);
-            let plain = plain.map_err(|error| Stop::Unread(refused(error)))?;
-            let mut start = 0;
-            for chunk in &record.chunks {
-                let end = start + chunk.length as usize;
-                let truncated = || Stop::Unread(refused(codec::Error::new("pack", Reason::Truncated)));
-                let bytes = plain.get(start..end).ok_or_else(truncated)?;
-                if self.seen.insert(chunk.id) {
-                    self.writer.add(kind, chunk.id, bytes).map_err(Stop::Unwritten)?;
-                }
-                start = end;
-            }
+impl Destination for NewPacks<'_> {
+    fn wants(&mut self, chunk: &ChunkRef) -> bool {
+        self.plain_bytes += u64::from(chunk.length);
+        !self.seen.contains(&chunk.id)
+    }
+
+    fn put_block(&mut self, kind: PackKind, block: Block, sealed: Vec<u8>, from: ObjectId) -> Moved {
+        // Here, and not where it is written: that one pack is damaged is no reason to leave the others as they are.
+        let verified = self.verifier.verify(self.repository.keys(), kind, &block, &sealed);
+        verified.map_err(|error| MoveError::Unread(damaged(ObjectName::Pack(from))(error)))?;
+        self.seen.extend(block.chunks.iter().map(|chunk| chunk.id));
+        self.writer.add_sealed(kind, block, sealed, from).map_err(MoveError::Unwritten)
+    }
+
+    fn put_chunk(&mut self, kind: PackKind, id: ChunkId, bytes: &[u8]) -> Moved {
+        if self.seen.insert(id) {
+            self.writer.add(kind, id, bytes).map_err(MoveError::Unwritten)?;
         }
-        blocks.finish().map_err(Stop::Unread)
+        Ok(())
     }
 }
 
@@ -234,7 +223,6 @@ impl Mover {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::codec::chunk_list::ChunkRef;
     use crate::codec::chunker::Parameters;
     use crate::codec::key_tree::ChunkKind;
     use crate::repository::fixture;

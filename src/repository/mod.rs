@@ -26,6 +26,7 @@ mod memory_file;
 pub mod merge;
 pub mod mirror_book;
 pub mod pack_blocks;
+pub mod pack_mover;
 pub mod pack_reader;
 pub mod pack_writer;
 pub mod pin;

@@ -14,7 +14,6 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::error::{Error, Result, damaged};
-use super::merge::SMALL_MIN;
 use super::random;
 use crate::base::id::{ChunkId, ObjectId};
 use crate::codec::block::{self, SealedBlock};
@@ -27,6 +26,9 @@ use crate::codec::segment::SegmentPack;
 use crate::codec::unit;
 use crate::storage::{ObjectName, Storage, Upload};
 
+/// The default of [`PackOptions::merge_min`].
+pub const MERGE_MIN: usize = 32;
+
 /// How packs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackOptions {
@@ -38,7 +40,7 @@ pub struct PackOptions {
     pub verify: bool,
     /// Write nothing: for a dry run.
     pub discard: bool,
-    /// So many small packs of one kind, or small segments, are made into few by a run that finds them ([`Run::merge_small`]).
+    /// A run merges small packs when there are at least so many of one kind, and small segments likewise ([`Run::merge_small`]).
     ///
     /// [`Run::merge_small`]: super::run::Run::merge_small
     pub merge_min: usize,
@@ -46,7 +48,7 @@ pub struct PackOptions {
 
 impl Default for PackOptions {
     fn default() -> Self {
-        Self { pack_bytes: 32 << 20, compression: Some(3), verify: true, discard: false, merge_min: SMALL_MIN }
+        Self { pack_bytes: 32 << 20, compression: Some(3), verify: true, discard: false, merge_min: MERGE_MIN }
     }
 }
 

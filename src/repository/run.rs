@@ -79,7 +79,7 @@ pub struct Run<'r> {
     relied: Vec<ObjectId>,
     options: PackOptions,
     /// What its head marks as replaced.
-    replaced: merge::Replaced,
+    merged: merge::Merged,
     /// Present when the listings of this run are read back before it publishes.
     trees: Option<KeptTrees>,
     discard: bool,
@@ -152,7 +152,7 @@ impl<'r> Run<'r> {
             reused: Mutex::default(),
             given_up: BTreeSet::new(),
             relied: Vec::new(),
-            replaced: merge::Replaced::default(),
+            merged: merge::Merged::default(),
             options,
             trees: None,
             discard: options.discard,
@@ -424,8 +424,8 @@ impl<'r> Run<'r> {
     }
 
     /// Says what the head of this run marks as replaced.
-    pub(super) fn set_replaced(&mut self, replaced: merge::Replaced) {
-        self.replaced = replaced;
+    pub(super) fn set_merged(&mut self, merged: merge::Merged) {
+        self.merged = merged;
     }
 
     /// Where everything was when the run began.
@@ -523,7 +523,7 @@ impl<'r> Run<'r> {
                 state.mark(*pack, MarkedKind::Pack, generation);
             }
             state.segments.extend(segments);
-            self.replaced.apply(state, generation);
+            self.merged.apply(state, generation);
             change(state, generation)
         })?;
         let tip = self.repository.tip();

@@ -176,8 +176,8 @@ struct Listing {
 }
 
 impl Listing {
-    /// What is listed, and what is none of it.
-    fn told(mut self, folder: Folder) -> (Vec<Listed>, Vec<String>) {
+    /// The objects, and the names of everything else.
+    fn into_parts(mut self, folder: Folder) -> (Vec<Listed>, Vec<String>) {
         if folder == Folder::Heads {
             self.objects.extend(self.others.into_iter().map(|name| Listed { name, length: 0 }));
         } else {
@@ -359,11 +359,11 @@ impl<D: Disk> Storage for Local<D> {
     }
 
     fn list(&self, folder: Folder) -> Result<Vec<Listed>> {
-        Ok(self.shared.walk(folder)?.told(folder).0)
+        Ok(self.shared.walk(folder)?.into_parts(folder).0)
     }
 
     fn strays(&self, folder: Folder) -> Result<Vec<String>> {
-        Ok(self.shared.walk(folder)?.told(folder).1)
+        Ok(self.shared.walk(folder)?.into_parts(folder).1)
     }
 
     fn settle(&self, name: &ObjectName) -> Result<()> {
@@ -465,7 +465,7 @@ impl<D: Disk> MirrorStore for Local<D> {
     fn list_all(&self) -> Result<(Vec<Listed>, Vec<String>)> {
         let (mut all, mut other) = (Vec::new(), Vec::new());
         for folder in Folder::ALL {
-            let (objects, strays) = self.shared.walk(folder)?.told(folder);
+            let (objects, strays) = self.shared.walk(folder)?.into_parts(folder);
             all.extend(objects);
             other.extend(strays);
         }

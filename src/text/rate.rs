@@ -8,7 +8,7 @@ const MEMORY_SECONDS: f64 = 8.0;
 const LINE_MEMORY_SECONDS: f64 = 120.0;
 /// For so long a line takes what it does not send yet.
 const LINE_IGNORED_SECONDS: f64 = 3.0;
-/// What an estimate remembers is at least this part of the time that has passed: what is left of hours is not told by seconds.
+/// An estimate remembers at least this part of the time that has passed: the last seconds say little about the hours that are left.
 const ESTIMATE_PART: f64 = 0.5;
 
 /// A smoothed rate, fed with how much is done at which time since the start.

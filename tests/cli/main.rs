@@ -40,12 +40,13 @@ mod reading;
 mod recover;
 mod repair;
 mod repair_heads;
+#[path = "../support/repository.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod repository;
 mod restore;
 mod rewrite;
 mod show;
 mod snapshots;
-#[path = "../support/state.rs"]
-mod state;
 mod stats;
 mod status;
 mod suggested;

@@ -5,16 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::time::Duration;
 
-use packstone::codec::key_file::KeyFile;
-use packstone::codec::key_slot::Secret;
-use packstone::repository::lock::Locks;
-use packstone::repository::{Access, Repository};
-use packstone::storage::local::Local;
-
-use super::{Ran, packstone, state};
+use super::{Ran, packstone, repository};
 
 /// One test's world. Everything lies beneath one directory and goes with it.
 pub struct World {
@@ -51,18 +43,7 @@ impl World {
     /// Publishes heads with so much in their lists that those which follow are differences to a checkpoint: a small state is always
     /// written whole.
     pub fn lengthen_state(&self) {
-        let place = self.repository();
-        let access = Access {
-            storage: Arc::new(Local::open(&place).unwrap()),
-            locks: Locks::open(&place),
-            place,
-            cache: None,
-            remembered: None,
-            retry_lock: Duration::ZERO,
-        };
-        let key = KeyFile::parse(&fs::read(self.key()).unwrap()).unwrap();
-        let repository = Repository::open(access, &Secret::KeyFile(key)).unwrap();
-        state::lengthen_state(&repository);
+        repository::lengthen_state(&repository::open_with_key_file(&self.repository(), &self.key()));
     }
 
     /// A world of its own with all that another one holds.

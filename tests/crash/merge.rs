@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use packstone::ops::{Silent, repair_index};
 use packstone::repository::lock::Locks;
-use packstone::repository::merge::SMALL_MIN;
+use packstone::repository::pack_writer::MERGE_MIN;
 use packstone::repository::{Access, Repository};
 use packstone::storage::crash::CrashDisk;
 use packstone::storage::disk::Disk;
@@ -45,15 +45,15 @@ fn many_backups(machine: &Machine, source: &Source) -> (CrashDisk, Told) {
     let disk = CrashDisk::new();
     let mut told = Told::default();
     init(disk.clone(), &mut told, machine);
-    for run in 0..SMALL_MIN {
+    for run in 0..MERGE_MIN {
         let contents = write(source, run);
         save(disk.clone(), &mut told, machine, source, &contents);
     }
-    assert_eq!(told.snapshots.len(), SMALL_MIN);
+    assert_eq!(told.snapshots.len(), MERGE_MIN);
     let few: Vec<_> = told.snapshots.keys().step_by(8).copied().collect();
     told.snapshots.retain(|id, _| few.contains(id));
     let before = open(disk.clone(), machine).unwrap();
-    assert!(count(&before, Folder::Packs) >= 2 * SMALL_MIN && count(&before, Folder::Index) == SMALL_MIN);
+    assert!(count(&before, Folder::Packs) >= 2 * MERGE_MIN && count(&before, Folder::Index) == MERGE_MIN);
     (disk, told)
 }
 
@@ -61,7 +61,7 @@ fn life(machine: &Machine) -> Result<[usize; 2], String> {
     let source = Source::empty();
     let (disk, mut told) = many_backups(machine, &source);
     let base = copy(&disk);
-    let contents = write(&source, SMALL_MIN);
+    let contents = write(&source, MERGE_MIN);
     let judge = Judge { machine, source: source.path(), now: &contents };
     let merged = cut(&base, &told, &judge, |disk| disk, &|disk, told| save(disk, told, machine, &source, &contents))?;
     // Without a cut: the packs of this run, what the small ones hold, and nothing else.
@@ -83,11 +83,11 @@ fn life(machine: &Machine) -> Result<[usize; 2], String> {
     let repository = with_locks();
     let report = backup_with(&repository, source.path(), packs(PACK_BYTES), &Silent).unwrap();
     let marked = repository.tip().state.marked.values().filter(|mark| mark.replaced).count();
-    assert!(marked >= 3 * SMALL_MIN, "{marked} packs and segments are replaced, and there still");
+    assert!(marked >= 3 * MERGE_MIN, "{marked} packs and segments are replaced, and there still");
     told.snapshots.insert(report.snapshot.unwrap(), Arc::clone(&contents));
     drop((reader, repository));
     let base = copy(&disk);
-    let contents = write(&source, SMALL_MIN + 1);
+    let contents = write(&source, MERGE_MIN + 1);
     let judge = Judge { machine, source: source.path(), now: &contents };
     let swept = cut(&base, &told, &judge, |disk| disk, &|disk, told| save(disk, told, machine, &source, &contents))?;
     Ok([merged, swept])
@@ -119,7 +119,7 @@ fn who_loses_the_heads_of_a_merge_gets_everything_back() {
     let machine = Machine::default();
     let source = Source::empty();
     let (disk, told) = many_backups(&machine, &source);
-    let contents = write(&source, SMALL_MIN);
+    let contents = write(&source, MERGE_MIN);
     save(disk.clone(), &mut told.clone(), &machine, &source, &contents);
     let storage = Local::open_with_disk(disk.clone());
     let mut heads: Vec<ObjectName> = storage.list(Folder::Heads).unwrap().iter().map(|found| found.name).collect();

@@ -5,6 +5,7 @@
 mod flips;
 mod harm;
 mod product;
-#[path = "../support/state.rs"]
-mod state;
+#[path = "../support/repository.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod repository;
 mod world;

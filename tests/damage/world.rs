@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::state::lengthen_state;
+use crate::repository::lengthen_state;
 use packstone::base::id::ObjectId;
 use packstone::base::time::Time;
 use packstone::codec::chunk_list::ChunkList;

@@ -1,25 +1,18 @@
 //! Snapshots that no backup makes, written with the repository's own key by somebody who checks nothing. Each is small on disk.
 
-use std::fs;
-use std::sync::Arc;
-use std::time::Duration;
-
 use packstone::base::time::Time;
 use packstone::codec::chunk_list::{ChunkList, ChunkRef, DEPTH_MAX, INLINE_MAX};
 use packstone::codec::deletion_log::{DeletedKind, Deletion, encode_deletion};
-use packstone::codec::key_file::KeyFile;
-use packstone::codec::key_slot::Secret;
 use packstone::codec::key_tree::ChunkKind;
 use packstone::codec::pack::PackKind;
 use packstone::codec::snapshot::{self, Counts, Outcome, Problem, ProblemKind, Snapshot, Summary};
 use packstone::codec::tree::{Content, Entry, Metadata, Node, Xattr};
 use packstone::codec::{body, stream};
-use packstone::repository::lock::Locks;
+use packstone::repository::Repository;
 use packstone::repository::pack_writer::PackOptions;
 use packstone::repository::run::Run;
-use packstone::repository::{Access, Repository};
-use packstone::storage::local::Local;
 
+use super::repository::open_with_key_file;
 use super::world::World;
 
 /// Plain bytes of the longest chunk of a file.
@@ -91,17 +84,7 @@ impl Case {
 }
 
 pub fn open(world: &World) -> Repository {
-    let place = world.path("repository");
-    let secret = Secret::KeyFile(KeyFile::parse(&fs::read(world.path("key")).unwrap()).unwrap());
-    let access = Access {
-        storage: Arc::new(Local::open(&place).unwrap()),
-        locks: Locks::open(&place),
-        place,
-        cache: None,
-        remembered: None,
-        retry_lock: Duration::ZERO,
-    };
-    Repository::open(access, &secret).unwrap()
+    open_with_key_file(&world.path("repository"), &world.path("key"))
 }
 
 /// One chunk of a tree.

@@ -7,6 +7,9 @@
 mod content;
 mod corpus;
 mod objects;
+#[path = "../support/repository.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod repository;
 mod slots;
 mod watched;
 mod world;

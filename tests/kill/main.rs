@@ -10,20 +10,21 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use packstone::base::id::ObjectId;
-use packstone::codec::key_file::KeyFile;
-use packstone::codec::key_slot::Secret;
 use packstone::codec::pack::PackKind;
 use packstone::codec::tree::Node;
+use packstone::repository::Repository;
 use packstone::repository::list_reader::{Chunks, Listing};
 use packstone::repository::lock::Locks;
-use packstone::repository::{Access, Repository};
-use packstone::storage::local::Local;
+
+use self::repository::open_with_key_file;
 
 mod overlap;
+#[path = "../support/repository.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod repository;
 #[path = "../crash/structure.rs"]
 mod structure;
 
@@ -115,17 +116,7 @@ impl World {
 
     /// Opens the repository as a machine that knows nothing but the key.
     fn open(&self) -> Repository {
-        let place = self.path("repository");
-        let key = KeyFile::parse(&fs::read(self.path("key")).unwrap()).unwrap();
-        let access = Access {
-            storage: Arc::new(Local::open(&place).unwrap()),
-            locks: Locks::open(&place),
-            place,
-            cache: None,
-            remembered: None,
-            retry_lock: Duration::ZERO,
-        };
-        Repository::open(access, &Secret::KeyFile(key)).unwrap()
+        open_with_key_file(&self.path("repository"), &self.path("key"))
     }
 }
 

@@ -1,8 +1,23 @@
-//! Heads as those of a repository that was used for a while.
+//! A repository on a disk, used through the library.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
 
 use packstone::base::id::ObjectId;
+use packstone::codec::key_file::KeyFile;
+use packstone::codec::key_slot::Secret;
 use packstone::codec::live_state::{LiveState, MarkedKind};
-use packstone::repository::Repository;
+use packstone::repository::lock::Locks;
+use packstone::repository::{Access, Repository};
+use packstone::storage::local::Local;
+
+/// Opens it as a machine that knows nothing but the key.
+pub fn open_with_key_file(place: &Path, key: &Path) -> Repository {
+    let bare = Access::bare(Arc::new(Local::open(place).unwrap()), place.to_path_buf());
+    let access = Access { locks: Locks::open(place), ..bare };
+    Repository::open(access, &Secret::KeyFile(KeyFile::parse(&fs::read(key).unwrap()).unwrap())).unwrap()
+}
 
 /// Publishes heads with so much in their lists that those which follow are differences to a checkpoint, the newest one: a small state is
 /// always written whole.

@@ -73,8 +73,8 @@ pub(super) struct Job {
     pub stat: Stat,
     /// In a later round: its cut, and when the run began. What is younger than the run and changed after the cut is of no use.
     pub until: Option<(Time, Time)>,
-    /// The monitor hears of its bytes as they are read.
-    pub is_told: bool,
+    /// Its bytes are reported to the monitor as they are read.
+    pub reports_bytes: bool,
 }
 
 /// Pieces of some files, in order.

@@ -190,7 +190,7 @@ impl Reading<'_> {
                 }
             };
             self.data.truncate(filled + got);
-            if job.is_told {
+            if job.reports_bytes {
                 // Here and not where they are stored: that follows the order of the walk, and several files are read at a time.
                 self.monitor.advance(0, got as u64);
             }

@@ -640,8 +640,8 @@ impl<'r> Scan<'r> {
         self.directories += usize::from(is_other || self.files.is_empty());
         self.bytes += stat.size;
         let until = self.again.as_ref().filter(|it| !it.unsettled.contains(&path)).map(|it| (it.cut, it.began));
-        let is_told = self.again.is_none() || old.is_none();
-        self.files.push(Job { directory: parent, name: name.clone(), stat, until, is_told });
+        let reports_bytes = self.again.is_none() || old.is_none();
+        self.files.push(Job { directory: parent, name: name.clone(), stat, until, reports_bytes });
         self.work.push(Work::Read { path, name, device, size: stat.size, old, key });
         Ok(())
     }

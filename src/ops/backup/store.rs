@@ -15,8 +15,8 @@ use crate::codec::pack::PackKind;
 use crate::codec::snapshot::{self, Outcome, Problem, ProblemKind};
 use crate::codec::tree::{Content, Entry, Metadata, Node, encode_entry};
 use crate::files::owner::Owners;
+use crate::ops::item_progress::ItemProgress;
 use crate::ops::show::typed_path;
-use crate::ops::told::Told;
 use crate::ops::{Action, Error, Item as Seen, Monitor, Result, Severity};
 use crate::repository::list_reader::Listing;
 use crate::repository::list_writer::{ChunkListWriter, StreamWriter};
@@ -242,7 +242,7 @@ impl<'a, 'r> Store<'a, 'r> {
                 Work::Unchanged { path, entry } => {
                     self.stored.summary.files_unmodified += 1;
                     if let Node::File(content) = &entry.node {
-                        drop(self.tell(true, content.size));
+                        self.progress_of(true, content.size).finish();
                         if entry.metadata.links > 1 {
                             let key = (u64::from(entry.metadata.device), entry.metadata.inode);
                             self.linked.insert(key, (entry.metadata.clone(), content.clone()));
@@ -257,18 +257,18 @@ impl<'a, 'r> Store<'a, 'r> {
                         // Until it is read, nothing is known of what has this number now.
                         self.linked.remove(&key);
                     }
-                    let told = self.tell(old.is_some(), size);
-                    self.file(&mut pieces, path, name, device, old.as_deref(), key, told)?;
+                    let progress = self.progress_of(old.is_some(), size);
+                    self.file(&mut pieces, path, name, device, old.as_deref(), key, progress)?;
                 }
                 Work::Link { path, name, key, old } => self.link(path, name, key, old.as_deref())?,
                 Work::Other { path, entry, old } => {
-                    drop(self.tell(old.is_some(), 0));
+                    self.progress_of(old.is_some(), 0).finish();
                     self.other(&path, &entry, old.as_deref())?;
                 }
                 Work::Kept { entry } => self.push(&entry)?,
                 Work::Dropped { entry } => self.drop_stored(&entry)?,
                 Work::Restless { path, message } => {
-                    drop(self.tell(true, 0));
+                    self.progress_of(true, 0).finish();
                     self.unsettled.insert(path, message);
                 }
                 Work::Problem { path, kind, message } => self.problem(path, kind, message)?,
@@ -280,16 +280,16 @@ impl<'a, 'r> Store<'a, 'r> {
         Ok(())
     }
 
-    /// Begins to tell the monitor of an entry. `is_old` when the snapshot before, or an earlier round, has it. Whoever counts the sources
+    /// Begins the progress of an entry. `is_old` when the snapshot before, or an earlier round, has it. Whoever counts the sources
     /// has counted each once, with the size that the walk sees, and nothing of what only a later round finds.
-    fn tell(&self, is_old: bool, size: u64) -> Told<'a> {
+    fn progress_of(&self, is_old: bool, size: u64) -> ItemProgress<'a> {
         if self.is_again && is_old {
-            return Told::before();
+            return ItemProgress::counted_before();
         }
         if self.is_again {
             self.monitor.expect(1, size, false);
         }
-        Told::new(self.monitor, 1, size)
+        ItemProgress::new(self.monitor, 1, size)
     }
 
     /// Stores an entry that is no directory, and counts it as one that its sources hold.
@@ -435,7 +435,7 @@ impl<'a, 'r> Store<'a, 'r> {
         device: u32,
         old: Option<&Entry>,
         key: Option<(u64, u64)>,
-        mut told: Told<'_>,
+        mut progress: ItemProgress<'_>,
     ) -> Result<()> {
         self.monitor.item(&Seen::new(&path, Action::Started));
         let mut chunks = ChunkListWriter::default();
@@ -452,7 +452,7 @@ impl<'a, 'r> Store<'a, 'r> {
                         added += length as u64;
                     }
                     self.stored.summary.bytes_read += length as u64;
-                    told.was_read(length as u64);
+                    progress.count_read(length as u64);
                     chunks.push(ChunkRef { id, length: length as u32 }, self.run)?;
                 }
                 Item::End(finished) => break finished,
@@ -529,7 +529,7 @@ impl<'a, 'r> Store<'a, 'r> {
 
     fn link(&mut self, path: Vec<u8>, name: Vec<u8>, key: (u64, u64), old: Option<&Entry>) -> Result<()> {
         let linked = self.linked.get(&key).cloned();
-        drop(self.tell(old.is_some(), linked.as_ref().map_or(0, |(_, content)| content.size)));
+        self.progress_of(old.is_some(), linked.as_ref().map_or(0, |(_, content)| content.size)).finish();
         let Some((metadata, content)) = linked else {
             // Under its first name another file was read.
             return self.restless(

@@ -1,6 +1,6 @@
 //! Reading packs back: every byte is hashed, every block opened, every chunk hashed.
 //!
-//! A pack is read in runs of blocks, so memory does not depend on its length, and its damage is told block by block: the
+//! A pack is read in runs of blocks, so memory does not depend on its length, and its damage is progress block by block: the
 //! segment says where the blocks are even when the pack's own directory is damaged.
 
 use std::collections::{HashMap, HashSet};
@@ -15,7 +15,7 @@ use crate::codec::block_verifier::BlockVerifier;
 use crate::codec::pack::{self, Block};
 use crate::codec::segment::SegmentPack;
 use crate::codec::{self, Reason};
-use crate::ops::told::Told;
+use crate::ops::item_progress::ItemProgress;
 use crate::ops::{Error, Monitor, Result, Silent};
 use crate::repository::chain::Tip;
 use crate::repository::{self, Repository, index};
@@ -239,10 +239,10 @@ fn read(
     monitor: &dyn Monitor,
 ) {
     let (storage, name) = (repository.storage(), ObjectName::Pack(pack.id));
-    let mut told = Told::new(monitor, 0, pack.length);
+    let mut progress = ItemProgress::new(monitor, 0, pack.length);
     match storage.read_range(&name, 0, pack::HEADER_BYTES as u64) {
         Ok(header) => {
-            told.read(header.len() as u64);
+            progress.read(header.len() as u64);
             hasher.update(&header);
             match pack::parse_header(&header, repository.id()) {
                 Ok(kind) if kind == pack.kind => {}
@@ -332,7 +332,7 @@ fn read(
                 give(&given);
             }
         }
-        told.read(length);
+        progress.read(length);
         at += length;
         first += run;
     }
@@ -342,7 +342,7 @@ fn read(
             if let Err(error) = check_end(repository, pack, &rest) {
                 damage.add(format!("its directory or footer: {}", error.reason));
             }
-            told.read(rest.len() as u64);
+            progress.read(rest.len() as u64);
         }
         Err(error) => damage.add_error("its directory or footer", error.into()),
     }

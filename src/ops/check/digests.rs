@@ -21,7 +21,7 @@ use crate::codec::chunk_list::ChunkRef;
 use crate::codec::pack::PackKind;
 use crate::codec::tree::{Content, Hole};
 use crate::ops::Monitor;
-use crate::ops::told::Told;
+use crate::ops::item_progress::ItemProgress;
 use crate::repository::list_reader::Chunks;
 
 /// Files that have begun and are not finished: a hasher takes 2 KiB.
@@ -410,8 +410,8 @@ impl<'a> Alone<'a> {
     pub fn meet(&self, source: &Source<'_>, content: &Content) {
         let Some(key) = key(content) else { return };
         let Some(size) = lock(&self.left).remove(&key) else { return };
-        let mut told = Told::new(self.monitor, 1, size);
-        match self.digest(source, content, &mut told) {
+        let mut progress = ItemProgress::new(self.monitor, 1, size);
+        match self.digest(source, content, &mut progress) {
             Some(digest) => {
                 self.compared.fetch_add(1, Relaxed);
                 if Some(digest) != content.digest {
@@ -425,7 +425,7 @@ impl<'a> Alone<'a> {
     }
 
     /// The digest of what is stored. None when it cannot be read: another finding names the cause.
-    fn digest(&self, source: &Source<'_>, content: &Content, told: &mut Told<'_>) -> Option<[u8; 32]> {
+    fn digest(&self, source: &Source<'_>, content: &Content, progress: &mut ItemProgress<'_>) -> Option<[u8; 32]> {
         let mut hasher = blake3::Hasher::new();
         for chunk in Chunks::of_file(source, content) {
             if self.monitor.interrupted() {
@@ -433,7 +433,7 @@ impl<'a> Alone<'a> {
             }
             let bytes = source.repository.chunk(PackKind::Data, &chunk.ok()?).ok()?;
             hasher.update(&bytes);
-            told.read(bytes.len() as u64);
+            progress.read(bytes.len() as u64);
         }
         Some(Content::digest_of(hasher, &content.holes))
     }

@@ -160,8 +160,8 @@ pub struct Copying<'a> {
     monitor: &'a dyn Monitor,
     known: Known,
     listings: Mutex<Memo<CopiedListing>>,
-    /// Files and bytes of the snapshot in hand that the monitor has heard of.
-    told: Mutex<(u64, u64)>,
+    /// Files and bytes of the current snapshot that were reported to the monitor.
+    reported: Mutex<(u64, u64)>,
     /// The copies that `listings` lie in.
     relied: Vec<ObjectId>,
     /// The head that this process published last. After one by somebody else nothing that is remembered counts.
@@ -195,7 +195,7 @@ impl<'a> Copying<'a> {
             monitor,
             known: Known::default(),
             listings: Mutex::default(),
-            told: Mutex::default(),
+            reported: Mutex::default(),
             relied: Vec::new(),
             generation: 0,
         }
@@ -214,8 +214,8 @@ impl<'a> Copying<'a> {
     pub fn snapshot(&mut self, chosen: &Chosen) -> Result<Done> {
         let done = self.try_snapshot(chosen);
         // Directories that were copied before, and what is not copied at all.
-        let (told, counts) = (std::mem::take(&mut *lock(&self.told)), &chosen.snapshot.counts);
-        self.monitor.skip(counts.files.saturating_sub(told.0), counts.bytes.saturating_sub(told.1));
+        let (reported, counts) = (std::mem::take(&mut *lock(&self.reported)), &chosen.snapshot.counts);
+        self.monitor.skip(counts.files.saturating_sub(reported.0), counts.bytes.saturating_sub(reported.1));
         match done {
             Ok(done) => Ok(done),
             Err(failure) => {
@@ -254,7 +254,7 @@ impl<'a> Copying<'a> {
             snapshot,
             base: base.as_ref(),
             listings: &self.listings,
-            told: &self.told,
+            reported: &self.reported,
             readers: self.options.readers,
             monitor: self.monitor,
         };

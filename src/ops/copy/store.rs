@@ -34,8 +34,8 @@ pub(super) struct Parts<'a> {
     pub snapshot: &'a Snapshot,
     pub base: Option<&'a Base<'a>>,
     pub listings: &'a Mutex<Memo<CopiedListing>>,
-    /// Files and bytes of the snapshot that the monitor has heard of.
-    pub told: &'a Mutex<(u64, u64)>,
+    /// Files and bytes of the snapshot that were reported to the monitor.
+    pub reported: &'a Mutex<(u64, u64)>,
     pub readers: usize,
     pub monitor: &'a dyn Monitor,
 }
@@ -72,7 +72,7 @@ struct Store<'a, 'r> {
     linked: Memo<Content>,
     spare: Sender<Vec<u8>>,
     buffers: Receiver<Vec<u8>>,
-    /// What of the content in hand the monitor has heard.
+    /// Bytes of the current file that were reported to the monitor.
     read: u64,
     stored: Stored,
 }
@@ -180,8 +180,8 @@ impl Store<'_, '_> {
         if let Node::File(content) = &entry.node {
             // Holes, and what is there already.
             self.parts.monitor.skip(1, content.size.saturating_sub(std::mem::take(&mut self.read)));
-            let told = &mut *lock(self.parts.told);
-            *told = (told.0 + 1, told.1.saturating_add(content.size));
+            let reported = &mut *lock(self.parts.reported);
+            *reported = (reported.0 + 1, reported.1.saturating_add(content.size));
         }
         let (listing, highest) = match self.frames.last_mut() {
             Some(frame) => (&mut frame.listing, &mut frame.height),

@@ -316,7 +316,7 @@ mod tests {
             ("strasse", "%73trasse"),
             ("\u{3c3}", "\u{3c3}"),
             ("\u{3c2}", "%CF%82"),
-            // What is written so already.
+            // A name that looks like an escaped one.
             ("x:", "x%3A"),
             ("x%3a", "%78%253a"),
             ("x%3A", "%78%25%33A"),

@@ -35,15 +35,15 @@ pub use plan::{Limits, MaxUnused, PackUse, Plan, Sum, Why, sum};
 use self::chunk_table::{Bits, ChunkTable};
 use self::needed::Needed;
 use super::{ATTEMPTS, Error, Monitor, Phase, Result, Silent};
-use crate::base::id::ObjectId;
+use crate::base::id::{ChunkId, ObjectId};
 use crate::base::sys::{give_back_memory, keep_no_large_memory};
 use crate::base::time::Time;
-use crate::codec::block_verifier::BlockVerifier;
+use crate::codec::chunk_list::ChunkRef;
 use crate::codec::head::HeadRef;
 use crate::codec::live_state::{LiveState, MarkedKind};
-use crate::codec::{self, Reason};
+use crate::codec::pack::{Block, PackKind};
 use crate::repository::lock::LockError;
-use crate::repository::pack_blocks::PackBlocks;
+use crate::repository::pack_mover::{Destination, MoveError, Moved, PackMover};
 use crate::repository::pack_writer::PackOptions;
 use crate::repository::run::Run;
 use crate::repository::sweep::{Sweepable, Swept};
@@ -52,11 +52,6 @@ use crate::storage::{Folder, ObjectName};
 
 /// How long what is marked can come back before it is swept, unless something else is asked for: 7 days.
 pub const GRACE: Duration = Duration::from_secs(7 * 86_400);
-
-/// A block with fewer plain bytes than this part of a full one is made into a fuller one when its pack is rewritten.
-const SMALL_BLOCK_PART: u32 = 4;
-/// After so many bytes of blocks that were read, memory that was freed is given back to the system.
-const GIVE_BACK_EVERY: u64 = 8 << 20;
 
 /// What is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -314,14 +309,15 @@ fn rewrite(
     let repository = run.repository();
     monitor.phase(Phase::Repack);
     monitor.expect(view.plan.repack.len() as u64, view.plan.repack_bytes(), true);
-    let damaged = |error| repository::Error::Internal(format!("a block cannot be opened: {error}"));
-    let mut verifier = BlockVerifier::new().map_err(damaged)?;
-    let mut read = 0;
+    let mut mover = PackMover::new()?;
     for (pack, _) in &view.plan.repack {
         if monitor.interrupted() {
             return Err(Error::Interrupted);
         }
-        repack(&mut run, &view.table, &view.kept, pack, &mut verifier, &mut read)?;
+        let live = view.table.packs()[pack.number];
+        let mut needs = Needs { run: &mut run, kept: &view.kept, ordinal: live.first as usize };
+        let moved = mover.move_pack(repository, (pack.id, pack.length), live.chunks as usize, &mut needs);
+        moved.map_err(repository::Error::from)?;
         monitor.advance(1, pack.length);
     }
     give_back_memory();
@@ -371,55 +367,28 @@ fn rewrite(
     Ok(())
 }
 
-/// Writes what is needed of one pack into new ones: blocks of which everything is needed as they are. `read` counts bytes since
-/// memory was given back.
-fn repack(
-    run: &mut Run<'_>,
-    table: &ChunkTable,
-    kept: &Bits,
-    pack: &PackUse,
-    verifier: &mut BlockVerifier,
-    read: &mut u64,
-) -> Result<()> {
-    let repository = run.repository();
-    let damaged = |error| repository::Error::Damaged { object: ObjectName::Pack(pack.id), error };
-    let mut blocks = PackBlocks::open(repository, pack.id, pack.length)?;
-    let kind = blocks.kind();
-    let live = table.packs()[pack.number];
-    if blocks.chunk_count() != live.chunks as usize {
-        let rule = "it holds other chunks than its segment says";
-        return Err(damaged(codec::Error::new("pack", Reason::BrokenRule { rule })).into());
+/// What is needed of packs, and the run that it goes into.
+struct Needs<'a, 'r> {
+    run: &'a mut Run<'r>,
+    kept: &'a Bits,
+    /// Of the chunk that comes next.
+    ordinal: usize,
+}
+
+impl Destination for Needs<'_, '_> {
+    fn wants(&mut self, _: &ChunkRef) -> bool {
+        let is_kept = self.kept.get(self.ordinal);
+        self.ordinal += 1;
+        is_kept
     }
-    let mut ordinal = live.first as usize;
-    while let Some((record, mut sealed)) = blocks.next_block()? {
-        *read += sealed.len() as u64;
-        if *read >= GIVE_BACK_EVERY {
-            give_back_memory();
-            *read = 0;
-        }
-        let ordinals = ordinal..ordinal + record.chunks.len();
-        ordinal = ordinals.end;
-        let wanted = ordinals.clone().filter(|ordinal| kept.get(*ordinal)).count();
-        let full = record.plain_length >= kind.block_target() / SMALL_BLOCK_PART;
-        if wanted == 0 {
-            continue;
-        }
-        if wanted == record.chunks.len() && full {
-            run.move_block(kind, record, sealed, pack.id)?;
-            continue;
-        }
-        let plain = verifier.open(repository.keys(), kind, &record, &mut sealed).map_err(damaged)?;
-        let truncated = || damaged(codec::Error::new("pack", Reason::Truncated));
-        let mut start = 0;
-        for (chunk, ordinal) in record.chunks.iter().zip(ordinals) {
-            let end = start + chunk.length as usize;
-            if kept.get(ordinal) {
-                run.move_chunk(kind, chunk.id, plain.get(start..end).ok_or_else(truncated)?)?;
-            }
-            start = end;
-        }
+
+    fn put_block(&mut self, kind: PackKind, block: Block, sealed: Vec<u8>, from: ObjectId) -> Moved {
+        self.run.move_block(kind, block, sealed, from).map_err(MoveError::Unwritten)
     }
-    Ok(blocks.finish()?)
+
+    fn put_chunk(&mut self, kind: PackKind, id: ChunkId, bytes: &[u8]) -> Moved {
+        self.run.move_chunk(kind, id, bytes).map_err(MoveError::Unwritten)
+    }
 }
 
 impl Report {

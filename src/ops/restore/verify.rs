@@ -21,7 +21,7 @@ use crate::base::threads;
 use crate::codec::snapshot::Counts;
 use crate::codec::tree::{Content, Entry, Metadata, Node};
 use crate::files::target::TargetDirectory;
-use crate::ops::told::Told;
+use crate::ops::item_progress::ItemProgress;
 use crate::ops::{Error, Result};
 
 /// Files that wait to be read.
@@ -202,8 +202,8 @@ fn one(shared: &Shared<'_>, job: &Job) {
     if let Ok(file) = &found {
         verify_metadata::compare(shared, &job.path, job.ordinal, &job.metadata, file.as_fd());
     }
-    let mut told = Told::new(shared.monitor, 1, job.content.size);
-    let mut seen = |bytes| told.read(bytes);
+    let mut progress = ItemProgress::new(shared.monitor, 1, job.content.size);
+    let mut seen = |bytes| progress.read(bytes);
     let found = found.and_then(|file| compare::content(shared.repository, &file, &job.content, &mut seen));
     match found {
         Ok(Verdict::Same) => {}

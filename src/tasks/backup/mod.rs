@@ -29,7 +29,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// After so many files more, what was counted is told.
+/// The total so far is reported each time that so many more files were counted.
 const COUNTED_AT_ONCE: u64 = 1_000;
 
 /// What to store, and how to look at it.
@@ -321,7 +321,7 @@ fn refuse_own(sources: &[Vec<u8>], own: &OwnPlaces, monitor: &dyn Monitor) -> Re
     Ok(())
 }
 
-/// Counts what there is, so that the remaining time can be estimated. It is told for the phase that stores it, however far the backup is.
+/// Counts what there is, so that the remaining time can be estimated. It is reported for the phase that stores the files, whichever phase runs.
 fn count(given: &[PathBuf], excludes: &Excludes, rules: Rules, is_done: &AtomicBool, monitor: &dyn Monitor) {
     let Ok(sources) = Sources::new(given, excludes) else { return };
     let (mut files, mut bytes) = (0, 0_u64);

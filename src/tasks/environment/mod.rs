@@ -12,6 +12,7 @@ pub mod places;
 pub mod prompt;
 pub mod repositories;
 pub mod secret;
+mod secret_variables;
 pub mod user_command;
 
 use crate::base::stop::StopSignal;

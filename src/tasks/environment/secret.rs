@@ -12,6 +12,7 @@
 use super::descriptors::{self, Descriptors};
 use super::passphrase::Passphrase;
 use super::prompt::Prompt;
+use super::secret_variables::{FROM_VARIABLES, MIRROR_PREFIX, VARIABLES};
 use super::user_command::user_command;
 use crate::base::child;
 use crate::base::command::suggest;
@@ -36,17 +37,6 @@ use zeroize::Zeroizing;
 /// endless device), not a passphrase.
 pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
-/// The variables that may hold or lead to a secret, and are removed from the environment.
-const VARIABLES: [&str; 4] =
-    ["PACKSTONE_PASSWORD", "PACKSTONE_PASSWORD_COMMAND", "PACKSTONE_PASSWORD_FILE", "PACKSTONE_KEY_FILE"];
-/// The same for a repository that is copied from.
-const FROM_VARIABLES: [&str; 4] = [
-    "PACKSTONE_FROM_PASSWORD",
-    "PACKSTONE_FROM_PASSWORD_COMMAND",
-    "PACKSTONE_FROM_PASSWORD_FILE",
-    "PACKSTONE_FROM_KEY_FILE",
-];
-
 /// What the variables of the process said about secrets.
 #[derive(Default, Clone)]
 pub struct Variables {
@@ -64,16 +54,6 @@ struct Given {
     file: Option<PathBuf>,
     key_file: Option<PathBuf>,
     left_behind: bool,
-}
-
-/// What the variables begin with that hold secrets of mirrors' services.
-const MIRROR_PREFIX: &str = "PACKSTONE_MIRROR_";
-
-/// True for a variable that may hold or lead to a secret of this program.
-pub(super) fn is_secret_variable(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| {
-        VARIABLES.contains(&name) || FROM_VARIABLES.contains(&name) || name.starts_with(MIRROR_PREFIX)
-    })
 }
 
 impl Variables {

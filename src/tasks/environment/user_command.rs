@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::process::Command;
 
-use super::secret::is_secret_variable;
+use super::secret_variables::is_secret_variable;
 use crate::storage::remote::ssh;
 
 /// A command with the environment that the user has, without the secrets of this program. They are gone from the environment already,

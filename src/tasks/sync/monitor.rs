@@ -21,7 +21,7 @@ struct Several<'a> {
     own: Mutex<Own>,
 }
 
-/// What was told of this mirror.
+/// What was reported of this mirror.
 #[derive(Default)]
 struct Own {
     is_sending: bool,
